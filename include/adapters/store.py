@@ -1,0 +1,236 @@
+"""Evergreen's own tables: builds, releases, health, incidents, and how far the prediction log was read.
+
+SQLite by default, PostgreSQL where ``EVERGREEN_STORE_URL`` says so. Every write is one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from include.core.build import Build
+from include.core.errors import DeploymentConflictError, EvergreenError
+from include.core.release import Environment, Release
+from include.settings import settings
+
+metadata = sa.MetaData()
+
+builds = sa.Table(
+    "evergreen_builds",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("build_id", sa.String(64), primary_key=True),
+    sa.Column("recorded", sa.Float, nullable=False),
+    sa.Column("build", sa.JSON, nullable=False),
+)
+releases = sa.Table(
+    "evergreen_releases",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("environment", sa.String(16), primary_key=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("release", sa.JSON, nullable=False),
+)
+release_history = sa.Table(
+    "evergreen_release_history",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("environment", sa.String(16), primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("recorded", sa.Float, nullable=False),
+    sa.Column("release", sa.JSON, nullable=False),
+)
+health = sa.Table(
+    "evergreen_health",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("window", sa.String(16), primary_key=True),
+    sa.Column("recorded", sa.Float, nullable=False),
+    sa.Column("health", sa.JSON, nullable=False),
+)
+incidents = sa.Table(
+    "evergreen_incidents",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("incident", sa.String(128), primary_key=True),
+    sa.Column("window", sa.String(16), nullable=False),
+    sa.Column("recorded", sa.Float, nullable=False),
+    sa.Column("verdict", sa.JSON, nullable=False),
+)
+log_positions = sa.Table(
+    "evergreen_log_positions",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("segment", sa.String(255), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+)
+
+
+class Store:
+    """The tables, as the operations that the stages need."""
+
+    def __init__(self, url: str):
+        self.engine = sa.create_engine(url, **({"connect_args": {"timeout": 30}} if url.startswith("sqlite") else {}))
+        if url.startswith("sqlite"):
+            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+        metadata.create_all(self.engine)
+
+    # builds
+
+    def record_build(self, build: Build) -> None:
+        """Keep the build; recording the same build again replaces it."""
+        with self.engine.begin() as connection:
+            where = (builds.c.model == build.model) & (builds.c.build_id == build.build_id)
+            connection.execute(builds.delete().where(where))
+            connection.execute(
+                builds.insert().values(
+                    model=build.model, build_id=build.build_id, recorded=time.time(), build=_plain(build.as_dict())
+                )
+            )
+
+    def build(self, model: str, build_id: str) -> Build:
+        with self.engine.connect() as connection:
+            where = (builds.c.model == model) & (builds.c.build_id == build_id)
+            row = connection.execute(sa.select(builds.c.build).where(where)).scalar()
+        if row is None:
+            raise EvergreenError(f"{model}: there is no build '{build_id}'. Run {model}.ci for its commit.")
+        return Build(**row)
+
+    def builds(self, model: str) -> list[Build]:
+        """All builds, newest first."""
+        query = sa.select(builds.c.build).where(builds.c.model == model).order_by(builds.c.recorded.desc())
+        with self.engine.connect() as connection:
+            return [Build(**row) for row in connection.execute(query).scalars()]
+
+    def newest_passed_build(self, model: str) -> Build:
+        for build in self.builds(model):
+            if build.status == "passed":
+                return build
+        raise EvergreenError(f"{model}: no build has passed yet. Run {model}.ci, or look at why its runs failed.")
+
+    # releases
+
+    def release(self, model: str, environment: Environment) -> Release:
+        """Desired state; revision 0 when nothing was ever deployed."""
+        with self.engine.connect() as connection:
+            where = (releases.c.model == model) & (releases.c.environment == environment)
+            row = connection.execute(sa.select(releases.c.release).where(where)).scalar()
+        return Release.from_dict(row) if row else Release(model, environment)
+
+    def releases(self) -> list[Release]:
+        """Desired state of every model and environment."""
+        with self.engine.connect() as connection:
+            return [Release.from_dict(row) for row in connection.execute(sa.select(releases.c.release)).scalars()]
+
+    def release_history(self, model: str, environment: Environment = "production") -> list[dict[str, Any]]:
+        """All revisions, oldest first, each with ``recorded`` (epoch seconds)."""
+        table = release_history
+        query = (
+            sa.select(table.c.recorded, table.c.release)
+            .where((table.c.model == model) & (table.c.environment == environment))
+            .order_by(table.c.revision)
+        )
+        with self.engine.connect() as connection:
+            return [{**row.release, "recorded": row.recorded} for row in connection.execute(query)]
+
+    def swap_release(self, before: Release, after: Release) -> Release:
+        """Write ``after`` if the row still is at ``before.revision``, else raise DeploymentConflictError."""
+        values = {"revision": after.revision, "release": _plain(after.as_dict())}
+        where = (
+            (releases.c.model == before.model)
+            & (releases.c.environment == before.environment)
+            & (releases.c.revision == before.revision)
+        )
+        key = {"model": after.model, "environment": after.environment}
+        try:
+            with self.engine.begin() as connection:
+                if before.revision == 0:
+                    connection.execute(releases.insert().values(**key, **values))
+                elif connection.execute(releases.update().where(where).values(**values)).rowcount != 1:
+                    raise DeploymentConflictError(self._conflict(before))
+                connection.execute(release_history.insert().values(**key, recorded=time.time(), **values))
+        except sa.exc.IntegrityError:
+            raise DeploymentConflictError(self._conflict(before)) from None
+        return after
+
+    def _conflict(self, before: Release) -> str:
+        now = self.release(before.model, before.environment)
+        owner = (now.rollout or {}).get("run", "a finished change")
+        return (
+            f"{before.model}: the {before.environment} release changed from revision {before.revision} to "
+            f"{now.revision} meanwhile ({owner}: {now.note}). Wait for it to end, then deploy again."
+        )
+
+    # health and incidents
+
+    def record_health(self, model: str, window: str, values: Mapping[str, Any]) -> None:
+        """Keep the window's health; measuring a window again replaces it."""
+        with self.engine.begin() as connection:
+            connection.execute(health.delete().where((health.c.model == model) & (health.c.window == window)))
+            connection.execute(
+                health.insert().values(model=model, window=window, recorded=time.time(), health=_plain(dict(values)))
+            )
+
+    def health(self, model: str) -> list[dict[str, Any]]:
+        """The health of all windows, oldest window first."""
+        query = sa.select(health.c.health).where(health.c.model == model).order_by(health.c.window)
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def record_incident(self, model: str, incident: str, window: str, verdict: Mapping[str, Any]) -> bool:
+        """Open the incident; False when it was open already."""
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(
+                    incidents.insert().values(
+                        model=model, incident=incident, window=window, recorded=time.time(), verdict=_plain(dict(verdict))
+                    )
+                )
+        except sa.exc.IntegrityError:
+            return False
+        return True
+
+    def incidents(self, model: str) -> list[dict[str, Any]]:
+        """All incidents, oldest first: incident, window, recorded, verdict."""
+        query = sa.select(incidents).where(incidents.c.model == model).order_by(incidents.c.window)
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    # prediction log
+
+    def log_position(self, model: str, segment: str) -> int:
+        """Bytes of the segment that were gathered."""
+        where = (log_positions.c.model == model) & (log_positions.c.segment == segment)
+        with self.engine.connect() as connection:
+            return connection.execute(sa.select(log_positions.c.position).where(where)).scalar() or 0
+
+    def set_log_position(self, model: str, segment: str, position: int) -> None:
+        with self.engine.begin() as connection:
+            where = (log_positions.c.model == model) & (log_positions.c.segment == segment)
+            connection.execute(log_positions.delete().where(where))
+            connection.execute(log_positions.insert().values(model=model, segment=segment, position=position))
+
+
+@lru_cache(maxsize=4)
+def _store(url: str) -> Store:
+    return Store(url)
+
+
+def open_store() -> Store:
+    """The installation's store; one engine a process."""
+    return _store(settings().store)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _plain(values: Any) -> Any:
+    """JSON values only: NaN and infinity, which JSON lacks, become null."""
+    return json.loads(json.dumps(values, default=str), parse_constant=lambda _: None)

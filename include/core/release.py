@@ -1,0 +1,125 @@
+"""What should serve, what serves, and the steps from one to the other.
+
+Deploying writes one :class:`Release` (desired state) by compare-and-swap on its revision. The reconciler
+observes, asks :func:`plan` and acts; running it again after any crash finishes the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+Environment = Literal["test", "production"]
+
+
+@dataclass(frozen=True)
+class Release:
+    """Desired state of one model in one environment."""
+
+    model: str
+    environment: Environment
+    revision: int = 0
+    """Counts changes; 0 is 'nothing was ever deployed'."""
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """Version (as text) → share of traffic in percent; the shares sum to 100, or there are none."""
+    standby: tuple[str, ...] = ()
+    """Versions kept loaded without traffic, so that going back is a pointer move."""
+    champion: str | None = None
+    """Version that the registry's alias ``champion`` stands on."""
+    rollout: Mapping[str, Any] | None = None
+    """While a canary runs: run (its owner), candidate, step, since (epoch seconds), baseline figures, lease."""
+    note: str = ""
+    """Why this revision came to be."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"weights": dict(self.weights), "standby": list(self.standby)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Release:
+        return cls(**{**values, "standby": tuple(values.get("standby", ()))})
+
+    @property
+    def loaded(self) -> frozenset[str]:
+        """All versions that must be up."""
+        return frozenset(self.weights) | frozenset(self.standby)
+
+    def begin_canary(self, candidate: str, share: int, rollout: Mapping[str, Any], note: str) -> Release:
+        """The next revision, in which ``candidate`` gets ``share`` percent and the champion the rest."""
+        if self.champion is None:
+            weights = {candidate: 100}
+        elif share >= 100:
+            weights = {candidate: 100}
+        else:
+            weights = {self.champion: 100 - share, candidate: share}
+        standby = tuple(v for v in (self.champion, *self.standby) if v and v not in weights)
+        return replace(
+            self, revision=self.revision + 1, weights=weights, standby=standby, rollout=dict(rollout), note=note
+        )
+
+    def promote(self, candidate: str, note: str) -> Release:
+        """The next revision, in which ``candidate`` is champion and the old champion stands by."""
+        before = self.champion if self.champion != candidate else None
+        standby = (before,) if before else tuple(v for v in self.standby if v != candidate)
+        return replace(
+            self,
+            revision=self.revision + 1,
+            weights={candidate: 100},
+            standby=standby,
+            champion=candidate,
+            rollout=None,
+            note=note,
+        )
+
+    def abandon(self, note: str) -> Release:
+        """The next revision, in which the champion serves alone again and the canary is gone."""
+        candidate = (self.rollout or {}).get("candidate")
+        return replace(
+            self,
+            revision=self.revision + 1,
+            weights={self.champion: 100} if self.champion else {},
+            standby=tuple(v for v in self.standby if v not in (candidate, self.champion)),
+            rollout=None,
+            note=note,
+        )
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is there: servers that answer ready, traffic shares at the gateway, and the registry's alias."""
+
+    servers: Mapping[str, str] = field(default_factory=dict)
+    """Version → state: ``ready``, ``starting`` or ``broken``."""
+    weights: Mapping[str, int] = field(default_factory=dict)
+    champion: str | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """One step of the reconciler."""
+
+    verb: Literal["start", "await_ready", "route", "set_champion", "stop"]
+    version: str | None = None
+    weights: Mapping[str, int] = field(default_factory=dict)
+
+
+def plan(desired: Release, observed: Observed) -> list[Action]:
+    """The steps that turn ``observed`` into ``desired``, safest order first.
+
+    Servers start and get ready before any traffic is sent to them, the alias moves only once traffic has,
+    and a server stops only when nothing is routed to it. An empty plan means that they agree.
+    """
+    actions: list[Action] = []
+    for version in sorted(desired.loaded):
+        state = observed.servers.get(version)
+        if state in (None, "broken"):
+            actions.append(Action("start", version))
+        if state != "ready":
+            actions.append(Action("await_ready", version))
+    if desired.environment == "production":
+        if dict(desired.weights) != dict(observed.weights):
+            actions.append(Action("route", weights=dict(desired.weights)))
+        if desired.champion and desired.champion != observed.champion:
+            actions.append(Action("set_champion", desired.champion))
+    actions.extend(Action("stop", version) for version in sorted(set(observed.servers) - desired.loaded))
+    return actions

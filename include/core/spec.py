@@ -1,0 +1,257 @@
+"""The model spec: what a team says once about a model, in ``model.yaml``.
+
+Every field has a description, which the published JSON Schema (``docs/model.schema.json``) shows in
+editors. Parsing of the file itself, with lines for errors, is in :mod:`include.core.spec_file`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from include.core.windows import Grain
+
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
+Column = Annotated[str, Field(min_length=1, max_length=128)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Entrypoint = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+FeatureType = Literal["integer", "number", "category", "boolean"]
+Task = Literal["binary_classification", "regression"]
+
+CLASSIFICATION_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
+REGRESSION_METRICS = ("mae", "rmse", "r2")
+HIGHER_IS_BETTER = frozenset({"roc_auc", "pr_auc", "r2"})
+
+
+class Part(BaseModel):
+    """A strict part of the spec: an unknown field is an error, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Repository(Part):
+    """Where the model's code lives."""
+
+    url: str = Field(description="Git URL or path. A relative path is taken below EVERGREEN_HOME.")
+    branch: str = Field("main", description="Branch whose commits are built.")
+    path: str = Field(".", description="Folder of the model inside the repository.")
+    connection: str | None = Field(None, description="Airflow connection of type git, for private repositories.")
+
+
+class Expectation(Part):
+    """What values of a column are expected; checked on every snapshot before training."""
+
+    minimum: float | None = Field(None, description="Smallest allowed value.")
+    maximum: float | None = Field(None, description="Largest allowed value.")
+    categories: list[str] | None = Field(None, description="The only allowed values.")
+    missing_at_most: Fraction = Field(0.0, description="Largest allowed share of missing values.")
+
+
+class Feature(Expectation):
+    """One input column of the model."""
+
+    name: Column = Field(description="Column name in training data and in prediction requests.")
+    type: FeatureType = Field(description="integer, number, category (text) or boolean.")
+
+
+class FileSource(Part):
+    """Partitioned Parquet or CSV files, one per window, local or in object storage."""
+
+    path: str = Field(description="Path or fsspec URL with {window} in it, such as 'flights/{window}.parquet'.")
+    connection: str = Field(
+        "evergreen_lake", description="Airflow connection with the root path or the storage options."
+    )
+
+    @model_validator(mode="after")
+    def _names_window(self) -> FileSource:
+        if "{window}" not in self.path:
+            raise ValueError("must contain {window}, which stands for the partition's key")
+        if not self.path.endswith((".parquet", ".csv", ".csv.gz")):
+            raise ValueError("must end in .parquet, .csv or .csv.gz")
+        return self
+
+
+class SqlSource(Part):
+    """A query through an Airflow connection; ``:start`` and ``:end`` are the window's bounds."""
+
+    query: str = Field(description="SELECT with :start (included) and :end (excluded).")
+    connection: str = Field(description="Airflow connection of the database.")
+
+    @model_validator(mode="after")
+    def _names_bounds(self) -> SqlSource:
+        if ":start" not in self.query or ":end" not in self.query:
+            raise ValueError("must use :start and :end, the bounds of the window")
+        return self
+
+
+class Data(Part):
+    """Training data."""
+
+    source: FileSource | SqlSource = Field(description="Where partitions come from.")
+    key: Column = Field(description="Column that identifies a row; unique within a snapshot.")
+    event_time: Column = Field(description="Column with the moment (UTC) that a row speaks of.")
+    rows_at_least: int = Field(100, ge=1, description="Fewest rows that a partition may have.")
+    newest_at_most_days_old: float | None = Field(
+        None, gt=0, description="Freshness: the newest row may be this many days older than the window's end."
+    )
+
+
+class Truth(Part):
+    """What really happened, arriving later than the predictions."""
+
+    source: FileSource | SqlSource = Field(description="Where truth comes from, by window of the event.")
+    key: Column = Field(description="Column that matches the data's key.")
+    column: Column = Field(description="Column with the true value of the target.")
+    delay_hours: float = Field(24, ge=0, description="How long after the event truth is complete.")
+
+
+class Training(Part):
+    """How a candidate is made."""
+
+    windows: int = Field(12, ge=1, description="How many of the newest windows of data to train on.")
+    holdout_days: float = Field(
+        7, gt=0, description="The newest days of the data, kept out of training to score candidate and champion."
+    )
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Arguments of the estimator function.")
+    on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives.")
+    time_limit_minutes: float = Field(30, gt=0, description="Longest time one training may take.")
+    memory_mb: int = Field(4096, ge=256, description="Memory that training may use, in MiB.")
+
+
+class Metrics(Part):
+    """Which figures count."""
+
+    primary: str = Field(description="The metric that gates look at.")
+    also: list[str] = Field(default_factory=list, description="Further metrics to report.")
+    slices: list[Column] = Field(default_factory=list, description="Category features to report separately.")
+    confidence: Fraction = Field(0.95, description="Level of the bootstrap intervals.")
+
+
+class Promotion(Part):
+    """When a candidate may replace the champion."""
+
+    threshold: float | None = Field(
+        None, description="Worst value of the primary metric that any candidate may have, champion or not."
+    )
+    improvement: float = Field(0.0, description="How much better than the champion it must be, in metric units.")
+    holdout_rows_at_least: int = Field(500, ge=20, description="Fewest unseen rows to compare on.")
+    slice_drop_at_most: float = Field(
+        0.05, ge=0, description="How much worse than the champion a slice may be, in metric units."
+    )
+    slice_rows_at_least: int = Field(200, ge=20, description="Smaller slices are reported, not judged.")
+
+
+class Canary(Part):
+    """How production traffic moves to a new release."""
+
+    steps: list[Annotated[int, Field(ge=1, le=100)]] = Field(
+        default_factory=lambda: [10, 50], description="Shares of traffic in percent, in order; then all of it."
+    )
+    requests_at_least: int = Field(100, ge=1, description="Requests the canary must answer in each step.")
+    step_timeout_minutes: float = Field(30, gt=0, description="Roll back when a step lacks requests for so long.")
+    error_rate_at_most: Fraction = Field(0.01, description="Largest share of requests answered with 5xx.")
+    latency_ratio_at_most: float = Field(2.0, gt=0, description="Largest p95 latency as a multiple of production's.")
+    prediction_shift_at_most: float = Field(
+        0.5, gt=0, description="Largest total variation distance (0 to 1) between canary's and production's predictions."
+    )
+    check_seconds: float = Field(10, gt=0, description="Seconds between two looks at the canary.")
+
+
+class Deployment(Part):
+    """How a release gets into production."""
+
+    golden_examples: int = Field(50, ge=1, description="Holdout rows replayed in the test environment.")
+    golden_tolerance: float = Field(1e-6, ge=0, description="Largest difference from the recorded prediction.")
+    latency_p95_ms: float = Field(250, gt=0, description="Latency budget of a one-row request, test environment.")
+    canary: Canary = Field(default_factory=Canary, description="The way into production.")
+    memory_mb: int = Field(2048, ge=256, description="Memory that one model server may use, in MiB.")
+
+
+class Monitoring(Part):
+    """What is measured of each window."""
+
+    window: Grain = Field("day", description="Length of a window: day, week or month.")
+    schedule: str = Field("@daily", description="When to measure; a cron expression, @daily and so on.")
+    rows_at_least: int = Field(200, ge=1, description="Fewest predictions with truth for a window to be judged.")
+    drift_threshold: float = Field(0.2, gt=0, description="Population stability index that counts as drift.")
+
+
+class Degradation(Part):
+    """When health is bad enough to retrain."""
+
+    drop: float = Field(
+        gt=0, description="How much worse than on its holdout the live version's primary metric may be, in metric units."
+    )
+    windows: int = Field(3, ge=1, description="How many of the newest windows are looked at (n).")
+    breaches: int = Field(2, ge=1, description="How many of them must be beyond the drop (k), the newest included.")
+    cooldown_windows: int = Field(1, ge=0, description="Windows after an incident in which no new one starts.")
+    budget: int = Field(6, ge=0, description="Most retrainings within budget_windows.")
+    budget_windows: int = Field(12, ge=1, description="Windows that the budget is counted over.")
+
+    @model_validator(mode="after")
+    def _k_of_n(self) -> Degradation:
+        if self.breaches > self.windows:
+            raise ValueError("breaches can't be more than windows")
+        return self
+
+
+class ModelSpec(Part):
+    """One model, as its team describes it."""
+
+    schema_version: Literal[1] = Field(alias="schema", description="Version of this format: 1.")
+    name: Identifier = Field(description="Name of the model; also the name of its folder.")
+    owner: str = Field(min_length=1, description="Who answers for the model (team or address).")
+    description: str = Field(min_length=1, description="What it predicts, for whom.")
+    repository: Repository = Field(description="Where its code lives.")
+    task: Task = Field(description="binary_classification or regression.")
+    target: Column = Field(description="Column to predict.")
+    features: list[Feature] = Field(min_length=1, description="Input columns with their types and expectations.")
+    estimator: Entrypoint = Field(
+        "model:estimator", description="module:function that returns an unfitted estimator (scikit-learn's API)."
+    )
+    feature_code: Entrypoint | None = Field(
+        None, description="Optional module:function from a data frame of features to the estimator's input."
+    )
+    trusted_types: list[str] = Field(
+        default_factory=list, description="Types beyond scikit-learn's that the artifact may contain (module.Class)."
+    )
+    data: Data = Field(description="Training data.")
+    truth: Truth = Field(description="What really happened.")
+    training: Training = Field(default_factory=Training, description="How a candidate is made.")
+    metrics: Metrics = Field(description="Which figures count.")
+    promotion: Promotion = Field(default_factory=Promotion, description="When a candidate may replace the champion.")
+    deployment: Deployment = Field(default_factory=Deployment, description="How a release gets into production.")
+    monitoring: Monitoring = Field(default_factory=Monitoring, description="What is measured of each window.")
+    degradation: Degradation = Field(description="When health is bad enough to retrain.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSpec:
+        names = [feature.name for feature in self.features]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"features are listed twice: {', '.join(twice)}. Keep one of each")
+        for special in (self.target, self.data.key):
+            if special in names:
+                raise ValueError(f"'{special}' is the target or the key and can't be a feature too. Remove it there")
+        known = CLASSIFICATION_METRICS if self.task == "binary_classification" else REGRESSION_METRICS
+        for metric in (self.metrics.primary, *self.metrics.also):
+            if metric not in known:
+                raise ValueError(f"metric '{metric}' is not one for {self.task}. Use one of: {', '.join(known)}")
+        categories = {feature.name for feature in self.features if feature.type in ("category", "boolean")}
+        for column in self.metrics.slices:
+            if column not in categories:
+                raise ValueError(f"slice '{column}' is not a category or boolean feature. Name one of those")
+        return self
+
+    @property
+    def feature_names(self) -> list[str]:
+        return [feature.name for feature in self.features]
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.metrics.primary in HIGHER_IS_BETTER
+
+    def worse_by(self, value: float, reference: float) -> float:
+        """How much worse ``value`` is than ``reference`` in the primary metric (negative: better)."""
+        return reference - value if self.higher_is_better else value - reference

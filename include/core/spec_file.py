@@ -1,0 +1,108 @@
+"""Reading ``model.yaml``: every mistake is reported with file, line, field and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from include.core.errors import ModelSpecError
+from include.core.spec import ModelSpec
+
+try:
+    from yaml import CSafeLoader as Loader
+except ImportError:  # PyYAML without libyaml
+    from yaml import SafeLoader as Loader  # type: ignore[assignment]
+
+REMEDIES = {
+    "missing": "Add it",
+    "extra_forbidden": "Remove it, or correct its spelling; docs/model-yaml.md lists the fields",
+    "string_pattern_mismatch": "Write it in that form",
+}
+
+Path_ = tuple[str | int, ...]
+
+
+def load_spec(path: Path) -> ModelSpec:
+    """Parse and validate one model.yaml.
+
+    Raises ModelSpecError with one line per mistake: ``<folder>/model.yaml:<line>: <field>: … <remedy>.``
+    """
+    shown = f"{path.parent.name}/{path.name}"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelSpecError(f"{shown}: can't be read ({error.strerror}). Check that the file exists.") from error
+    except UnicodeDecodeError as error:
+        raise ModelSpecError(f"{shown}: is not UTF-8 text ({error}). Save it as UTF-8.") from error
+    values, lines = _parse(text, shown)
+    try:
+        spec = ModelSpec.model_validate(values)
+    except ValidationError as error:
+        raise ModelSpecError("\n".join(_describe(mistake, shown, lines) for mistake in error.errors())) from None
+    if spec.name != path.parent.name:
+        line = lines.get(("name",), 1)
+        raise ModelSpecError(
+            f"{shown}:{line}: name: '{spec.name}' is not the folder's name '{path.parent.name}'. "
+            "Rename one of them; DAGs, releases and metrics carry this name."
+        )
+    return spec
+
+
+def _parse(text: str, shown: str) -> tuple[Any, dict[Path_, int]]:
+    try:
+        root = yaml.compose(text, Loader=Loader)
+        values = yaml.load(text, Loader=Loader)  # noqa: S506 - a safe loader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ModelSpecError(
+            f"{shown}{where}: is not valid YAML: {problem}. Check indentation and quotes near this line."
+        ) from None
+    if not isinstance(values, dict):
+        raise ModelSpecError(f"{shown}:1: must be a mapping of fields. Start from docs/model-yaml.md.")
+    lines: dict[Path_, int] = {}
+    _collect_lines(root, (), lines, shown)
+    return values, lines
+
+
+def _collect_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], shown: str) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            child = (*path, key.value)
+            if child in lines:
+                raise ModelSpecError(
+                    f"{shown}:{key.start_mark.line + 1}: {_dotted(child)}: is given twice "
+                    f"(first in line {lines[child]}). Keep one."
+                )
+            lines[child] = key.start_mark.line + 1
+            _collect_lines(value, child, lines, shown)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _collect_lines(value, (*path, index), lines, shown)
+
+
+def _describe(mistake: Any, shown: str, lines: dict[Path_, int]) -> str:
+    # Names of union members ("FileSource") stand in pydantic's location but not in the file.
+    location = tuple(part for part in mistake["loc"] if part not in ("FileSource", "SqlSource"))
+    known = location
+    while known and known not in lines:
+        known = known[:-1]
+    message = mistake["msg"].removeprefix("Value error, ").rstrip(".")
+    given = mistake.get("input")
+    if mistake["type"] not in ("missing", "extra_forbidden", "value_error") and isinstance(given, str | int | float):
+        message += f" (found: {given!r})"
+    remedy = REMEDIES.get(mistake["type"], "" if mistake["type"] == "value_error" else "Correct the value")
+    field = _dotted(location) or "model"
+    return f"{shown}:{lines.get(known, 1)}: {field}: {message}." + (f" {remedy}." if remedy else "")
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text

@@ -1,0 +1,42 @@
+"""The answer of any gate: data, promotion, canary, degradation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Answer = Literal["pass", "hold", "fail"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate says, why, and the figures that it looked at.
+
+    A missing or too small measurement is never a pass: it is a hold where waiting can help,
+    and a fail where it can't.
+    """
+
+    answer: Answer
+    reason: str
+    signals: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return self.answer == "pass"
+
+    def as_dict(self) -> dict[str, Any]:
+        """A plain dict of JSON values, as it stands in XCom, reports and tags."""
+        return asdict(self) | {"signals": dict(self.signals)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
+        return cls(values["answer"], values["reason"], dict(values.get("signals", {})))
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{name}={_short(value)}" for name, value in self.signals.items())
+        return f"{self.answer}: {self.reason}" + (f" ({figures})" if figures else "")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

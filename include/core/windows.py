@@ -1,0 +1,55 @@
+"""Windows: the time partitions that data, predictions, truth and health are keyed by."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Literal
+
+from include.core.errors import DataError
+
+Grain = Literal["month", "week", "day"]
+
+_FORMATS: dict[Grain, str] = {"month": "%Y-%m", "week": "%G-W%V", "day": "%Y-%m-%d"}
+_EXAMPLES: dict[Grain, str] = {"month": "2013-05", "week": "2013-W20", "day": "2013-05-17"}
+_PATTERNS: dict[Grain, str] = {
+    "month": r"\d{4}-\d{2}",
+    "week": r"\d{4}-W\d{2}",
+    "day": r"\d{4}-\d{2}-\d{2}",
+}
+
+
+def window_of(moment: datetime, grain: Grain) -> str:
+    """The key of the window that holds ``moment`` (UTC), for example ``2013-05``."""
+    return moment.strftime(_FORMATS[grain])
+
+
+def window_bounds(window: str, grain: Grain) -> tuple[datetime, datetime]:
+    """First moment of the window and of the one after it, as naive UTC datetimes.
+
+    Raises DataError when ``window`` is not a key of this grain.
+    """
+    try:
+        if not re.fullmatch(_PATTERNS[grain], window):
+            raise ValueError
+        if grain == "month":
+            start = datetime.strptime(window, "%Y-%m")
+            return start, (start + timedelta(days=32)).replace(day=1)
+        if grain == "week":
+            start = datetime.strptime(window + "-1", "%G-W%V-%u")
+            return start, start + timedelta(days=7)
+        start = datetime.strptime(window, "%Y-%m-%d")
+        return start, start + timedelta(days=1)
+    except ValueError:
+        raise DataError(
+            f"window '{window}' is not a {grain}. Write it like '{_EXAMPLES[grain]}'."
+        ) from None
+
+
+def windows_before(window: str, grain: Grain, count: int) -> list[str]:
+    """The ``count`` windows that end with ``window``, oldest first."""
+    keys = [window]
+    while len(keys) < count:
+        start, _ = window_bounds(keys[-1], grain)
+        keys.append(window_of(start - timedelta(hours=1), grain))
+    return keys[::-1]

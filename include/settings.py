@@ -1,0 +1,103 @@
+"""Settings of the installation: folders, ports and addresses, in one place.
+
+Each has a default that works on a laptop and an environment variable ``EVERGREEN_<NAME>`` (also read
+from ``.env``) that changes it. Importing this module touches nothing and needs only the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are. Ports are on 127.0.0.1 only."""
+
+    home: Path = PROJECT / ".evergreen"
+    models: Path = PROJECT / "include" / "models"
+    airflow_port: int = 8080
+    mlflow_port: int = 5500
+    gateway_port: int = 8000
+    worker_log_port: int = 8793
+    trigger_log_port: int = 8794
+    server_ports: str = "8100-8139"
+    store_url: str = ""
+    mlflow_url: str = ""
+    git_poll_seconds: float = 5.0
+
+    @property
+    def lake(self) -> Path:
+        """Data, snapshots and predictions."""
+        return self.home / "lake"
+
+    @property
+    def builds(self) -> Path:
+        return self.home / "builds"
+
+    @property
+    def environments(self) -> Path:
+        """Virtual environments of builds, by the hash of their lock."""
+        return self.home / "environments"
+
+    @property
+    def artifacts(self) -> Path:
+        """Local copies of registered model versions, by model and version."""
+        return self.home / "artifacts"
+
+    @property
+    def prediction_log(self) -> Path:
+        return self.home / "prediction_log"
+
+    @property
+    def reports(self) -> Path:
+        return self.home / "reports"
+
+    @property
+    def secrets(self) -> Path:
+        return self.home / "secrets"
+
+    @property
+    def run(self) -> Path:
+        """Sockets, pid files and supervisord's generated configuration."""
+        return self.home / "run"
+
+    @property
+    def store(self) -> str:
+        """SQLAlchemy URL of Evergreen's own tables."""
+        return self.store_url or f"sqlite:///{self.home / 'evergreen.db'}"
+
+    @property
+    def mlflow(self) -> str:
+        """MLflow tracking URI that tasks use."""
+        return self.mlflow_url or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def server_port_range(self) -> range:
+        first, _, last = self.server_ports.partition("-")
+        return range(int(first), int(last or first) + 1)
+
+    def secret(self, name: str) -> str:
+        """The secret kept in ``secrets/<name>``; made by ``make up``."""
+        return (self.secrets / name).read_text(encoding="utf-8").strip()
+
+
+def settings() -> Settings:
+    """The settings, with every ``EVERGREEN_<NAME>`` of the environment applied."""
+    values: dict[str, object] = {}
+    for field in fields(Settings):
+        raw = os.environ.get(f"EVERGREEN_{field.name.upper()}")
+        if raw is None or raw == "":
+            continue
+        default = field.default
+        try:
+            values[field.name] = Path(raw).resolve() if isinstance(default, Path) else type(default)(raw)
+        except ValueError:
+            raise SystemExit(
+                f"EVERGREEN_{field.name.upper()}={raw!r} is not a valid {type(default).__name__}. "
+                f"Correct it in .env or unset it (default: {default})."
+            ) from None
+    return Settings(**values)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Evergreen's Airflow components: operators, sensors, triggers, hooks and what the DAG files share."""

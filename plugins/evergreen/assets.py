@@ -1,0 +1,14 @@
+"""The arrows of the loop: one Airflow asset for each thing that a stage makes and the next one waits for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from airflow.sdk import Asset
+
+Thing = Literal["commit", "data", "build", "candidate", "release", "health"]
+
+
+def model_asset(model: str, thing: Thing, **more: object) -> Asset:
+    """The asset ``<model>/<thing>``; ``more`` goes to Asset, such as watchers."""
+    return Asset(name=f"{model}/{thing}", uri=f"evergreen://{model}/{thing}", group="evergreen", **more)  # type: ignore[arg-type]

@@ -1,0 +1,27 @@
+"""Telling people that a run failed: the log always, a webhook where one is configured."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+ALERTS_CONNECTION = "evergreen_alerts"
+
+
+def notify_failure(context: Any) -> None:
+    """Failure callback of every DAG: log it, and post it to the connection ``evergreen_alerts`` if that has a host."""
+    import requests
+    from airflow.sdk import BaseHook
+
+    run = context.get("dag_run")
+    text = f"{context['dag'].dag_id} failed: run {run.run_id if run else '?'} ({context.get('reason', 'task failure')})"
+    log.error(text)
+    connection = BaseHook.get_connection(ALERTS_CONNECTION)
+    if not connection.host:
+        return
+    try:
+        requests.post(connection.host, json={"text": text}, timeout=10).raise_for_status()
+    except requests.RequestException as error:
+        log.error("%s did not take the alert: %s", ALERTS_CONNECTION, error)
