@@ -21,6 +21,11 @@ Task = Literal["binary_classification", "regression"]
 
 CLASSIFICATION_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
 REGRESSION_METRICS = ("mae", "rmse", "r2")
+RESERVED = frozenset(
+    {"request_id", "row", "received", "version", "release", "key", "event_time", "prediction", "champion"}
+)
+"""Columns that the prediction log and the holdout have beside the features."""
+
 HIGHER_IS_BETTER = frozenset({"roc_auc", "pr_auc", "r2"})
 
 
@@ -151,9 +156,9 @@ class Canary(Part):
     requests_at_least: int = Field(100, ge=1, description="Requests the canary must answer in each step.")
     step_timeout_minutes: float = Field(30, gt=0, description="Roll back when a step lacks requests for so long.")
     error_rate_at_most: Fraction = Field(0.01, description="Largest share of requests answered with 5xx.")
-    latency_ratio_at_most: float = Field(2.0, gt=0, description="Largest p95 latency as a multiple of production's.")
+    latency_ratio_at_most: float = Field(3.0, gt=0, description="Largest p95 latency as a multiple of production's.")
     prediction_shift_at_most: float = Field(
-        0.5, gt=0, description="Largest total variation distance (0 to 1) between canary's and production's predictions."
+        0.5, gt=0, description="Largest Kolmogorov-Smirnov distance (0 to 1) from production's predictions."
     )
     check_seconds: float = Field(10, gt=0, description="Seconds between two looks at the canary.")
 
@@ -174,6 +179,9 @@ class Monitoring(Part):
     window: Grain = Field("day", description="Length of a window: day, week or month.")
     schedule: str = Field("@daily", description="When to measure; a cron expression, @daily and so on.")
     rows_at_least: int = Field(200, ge=1, description="Fewest predictions with truth for a window to be judged.")
+    truth_share_at_least: Fraction = Field(
+        0.5, description="Share of predictions that must have truth, once its delay has passed, for a whole window."
+    )
     drift_threshold: float = Field(0.2, gt=0, description="Population stability index that counts as drift.")
 
 
@@ -231,6 +239,9 @@ class ModelSpec(Part):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"features are listed twice: {', '.join(twice)}. Keep one of each")
+        reserved = sorted({*names, self.target} & RESERVED)
+        if reserved:
+            raise ValueError(f"{', '.join(reserved)}: columns of the prediction log, not for features. Rename them")
         for special in (self.target, self.data.key):
             if special in names:
                 raise ValueError(f"'{special}' is the target or the key and can't be a feature too. Remove it there")

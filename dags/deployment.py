@@ -1,0 +1,83 @@
+"""Bring a version through the test environment and a canary into production, or roll back.
+
+**Starts** when training offers a candidate, or by hand with *Trigger*: name a version, or tick *rollback* to put the
+release that served before back into production at once.
+
+**Does** start the version in the test environment, replay golden examples and hold the latency budget; then give it
+growing shares of production's traffic, judged at each step on errors, latency and predictions beside the release in
+production. The old release stays loaded. A canary that lacks requests waits, and is rolled back when its time is up.
+
+**Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`.
+
+### When it fails
+- **Production is safe**: *restore_champion* has ended the canary, and the champion serves alone. Its log says what serves.
+- **deploy_to_test** or **start_canary**: the end of the server's own log is in the error. *Another deployment* in the
+  message: two runs wanted production; the other one owns it. Wait, then clear this run.
+- **verify_in_test**: predictions are not those that training recorded, or too slow. Do not deploy this version.
+- **watch_canary**: the verdict names the figure. *lacking requests* means that too little traffic came in
+  `canary.step_timeout_minutes`.
+- **restore_champion** itself failed: run this DAG by hand with *rollback*, or `make up`, which reconciles everything.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import Param, dag
+
+from evergreen.assets import model_asset
+from evergreen.model_dags import dag_settings, models_to_parse
+from evergreen.operators.choose_release import ChooseReleaseOperator
+from evergreen.operators.roll_out_release import (
+    PromoteReleaseOperator,
+    RestoreChampionOperator,
+    RollBackOperator,
+    StartCanaryOperator,
+)
+from evergreen.operators.verify_release import ClearTestOperator, DeployToTestOperator, VerifyInTestOperator
+from evergreen.sensors.canary import CanarySensor
+
+PARAMS = {
+    "version": Param("", type="string", description="Version in the registry; empty: the candidate that was offered last."),
+    "rollback": Param(False, type="boolean", description="Put the release that served before back into production."),
+}
+
+
+def build_dag(model):
+    canary = model.deployment.canary
+    long_wait = canary.check_seconds >= 30
+
+    @dag(
+        **dag_settings(
+            model, "deployment", __doc__, schedule=[model_asset(model.name, "candidate")], params=PARAMS, max_active_runs=4
+        )
+    )
+    def deployment():
+        release = ChooseReleaseOperator(
+            task_id="choose_release", model=model.name, deploy="deploy_to_test", roll_back="roll_back"
+        )
+        version = "{{ ti.xcom_pull(task_ids='choose_release', key='version') }}"
+        in_test = DeployToTestOperator(task_id="deploy_to_test", model=model.name, version=version)
+        verified = VerifyInTestOperator(task_id="verify_in_test", model=model.name, version=version)
+        started = StartCanaryOperator(task_id="start_canary", model=model.name, version=version)
+        watched = CanarySensor(
+            task_id="watch_canary",
+            model=model.name,
+            poke_interval=canary.check_seconds,
+            timeout=(canary.step_timeout_minutes * 60 + 60) * len(canary.steps),
+            mode="reschedule" if long_wait else "poke",
+            execution_timeout=timedelta(minutes=(canary.step_timeout_minutes + 2) * len(canary.steps)),
+        )
+        promoted = PromoteReleaseOperator(task_id="promote_release", model=model.name, version=version)
+        cleared = ClearTestOperator(task_id="clear_test", model=model.name, trigger_rule="all_done")
+        restored = RestoreChampionOperator(task_id="restore_champion", model=model.name, trigger_rule="one_failed")
+        by_hand = RollBackOperator(task_id="roll_back", model=model.name)
+
+        release >> in_test >> verified >> started >> watched >> promoted
+        verified >> cleared
+        [started, watched, promoted] >> restored
+        release >> by_hand
+
+    return deployment()
+
+
+for spec in models_to_parse("deployment"):
+    build_dag(spec)

@@ -1,0 +1,52 @@
+"""Measures what became of the model's predictions: quality, drift, missing values and service, by window.
+
+**Starts** by the schedule `monitoring.schedule` of model.yaml, and by hand for any window.
+
+**Steps**
+1. `gather_predictions` moves new lines of the prediction log into the lake, each once.
+2. `measure_health` joins them with truth and compares them with the live version's reference. Windows that wait for
+   truth, and windows that late predictions came for, are measured again.
+3. `publish_health` writes a page for each window, the Prometheus metrics, and tells the asset `<model>/health`.
+
+**Makes** the health of the window in the store, `reports/<model>/<window>.html` with a JSON beside it, and
+`reports/metrics/<model>.prom`. `<model>.retraining` looks at the health next.
+
+### When it fails
+* `gather_predictions`: read its log; mostly the disk is full or `prediction_log/<model>/` can't be read. Torn last
+  lines and broken lines are not failures: they are counted and shown on the page. Clear the task; nothing is counted twice.
+* `measure_health` with an ArtifactError or PlatformError: the registry lacks the live version's `profile.json` or
+  `metrics.json`. Look at the version in MLflow.
+* A window that stays `waiting` or `partial`: truth has not come, or can't be read. The page names the reason at its top.
+  Put the truth right and run this DAG again; a window without truth never starts a retraining.
+"""
+
+from airflow.sdk import Param, dag
+
+from evergreen.model_dags import dag_settings, models_to_parse
+from evergreen.operators.gather_predictions import GatherPredictionsOperator
+from evergreen.operators.measure_health import MeasureHealthOperator
+from evergreen.operators.publish_health import PublishHealthOperator
+
+WINDOW = Param(
+    None,
+    type=["null", "string"],
+    title="Window",
+    description="Window to measure, such as 2013-05, 2013-W20 or 2013-05-17, as monitoring.window of model.yaml says. "
+    "Empty: the one that ended last before this run.",
+)
+
+
+def build_dag(model):
+    @dag(**dag_settings(model, "monitoring", __doc__, schedule=model.monitoring.schedule, params={"window": WINDOW}))
+    def monitoring():
+        gathered = GatherPredictionsOperator(task_id="gather_predictions", model=model.name)
+        measured = MeasureHealthOperator(
+            task_id="measure_health", model=model.name, window="{{ params.window or '' }}", gathered=gathered.output
+        )
+        PublishHealthOperator(task_id="publish_health", model=model.name, windows=measured.output)
+
+    return monitoring()
+
+
+for spec in models_to_parse("monitoring"):
+    build_dag(spec)

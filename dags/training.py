@@ -1,0 +1,89 @@
+"""Train a candidate and decide whether it may replace the champion.
+
+**Starts** when a build has passed, when a new window of data arrives (if `training.on_new_data` is set), when
+`retraining` finds the model degraded, or by hand with *Trigger*: choose the newest window of data to use, a build, or
+other parameters for the estimator.
+
+**Does** freeze the newest windows of data under their content hash; hold them against the model's expectations; train
+in the build's own environment on all but the newest days; score candidate and champion on those days, which neither
+has seen; register the candidate in MLflow with its whole lineage.
+
+**Makes** a model version with the alias `challenger` and, if it is shown to be better than the champion, the asset
+`<model>/candidate`, which starts `deployment`. If it isn't, *offer_candidate* is skipped and says why.
+
+### When it fails
+- **validate_snapshot**: the data breaks an expectation. The log lists each column, check and count. Correct the data or
+  the expectations in model.yaml, then clear the run; retrying alone does not help.
+- **take_snapshot**: a partition is missing, empty, or lacks a column. The message names it.
+- **train_candidate**: the last lines of the model's own output are in the error. Time and memory limits are
+  `training.time_limit_minutes` and `training.memory_mb` in model.yaml.
+- **register_candidate**: look at MLflow (`make status`). Clearing the task registers the same candidate, never a second one.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import AssetWatcher, Param, dag
+
+from evergreen.assets import model_asset
+from evergreen.model_dags import dag_settings, models_to_parse
+from evergreen.operators.compare_with_champion import CompareWithChampionOperator
+from evergreen.operators.offer_candidate import OfferCandidateOperator
+from evergreen.operators.register_candidate import RegisterCandidateOperator
+from evergreen.operators.take_snapshot import TakeSnapshotOperator
+from evergreen.operators.train_candidate import TrainCandidateOperator
+from evergreen.operators.validate_snapshot import ValidateSnapshotOperator
+from evergreen.triggers.data_partition import DataPartitionTrigger
+
+PARAMS = {
+    "window": Param("", type="string", description="Newest window of data to train on, such as 2013-05; empty: the newest there is."),
+    "build": Param("", type="string", description="Build to train with; empty: the newest one that passed."),
+    "parameters": Param({}, type="object", description="Arguments of the estimator function, beside those in model.yaml."),
+    "reason": Param("", type="string", description="Why this training runs; kept with the model version."),
+    "incident": Param("", type="string", description="Incident that it answers; filled in by the retraining DAG."),
+}
+
+
+def build_dag(model):
+    data = model_asset(model.name, "data")
+    schedule = model_asset(model.name, "build")
+    if model.training.on_new_data:
+        watcher = AssetWatcher(name="new_partition", trigger=DataPartitionTrigger(model=model.name))
+        schedule = schedule | model_asset(model.name, "data", watchers=[watcher])
+
+    @dag(**dag_settings(model, "training", __doc__, schedule=schedule, params=PARAMS))
+    def training():
+        snapshot = TakeSnapshotOperator(task_id="take_snapshot", model=model.name, window="{{ params.window }}", inlets=[data])
+        validate = ValidateSnapshotOperator(task_id="validate_snapshot", model=model.name, snapshot=snapshot.output["hash"])
+        candidate = TrainCandidateOperator(
+            task_id="train_candidate",
+            model=model.name,
+            snapshot=snapshot.output["hash"],
+            build="{{ params.build }}",
+            pool="evergreen_training",
+            execution_timeout=timedelta(minutes=model.training.time_limit_minutes * 2 + 5),
+        )
+        verdict = CompareWithChampionOperator(
+            task_id="compare_with_champion",
+            model=model.name,
+            folder=candidate.output["folder"],
+            champion=candidate.output["champion"],
+        )
+        registered = RegisterCandidateOperator(
+            task_id="register_candidate",
+            model=model.name,
+            snapshot=snapshot.output["hash"],
+            candidate=candidate.output,
+            verdict=verdict.output,
+            reason="{{ params.reason }}",
+            incident="{{ params.incident }}",
+        )
+        offer = OfferCandidateOperator(
+            task_id="offer_candidate", model=model.name, version=registered.output["version"], verdict=verdict.output
+        )
+        snapshot >> validate >> candidate >> verdict >> registered >> offer
+
+    return training()
+
+
+for spec in models_to_parse("training"):
+    build_dag(spec)

@@ -1,0 +1,72 @@
+"""Running training and scoring in a build's own environment: one JSON file in, files out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from include.adapters.confinement import run_confined
+from include.core.build import Build
+from include.core.errors import TrainingError
+from include.core.spec import ModelSpec
+from include.settings import settings
+
+
+def build_folder(model: str, build_id: str) -> Path:
+    """Where a build's code, runtime and environment are."""
+    return settings().builds / model / build_id
+
+
+def model_block(spec: ModelSpec, build_id: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the runtime needs to know of the spec."""
+    return {
+        "name": spec.name,
+        "task": spec.task,
+        "target": spec.target,
+        "key": spec.data.key,
+        "event_time": spec.data.event_time,
+        "features": [{"name": feature.name, "type": feature.type} for feature in spec.features],
+        "estimator": spec.estimator,
+        "feature_code": spec.feature_code,
+        "parameters": {**spec.training.parameters, **(parameters or {})},
+        "trusted_types": list(spec.trusted_types),
+        "code": str((build_folder(spec.name, build_id) / "code" / spec.repository.path).resolve()),
+    }
+
+
+def run_job(
+    spec: ModelSpec, build: Build | str, module: str, job: dict[str, Any], folder: Path, *, readable: list[Path]
+) -> None:
+    """Run ``python -m runtime.<module>`` on ``job``, confined, with ``folder`` as the only place to write to.
+
+    Raises TrainingError with the runtime's own message when it fails, runs out of time or of memory.
+    """
+    build_id = build if isinstance(build, str) else build.build_id
+    home = build_folder(spec.name, build_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    job_file = folder / f"{module}.json"
+    job_file.write_text(json.dumps(job, indent=1), encoding="utf-8")
+    done = run_confined(
+        [str(home / "environment" / "bin" / "python"), "-m", f"runtime.{module}", str(job_file)],
+        cwd=home,
+        readable=[home, (home / "environment").resolve(), *readable],
+        writable=[folder],
+        log=folder / f"{module}.log",
+        time_limit=spec.training.time_limit_minutes * 60,
+        memory_mb=spec.training.memory_mb,
+    )
+    print(done.output_tail)
+    if done.limit == "time":
+        raise TrainingError(
+            f"{spec.name}: {module} took longer than training.time_limit_minutes "
+            f"({spec.training.time_limit_minutes:g}). Raise it in model.yaml, or make the model faster."
+        )
+    if done.limit == "memory":
+        raise TrainingError(
+            f"{spec.name}: {module} needed more than training.memory_mb ({spec.training.memory_mb}). "
+            "Raise it in model.yaml, or train on fewer windows."
+        )
+    if done.code != 0:
+        tail = done.output_tail.strip().splitlines()
+        raise TrainingError(f"{spec.name}: {module} failed (exit code {done.code}): " + "\n".join(tail[-15:]))

@@ -1,0 +1,112 @@
+"""Talking to one model server: is it ready, what has it counted, what does it predict."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from include.core.canary import ServerFigures
+from include.core.errors import GateError, PlatformError
+from include.core.spec import ModelSpec
+from include.settings import settings
+
+DATATYPES = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
+
+
+class ModelServer:
+    """An Open Inference Protocol v2 server at ``address`` (host:port), behind its bearer token."""
+
+    def __init__(self, model: str, address: str):
+        self.model = model
+        self.address = address
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {settings().secret('prediction_token')}"
+
+    def ready(self) -> bool:
+        """Whether it has loaded its model and takes requests."""
+        try:
+            return self._session.get(f"http://{self.address}/v2/health/ready", timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def figures(self) -> ServerFigures:
+        """What it has counted since it started; raises PlatformError when it doesn't answer."""
+        try:
+            response = self._session.get(f"http://{self.address}/metrics", timeout=5)
+            response.raise_for_status()
+        except requests.RequestException as error:
+            raise PlatformError(f"{self.model}: the server at {self.address} gives no metrics: {error}") from error
+        return parse_figures(response.text)
+
+    def predict(self, spec: ModelSpec, rows: Sequence[Mapping[str, Any]], request_id: str) -> list[float]:
+        """Predictions for the rows; raises GateError with the server's message when it refuses them."""
+        body = {"id": request_id, "inputs": inference_inputs(spec, rows)}
+        url = f"http://{self.address}/v2/models/{self.model}/infer"
+        try:
+            response = self._session.post(url, json=body, timeout=30)
+        except requests.RequestException as error:
+            raise PlatformError(f"{self.model}: the server at {self.address} does not answer: {error}") from error
+        if response.status_code != 200:
+            raise GateError(f"{self.model}: the server answered {response.status_code}: {response.text[:500]}")
+        return [float(value) for value in response.json()["outputs"][0]["data"]]
+
+    def time_requests(self, spec: ModelSpec, row: Mapping[str, Any], count: int) -> list[float]:
+        """Seconds of each of ``count`` one-row requests, one after the other."""
+        seconds = []
+        for number in range(count):
+            start = time.perf_counter()
+            self.predict(spec, [row], f"latency-{number}")
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+
+def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as the protocol's named columns; missing values are null; key and event time go along if the rows have them."""
+    columns = [(feature.name, DATATYPES[feature.type]) for feature in spec.features]
+    columns += [(name, "BYTES") for name in (spec.data.key, spec.data.event_time) if rows and name in rows[0]]
+    return [
+        {
+            "name": name,
+            "shape": [len(rows)],
+            "datatype": datatype,
+            "data": [_value(row.get(name), datatype) for row in rows],
+        }
+        for name, datatype in dict(columns).items()
+    ]
+
+
+def _value(value: Any, datatype: str) -> Any:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if datatype == "INT64":
+        return int(value)
+    if datatype == "FP64":
+        return float(value)
+    if datatype == "BOOL":
+        return bool(value)
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def parse_figures(text: str) -> ServerFigures:
+    """Read the counters out of a server's Prometheus page."""
+    requests_total, errors, started = 0.0, 0.0, 0.0
+    latency: dict[str, float] = {}
+    predictions: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "evergreen_requests_total":
+                requests_total += sample.value
+                if sample.labels["code"].startswith("5"):
+                    errors += sample.value
+            elif sample.name == "evergreen_request_seconds_bucket":
+                latency[sample.labels["le"]] = latency.get(sample.labels["le"], 0) + sample.value
+            elif sample.name == "evergreen_prediction_bucket":
+                predictions[sample.labels["le"]] = predictions.get(sample.labels["le"], 0) + sample.value
+            elif sample.name == "process_start_time_seconds":
+                started = sample.value
+    return ServerFigures(int(requests_total), int(errors), latency, predictions, started)

@@ -1,0 +1,153 @@
+"""Judging a canary: errors, latency and predictions of the new release beside those of the one in production.
+
+Both answer a random share of the same traffic at the same time, so their figures differ only by the release.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from include.core.spec import Canary
+from include.core.verdict import Verdict
+
+LATENCY_NOISE_SECONDS = 0.05
+"""A p95 below this is never called slow: at such speeds the scheduler of a busy machine decides the ratio."""
+
+
+@dataclass(frozen=True)
+class ServerFigures:
+    """Counters of one model server, as read from its metrics (or their growth since a baseline)."""
+
+    requests: int = 0
+    errors: int = 0
+    """Requests answered with 5xx."""
+    latency: Mapping[str, float] = field(default_factory=dict)
+    """Upper bound in seconds (text, '+Inf' the last) → cumulative count."""
+    predictions: Mapping[str, float] = field(default_factory=dict)
+    """Upper bound of the prediction → cumulative count."""
+    started: float = 0.0
+    """Start of the process, epoch seconds."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"latency": dict(self.latency), "predictions": dict(self.predictions)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ServerFigures:
+        return cls(**values)
+
+    def since(self, baseline: ServerFigures | None) -> ServerFigures:
+        """The growth since ``baseline``; all of it when the process started anew (counters begin at 0)."""
+        if baseline is None or baseline.started != self.started:
+            return self
+        return ServerFigures(
+            self.requests - baseline.requests,
+            self.errors - baseline.errors,
+            {bound: count - baseline.latency.get(bound, 0) for bound, count in self.latency.items()},
+            {bound: count - baseline.predictions.get(bound, 0) for bound, count in self.predictions.items()},
+            self.started,
+        )
+
+
+def quantile(histogram: Mapping[str, float], share: float) -> float | None:
+    """The value below which ``share`` of a cumulative histogram lies (linear within a bucket, as PromQL does)."""
+    points = sorted((_bound(text), count) for text, count in histogram.items())
+    if not points or points[-1][1] <= 0:
+        return None
+    wanted, below, lower = share * points[-1][1], 0.0, 0.0
+    for bound, count in points:
+        if count >= wanted:
+            if math.isinf(bound):
+                return lower
+            return lower + (bound - lower) * (wanted - below) / max(count - below, 1e-12)
+        below, lower = count, bound
+    return lower
+
+
+def shift(first: Mapping[str, float], second: Mapping[str, float]) -> float | None:
+    """Kolmogorov-Smirnov distance (0 to 1) of two cumulative histograms, whose bounds may differ."""
+    curves = [_distribution(first), _distribution(second)]
+    if not all(curves):
+        return None
+    bounds = sorted({bound for curve in curves for bound, _ in curve})
+    return max(abs(_share_below(curves[0], bound) - _share_below(curves[1], bound)) for bound in bounds)
+
+
+def judge_canary(
+    policy: Canary,
+    candidate: ServerFigures,
+    champion: ServerFigures | None,
+    *,
+    seconds: float,
+    restarted: bool = False,
+) -> Verdict:
+    """The verdict on one step, from the growth of both servers' figures since the step began.
+
+    ``champion`` is None when all traffic goes to the candidate. Too few requests hold the step until its time is
+    up (``seconds`` since it began), then fail it. A restarted candidate fails.
+    """
+    signals: dict[str, Any] = {
+        "requests": candidate.requests,
+        "errors": candidate.errors,
+        "p95_seconds": quantile(candidate.latency, 0.95),
+        "waited_seconds": round(seconds, 1),
+    }
+    if champion is not None:
+        signals["champion_requests"] = champion.requests
+        signals["champion_p95_seconds"] = quantile(champion.latency, 0.95)
+        signals["prediction_shift"] = shift(candidate.predictions, champion.predictions)
+    if restarted:
+        return Verdict("fail", "the canary's server restarted during the step", signals)
+    if candidate.errors > policy.error_rate_at_most * max(candidate.requests, policy.requests_at_least):
+        return Verdict("fail", f"{candidate.errors} of {candidate.requests} requests were answered with 5xx", signals)
+    lacking = candidate.requests < policy.requests_at_least or (
+        champion is not None and champion.requests < policy.requests_at_least
+    )
+    if lacking:
+        if seconds > policy.step_timeout_minutes * 60:
+            return Verdict("fail", f"fewer than {policy.requests_at_least} requests in the step's time", signals)
+        return Verdict("hold", f"waiting for {policy.requests_at_least} requests on each release", signals)
+    if champion is not None:
+        slow = _too_slow(policy, signals["p95_seconds"], signals["champion_p95_seconds"])
+        if slow:
+            return Verdict("fail", slow, signals)
+        distance = signals["prediction_shift"]
+        if distance is None:
+            return Verdict("fail", "no predictions were measured", signals)
+        if distance > policy.prediction_shift_at_most:
+            return Verdict("fail", f"predictions differ from production's by {distance:.2f}", signals)
+    return Verdict("pass", "errors, latency and predictions are within their limits", signals)
+
+
+def _too_slow(policy: Canary, candidate: float | None, champion: float | None) -> str | None:
+    if candidate is None or champion is None:
+        return "latency was not measured"
+    limit = max(policy.latency_ratio_at_most * champion, LATENCY_NOISE_SECONDS)
+    if candidate > limit:
+        return f"p95 latency is {candidate * 1000:.0f} ms, the limit {limit * 1000:.0f} ms"
+    return None
+
+
+def _bound(text: str) -> float:
+    return math.inf if text == "+Inf" else float(text)
+
+
+def _distribution(histogram: Mapping[str, float]) -> list[tuple[float, float]]:
+    points = sorted((_bound(text), count) for text, count in histogram.items())
+    total = points[-1][1] if points else 0
+    if total <= 0:
+        return []
+    return [(bound, count / total) for bound, count in points if not math.isinf(bound)] or [(0.0, 0.0)]
+
+
+def _share_below(curve: list[tuple[float, float]], value: float) -> float:
+    lower, below = curve[0]
+    if value <= lower:
+        return below if value == lower else 0.0
+    for bound, share in curve[1:]:
+        if value <= bound:
+            return below + (share - below) * (value - lower) / (bound - lower)
+        lower, below = bound, share
+    return 1.0

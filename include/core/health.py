@@ -1,0 +1,153 @@
+"""Health: quality, drift and service figures of one window, from its predictions and what became of them.
+
+Pure: predictions, truth, reference and the moment come in as values. A window's ``status`` is
+
+* ``empty``: nothing was predicted;
+* ``waiting``: no prediction has truth yet;
+* ``partial``: some have, and more is to come: the window or the truth's delay has not passed, or fewer
+  predictions than ``monitoring.truth_share_at_least`` have truth;
+* ``complete``: the window is over and every prediction has truth, or the delay has passed and enough have.
+
+``due`` says whether the delay has passed: until then, truth that has not come is not late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import pandas as pd
+
+from include.core.evaluation import evaluate
+from include.core.profile import drift
+from include.core.spec import ModelSpec
+from include.core.windows import window_bounds
+
+Status = Literal["complete", "partial", "waiting", "empty"]
+
+
+def live_version_of(predictions: pd.DataFrame) -> str | None:
+    """The version that answered most of these predictions (the newest of several); None when there are none."""
+    counts = predictions["version"].astype(str).value_counts() if len(predictions) else {}
+    return max(counts.keys(), key=lambda version: (counts[version], _by_number(version)), default=None)
+
+
+def count_once(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Each row of a request once, and how many repeats there were.
+
+    The gateway sends a request again when a server fails to answer, so one row may stand in two logs; the
+    answer that was logged last is the one that the client got. The key is part of the identity, since clients may use
+    a request id twice.
+    """
+    kept = predictions.sort_values("received", kind="stable").drop_duplicates(["request_id", "row", "key"], keep="last")
+    return kept.reset_index(drop=True), len(predictions) - len(kept)
+
+
+def measure(
+    window: str,
+    spec: ModelSpec,
+    predictions: pd.DataFrame,
+    truth: pd.DataFrame | None,
+    *,
+    reference: Mapping[str, Any] | None,
+    profile: Mapping[str, Any] | None,
+    as_of: datetime,
+    duplicates: int = 0,
+    truth_problem: str | None = None,
+    service: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The health row of one window; JSON values only.
+
+    ``predictions`` has request_id, row, received, version, key, event_time, prediction and the features;
+    repeats are counted once and added to ``duplicates``. ``truth`` has the spec's truth key and column, or is
+    None when there is none yet (``truth_problem`` says why). ``reference`` (``{"quality": {metric: figure}}``) and
+    ``profile`` belong to the live version. ``as_of`` is a naive UTC moment. ``service`` is added to the service figures.
+    """
+    predictions, repeats = count_once(predictions)
+    live = live_version_of(predictions)
+    known, unmatched, conflicts = _join(predictions, truth, spec)
+    rows = int(known[spec.target].notna().sum())
+    share = rows / len(known) if len(known) else 0.0
+    whole = evaluate(known, spec, seed=seed) if len(known) else {"quality": {}, "slices": {}}
+    versions = {str(version): part for version, part in known.groupby(known["version"].astype(str))}
+    served = versions.get(live, known) if live else known
+    drifted = drift(profile or {}, served, spec)
+    limit = spec.monitoring.drift_threshold
+    names = [name for name, figure in drifted["features"].items() if (figure["psi"] or 0) > limit]
+    if (drifted["prediction"]["psi"] or 0) > limit:
+        names.append("prediction")
+    return {
+        "window": window,
+        "grain": spec.monitoring.window,
+        "versions": sorted(versions, key=_by_number),
+        "live_version": live,
+        "predictions": len(known),
+        "rows": rows,
+        "truth_share": share,
+        "truth_problem": truth_problem,
+        "status": _status(window, spec, len(known), rows, as_of),
+        "due": _due(window, spec, as_of),
+        "metric": spec.metrics.primary,
+        "quality": whole["quality"],
+        "by_version": {version: evaluate(part, spec, seed=seed)["quality"] for version, part in versions.items()},
+        "slices": whole["slices"],
+        "reference": {name: figure["value"] for name, figure in ((reference or {}).get("quality") or {}).items()},
+        "drift": {**drifted, "drifted": names, "threshold": limit},
+        "service": {
+            "requests": _requests(known),
+            "duplicates": duplicates + repeats,
+            "truth_unknown": unmatched,
+            "truth_conflicts": conflicts,
+            "versions": {v: {"requests": _requests(part), "rows": len(part)} for v, part in versions.items()},
+            **(service or {}),
+        },
+    }
+
+
+def _status(window: str, spec: ModelSpec, predictions: int, rows: int, as_of: datetime) -> Status:
+    _, end = window_bounds(window, spec.monitoring.window)
+    if not predictions:
+        return "empty"
+    if not rows:
+        return "waiting"
+    if as_of >= end and rows == predictions:
+        return "complete"
+    enough = rows / predictions >= spec.monitoring.truth_share_at_least
+    return "complete" if enough and _due(window, spec, as_of) else "partial"
+
+
+def _due(window: str, spec: ModelSpec, as_of: datetime) -> bool:
+    """Whether the window is over and the truth's delay has passed."""
+    _, end = window_bounds(window, spec.monitoring.window)
+    return as_of >= end + timedelta(hours=spec.truth.delay_hours)
+
+
+def _join(
+    predictions: pd.DataFrame, truth: pd.DataFrame | None, spec: ModelSpec
+) -> tuple[pd.DataFrame, int, int]:
+    """Predictions with their truth (missing where unknown); truths of unknown keys; keys with two different truths."""
+    known = predictions.drop(columns=spec.target, errors="ignore")
+    if truth is None or truth.empty:
+        return known.assign(**{spec.target: pd.Series(dtype="object")}), 0, 0
+    values = pd.Series(truth[spec.truth.column].to_numpy(), index=_as_text(truth[spec.truth.key])).dropna()
+    conflicts = int((values.groupby(level=0).nunique() > 1).sum())
+    values = values[~values.index.duplicated(keep="last")]
+    keys = _as_text(known["key"])
+    return known.assign(**{spec.target: keys.map(values).to_numpy()}), int((~values.index.isin(keys)).sum()), conflicts
+
+
+def _as_text(keys: pd.Series) -> pd.Series:
+    """Keys as text: a log holds JSON, truth may hold numbers (3 and 3.0 are the same key)."""
+    if pd.api.types.is_float_dtype(keys) and (keys.dropna() % 1 == 0).all():
+        keys = keys.astype("Int64")
+    return keys.astype("object").map(str, na_action="ignore").reset_index(drop=True)
+
+
+def _requests(frame: pd.DataFrame) -> int:
+    return int(frame[["request_id", "received"]].drop_duplicates().shape[0])
+
+
+def _by_number(version: str) -> tuple[int, str]:
+    return (int(version), "") if version.isdigit() else (0, version)

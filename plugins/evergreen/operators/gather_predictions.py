@@ -1,0 +1,27 @@
+"""Moves what is new in a model's prediction log into the lake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseOperator
+
+from evergreen.model_dags import spec_of
+
+
+class GatherPredictionsOperator(BaseOperator):
+    """Gather the prediction log of ``model``; returns what was found (rows by window, torn and broken lines)."""
+
+    def __init__(self, *, model: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.model = model
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include.adapters.predictions import gather
+
+        found = gather(spec_of(self.model))
+        self.log.info(
+            "%d rows from %d segments (%d torn, %d broken lines): %s",
+            found.rows, found.segments, found.torn_lines, found.broken_lines, dict(found.windows),
+        )  # fmt: skip
+        return found.as_dict()

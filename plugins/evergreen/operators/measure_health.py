@@ -1,0 +1,132 @@
+"""Measures the health of a window, and of the earlier ones that something new came for."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from evergreen.model_dags import spec_of
+from include.core.errors import DataError
+from include.core.windows import window_bounds, window_of, windows_before
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from include.adapters.store import Store
+    from include.core.spec import ModelSpec
+
+OLDER_WINDOWS = 60
+"""How far back late predictions and late truth are looked for."""
+
+
+class MeasureHealthOperator(BaseOperator):
+    """Measure ``window`` of ``model`` and keep its health in the store; returns the windows that were measured.
+
+    ``window`` may be empty: the window that ended last before the run. ``gathered`` is what gather_predictions
+    returned. Earlier windows are measured too when they have rows that their health does not know, or wait for truth.
+    """
+
+    template_fields = ("window", "gathered")
+
+    def __init__(self, *, model: str, window: str, gathered: Any = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.model = model
+        self.window = window
+        self.gathered = gathered
+
+    def execute(self, context: Any) -> list[str]:
+        from include.adapters.store import open_store
+
+        spec, store = spec_of(self.model), open_store()
+        run = context["dag_run"]
+        newest = self.window or ended_last(spec, run.run_after)
+        window_bounds(newest, spec.monitoring.window)
+        windows = [*self.reopened(spec, store, newest), newest]
+        for window in windows:
+            row = self.measure(spec, window) | {"run_id": run.run_id}
+            store.record_health(self.model, window, row)
+            self.log.info(
+                "%s %s: %s, %d predictions, %d with truth, %s %s, drifted: %s",
+                self.model, window, row["status"], row["predictions"], row["rows"], row["metric"],
+                (row["quality"].get(row["metric"]) or {}).get("value"), ", ".join(row["drift"]["drifted"]) or "none",
+            )  # fmt: skip
+        return windows
+
+    def reopened(self, spec: ModelSpec, store: Store, newest: str) -> list[str]:
+        """Windows before ``newest`` whose predictions or truth have come in since they were measured."""
+        from include.adapters.lake import window_exists
+        from include.adapters.predictions import gathered_rows
+
+        measured = {row["window"]: row for row in store.health(self.model)}
+        rows, grain = gathered_rows(self.model), spec.monitoring.window
+        found = []
+        for window in windows_before(newest, grain, OLDER_WINDOWS)[:-1]:
+            row = measured.get(window)
+            if rows.get(window, 0) != (row["predictions"] + row["service"]["duplicates"] if row else 0):
+                found.append(window)
+            elif row and row["status"] == "partial":
+                found.append(window)
+            elif row and row["status"] == "waiting" and window_exists(spec.truth.source, window, grain):
+                found.append(window)
+        return found
+
+    def measure(self, spec: ModelSpec, window: str) -> dict[str, Any]:
+        """The window's health row, from the lake and the live version's bundle."""
+        from include.adapters.health_report import report_path
+        from include.adapters.predictions import read_predictions
+        from include.core.health import live_version_of, measure
+
+        predictions, duplicates = read_predictions(spec, window)
+        live = live_version_of(predictions)
+        bundle = self.bundle(live) if live else None
+        truth, problem = self.truth(spec, window)
+        gathered = self.gathered or {}
+        row = measure(
+            window,
+            spec,
+            predictions,
+            truth,
+            reference=_read(bundle, "metrics.json"),
+            profile=_read(bundle, "profile.json"),
+            as_of=datetime.now(UTC).replace(tzinfo=None),
+            duplicates=duplicates,
+            truth_problem=problem,
+            service={name: gathered.get(name, 0) for name in ("torn_lines", "broken_lines")},
+        )
+        return row | {"report": str(report_path(self.model, window))}
+
+    def truth(self, spec: ModelSpec, window: str) -> tuple[pd.DataFrame | None, str | None]:
+        """Truth of the window; None and the reason when there is none that can be used, which holds the policy."""
+        from include.adapters.lake import read_window, window_exists
+
+        source, grain = spec.truth.source, spec.monitoring.window
+        if not window_exists(source, window, grain):
+            return None, f"truth of window {window} has not arrived"
+        try:
+            return read_window(source, window, grain, [spec.truth.key, spec.truth.column]), None
+        except DataError as error:
+            self.log.error("no truth for %s: %s", window, error)
+            return None, str(error)
+
+    def bundle(self, version: str) -> Path:
+        """Folder with the artifacts of a version."""
+        from include.adapters.registry import fetch
+
+        return fetch(self.model, version)
+
+
+def ended_last(spec: ModelSpec, moment: datetime) -> str:
+    """The newest window that was over at ``moment``."""
+    utc = moment.astimezone(UTC) if moment.tzinfo else moment
+    grain = spec.monitoring.window
+    return windows_before(window_of(utc, grain), grain, 2)[0]
+
+
+def _read(folder: Path | None, name: str) -> dict[str, Any] | None:
+    """A JSON file of the bundle; None when the version has none, so that what needs it is 'not known'."""
+    path = folder / name if folder else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else None

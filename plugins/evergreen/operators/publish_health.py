@@ -1,0 +1,43 @@
+"""Publishes measured health: the page of each window, Prometheus metrics, and the asset that retraining waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseOperator
+
+from evergreen.assets import model_asset
+from evergreen.model_dags import spec_of
+
+
+class PublishHealthOperator(BaseOperator):
+    """Write the report of every window in ``windows`` and the metrics of the newest, then tell ``<model>/health``.
+
+    Returns ``{"window", "status", "report"}`` of the window measured last, which also is the asset event's extra.
+    """
+
+    template_fields = ("windows",)
+
+    def __init__(self, *, model: str, windows: Any, **kwargs: Any):
+        super().__init__(outlets=[model_asset(model, "health")], **kwargs)
+        self.model = model
+        self.windows = windows
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include.adapters.health_report import write_metrics, write_report
+        from include.adapters.store import open_store
+        from include.core.policy import evaluate_policy
+
+        spec, store = spec_of(self.model), open_store()
+        history, incidents = store.health(self.model), store.incidents(self.model)
+        for window in self.windows:
+            until = [row for row in history if row["window"] <= window]
+            before = [incident for incident in incidents if incident["window"] <= window]
+            verdict = evaluate_policy(spec, until, before).verdict
+            path = write_report(spec, window, until, before, verdict)
+            self.log.info("%s: %s. %s", window, verdict, path)
+        write_metrics(spec, history)
+        row = next(row for row in history if row["window"] == self.windows[-1])
+        event = {"window": row["window"], "status": row["status"], "report": row["report"]}
+        context["outlet_events"][model_asset(self.model, "health")].extra = {**event, "windows": list(self.windows)}
+        return event

@@ -1,0 +1,108 @@
+"""Production: start the canary, promote it, or go back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseOperator
+
+from evergreen.assets import model_asset
+from evergreen.model_dags import spec_of
+
+
+class StartCanaryOperator(BaseOperator):
+    """Give a version its first share of production's traffic; returns the release.
+
+    :param model: name of the model.
+    :param version: version in the registry.
+    """
+
+    template_fields = ("version",)
+    ui_color = "#dfe9f5"
+
+    def __init__(self, *, model: str, version: str, **arguments: Any):
+        super().__init__(**arguments)
+        self.model = model
+        self.version = version
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include.adapters import deployment
+
+        release = deployment.start_canary(spec_of(self.model), self.version, context["dag_run"].run_id)
+        return _summary(release)
+
+
+class PromoteReleaseOperator(BaseOperator):
+    """Make the canary the champion and announce the asset ``<model>/release``; returns the release.
+
+    :param model: name of the model.
+    :param version: version in the registry.
+    """
+
+    template_fields = ("version",)
+    ui_color = "#dfe9f5"
+
+    def __init__(self, *, model: str, version: str, **arguments: Any):
+        self.asset = model_asset(model, "release")
+        super().__init__(outlets=[self.asset], **arguments)
+        self.model = model
+        self.version = version
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include.adapters import deployment
+
+        release = deployment.promote(spec_of(self.model), self.version, context["dag_run"].run_id)
+        context["outlet_events"][self.asset].extra = {"version": release.champion, "revision": release.revision}
+        return _summary(release)
+
+
+class RestoreChampionOperator(BaseOperator):
+    """After a failure: end the run's canary, so that the champion serves alone again.
+
+    :param model: name of the model.
+    """
+
+    ui_color = "#f6e0dd"
+
+    def __init__(self, *, model: str, **arguments: Any):
+        super().__init__(**arguments)
+        self.model = model
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include.adapters import deployment
+
+        release = deployment.settle(spec_of(self.model), context["dag_run"].run_id)
+        self.log.info("in production: %s", release.champion or "nothing")
+        return _summary(release)
+
+
+class RollBackOperator(BaseOperator):
+    """By hand: put the release that stands by back into production at once.
+
+    :param model: name of the model.
+    """
+
+    ui_color = "#f6e0dd"
+
+    def __init__(self, *, model: str, **arguments: Any):
+        self.asset = model_asset(model, "release")
+        super().__init__(outlets=[self.asset], **arguments)
+        self.model = model
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include.adapters import deployment
+
+        release = deployment.roll_back(spec_of(self.model), context["dag_run"].run_id)
+        self.log.info("in production: %s", release.champion)
+        context["outlet_events"][self.asset].extra = {"version": release.champion, "revision": release.revision}
+        return _summary(release)
+
+
+def _summary(release: Any) -> dict[str, Any]:
+    return {
+        "revision": release.revision,
+        "weights": dict(release.weights),
+        "standby": list(release.standby),
+        "champion": release.champion,
+        "note": release.note,
+    }

@@ -1,0 +1,43 @@
+"""Train a candidate in its build's own environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseOperator
+
+from evergreen.model_dags import spec_of
+
+
+class TrainCandidateOperator(BaseOperator):
+    """Train on a snapshot, then let candidate and champion predict the same unseen holdout.
+
+    The run's param ``parameters`` replaces arguments of the estimator function that the spec gives. Runs the model's code as a confined process of its own. Returns ``{"folder", "champion", "build", "commit",
+    "holdout_from", "holdout_until"}``.
+
+    :param model: name of the model.
+    :param snapshot: hash of the snapshot.
+    :param build: build to train with; empty for the newest one that passed.
+    """
+
+    template_fields = ("snapshot", "build")
+    ui_color = "#e3f1e6"
+
+    def __init__(self, *, model: str, snapshot: str, build: str = "", **arguments: Any):
+        super().__init__(**arguments)
+        self.model = model
+        self.snapshot = snapshot
+        self.build = build
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include.adapters import candidate
+        from include.adapters.lake import load_snapshot
+        from include.adapters.store import open_store
+
+        store = open_store()
+        build = store.build(self.model, self.build) if self.build else store.newest_passed_build(self.model)
+        self.log.info("training with build %s (commit %s)", build.build_id, build.commit)
+        snapshot = load_snapshot(self.model, self.snapshot)
+        parameters = dict(context["params"].get("parameters") or {})
+        made = candidate.train(spec_of(self.model), build, snapshot, context["dag_run"].run_id, parameters)
+        return {**made, "build": build.build_id, "commit": build.commit}

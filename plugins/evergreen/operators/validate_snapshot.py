@@ -1,0 +1,48 @@
+"""Hold a snapshot against what its spec expects."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow.sdk import BaseOperator
+
+from evergreen.model_dags import spec_of
+from include.core.errors import DataError
+from include.settings import settings
+
+
+class ValidateSnapshotOperator(BaseOperator):
+    """Run the Great Expectations suite that the spec describes; a failed check fails the run.
+
+    Returns the verdict without its list of failures; the whole of it stands in
+    ``reports/<model>/data-<snapshot>.json``.
+
+    :param model: name of the model.
+    :param snapshot: hash of the snapshot.
+    """
+
+    template_fields = ("snapshot",)
+    ui_color = "#e3f1e6"
+
+    def __init__(self, *, model: str, snapshot: str, **arguments: Any):
+        super().__init__(**arguments)
+        self.model = model
+        self.snapshot = snapshot
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include.adapters.data_checks import check_snapshot
+        from include.adapters.lake import load_snapshot, read_snapshot, write_atomically
+
+        snapshot = load_snapshot(self.model, self.snapshot)
+        verdict = check_snapshot(spec_of(self.model), snapshot, read_snapshot(snapshot))
+        report = settings().reports / self.model / f"data-{snapshot.hash[:12]}.json"
+        write_atomically(report, json.dumps(verdict.as_dict(), indent=1, default=str).encode())
+        for failure in verdict.signals["failures"]:
+            self.log.error("%s: %s (%s)", failure["column"], failure["check"], failure["found"])
+        if not verdict.passed:
+            raise DataError(
+                f"{self.model}: {verdict.reason}. Correct the data, or the expectations in model.yaml. Report: {report}"
+            )
+        self.log.info("%s", verdict.reason)
+        return {"answer": verdict.answer, "reason": verdict.reason, "report": str(report)}

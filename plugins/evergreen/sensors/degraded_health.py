@@ -1,0 +1,49 @@
+"""Waits for health that is bad enough to retrain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.exceptions import AirflowSkipException
+
+from evergreen.model_dags import spec_of
+
+
+class DegradedHealthSensor(BaseSensorOperator):
+    """Ask the policy about the health history of ``model``.
+
+    Degraded: done, and returns ``{"incident", "window", "reason", "signals"}``. Otherwise the task is skipped with
+    the policy's reason, and the next health event asks again; with the run's parameter ``wait`` it keeps asking.
+    """
+
+    def __init__(self, *, model: str, **kwargs: Any):
+        super().__init__(mode="reschedule", soft_fail=True, **kwargs)
+        self.model = model
+
+    def poke(self, context: Any) -> bool | PokeReturnValue:
+        from include.adapters.store import open_store
+        from include.core.policy import evaluate_policy
+
+        store = open_store()
+        decision = evaluate_policy(
+            spec_of(self.model),
+            store.health(self.model),
+            store.incidents(self.model),
+            live_version=store.release(self.model, "production").champion,
+        )
+        self.log.info("%s: %s", self.model, decision.verdict)
+        if decision.incident:
+            verdict = decision.verdict.as_dict()
+            return PokeReturnValue(
+                True,
+                {
+                    "incident": decision.incident,
+                    "window": decision.window,
+                    "reason": verdict["reason"],
+                    "signals": verdict["signals"],
+                },
+            )
+        if context["params"].get("wait"):
+            return False
+        raise AirflowSkipException(str(decision.verdict))

@@ -1,0 +1,81 @@
+"""The store: compare-and-swap lets one writer win, and everything can be recorded twice."""
+
+import threading
+
+import pytest
+
+from include.adapters.store import Store
+from include.core.build import Build
+from include.core.errors import DeploymentConflictError, EvergreenError
+from include.core.release import Release
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(f"sqlite:///{tmp_path / 'evergreen.db'}")
+
+
+def test_nothing_deployed_is_revision_zero(store):
+    assert store.release("m", "production") == Release("m", "production")
+
+
+def test_of_many_writers_at_once_exactly_one_wins_and_the_others_say_why(store):
+    first = store.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
+    outcomes, barrier = [], threading.Barrier(8)
+
+    def deploy(number: int) -> None:
+        rollout = {"run": f"run-{number}", "candidate": "2"}
+        barrier.wait()
+        try:
+            store.swap_release(first, first.begin_canary("2", 10, rollout, f"canary of 2 by run-{number}"))
+            outcomes.append(f"run-{number}")
+        except DeploymentConflictError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=deploy, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    losers = [str(outcome) for outcome in outcomes if isinstance(outcome, Exception)]
+    assert len(winners) == 1
+    assert len(losers) == 7
+    assert all(winners[0] in loser and "deploy again" in loser for loser in losers)
+    assert store.release("m", "production").rollout["run"] == winners[0]
+
+
+def test_two_first_deployments_conflict_too(store):
+    nothing = Release("m", "production")
+    store.swap_release(nothing, nothing.begin_canary("1", 10, {"run": "a", "candidate": "1"}, "a"))
+    with pytest.raises(DeploymentConflictError):
+        store.swap_release(nothing, nothing.begin_canary("2", 10, {"run": "b", "candidate": "2"}, "b"))
+
+
+def test_each_revision_stays_in_the_history(store):
+    first = store.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
+    store.swap_release(first, first.promote("2", "better"))
+    assert [(row["revision"], row["champion"]) for row in store.release_history("m")] == [(1, "1"), (2, "2")]
+
+
+def test_an_incident_opens_once(store):
+    assert store.record_incident("m", "m-2013-05", "2013-05", {"answer": "fail"}) is True
+    assert store.record_incident("m", "m-2013-05", "2013-05", {"answer": "fail"}) is False
+    assert len(store.incidents("m")) == 1
+
+
+def test_measuring_a_window_again_replaces_its_health_and_nan_becomes_null(store):
+    store.record_health("m", "2013-05", {"window": "2013-05", "value": float("nan")})
+    store.record_health("m", "2013-05", {"window": "2013-05", "value": 0.7})
+    store.record_health("m", "2013-04", {"window": "2013-04", "value": float("nan")})
+    assert [row["value"] for row in store.health("m")] == [None, 0.7]
+
+
+def test_training_uses_the_newest_build_that_passed(store):
+    with pytest.raises(EvergreenError, match="no build has passed"):
+        store.newest_passed_build("m")
+    store.record_build(Build("m", "a-1", "a", "1", "passed"))
+    store.record_build(Build("m", "b-1", "b", "1", "failed"))
+    assert store.newest_passed_build("m").build_id == "a-1"
+    with pytest.raises(EvergreenError, match="no build 'c'"):
+        store.build("m", "c")
