@@ -102,11 +102,13 @@ def _failure(result: Any) -> dict[str, Any]:
     found = result.result or {}
     if raised:
         seen = f"could not be checked: {raised[0]}"
-    elif "unexpected_count" in found:
+    elif found.get("unexpected_count"):
         examples = found.get("partial_unexpected_list") or []
         seen = f"{found['unexpected_count']} rows" + (f", such as {examples[:3]}" if any(map(pd.notna, examples)) else "")
+    elif found.get("observed_value") is not None:
+        seen = f"observed {found['observed_value']}"
     else:
-        seen = f"observed {found.get('observed_value')}"
+        seen = "it does not hold"
     limits = ", ".join(f"{name} {_readable(value)}" for name, value in details.items())
     check = config.type.removeprefix("expect_column_").removeprefix("values_to_").replace("_", " ")
     return {"column": config.kwargs.get("column", "table"), "check": f"{check} {limits}".strip(), "found": seen}

@@ -229,9 +229,16 @@ def _connection(name: str) -> Any:
 
 def _read_sql(source: SqlSource, window: str, grain: Grain) -> pd.DataFrame:
     import sqlalchemy as sa
+    from airflow.sdk.exceptions import AirflowException
 
     start, end = window_bounds(window, grain)
-    hook = _connection(source.connection).get_hook()
+    try:
+        hook = _connection(source.connection).get_hook()
+    except AirflowException as error:
+        raise DataError(
+            f"connection '{source.connection}' can't be used: {error}. Install the Airflow provider of its type, or "
+            "correct the type in airflow_settings.yaml."
+        ) from error
     with hook.get_sqlalchemy_engine().connect() as connection:
         result = connection.execute(sa.text(source.query), {"start": start, "end": end})
         return pd.DataFrame(result.fetchall(), columns=list(result.keys()))

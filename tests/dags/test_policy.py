@@ -1,0 +1,113 @@
+"""What every DAG owes its readers and its operators; one DAG that forgets it fails here."""
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+from tests.conftest import PROJECT
+
+STORIES = ("ci", "training", "deployment", "monitoring", "retraining")
+
+
+@pytest.fixture(scope="module")
+def bag():
+    return DagBag(dag_folder=str(PROJECT / "dags"))
+
+
+def all_dags(bag):
+    assert bag.dags, "no DAG was found at all"
+    return bag.dags.values()
+
+
+def test_no_dag_file_fails_to_import(bag):
+    assert bag.import_errors == {}
+
+
+def test_each_model_has_its_five_stories(bag):
+    assert set(bag.dags) == {f"flights.{story}" for story in STORIES}
+
+
+def test_every_dag_has_a_page_with_a_part_for_the_person_on_call(bag):
+    lacking = [dag.dag_id for dag in all_dags(bag) if "### When it fails" not in (dag.doc_md or "")]
+    assert lacking == []
+
+
+def test_every_dag_has_tags_and_a_description(bag):
+    for dag in all_dags(bag):
+        assert {"evergreen", "model:flights"} <= set(dag.tags), dag.dag_id
+        assert dag.description.startswith("flights: "), dag.dag_id
+
+
+def test_every_task_has_the_models_owner_and_a_time_limit(bag, spec):
+    for dag in all_dags(bag):
+        for task in dag.tasks:
+            assert task.owner == spec.owner, task
+            assert task.execution_timeout is not None, task
+
+
+def test_every_task_retries_by_policy(bag):
+    for dag in all_dags(bag):
+        for task in dag.tasks:
+            assert task.retries >= 1, task
+            assert task.retry_policy is not None, task
+
+
+def test_every_dag_tells_someone_when_it_fails_and_ends_in_time(bag):
+    for dag in all_dags(bag):
+        assert dag.has_on_failure_callback or dag.on_failure_callback, dag.dag_id
+        assert dag.dagrun_timeout is not None, dag.dag_id
+
+
+def test_every_param_is_typed_and_described(bag):
+    for dag in all_dags(bag):
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            assert param.description, f"{dag.dag_id}: {name}"
+            assert "type" in param.schema, f"{dag.dag_id}: {name}"
+        assert dag.params, f"{dag.dag_id} has no form"
+
+
+def test_the_stages_are_joined_by_assets(bag):
+    """The arrows of the loop: what starts each stage is what the one before makes."""
+    starts = {
+        "flights.training": "flights/build",
+        "flights.deployment": "flights/candidate",
+        "flights.retraining": "flights/health",
+        "flights.ci": "flights/commit",
+    }
+    for dag_id, asset in starts.items():
+        conditions = {key.name for key, _ in bag.dags[dag_id].timetable.asset_condition.iter_assets()}
+        assert asset in conditions, dag_id
+    made = {outlet.name for dag in all_dags(bag) for task in dag.tasks for outlet in task.outlets}
+    assert {"flights/build", "flights/candidate", "flights/release", "flights/health"} <= made
+
+
+def test_parsing_needs_no_heavy_import():
+    import subprocess
+    import sys
+
+    heavy = ("pandas", "sklearn", "mlflow", "great_expectations", "matplotlib", "scipy")
+    code = (
+        "import sys; sys.path[:0] = [{root!r}, {root!r} + '/plugins', {root!r} + '/dags']\n"
+        "import ci, training, deployment, monitoring, retraining\n"
+        "print([name for name in {heavy!r} if name in sys.modules])"
+    ).format(root=str(PROJECT), heavy=heavy)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_wrong_spec_takes_down_its_own_models_dags_only(tmp_path, monkeypatch):
+    """The other model's DAGs stay, and the mistake is shown as an import error with its line."""
+    import shutil
+
+    for name in ("flights", "broken"):
+        (tmp_path / name).mkdir()
+        shutil.copy(PROJECT / "include" / "models" / "flights" / "model.yaml", tmp_path / name / "model.yaml")
+    text = (tmp_path / "broken" / "model.yaml").read_text(encoding="utf-8")
+    text = text.replace("name: flights", "name: broken", 1).replace("task: binary_classification", "task: guessing")
+    (tmp_path / "broken" / "model.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path))
+    bag = DagBag(dag_folder=str(PROJECT / "dags"))
+    assert set(bag.dags) == {f"flights.{story}" for story in STORIES}
+    (shown,) = bag.import_errors.values()
+    assert "broken/model.yaml:" in shown
+    assert "task" in shown
