@@ -13,11 +13,12 @@
 
 ### When it fails
 * `gather_predictions`: read its log; mostly the disk is full or `prediction_log/<model>/` can't be read. Torn last
-  lines and broken lines are not failures: they are counted and shown on the page. Clear the task; nothing is counted twice.
+  lines and broken lines are not failures: they are counted and shown on the page. Clear the task; nothing counts twice.
 * `measure_health` with an ArtifactError or PlatformError: the registry lacks the live version's `profile.json` or
   `metrics.json`. Look at the version in MLflow.
-* A window that stays `waiting` or `partial`: truth has not come, or can't be read. The page names the reason at its top.
-  Put the truth right and run this DAG again; a window without truth never starts a retraining.
+* A window that stays `waiting` or `partial`: truth has not come, or can't be read. The page names the reason at its
+  top. Put the truth right and run this DAG again; a window without truth never starts a retraining.
+* `publish_health`: the page or the metrics file can't be written to `reports/`. Clear the task; it measures nothing.
 """
 
 from airflow.sdk import Param, dag

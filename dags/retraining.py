@@ -3,8 +3,8 @@
 **Starts** whenever `<model>.monitoring` has published health, and by hand.
 
 **Steps**
-1. `degraded_health` (a sensor) asks the policy `degradation` of model.yaml about the health history: enough of the newest
-   windows beyond the allowed drop, the newest among them, no incident cooling down, budget left. If not, the
+1. `degraded_health` (a sensor) asks the policy `degradation` of model.yaml about the health history: enough of the
+   newest windows beyond the allowed drop, the newest among them, no incident cooling down, budget left. If not, the
    task is skipped with the reason, and so is the rest. Missing measurements hold; they never start anything.
 2. `trigger_training` opens the incident and starts `<model>.training` with run id `incident__<model>-<window>`.
    One incident starts one training, however often this DAG runs.
@@ -13,8 +13,8 @@
 
 ### When it fails
 * A skipped `degraded_health` is the normal case: its log has the verdict with its figures.
-* `hold: … budget … is spent`: retraining did not help often enough. Look at the newest page in `reports/<model>/` and at
-  the last training runs' verdicts before raising `degradation.budget`.
+* `hold: … budget … is spent`: retraining did not help often enough. Look at the newest page in `reports/<model>/` and
+  at the last training runs' verdicts before raising `degradation.budget`.
 * `trigger_training` fails: `<model>.training` can't be started (import error, or not parsed yet). Put it right and
   clear the task: the incident is the same, so it starts at most one run.
 * `trigger_training` is skipped: the training run of this incident exists. If that run failed, clear it there.

@@ -13,6 +13,7 @@ Pure: predictions, truth, reference and the moment come in as values. A window's
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -29,8 +30,8 @@ Status = Literal["complete", "partial", "waiting", "empty"]
 
 def live_version_of(predictions: pd.DataFrame) -> str | None:
     """The version that answered most of these predictions (the newest of several); None when there are none."""
-    counts = predictions["version"].astype(str).value_counts() if len(predictions) else {}
-    return max(counts.keys(), key=lambda version: (counts[version], _by_number(version)), default=None)
+    counts = Counter(predictions["version"].astype(str))
+    return max(counts, key=lambda version: (counts[version], _by_number(version)), default=None)
 
 
 def count_once(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -63,7 +64,8 @@ def measure(
     ``predictions`` has request_id, row, received, version, key, event_time, prediction and the features;
     repeats are counted once and added to ``duplicates``. ``truth`` has the spec's truth key and column, or is
     None when there is none yet (``truth_problem`` says why). ``reference`` (``{"quality": {metric: figure}}``) and
-    ``profile`` belong to the live version. ``as_of`` is a naive UTC moment. ``service`` is added to the service figures.
+    ``profile`` belong to the live version. ``as_of`` is a naive UTC moment. ``service`` is added to the service
+    figures.
     """
     predictions, repeats = count_once(predictions)
     live = live_version_of(predictions)
@@ -72,6 +74,11 @@ def measure(
     share = rows / len(known) if len(known) else 0.0
     whole = evaluate(known, spec, seed=seed) if len(known) else {"quality": {}, "slices": {}}
     versions = {str(version): part for version, part in known.groupby(known["version"].astype(str))}
+    by_version = (
+        {version: evaluate(part, spec, seed=seed)["quality"] for version, part in versions.items()}
+        if len(versions) > 1
+        else dict.fromkeys(versions, whole["quality"])
+    )
     served = versions.get(live, known) if live else known
     drifted = drift(profile or {}, served, spec)
     limit = spec.monitoring.drift_threshold
@@ -91,7 +98,7 @@ def measure(
         "due": _due(window, spec, as_of),
         "metric": spec.metrics.primary,
         "quality": whole["quality"],
-        "by_version": {version: evaluate(part, spec, seed=seed)["quality"] for version, part in versions.items()},
+        "by_version": by_version,
         "slices": whole["slices"],
         "reference": {name: figure["value"] for name, figure in ((reference or {}).get("quality") or {}).items()},
         "drift": {**drifted, "drifted": names, "threshold": limit},
@@ -124,9 +131,7 @@ def _due(window: str, spec: ModelSpec, as_of: datetime) -> bool:
     return as_of >= end + timedelta(hours=spec.truth.delay_hours)
 
 
-def _join(
-    predictions: pd.DataFrame, truth: pd.DataFrame | None, spec: ModelSpec
-) -> tuple[pd.DataFrame, int, int]:
+def _join(predictions: pd.DataFrame, truth: pd.DataFrame | None, spec: ModelSpec) -> tuple[pd.DataFrame, int, int]:
     """Predictions with their truth (missing where unknown); truths of unknown keys; keys with two different truths."""
     known = predictions.drop(columns=spec.target, errors="ignore")
     if truth is None or truth.empty:

@@ -17,7 +17,7 @@ say nothing about the present one and do not count.
 The newest window is the newest one that is complete or whose truth is due. Younger ones are waited for, not missed:
 else a model whose truth takes longer than a window would never be judged.
 
-The incident is keyed by model and window, so the same window asks for the same retraining however often it is looked at.
+The incident is keyed by model and window, so a window asks for the same retraining however often it is looked at.
 """
 
 from __future__ import annotations

@@ -36,9 +36,7 @@ def build_profile(frame: pd.DataFrame, spec: ModelSpec, predictions: Any) -> dic
     """
     return {
         "rows": len(frame),
-        "features": {
-            feature.name: _describe(_normal(frame[feature.name], feature.type)) for feature in spec.features
-        },
+        "features": {feature.name: _describe(_normal(frame[feature.name], feature.type)) for feature in spec.features},
         "prediction": _describe(_normal(pd.Series(predictions), "number")),
     }
 

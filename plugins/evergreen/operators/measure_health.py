@@ -63,16 +63,16 @@ class MeasureHealthOperator(BaseOperator):
 
         measured = {row["window"]: row for row in store.health(self.model)}
         rows, grain = gathered_rows(self.model), spec.monitoring.window
-        found = []
-        for window in windows_before(newest, grain, OLDER_WINDOWS)[:-1]:
+
+        def changed(window: str) -> bool:
             row = measured.get(window)
-            if rows.get(window, 0) != (row["predictions"] + row["service"]["duplicates"] if row else 0):
-                found.append(window)
-            elif row and row["status"] == "partial":
-                found.append(window)
-            elif row and row["status"] == "waiting" and window_exists(spec.truth.source, window, grain):
-                found.append(window)
-        return found
+            if row is None:
+                return window in rows
+            if rows.get(window, 0) != row["predictions"] + row["service"]["duplicates"] or row["status"] == "partial":
+                return True
+            return row["status"] == "waiting" and window_exists(spec.truth.source, window, grain)
+
+        return [window for window in windows_before(newest, grain, OLDER_WINDOWS)[:-1] if changed(window)]
 
     def measure(self, spec: ModelSpec, window: str) -> dict[str, Any]:
         """The window's health row, from the lake and the live version's bundle."""

@@ -1,0 +1,38 @@
+"""How long the DAG files take to parse, for 1, 10 and 100 models, each in a fresh process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from include.settings import PROJECT
+
+CODE = """
+import time
+from airflow.dag_processing.dagbag import DagBag
+start = time.perf_counter()
+bag = DagBag(dag_folder={dags!r})
+assert not bag.import_errors, bag.import_errors
+print(len(bag.dags), time.perf_counter() - start)
+"""
+
+
+def seconds_to_parse(models: int, runs: int = 3) -> tuple[int, float]:
+    """Number of DAGs, and the median of the seconds to parse ``dags/`` with that many models."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = (PROJECT / "include" / "models" / "flights" / "model.yaml").read_text(encoding="utf-8")
+        for number in range(models):
+            path = Path(folder) / f"flights{number}" / "model.yaml"
+            path.parent.mkdir()
+            path.write_text(text.replace("name: flights", f"name: flights{number}", 1), encoding="utf-8")
+        environment = {**os.environ, "EVERGREEN_MODELS": folder, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+        command = [sys.executable, "-c", CODE.format(dags=str(PROJECT / "dags"))]
+        found = []
+        for _ in range(runs):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            dags, seconds = done.stdout.strip().splitlines()[-1].split()
+            found.append((int(dags), float(seconds)))
+        return sorted(found, key=lambda pair: pair[1])[len(found) // 2]

@@ -1,0 +1,52 @@
+"""The baseline of the training DAG: a plain Python script that does the same work, without Airflow.
+
+``python -m benchmarks.plain_training <model> <window>``, in the environment of a running platform. Prints seconds a step.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+STARTED = time.perf_counter()
+
+
+@contextmanager
+def timed(name: str):  # type: ignore[no-untyped-def]
+    start = time.perf_counter()
+    yield
+    print(f"{name}: {time.perf_counter() - start:.2f} s", flush=True)
+
+
+def main(model: str, window: str) -> None:
+    with timed("imports"):
+        from include.adapters import candidate, registry
+        from include.adapters.data_checks import check_snapshot
+        from include.adapters.lake import read_snapshot, take_snapshot
+        from include.adapters.store import open_store
+        from include.core.spec_file import load_spec
+        from include.settings import settings
+    spec, run_id = load_spec(settings().models / model / "model.yaml"), f"plain-{time.time_ns()}"
+    with timed("snapshot"):
+        snapshot = take_snapshot(spec, window)
+    with timed("validate"):
+        if not check_snapshot(spec, snapshot, read_snapshot(snapshot)).passed:
+            raise SystemExit("the data breaks its expectations")
+    with timed("train"):
+        build = open_store().newest_passed_build(model)
+        made = candidate.train(spec, build, snapshot, run_id, {})
+    with timed("compare"):
+        verdict = candidate.compare(spec, Path(made["folder"]), made["champion"])
+    with timed("register"):
+        lineage = {"model": model, "build": build.build_id, "commit": build.commit, "run_id": run_id}
+        bundle = candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)
+        registry.register(
+            model, bundle, candidate=run_id, metrics={}, parameters={}, tags={"verdict": "benchmark"}, description=str(verdict)
+        )
+    print(f"total: {time.perf_counter() - STARTED:.2f} s")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

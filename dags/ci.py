@@ -1,0 +1,81 @@
+"""Check every commit, and build the environment it will be trained and served in.
+
+**Starts** when the branch of `repository` in model.yaml has a new commit (a trigger asks the Git server every few
+seconds), or by hand with *Trigger*: name a branch, tag or commit.
+
+**Does** check out exactly that commit; make the locked environment of its requirements, or take the one that was made
+for the same lock; then, at the same time, lint it with ruff, run its own pytest suite, and check the contract: the
+estimator builds, fits a sample, predicts the right shape, finite, and the same twice. The commit's code runs in the
+new environment, without the platform's variables, files, keys or network, and with limits of time and memory.
+
+**Makes** a recorded build and, if everything passed, the asset `<model>/build`, which starts `training`. A commit whose
+build passed before is not checked again, unless *again* is set.
+
+### When it fails
+- **check_out**: there is no such repository, branch or commit (fails at once), or the Git server can't be reached (it
+  is retried). The message names the URL.
+- **build_environment**: the commit's requirements can't be met; uv's own message is in the log. Correct
+  requirements.lock and push.
+- **lint**, **test**, **check_contract**: the log has the whole output, `reports/` in the build's folder keeps it
+  (`ruff.txt`, `pytest.xml`, `contract.json`). Correct the code and push. Time and memory limits are
+  `training.time_limit_minutes` and `training.memory_mb` in model.yaml.
+- **record_build**: always fails with the others, and says in one message which check failed and why.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import AssetWatcher, Param, dag
+
+from evergreen.assets import model_asset
+from evergreen.model_dags import dag_settings, models_to_parse
+from evergreen.operators.build_environment import BuildEnvironmentOperator
+from evergreen.operators.check_out_commit import CheckOutCommitOperator
+from evergreen.operators.record_build import RecordBuildOperator
+from evergreen.operators.run_check import RunCheckOperator
+from evergreen.triggers.git_commit import GitCommitTrigger
+
+CHECKS = ("lint", "test", "check_contract")
+PARAMS = {
+    "ref": Param("", type="string", description="Branch, tag or commit to build; empty: newest of the model's branch."),
+    "again": Param(False, type="boolean", description="Resolve and check again, though this commit's build passed."),
+}
+
+
+def build_dag(model):
+    repository = model.repository
+    trigger = GitCommitTrigger(url=repository.url, branch=repository.branch, connection=repository.connection)
+    commit = model_asset(model.name, "commit", watchers=[AssetWatcher(name=f"{model.name}_git", trigger=trigger)])
+
+    @dag(**dag_settings(model, "ci", __doc__, schedule=[commit], params=PARAMS))
+    def ci():
+        again = "{{ params.again }}"
+        checked_out = CheckOutCommitOperator(task_id="check_out", model=model.name, ref="{{ params.ref }}")
+        build = BuildEnvironmentOperator(
+            task_id="build_environment", model=model.name, commit=checked_out.output["commit"], again=again
+        )
+        checks = [
+            RunCheckOperator(
+                task_id=check,
+                model=model.name,
+                build_id=build.output["build_id"],
+                check=check,
+                again=again,
+                execution_timeout=timedelta(minutes=model.training.time_limit_minutes + 5),
+            )
+            for check in CHECKS
+        ]
+        record = RecordBuildOperator(
+            task_id="record_build",
+            model=model.name,
+            check_out="check_out",
+            build="build_environment",
+            checks=CHECKS,
+            trigger_rule="all_done",
+        )
+        checked_out >> build >> checks >> record
+
+    return ci()
+
+
+for spec in models_to_parse("ci"):
+    build_dag(spec)

@@ -1,0 +1,253 @@
+"""The checks that a build must pass: lint, test and contract; each confined in the build's own environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from include.adapters.confinement import Completed, isolation, run_confined
+from include.adapters.environments import model_folder
+from include.adapters.jobs import build_folder, model_block
+from include.core.errors import EvergreenError, ModelSpecError
+from include.core.spec import ModelSpec
+from include.core.spec_file import load_spec
+
+SAMPLE_ROWS = 500
+LINT_SECONDS = 120
+LARGEST_REPORT = 64 * 2**20
+
+Report = dict[str, Any]
+"""Of one check: answer (pass or fail), reason, seconds, file of the whole output, isolation."""
+
+
+def lint(spec: ModelSpec, build_id: str) -> Report:
+    """ruff, with the repository's own configuration if it has one."""
+    build = build_folder(spec.name, build_id)
+    code = model_folder(build / "code", spec)
+    own = _own_configuration(code, build / "code", ("ruff.toml", ".ruff.toml"), ("tool", "ruff"))
+    command = ["-m", "ruff", "check", "--no-cache", "--output-format=concise", *([] if own else ["--isolated"]), "."]
+    with _output_folder(build) as folder:
+        done = _run(spec, build, command, code, folder, folder / "ruff.txt", time_limit=LINT_SECONDS)
+        report = build / "reports" / "ruff.txt"
+        _keep(folder / "ruff.txt", report)
+    lines = [line for line in done.output_tail.splitlines() if line.strip()]
+    reason = "no findings" if done.code == 0 else _how_it_ended(spec, done) or "; ".join(lines[:3])
+    return _report(done.code == 0, reason, done.seconds, report)
+
+
+def test(spec: ModelSpec, build_id: str) -> Report:
+    """The model's own pytest suite. A suite without tests fails: there is nothing that it shows."""
+    build = build_folder(spec.name, build_id)
+    code = model_folder(build / "code", spec)
+    files = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml")
+    own = _own_configuration(code, build / "code", files, ("tool", "pytest"))
+    alone = [] if own else ["-c", "/dev/null", f"--rootdir={code}"]
+    report = build / "reports" / "pytest.xml"
+    with _output_folder(build) as folder:
+        options = ["-q", "--color=no", "-p", "no:cacheprovider", f"--junitxml={folder / 'pytest.xml'}", *alone]
+        done = _run(spec, build, ["-m", "pytest", *options, "."], code, folder, folder / "pytest.txt")
+        _keep(folder / "pytest.txt", build / "reports" / "pytest.txt")
+        _keep(folder / "pytest.xml", report)
+    passed, reason = _judge_tests(spec, done, report)
+    return _report(passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt"))
+
+
+def check_contract(spec: ModelSpec, build_id: str) -> Report:
+    """The commit's model.yaml if it has one; then the estimator: builds, fits a sample, predicts the right shape,
+    finite, and the same twice, and survives being saved."""
+    build = build_folder(spec.name, build_id)
+    report = build / "reports" / "contract.json"
+    started = time.monotonic()
+    mistake = _check_spec(spec, model_folder(build / "code", spec) / "model.yaml")
+    if mistake:
+        _write(report, {"answer": "fail", "reason": mistake, "checks": []})
+        return _report(False, mistake, time.monotonic() - started, report)
+    with _output_folder(build) as folder:
+        job = folder / "check.json"
+        found = folder / "contract.json"
+        sample = _sample(spec, folder)
+        values = {"model": model_block(spec, build_id), "sample": sample, "rows": SAMPLE_ROWS, "out": str(found)}
+        _write(job, values)
+        done = _run(spec, build, ["-m", "runtime.check", str(job)], build, folder, folder / "contract.txt")
+        _keep(folder / "contract.txt", report.with_suffix(".txt"))
+        _keep(found, report)
+    passed, reason = _judge_contract(spec, done, report)
+    return _report(passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt"))
+
+
+CHECKS = {"lint": lint, "test": test, "check_contract": check_contract}
+"""Every check that a build must pass, by the name of its task."""
+
+
+def _run(
+    spec: ModelSpec,
+    build: Path,
+    arguments: list[str],
+    cwd: Path,
+    writable: Path,
+    log: Path,
+    time_limit: float | None = None,
+) -> Completed:
+    done = run_confined(
+        [str(build / "environment" / "bin" / "python"), *arguments],
+        cwd=cwd,
+        readable=[build / "code", build / "runtime", (build / "environment").resolve()],
+        writable=[writable],
+        log=log,
+        time_limit=time_limit or spec.training.time_limit_minutes * 60,
+        memory_mb=spec.training.memory_mb,
+    )
+    print(done.output_tail)
+    return done
+
+
+def _judge_tests(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, str]:
+    ended = _how_it_ended(spec, done)
+    if ended:
+        return False, ended
+    try:
+        cases = list(ElementTree.fromstring(_read(report)).iter("testcase"))
+    except (OSError, ValueError, ElementTree.ParseError):
+        return False, f"pytest left no test report (exit code {done.code}): {_last_lines(done)}"
+    wrong = [(case, what) for case in cases for what in case if what.tag in ("failure", "error")]
+    if wrong:
+        case, what = wrong[0]
+        name = "::".join(part for part in (case.get("classname"), case.get("name")) if part)
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        return False, f"{name}: {_first_words(what)}{more}"
+    ran = [case for case in cases if case.find("skipped") is None]
+    if not ran:
+        return False, "there are no tests, or all are skipped. Add one, such as tests/test_model.py"
+    if done.code != 0:
+        return False, f"pytest ended with code {done.code}: {_last_lines(done)}"
+    return True, f"{len(ran)} tests passed"
+
+
+def _judge_contract(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, str]:
+    ended = _how_it_ended(spec, done)
+    if ended:
+        return False, ended
+    try:
+        found = json.loads(_read(report))
+        answer, reason = found["answer"], str(found["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False, f"the contract check left no report (exit code {done.code}): {_last_lines(done)}"
+    if answer != "pass" or done.code != 0:
+        return False, reason
+    return True, reason
+
+
+def _how_it_ended(spec: ModelSpec, done: Completed) -> str:
+    """Why a command was ended from outside; empty when it ended by itself."""
+    if done.limit == "time":
+        return f"took longer than allowed ({done.seconds:.0f} s; training.time_limit_minutes in model.yaml)"
+    if done.limit == "memory":
+        return f"needed more than training.memory_mb ({spec.training.memory_mb}) of model.yaml"
+    return f"was ended by signal {-done.code}" if done.code < 0 else ""
+
+
+def _first_words(what: ElementTree.Element) -> str:
+    """The assertion or exception: pytest marks its lines with E."""
+    marked = [line[1:].strip() for line in (what.text or "").splitlines() if line.startswith("E ")]
+    lines = marked or [line.strip() for line in (what.get("message") or what.text or "").splitlines() if line.strip()]
+    return "; ".join(line for line in lines[:3] if line)[:500] or "no message"
+
+
+def _last_lines(done: Completed) -> str:
+    return "; ".join(line.strip() for line in done.output_tail.splitlines()[-3:] if line.strip())[:500] or "no output"
+
+
+def _check_spec(spec: ModelSpec, file: Path) -> str:
+    """What is wrong with the commit's own model.yaml; empty when it has none or nothing is wrong."""
+    if not file.is_file():
+        return ""
+    with tempfile.TemporaryDirectory(prefix="evergreen-") as temporary:
+        named = Path(temporary) / spec.name / "model.yaml"
+        named.parent.mkdir()
+        shutil.copyfile(file, named)
+        try:
+            load_spec(named)
+        except ModelSpecError as error:
+            return f"the commit's {error}"
+    return ""
+
+
+def _sample(spec: ModelSpec, folder: Path) -> list[str]:
+    """Rows of the newest partition of training data; none where there is no usable data yet."""
+    from include.adapters.lake import newest_window, read_window
+
+    columns = list(dict.fromkeys([spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]))
+    try:
+        grain = spec.monitoring.window
+        rows = read_window(spec.data.source, newest_window(spec.data.source, None, grain), grain, columns)
+    except (EvergreenError, OSError) as error:
+        print(f"no sample of training data, so synthetic rows are used: {error}")
+        return []
+    path = folder / "sample.parquet"
+    rows.head(SAMPLE_ROWS).to_parquet(path, index=False)
+    return [str(path)]
+
+
+def _own_configuration(code: Path, root: Path, files: tuple[str, ...], table: tuple[str, str]) -> bool:
+    """Whether the repository configures the tool, between the model's folder and its root.
+
+    Without this, tools search on upwards, outside of the commit.
+    """
+    folder = code
+    while True:
+        if any((folder / name).is_file() for name in files):
+            return True
+        project = folder / "pyproject.toml"
+        if project.is_file():
+            try:
+                if table[1] in tomllib.loads(project.read_text(encoding="utf-8")).get(table[0], {}):
+                    return True
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+                return True  # the tool itself says what is wrong with it
+        if folder.resolve() == root.resolve():
+            return False
+        folder = folder.parent
+
+
+@contextmanager
+def _output_folder(build: Path) -> Iterator[Path]:
+    """The only folder that a check may write to; what is worth keeping moves to ``reports``."""
+    reports = build / "reports"
+    reports.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".check-", dir=reports) as folder:
+        yield Path(folder)
+
+
+def _keep(found: Path, kept: Path) -> None:
+    """Move a regular file of a sensible size among the reports; otherwise there is none of that name."""
+    if found.is_file() and not found.is_symlink() and found.stat().st_size <= LARGEST_REPORT:
+        os.replace(found, kept)
+    else:
+        kept.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def _report(passed: bool, reason: str, seconds: float, file: Path) -> Report:
+    return {
+        "answer": "pass" if passed else "fail",
+        "reason": reason,
+        "seconds": round(seconds, 2),
+        "file": str(file),
+        "isolation": isolation(),
+    }

@@ -1,0 +1,221 @@
+"""Running a model team's code without the platform's environment, keys, files or network.
+
+Code of a commit is not trusted: it runs in a process with a clean environment, sees only the system's libraries,
+its own Python and what it is given, and has limits of time and memory. Files and TCP ports are held by Landlock,
+other sockets by seccomp, where the kernel has them; :func:`isolation` says which protection holds here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from include.core.errors import PlatformError
+from include.settings import settings
+
+LAUNCHER = Path(__file__).with_name("confinement_launcher.py")
+NOT_CONFINED = 125
+FILE_MB = 8192
+TAIL_BYTES = 16_000
+
+# What any program needs of the system: libraries, locale, time zone, certificates, names; no keys, no homes.
+SYSTEM = [
+    *("/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/proc"),
+    *(f"/usr/{name}" for name in ("bin", "lib", "lib32", "lib64", "libexec", "libx32", "sbin", "share", "include")),
+    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/timezone"),
+    *("/etc/locale.alias", "/etc/mime.types"),
+    *("/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/pki/tls", "/etc/ca-certificates"),
+    *("/etc/alternatives", "/etc/os-release", "/etc/debian_version", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"),
+    *("/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols"),
+    *("/dev/urandom", "/dev/random", "/dev/zero", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
+]
+# Of an installation of Python; its prefix may be a folder with much else in it, such as /usr/local.
+PREFIX = ("bin", "include", "lib", "lib64", "share")
+DEVICES = ["/dev/null", "/dev/full", "/dev/shm"]
+
+_NO_MEMORY = re.compile(
+    r"MemoryError|std::bad_alloc|cannot allocate memory|unable to allocate|allocation still failed|out of memory",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a confined command ended."""
+
+    code: int
+    """Exit code; negative: the signal that ended it."""
+    output_tail: str
+    """The end of what it printed (stdout and stderr together)."""
+    seconds: float
+    limit: Literal["time", "memory"] | None
+    """The limit that ended it."""
+
+
+def run_confined(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    readable: Sequence[Path],
+    writable: Sequence[Path],
+    log: Path | None,
+    time_limit: float,
+    memory_mb: int,
+    env: Mapping[str, str] | None = None,
+    bind_ports: Sequence[int] = (),
+    connect: bool = False,
+) -> Completed:
+    """Run a command to its end, confined; every process that it started is gone afterwards.
+
+    ``command[0]`` is an absolute path. ``readable`` and ``writable`` are files or folders beyond the system's
+    libraries and the command's own Python; ``cwd`` is not among them by itself. HOME and TMPDIR are a folder
+    that is removed afterwards. ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) holds for each
+    process and for all of them together. TCP is refused except listening on ``bind_ports`` and, with
+    ``connect``, connecting. Output goes to ``log`` (replaced).
+
+    Raises PlatformError when the confinement itself could not be set up.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="job-", dir=_scratch_root()))
+    receive, send = os.pipe()
+    policy = _policy(command, cwd, readable, writable, scratch, memory_mb, env, bind_ports, connect)
+    policy["watch"] = {"time_limit": time_limit, "parent": os.getpid(), "result": send}
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, receive)
+        output = stack.enter_context(open(log, "w+b") if log else tempfile.TemporaryFile())  # noqa: SIM115 - entered
+        try:
+            launcher = subprocess.Popen(
+                _launch(policy, command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={"PATH": "/usr/bin:/bin"},
+                pass_fds=[send],
+                start_new_session=True,
+            )
+        finally:
+            os.close(send)
+        try:
+            launcher.wait()
+        except BaseException:
+            launcher.terminate()
+            launcher.wait()
+            raise
+        report = os.read(receive, 4096)
+        tail = _tail(output)
+    if not report:
+        raise PlatformError(f"{command[0]} was cut short: its guard ended with code {launcher.returncode}. {tail}")
+    result = json.loads(report)
+    if result["code"] == NOT_CONFINED and "could not confine" in tail:
+        raise PlatformError(f"{tail.strip()}. Nothing was run.")
+    limit = result["limit"]
+    # Only the kernel's out-of-memory killer sends SIGKILL besides the guard.
+    if limit is None and (result["code"] == -9 or (result["code"] != 0 and _NO_MEMORY.search(tail))):
+        limit = "memory"
+    return Completed(result["code"], tail, result["seconds"], limit)
+
+
+def confined_command(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    readable: Sequence[Path],
+    writable: Sequence[Path],
+    memory_mb: int,
+    env: Mapping[str, str] | None = None,
+    bind_ports: Sequence[int] = (),
+    connect: bool = False,
+) -> list[str]:
+    """The command line that confines itself as :func:`run_confined` does and becomes ``command``.
+
+    For servers under a supervisor: the process id stays, so signals reach the server, and the supervisor holds
+    its life. The memory limit holds for each process. Starting it again clears its HOME and TMPDIR.
+    """
+    name = hashlib.sha256("\0".join([str(cwd), *command]).encode()).hexdigest()[:16]
+    scratch = _scratch_root() / f"server-{name}"
+    return _launch(_policy(command, cwd, readable, writable, scratch, memory_mb, env, bind_ports, connect), command)
+
+
+@lru_cache(maxsize=1)
+def isolation() -> Literal["landlock", "environment"]:
+    """``landlock`` where the kernel confines files and network; else ``environment``: clean environment and limits."""
+    if sys.platform == "linux":
+        from py_landlock import LandlockError, get_abi_version
+
+        with contextlib.suppress(LandlockError):
+            if get_abi_version() >= 1:
+                return "landlock"
+    return "environment"
+
+
+def _policy(
+    command: Sequence[str],
+    cwd: Path,
+    readable: Sequence[Path],
+    writable: Sequence[Path],
+    scratch: Path,
+    memory_mb: int,
+    env: Mapping[str, str] | None,
+    bind_ports: Sequence[int],
+    connect: bool,
+) -> dict[str, Any]:
+    if not os.path.isabs(command[0]):
+        raise ValueError(f"'{command[0]}' must be an absolute path: a confined command is not looked up in PATH.")
+    return {
+        "cwd": str(cwd),
+        "readable": [*SYSTEM, *_python_folders(Path(command[0])), *(str(path) for path in readable)],
+        "writable": [*DEVICES, *(str(path) for path in writable)],
+        "scratch": str(scratch),
+        "memory_mb": memory_mb,
+        "file_mb": FILE_MB,
+        "bind_ports": list(bind_ports),
+        "connect": connect,
+        "env": {
+            "PATH": f"{Path(command[0]).parent}:/usr/bin:/bin",
+            "HOME": str(scratch),
+            "TMPDIR": str(scratch),
+            "JOBLIB_TEMP_FOLDER": str(scratch),
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **(env or {}),
+        },
+    }
+
+
+def _python_folders(executable: Path) -> list[str]:
+    """The virtual environment of an executable, and the installation of Python that it was made from."""
+    environment = executable.parent.parent
+    if not (environment / "pyvenv.cfg").is_file():
+        return []
+    prefix = (environment / "bin" / "python").resolve().parent.parent
+    return [str(environment), str(environment.resolve()), *(str(prefix / name) for name in PREFIX)]
+
+
+def _launch(policy: dict[str, Any], command: Sequence[str]) -> list[str]:
+    return [sys.executable, "-I", str(LAUNCHER), json.dumps(policy), "--", *command]
+
+
+def _scratch_root() -> Path:
+    root = settings().run / "scratch"
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return root
+
+
+def _tail(output: Any) -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - TAIL_BYTES))
+    return output.read().decode("utf-8", errors="replace")

@@ -1,0 +1,247 @@
+"""Git: the newest commit of a branch, and exact checkouts, without hooks, prompts, or credentials left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from include.core.errors import BuildError, EvergreenError, PlatformError
+from include.core.spec import Repository
+from include.settings import settings
+
+ASK_SECONDS = 30
+FETCH_SECONDS = 600
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]*")
+_SCP = re.compile(r"[\w.-]+@[\w.-]+:")
+_FOR_GOOD = re.compile(
+    r"does not appear to be a git repository|repository .*not found|does not exist|not a git repository"
+    r"|authentication failed|could not read username|permission denied|returned error: 40[134]|transport .* not allowed"
+    r"|not our ref|couldn't find remote ref|reference is not a tree|dubious ownership",
+    re.IGNORECASE,
+)
+_NETWORK = re.compile(
+    r"could not resolve|failed to connect|connection (refused|timed out|reset)|operation timed out|no route to host"
+    r"|network is unreachable|returned error: (5\d\d|429)|early eof|rpc failed|took longer than",
+    re.IGNORECASE,
+)
+# Kept of the platform's environment: where programs, certificates, proxies and a person's own Git set-up are.
+_KEPT = re.compile(
+    r"PATH|HOME|XDG_CONFIG_HOME|SSL_CERT_(FILE|DIR)|GIT_SSL_CAINFO|SSH_AUTH_SOCK|(https?|no|all)_proxy", re.IGNORECASE
+)
+_SAFE = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "",
+    "SSH_ASKPASS": "",
+    "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
+    "GIT_LFS_SKIP_SMUDGE": "1",
+    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=15",
+    "LC_ALL": "C",
+}
+_OPTIONS = ["core.hooksPath=/dev/null", "core.autocrlf=false", "core.fsmonitor=false", "gc.auto=0"]
+_credentials = threading.Lock()
+
+
+def repository_url(repository: Repository) -> str:
+    """The repository's URL; a relative path is taken below EVERGREEN_HOME."""
+    url = repository.url
+    if "://" in url or _SCP.match(url) or os.path.isabs(url):
+        return url
+    return str(settings().home / url)
+
+
+async def newest_commit(url: str, branch: str, connection: str | None = None) -> str:
+    """The commit that a branch of the remote stands at, asked without blocking the event loop.
+
+    Raises BuildError when repository or branch are not there, PlatformError when it can't be reached.
+    """
+    with contextlib.ExitStack() as stack:
+        environment = await asyncio.to_thread(stack.enter_context, _environment(connection))
+        process = await asyncio.create_subprocess_exec(
+            *_git("ls-remote", "--", url, f"refs/heads/{branch}"),
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            answer, error = await asyncio.wait_for(process.communicate(), ASK_SECONDS)
+        except TimeoutError:
+            raise _problem(url, f"git ls-remote took longer than {ASK_SECONDS} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    if process.returncode != 0:
+        raise _problem(url, error.decode(errors="replace"))
+    commit = answer.decode().partition("\t")[0]
+    if not _COMMIT.fullmatch(commit):
+        raise _no_such_ref(url, branch)
+    return commit
+
+
+def resolve_commit(repository: Repository, ref: str = "") -> str:
+    """The full commit of a branch, tag or (short) commit; of the spec's branch when ``ref`` is empty.
+
+    Raises BuildError when there is no such ref or repository, PlatformError when it can't be reached.
+    """
+    url, ref = repository_url(repository), ref or repository.branch
+    if _COMMIT.fullmatch(ref):
+        return ref
+    if not _REF.fullmatch(ref) or ".." in ref:
+        raise BuildError(f"'{ref}' is not the name of a branch, tag or commit. Correct the 'ref' of the run.")
+    with _environment(repository.connection) as environment:
+        lines = _run(["ls-remote", "--", url], url, environment, ASK_SECONDS).splitlines()
+        found = {name: commit for commit, _, name in (line.partition("\t") for line in lines)}
+        for name in (f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", ref):
+            if name in found:
+                return found[name]
+        if re.fullmatch(r"[0-9a-f]{7,39}", ref):
+            return _expand(url, ref, environment)
+    raise _no_such_ref(url, ref)
+
+
+def check_out(repository: Repository, commit: str, folder: Path) -> Path:
+    """The files of exactly this commit in ``folder``; a folder that is there already is complete and stays.
+
+    The folder appears whole or not at all, and has no ``.git``. Raises BuildError when the commit is not in the
+    repository or has links that lead out of it, PlatformError when the repository can't be reached.
+    """
+    if folder.is_dir():
+        return folder
+    url = repository_url(repository)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".checkout-", dir=folder.parent))
+    try:
+        database, files = temporary / "database", temporary / "files"
+        files.mkdir()
+        with _environment(repository.connection) as environment:
+            _run(["init", "--quiet", "--bare", str(database)], url, environment, ASK_SECONDS)
+            _fetch(url, commit, database, environment)
+        place = [f"--git-dir={database}", f"--work-tree={files}"]
+        with _environment(None) as environment:
+            _run([*place, "checkout", "--quiet", "--force", commit], url, environment, FETCH_SECONDS)
+        _refuse_links_out(files, url, commit)
+        with contextlib.suppress(FileExistsError, OSError):
+            files.rename(folder)
+        if not folder.is_dir():
+            raise PlatformError(f"{folder}: could not put the checkout there. Look at the disk and its permissions.")
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _fetch(url: str, commit: str, database: Path, environment: dict[str, str]) -> None:
+    """One commit where the server gives single commits (most do), all branches and tags where it does not."""
+    one = [f"--git-dir={database}", "fetch", "--quiet", "--no-tags", "--depth=1", "--", url, commit]
+    everything = ["fetch", "--quiet", "--", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+    try:
+        _run(one, url, environment, FETCH_SECONDS)
+    except BuildError:
+        _run([f"--git-dir={database}", *everything], url, environment, FETCH_SECONDS)
+        try:
+            _run([f"--git-dir={database}", "cat-file", "-e", f"{commit}^{{commit}}"], url, environment, ASK_SECONDS)
+        except EvergreenError:
+            raise _no_such_ref(url, commit) from None
+
+
+def _expand(url: str, short: str, environment: dict[str, str]) -> str:
+    with tempfile.TemporaryDirectory(prefix="evergreen-") as folder:
+        place = f"--git-dir={folder}"
+        refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+        _run(["init", "--quiet", "--bare", folder], url, environment, ASK_SECONDS)
+        _run([place, "fetch", "--quiet", "--", url, *refs], url, environment, FETCH_SECONDS)
+        try:
+            return _run([place, "rev-parse", "--verify", f"{short}^{{commit}}"], url, environment, ASK_SECONDS).strip()
+        except EvergreenError:
+            raise _no_such_ref(url, short) from None
+
+
+def _refuse_links_out(folder: Path, url: str, commit: str) -> None:
+    root = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise BuildError(
+                f"{url} at {commit[:12]}: {path.relative_to(folder)} is a link that leads out of the repository. "
+                "Commit the file itself."
+            )
+
+
+@contextlib.contextmanager
+def _environment(connection: str | None) -> Iterator[dict[str, str]]:
+    """Environment of a Git process: nothing of the platform's; with a connection, its credentials."""
+    kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+    if connection is None:
+        yield {**kept, **_SAFE}
+        return
+    from airflow.providers.git.hooks.git import GitHook
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+    try:
+        hook = GitHook(git_conn_id=connection)
+    except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        raise BuildError(
+            f"Airflow has no connection '{connection}' (repository.connection). Add it, or correct model.yaml."
+        ) from error
+    # The hook also changes os.environ while it is open, so one at a time.
+    with _credentials, hook.configure_hook_env():
+        yield {**kept, **_SAFE, **hook.env}
+
+
+def _git(*arguments: str) -> list[str]:
+    return ["git", *(word for option in _OPTIONS for word in ("-c", option)), *arguments]
+
+
+def _run(arguments: list[str], url: str, environment: dict[str, str], seconds: float) -> str:
+    try:
+        done = subprocess.run(
+            _git(*arguments),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+        )
+    except FileNotFoundError:
+        raise PlatformError("git is not installed on this machine. Install it (Debian: apt install git).") from None
+    except subprocess.TimeoutExpired:
+        raise _problem(url, f"git took longer than {seconds:g} s") from None
+    if done.returncode != 0:
+        raise _problem(url, done.stderr)
+    return done.stdout
+
+
+def _problem(url: str, message: str) -> EvergreenError:
+    """What went wrong, as an error that says whether trying again can help."""
+    shown = _without_credentials(url)
+    lines = [line.strip() for line in _without_credentials(message).splitlines() if line.strip()]
+    first = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0] if lines else "no message")
+    reason = first.partition(": ")[2] if first.startswith(("fatal:", "error:")) else first
+    if _FOR_GOOD.search(message) and not _NETWORK.search(message):
+        return BuildError(
+            f"{shown}: {reason}. Check repository.url in model.yaml, that the repository exists, and "
+            "repository.connection if it is private."
+        )
+    return PlatformError(f"{shown} can't be reached: {reason}. Check the network and the Git server.")
+
+
+def _no_such_ref(url: str, ref: str) -> BuildError:
+    return BuildError(
+        f"{_without_credentials(url)} has no branch, tag or commit '{ref}'. Push it, or correct repository.branch in "
+        "model.yaml or the 'ref' of the run."
+    )
+
+
+def _without_credentials(text: str) -> str:
+    return re.sub(r"://[^/@\s]+@", "://", text)

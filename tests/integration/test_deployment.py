@@ -1,0 +1,308 @@
+"""Deployment on real servers behind a real gateway: gates fail closed, clients see no failure, crashes are finished.
+
+supervisord, Caddy and MLflow's registry are real, and so is the model's environment; only Airflow is left out, since
+each of its tasks makes one of the calls made here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import requests
+
+from include.adapters import deployment, registry
+from include.adapters.gateway import open_gateway
+from include.adapters.model_server import inference_inputs
+from include.adapters.process_engine import ProcessEngine
+from include.adapters.reconciler import reconcile
+from include.adapters.store import open_store
+from include.core.errors import ArtifactError, DeploymentConflictError, GateError
+from include.core.release import Release
+from include.settings import settings
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+GOOD = """
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.impute import SimpleImputer
+
+def estimator(C=1.0):
+    return make_pipeline(SimpleImputer(), LogisticRegression(C=C))
+"""
+# Serves what it learned, but raises on every request beyond the golden and latency ones of the test environment.
+BROKEN = """
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+def estimator():
+    return make_pipeline(SimpleImputer(), LogisticRegression())
+
+def prepare(frame):
+    if (frame["distance"] == 666).any():
+        raise RuntimeError("the devil is in the data")
+    return frame
+"""
+
+
+class Traffic:
+    """Sends one prediction request after another until it is stopped; counts what clients see."""
+
+    def __init__(self, spec, distance: float = 500.0):
+        self.spec, self.distance = spec, distance
+        self.answered: list[str] = []
+        self.failures: list[str] = []
+        self.versions: dict[str, int] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(30)
+
+    def _send(self):
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            identity = f"{id(self)}-{number}"
+            try:
+                response = ask(self.spec, identity, self.distance)
+            except requests.RequestException as error:
+                self.failures.append(repr(error))
+                continue
+            if response.status_code == 200:
+                self.answered.append(identity)
+                version = response.json()["model_version"]
+                self.versions[version] = self.versions.get(version, 0) + 1
+            else:
+                self.failures.append(f"{response.status_code} {response.text[:200]}")
+
+
+def ask(spec, identity: str, distance: float = 500.0) -> requests.Response:
+    rows = [{"distance": distance, "hour": 8.0, "id": identity, "at": "2013-05-01T08:00:00"}]
+    return requests.post(
+        f"http://127.0.0.1:{settings().gateway_port}/v2/models/{spec.name}/infer",
+        json={"id": identity, "inputs": inference_inputs(spec, rows)},
+        headers={"Authorization": f"Bearer {settings().secret('prediction_token')}"},
+        timeout=30,
+    )
+
+
+def logged(spec) -> list[str]:
+    """Request ids in the prediction log, in all segments."""
+    found = []
+    for path in (settings().prediction_log / spec.name).glob("*.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found.append(json.loads(line)["request_id"])
+    return found
+
+
+def until(condition, seconds: float = 60.0, what: str = "the condition"):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.05)
+
+
+def roll_out(spec, version: str, run: str):
+    """What the deployment DAG does, task by task; raises what the failing task raises."""
+    deployment.deploy_to_test(spec, version, run)
+    verdict = deployment.verify(spec, version)
+    assert verdict.passed, verdict
+    deployment.start_canary(spec, version, run)
+    finished = False
+    while not finished:
+        verdict, finished = deployment.watch_canary(spec, run)
+        if verdict.answer == "fail":
+            raise GateError(str(verdict))
+        time.sleep(0.1)
+    deployment.promote(spec, version, run)
+    deployment.clear_test(spec, run)
+
+
+def server_pid(spec, version: str) -> int:
+    return ProcessEngine()._supervisor.getProcessInfo(f"{spec.name}.production.{version}")["pid"]
+
+
+@pytest.fixture
+def live(serving, fresh_model):
+    """A model with version 1 in production, and two more versions to deploy: 2 is good, 3 fails on some requests."""
+    spec = fresh_model
+    good = serving.build(spec, GOOD)
+    broken = serving.build(replace_feature_code(spec), BROKEN)
+    serving.train(spec, good, "one")
+    serving.train(spec, good, "two", {"C": 0.5})
+    serving.train(replace_feature_code(spec), broken, "three")
+    roll_out(spec, "1", "run-1")
+    return spec
+
+
+def replace_feature_code(spec):
+    return spec.model_copy(update={"feature_code": "model:prepare"})
+
+
+def test_the_first_release_ever_serves_and_is_champion(live):
+    assert ask(live, "first").json()["model_version"] == "1"
+    assert registry.alias(live.name, "champion") == "1"
+    assert open_store().release(live.name, "production").champion == "1"
+    assert ProcessEngine().servers(live.name, "test") == {}
+
+
+def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live):
+    with Traffic(live) as traffic:
+        roll_out(live, "2", "run-2")
+        until(lambda: traffic.versions.get("2", 0) > 20, what="traffic on version 2")
+    assert traffic.failures == []
+    assert registry.alias(live.name, "champion") == "2"
+    assert set(ProcessEngine().servers(live.name, "production")) == {"1", "2"}, "the old release stays loaded"
+    assert set(traffic.answered) <= set(logged(live))
+
+
+def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
+    with Traffic(live):
+        roll_out(live, "2", "run-2")
+    pid = server_pid(live, "1")
+    deployment.roll_back(live, "back")
+    deployment.roll_back(live, "back")  # a retry of the same run does not swing back
+    assert ask(live, "after").json()["model_version"] == "1"
+    assert server_pid(live, "1") == pid
+    assert registry.alias(live.name, "champion") == "1"
+
+
+def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(live, serving):
+    broken = replace_feature_code(live)
+    with Traffic(broken, distance=666.0) as traffic:
+        with pytest.raises(GateError, match="5xx"):
+            roll_out(broken, "3", "run-3")
+        release = deployment.settle(broken, "run-3")
+    assert traffic.failures == [], "the gateway sends a failed request to the other release"
+    assert release.champion == "1"
+    assert dict(release.weights) == {"1": 100}
+    assert set(ProcessEngine().servers(live.name, "production")) == {"1"}
+    assert registry.alias(live.name, "champion") == "1"
+
+
+def test_a_canary_without_traffic_holds_and_is_not_promoted(live):
+    deployment.deploy_to_test(live, "2", "run-2")
+    deployment.start_canary(live, "2", "run-2")
+    for _ in range(3):
+        verdict, finished = deployment.watch_canary(live, "run-2")
+        assert (verdict.answer, finished) == ("hold", False)
+    hurried = live.model_copy(
+        update={"deployment": live.deployment.model_copy(update={"canary": live.deployment.canary.model_copy(update={"step_timeout_minutes": 1e-6})})}
+    )
+    verdict, finished = deployment.watch_canary(hurried, "run-2")
+    assert (verdict.answer, finished) == ("fail", False)
+
+
+def test_a_damaged_artifact_is_refused_and_the_previous_release_stays(live):
+    path = registry.fetch(live.name, "2") / "model.skops"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ArtifactError, match="damaged"):
+        deployment.deploy_to_test(live, "2", "run-2")
+    assert ask(live, "still").json()["model_version"] == "1"
+
+
+def test_the_server_itself_refuses_an_artifact_with_another_hash(live, monkeypatch):
+    path = registry.fetch(live.name, "2") / "model.skops"
+    path.write_bytes(path.read_bytes() + b"x")
+    monkeypatch.setattr(registry, "verify", lambda *_: None)  # as if it were changed after it was fetched
+    with pytest.raises(GateError, match="sha256"):
+        deployment.deploy_to_test(live, "2", "run-2")
+    assert ask(live, "still").json()["model_version"] == "1"
+
+
+def test_of_two_deployments_at_once_one_wins_and_the_other_says_why(live):
+    outcomes: dict[str, object] = {}
+    barrier = threading.Barrier(2)
+
+    def deploy(run: str, version: str) -> None:
+        barrier.wait()
+        try:
+            outcomes[run] = deployment.start_canary(live, version, run)
+        except DeploymentConflictError as error:
+            outcomes[run] = error
+
+    threads = [threading.Thread(target=deploy, args=pair) for pair in (("run-a", "2"), ("run-b", "3"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (loser,) = [outcome for outcome in outcomes.values() if isinstance(outcome, DeploymentConflictError)]
+    (winner,) = [run for run, outcome in outcomes.items() if isinstance(outcome, Release)]
+    assert winner in str(loser)
+    assert open_store().release(live.name, "production").rollout["run"] == winner
+
+
+def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
+    deployment.start_canary(live, "2", "dead")
+    with pytest.raises(DeploymentConflictError, match="dead"):
+        deployment.start_canary(live, "3", "next")
+    now = open_store().release(live.name, "production")
+    open_store().swap_release(now, replace(now, revision=now.revision + 1, rollout={**now.rollout, "lease": 0}))
+    release = deployment.start_canary(live, "2", "next")
+    assert release.rollout["run"] == "next"
+    assert release.champion == "1"
+
+
+def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(live):
+    with Traffic(live) as traffic:
+        until(lambda: len(traffic.answered) > 50, what="traffic")
+        before = server_pid(live, "1")
+        os.kill(before, signal.SIGKILL)
+        until(lambda: server_pid(live, "1") not in (0, before), what="supervisord to start it again")
+        answered = len(traffic.answered)
+        until(lambda: len(traffic.answered) > answered + 50, what="answers from the new process")
+    assert traffic.failures == [], "the gateway waits for the server to come back"
+    assert set(traffic.answered) <= set(logged(live))
+
+
+@pytest.mark.parametrize("lost", ["routes", "servers", "alias"])
+def test_whatever_is_lost_the_reconciler_brings_it_back(live, lost):
+    if lost == "routes":
+        open_gateway().set_weights(live.name, {})
+    elif lost == "servers":
+        ProcessEngine().stop(live.name, "production", "1")
+    else:
+        registry.client().delete_registered_model_alias(live.name, "champion")
+    assert reconcile(live, "production")
+    assert ask(live, "back").json()["model_version"] == "1"
+    assert registry.alias(live.name, "champion") == "1"
+    assert reconcile(live, "production") == [], "nothing is left to do"
+
+
+def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live):
+    """Each write of desired state is tried without what should follow it, as after kill -9, and then again."""
+    deployment.deploy_to_test(live, "2", "run-2")
+    now = open_store().release(live.name, "production")
+    rollout = deployment._rollout(live, "run-2", "2", 0)
+    open_store().swap_release(now, now.begin_canary("2", 20, rollout, "killed before anything was started"))
+    release = deployment.start_canary(live, "2", "run-2")
+    assert set(ProcessEngine().servers(live.name, "production")) == {"1", "2"}
+    open_store().swap_release(release, release.promote("2", "2 promoted by run-2"))  # killed before routing
+    deployment.promote(live, "2", "run-2")
+    assert ask(live, "after").json()["model_version"] == "2"
+    assert registry.alias(live.name, "champion") == "2"
+
+
+def test_a_wrong_request_is_answered_with_what_is_wrong_with_it(live):
+    rows = [{"distance": 500.0, "hour": 8.0, "id": "x", "at": "2013-05-01T08:00:00"}]
+    inputs = inference_inputs(live, rows)
+    url = f"http://127.0.0.1:{settings().gateway_port}/v2/models/{live.name}/infer"
+    headers = {"Authorization": f"Bearer {settings().secret('prediction_token')}"}
+    missing = requests.post(url, json={"inputs": inputs[1:]}, headers=headers, timeout=10)
+    assert missing.status_code == 400
+    assert "distance" in missing.text
+    assert requests.post(url, json={"inputs": inputs}, timeout=10).status_code == 401

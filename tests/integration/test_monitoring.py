@@ -1,0 +1,261 @@
+"""From a prediction log to a retraining, with real files, a real store and the real operators."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+WINDOWS = ("2013-03", "2013-04", "2013-05")
+MODEL: dict[str, Any] = {
+    "schema": 1,
+    "name": "late",
+    "owner": "flight-operations",
+    "description": "Lateness <of> flights.",
+    "repository": {"url": "r"},
+    "task": "binary_classification",
+    "target": "late",
+    "features": [{"name": "distance", "type": "number"}, {"name": "origin", "type": "category"}],
+    "data": {"source": {"path": "data/{window}.parquet"}, "key": "id", "event_time": "at"},
+    "truth": {"source": {"path": "truth/{window}.parquet"}, "key": "id", "column": "late"},
+    "metrics": {"primary": "roc_auc", "also": ["brier"], "slices": ["origin"]},
+    "monitoring": {"window": "month", "rows_at_least": 100},
+    "degradation": {"drop": 0.05, "windows": 3, "breaches": 2},
+}
+
+
+class House:
+    """One model with its log, truth, bundles and store below a temporary EVERGREEN_HOME."""
+
+    def __init__(self, home: Path):
+        from include.adapters.store import open_store
+        from include.core.spec import ModelSpec
+
+        self.home, self.store, self.spec = home, open_store(), ModelSpec.model_validate(MODEL)
+        self.random, self.truth = np.random.default_rng(0), {}
+        self.bundle("1")
+
+    def frame(self, rows: int) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "distance": self.random.normal(500, 100, rows),
+                "origin": self.random.choice(["EWR", "JFK"], rows),
+                "prediction": self.random.random(rows),
+            }
+        )
+
+    def bundle(self, version: str) -> None:
+        from include.core.profile import build_profile
+
+        frame, folder = self.frame(2000), self.home / "artifacts" / "late" / version
+        folder.mkdir(parents=True)
+        figure = {"value": 0.9, "low": 0.88, "high": 0.92, "n": 2000}
+        (folder / "metrics.json").write_text(json.dumps({"quality": {"roc_auc": figure}, "slices": {}}))
+        (folder / "profile.json").write_text(json.dumps(build_profile(frame, self.spec, frame.prediction)))
+
+    def predict(self, window: str, rows: int = 300, version: str = "1", noise: float = 0.1) -> None:
+        """Log ``rows`` requests; more noise makes predictions worse."""
+        frame, log = self.frame(rows), self.home / "prediction_log" / "late"
+        frame["id"] = [f"{window}/{version}/{n}" for n in range(rows)]
+        frame["late"] = frame.prediction + self.random.normal(0, noise, rows) > 0.5
+        self.truth[window] = pd.concat([self.truth.get(window), frame[["id", "late"]]])
+        log.mkdir(parents=True, exist_ok=True)
+        with (log / f"{version}-1-{window}.jsonl").open("a") as file:
+            for number, row in frame.iterrows():
+                line = {
+                    "request_id": row["id"],
+                    "received": 1.0 + number,
+                    "version": version,
+                    "release": "production@1",
+                    "keys": [row["id"]],
+                    "event_times": [f"{window}-15T10:00:00"],
+                    "features": {"distance": [row["distance"]], "origin": [row["origin"]]},
+                    "predictions": [row["prediction"]],
+                }
+                file.write(json.dumps(line) + "\n")
+
+    def truth_arrives(self, window: str) -> None:
+        path = self.home / "truth" / f"{window}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        self.truth[window].to_parquet(path)
+
+    def monitor(self, window: str = "") -> dict[str, Any]:
+        """What the tasks of late.monitoring do; returns the asset event's extra."""
+        from evergreen.assets import model_asset
+        from evergreen.operators.gather_predictions import GatherPredictionsOperator
+        from evergreen.operators.measure_health import MeasureHealthOperator
+        from evergreen.operators.publish_health import PublishHealthOperator
+
+        event = SimpleNamespace(extra={})
+        run = SimpleNamespace(run_id=f"manual__{window}", run_after=datetime(2013, 6, 1, tzinfo=UTC))
+        context: Any = {"dag_run": run, "outlet_events": {model_asset("late", "health"): event}}
+        gathered = GatherPredictionsOperator(task_id="gather_predictions", model="late").execute(context)
+        measure = MeasureHealthOperator(task_id="measure_health", model="late", window=window, gathered=gathered)
+        measure.bundle = lambda version: self.home / "artifacts" / "late" / version  # type: ignore[method-assign]
+        windows = json.loads(json.dumps(measure.execute(context)))
+        PublishHealthOperator(task_id="publish_health", model="late", windows=windows).execute(context)
+        return event.extra
+
+    def month(self, window: str, **more: Any) -> None:
+        self.predict(window, **more)
+        self.truth_arrives(window)
+        self.monitor(window)
+
+    def ask(self, *, wait: bool = False) -> Any:
+        from evergreen.sensors.degraded_health import DegradedHealthSensor
+
+        return DegradedHealthSensor(task_id="degraded_health", model="late").poke({"params": {"wait": wait}})
+
+    def health(self, window: str) -> dict[str, Any]:
+        return next(row for row in self.store.health("late") if row["window"] == window)
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    models = tmp_path / "models" / "late"
+    models.mkdir(parents=True)
+    (models / "model.yaml").write_text(yaml.safe_dump(MODEL))
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("EVERGREEN_STORE_URL", raising=False)
+    monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", json.dumps({"conn_type": "fs", "extra": {"path": str(tmp_path)}}))
+    return House(tmp_path)
+
+
+def test_a_window_is_measured_and_published(house):
+    house.predict("2013-05")
+    house.truth_arrives("2013-05")
+    event = house.monitor()  # the run is of 1 June: the window that ended last is May
+    assert (event["window"], event["status"], event["windows"]) == ("2013-05", "complete", ["2013-05"])
+    row = house.health("2013-05")
+    assert (row["predictions"], row["rows"], row["live_version"]) == (300, 300, "1")
+    assert 0.85 < row["quality"]["roc_auc"]["value"] < 1
+    assert row["drift"]["drifted"] == []
+    assert json.loads(Path(row["report"]).with_suffix(".json").read_text()) == row
+    page = Path(row["report"]).read_text()
+    assert "<b>healthy</b>" in page
+    assert "Lateness &lt;of&gt; flights." in page
+    assert "origin=EWR" in page
+    assert not re.search(r"(src|href)=|url\(|@import|<script", page), "the page must need no network"
+
+
+def test_prometheus_reads_the_newest_window_with_bounded_labels(house):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    house.month("2013-05")
+    text = (house.home / "reports" / "metrics" / "late.prom").read_text()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    found = {(s.name, *sorted(s.labels.items())): s.value for s in samples}
+    labels = (("metric", "roc_auc"), ("model", "late"), ("version", "1"))
+    value = house.health("2013-05")["by_version"]["1"]["roc_auc"]["value"]
+    assert found[("evergreen_health_quality", *labels)] == pytest.approx(value)
+    assert found[("evergreen_health_status", ("model", "late"), ("status", "complete"))] == 1
+    assert {name for s in samples for name in s.labels} <= {"model", "version", "metric", "status", "feature"}
+
+
+def test_late_truth_and_late_predictions_bring_earlier_windows_up_to_date(house):
+    house.predict("2013-04")
+    house.monitor("2013-04")
+    assert house.health("2013-04")["status"] == "waiting"
+    assert "has not arrived" in house.health("2013-04")["truth_problem"]
+    house.truth_arrives("2013-04")
+    house.predict("2013-05")
+    assert house.monitor("2013-05")["windows"] == ["2013-04", "2013-05"]
+    assert house.health("2013-04")["status"] == "complete"
+    house.predict("2013-04", rows=10, version="2")
+    house.bundle("2")
+    assert house.monitor("2013-05")["windows"] == ["2013-04", "2013-05"]
+    assert house.health("2013-04")["predictions"] == 310
+    assert house.monitor("2013-05")["windows"] == ["2013-05"]
+
+
+def test_measuring_again_gives_the_same_health(house):
+    house.month("2013-05")
+    before = house.health("2013-05")
+    house.monitor("2013-05")
+    assert house.health("2013-05") == before
+
+
+def test_truth_that_cannot_be_read_holds_with_its_reason_on_the_page(house):
+    house.predict("2013-05")
+    (house.home / "truth").mkdir()
+    pd.DataFrame({"id": ["a"], "wrong": [1]}).to_parquet(house.home / "truth" / "2013-05.parquet")
+    house.monitor("2013-05")
+    row = house.health("2013-05")
+    assert row["status"] == "waiting"
+    assert "lacks the column(s) late" in row["truth_problem"]
+    assert "lacks the column(s) late" in Path(row["report"]).read_text().partition("over time")[0]
+
+
+def test_a_window_with_one_class_and_an_empty_one_are_published_without_figures(house):
+    house.predict("2013-04")
+    house.truth["2013-04"]["late"] = False
+    house.truth_arrives("2013-04")
+    house.monitor("2013-04")
+    assert house.health("2013-04")["quality"]["roc_auc"]["value"] is None
+    assert house.monitor("2013-05")["status"] == "empty"
+    assert Path(house.health("2013-05")["report"]).exists()
+
+
+def test_healthy_windows_skip_the_retraining_with_the_verdict(house):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    house.month("2013-04")
+    with pytest.raises(AirflowSkipException, match=r"pass: window 2013-04 is within the allowed drop"):
+        house.ask()
+    assert house.ask(wait=True) is False
+
+
+def test_degraded_health_triggers_the_training_once(house):
+    from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
+
+    from evergreen.operators.trigger_training import TriggerTrainingOperator
+
+    house.month("2013-03")
+    house.month("2013-04", noise=2.0)
+    with pytest.raises(AirflowSkipException, match="hold"):
+        house.ask()
+    house.month("2013-05", noise=2.0)
+    degraded = house.ask()
+    assert degraded.is_done
+    signals = degraded.xcom_value
+    assert (signals["incident"], signals["window"]) == ("late-2013-05", "2013-05")
+    assert "beyond the allowed drop" in signals["reason"]
+
+    def trigger() -> DagRunTriggerException:
+        operator = TriggerTrainingOperator(task_id="trigger_training", model="late", degraded=signals)
+        with pytest.raises(DagRunTriggerException) as raised:
+            operator.execute({"ti": None})
+        return raised.value
+
+    first, second = trigger(), trigger()
+    assert (first.trigger_dag_id, first.dag_run_id) == ("late.training", "incident__late-2013-05")
+    assert first.dag_run_id == second.dag_run_id
+    assert first.skip_when_already_exists and not first.reset_dag_run
+    assert first.conf == signals
+    assert "late-2013-05" in first.note
+    assert [incident["incident"] for incident in house.store.incidents("late")] == ["late-2013-05"]
+    assert house.ask().xcom_value["incident"] == "late-2013-05", "a lost trigger must be found again"
+    house.monitor("2013-05")
+    page = Path(house.health("2013-05")["report"]).read_text()
+    assert "<b>degraded</b>" in page and "<code>late-2013-05</code>" in page
+    house.month("2013-06", noise=2.0)
+    with pytest.raises(AirflowSkipException, match="cooling down after the incident of 2013-05"):
+        house.ask()
+
+
+def test_the_sensor_in_its_run_skips_in_place_of_failing(house):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from evergreen.sensors.degraded_health import DegradedHealthSensor
+
+    sensor = DegradedHealthSensor(task_id="degraded_health", model="late")
+    context: Any = {"params": {"wait": False}, "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None)}
+    with pytest.raises(AirflowSkipException, match="no window has been measured"):
+        sensor.execute(context)

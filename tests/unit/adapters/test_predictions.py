@@ -1,0 +1,210 @@
+"""Gathering the prediction log: every logged row exactly once, whatever is killed, torn or broken."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from include.adapters import predictions
+from include.adapters.predictions import gather, gathered_rows, read_predictions
+from include.adapters.store import Store
+from include.core.spec import ModelSpec
+
+ROOT = Path(__file__).resolve().parents[3]
+SPEC = {
+    "schema": 1,
+    "name": "late",
+    "owner": "team",
+    "description": "d",
+    "repository": {"url": "r"},
+    "task": "binary_classification",
+    "target": "late",
+    "features": [
+        {"name": "distance", "type": "number"},
+        {"name": "origin", "type": "category"},
+        {"name": "night", "type": "boolean"},
+    ],
+    "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
+    "truth": {"source": {"path": "t{window}.csv"}, "key": "id", "column": "late"},
+    "metrics": {"primary": "roc_auc"},
+    "monitoring": {"window": "month"},
+    "degradation": {"drop": 0.05},
+}
+MODEL = ModelSpec.model_validate(SPEC)
+
+
+def request(number: int, rows: int = 2, month: int = 5, **changes) -> str:
+    line = {
+        "request_id": f"r{number}",
+        "received": 1000.0 + number,
+        "version": "3",
+        "release": "production@7",
+        "keys": [f"{number}-{n}" for n in range(rows)],
+        "event_times": [f"2013-{month:02d}-17T08:00:00Z"] * rows,
+        "features": {"distance": [100.5] * rows, "origin": ["EWR", None][:rows], "night": [True, None][:rows]},
+        "predictions": [0.25] * rows,
+        **changes,
+    }
+    return json.dumps(line) + "\n"
+
+
+class Place:
+    """A store, a log folder and a lake in a temporary folder."""
+
+    def __init__(self, home: Path):
+        self.url = f"sqlite:///{home / 'store.db'}"
+        self.store, self.log, self.lake = Store(self.url), home / "log", home / "lake"
+        self.log.mkdir()
+
+    def gather(self):
+        return gather(MODEL, self.store, self.log, self.lake)
+
+    def keys(self, window: str = "2013-05") -> list[str]:
+        return sorted(read_predictions(MODEL, window, self.lake).frame.key)
+
+    def segment(self, name: str, text: str, mode: str = "a") -> Path:
+        path = self.log / f"{name}.jsonl"
+        with path.open(mode) as file:
+            file.write(text)
+        return path
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_requests_become_rows_in_the_window_of_their_event(place):
+    place.segment("a", request(1) + request(2, month=6))
+    found = place.gather()
+    assert (found.rows, found.segments, dict(found.windows)) == (4, 1, {"2013-05": 2, "2013-06": 2})
+    frame = read_predictions(MODEL, "2013-05", place.lake).frame
+    assert list(frame.columns) == [
+        "request_id", "row", "received", "version", "release", "key", "event_time", "prediction",
+        "distance", "origin", "night",
+    ]  # fmt: skip
+    first = frame.iloc[0]
+    assert (first.request_id, first.row, first.version, first.release) == ("r1", 0, "3", "production@7")
+    assert first.event_time == pd.Timestamp("2013-05-17 08:00")
+    assert frame.origin.isna().tolist() == frame.night.isna().tolist() == [False, True]
+    assert gathered_rows("late", place.lake) == {"2013-05": 2, "2013-06": 2}
+
+
+def test_gathering_again_takes_only_what_is_new(place):
+    place.segment("a", request(1))
+    place.gather()
+    assert place.gather().rows == 0
+    place.segment("a", request(2))
+    assert place.gather().rows == 2
+    assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
+
+
+def test_a_torn_last_line_is_counted_left_and_taken_once_it_is_whole(place):
+    line = request(2)
+    place.segment("a", request(1) + line[:40])
+    found = place.gather()
+    assert (found.rows, found.torn_lines) == (2, 1)
+    assert place.gather().torn_lines == 1
+    place.segment("a", line[40:])
+    assert (place.gather().rows, place.gather().torn_lines) == (2, 0)
+    assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "{half a line\n",
+        "\n",
+        "[1, 2]\n",
+        '{"request_id": "x"}\n',
+        request(8, predictions=[0.1]),
+        request(8, predictions=[0.1, float("nan")]),
+        request(8, event_times=["yesterday", "today"]),
+        request(8, features={"distance": [1.0]}),
+    ],
+)
+def test_a_broken_line_in_the_middle_is_counted_and_skipped(place, broken):
+    place.segment("a", request(1) + broken + request(2))
+    found = place.gather()
+    assert (found.rows, found.broken_lines) == (4, 1)
+    assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
+
+
+def test_a_row_in_two_logs_is_read_once_with_the_later_answer(place):
+    place.segment("a", request(1, version="3"))
+    place.segment("b", request(1, version="4", received=5000.0))
+    place.gather()
+    frame, duplicates = read_predictions(MODEL, "2013-05", place.lake)
+    assert (len(frame), duplicates, set(frame.version)) == (2, 2, {"4"})
+
+
+def test_a_feature_that_an_older_version_did_not_log_is_missing(place):
+    place.segment("a", request(1, features={"distance": [1.0, 2.0], "gone": [1, 2]}))
+    place.gather()
+    assert read_predictions(MODEL, "2013-05", place.lake).frame.origin.isna().all()
+
+
+def test_times_with_an_offset_are_taken_as_utc(place):
+    place.segment("a", request(1, event_times=["2013-05-31T23:30:00-04:00", "2013-06-01T01:00:00+02:00"]))
+    assert dict(place.gather().windows) == {"2013-06": 1, "2013-05": 1}
+
+
+def test_a_large_segment_is_gathered_in_parts(place, monkeypatch):
+    monkeypatch.setattr(predictions, "CHUNK_BYTES", 1000)
+    place.segment("a", "".join(request(n) for n in range(50)))
+    place.gather()
+    assert len(list((place.lake / "predictions" / "late" / "2013-05").glob("*.parquet"))) > 5
+    assert len(place.keys()) == 100
+
+
+def test_a_window_that_nothing_was_predicted_in_is_an_empty_frame(place):
+    frame, duplicates = read_predictions(MODEL, "2013-05", place.lake)
+    assert (len(frame), duplicates) == (0, 0)
+    assert "distance" in frame.columns
+    assert place.gather().rows == 0
+
+
+KILLED = """
+    import json, os, signal, sys
+    from pathlib import Path
+    from include.adapters import predictions
+    from include.adapters.store import Store
+    from include.core.spec import ModelSpec
+
+    spec, url, log, lake, moment = sys.argv[1:]
+    def die(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGKILL)
+    predictions.CHUNK_BYTES = 1500
+    store, write, calls = Store(url), predictions.write_atomically, []
+    def die_at_third(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            die()
+        return write(*arguments)
+    if moment == "before the position moves":
+        store.set_log_position = die
+    elif moment == "between two parts":
+        predictions.write_atomically = die_at_third
+    else:
+        os.replace = die
+    predictions.gather(ModelSpec.model_validate(json.loads(spec)), store, Path(log), Path(lake))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before the position moves", "between two parts", "before the rename"])
+def test_kill_9_in_the_middle_then_a_retry_gives_the_same_rows(place, moment):
+    text = "".join(request(n, month=5 + n % 2) for n in range(40))
+    place.segment("a", text)
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), json.dumps(SPEC), place.url]
+    killed = subprocess.run([*command, str(place.log), str(place.lake), moment], cwd=ROOT, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    place.segment("a", request(40, month=5))  # the log goes on meanwhile
+    place.gather()
+    assert place.keys("2013-05") == sorted(f"{n}-{row}" for n in range(0, 42, 2) for row in (0, 1))
+    assert place.keys("2013-06") == sorted(f"{n}-{row}" for n in range(1, 40, 2) for row in (0, 1))
+    assert place.gather().rows == 0
