@@ -50,7 +50,7 @@ def test(spec: ModelSpec, build_id: str) -> Report:
     code = model_folder(build / "code", spec)
     files = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml")
     own = _own_configuration(code, build / "code", files, ("tool", "pytest"))
-    alone = [] if own else ["-c", "/dev/null", f"--rootdir={code}"]
+    alone = [] if own else ["-c", "/dev/null", f"--rootdir={code}", f"--confcutdir={code}"]
     report = build / "reports" / "pytest.xml"
     with _output_folder(build) as folder:
         options = ["-q", "--color=no", "-p", "no:cacheprovider", f"--junitxml={folder / 'pytest.xml'}", *alone]
@@ -100,7 +100,7 @@ def _run(
     done = run_confined(
         [str(build / "environment" / "bin" / "python"), *arguments],
         cwd=cwd,
-        readable=[build / "code", build / "runtime", (build / "environment").resolve()],
+        readable=[build, (build / "environment").resolve()],
         writable=[writable],
         log=log,
         time_limit=time_limit or spec.training.time_limit_minutes * 60,

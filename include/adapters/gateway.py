@@ -46,7 +46,7 @@ class Gateway:
         elif exists:
             self._ask("PATCH", f"/id/{_route_id(model)}", json=_route(model, weights))
         else:
-            self._ask("PUT", f"{ROUTES}/0", json=_route(model, weights))
+            self._ask("PUT", f"{ROUTES}/1", json=_route(model, weights))
 
     def _ask(self, method: str, path: str, *, missing_ok: bool = False, **arguments: Any) -> httpx.Response:
         try:

@@ -1,0 +1,50 @@
+# Evergreen on one machine. 'make help' says what there is.
+SHELL := /bin/sh
+PYTHON := .venv/bin/python
+export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
+# An inherited PYTHONDONTWRITEBYTECODE would make every start of Airflow twice as slow.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test up down status check bench docs lock clean
+
+help: ## show what each target does
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: ## make .venv from the lock (the other targets do it by themselves)
+	@bin/setup
+
+demo: setup ## play the whole loop on a year of real flights; the platform stays up to explore
+	@$(PYTHON) -m demo $(DEMO)
+
+test: setup ## run all tests
+	@$(PYTHON) -m pytest $(TESTS)
+
+up: setup ## start the platform
+	@$(PYTHON) -m include.embedded up
+
+down: setup ## stop every process that the platform started
+	@$(PYTHON) -m include.embedded down
+
+status: setup ## show how each part of the platform is
+	@$(PYTHON) -m include.embedded status
+
+check: setup ## lint, types, import directions
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports
+
+bench: setup ## measure speed, as ratios against baselines in the same run
+	@$(PYTHON) -m benchmarks
+
+docs: setup ## write the pages that are made from the code
+	@$(PYTHON) -m docs.generate
+
+lock: setup ## resolve requirements.txt and requirements-dev.txt again into requirements.lock
+	@UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+		requirements-dev.txt --output-file requirements.lock --custom-compile-command "make lock"
+
+clean: setup ## stop the platform and remove all its state (.evergreen)
+	@$(PYTHON) -m include.embedded down
+	@rm -rf .evergreen

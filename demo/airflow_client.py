@@ -1,0 +1,173 @@
+"""Airflow's REST API, as far as the demo needs it: find, trigger and await runs, read results and logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+POLL_SECONDS = 0.2
+FINISHED = ("success", "failed")
+LOG_LINES = 40
+
+Run = dict[str, Any]
+
+
+class AirflowError(Exception):
+    """Airflow did not answer, refused, or a run did not come in time."""
+
+
+class RunFailedError(AirflowError):
+    """A DAG run failed; the message names the run and its failed tasks with the end of their logs."""
+
+
+class AirflowClient:
+    """Airflow at ``url``, with a user's name and password."""
+
+    def __init__(self, url: str, user: str, password: str):
+        self.url = url.rstrip("/")
+        self._login = {"username": user, "password": password}
+        self._session = requests.Session()
+
+    def runs(self, dag: str, limit: int = 100) -> list[Run]:
+        """The DAG's runs, newest first; none when Airflow has not parsed the DAG yet."""
+        answer = self._ask("GET", f"dags/{quote(dag)}/dagRuns?order_by=-run_after&limit={limit}", missing={"dag_runs": []})
+        return list(answer["dag_runs"])
+
+    def run(self, dag: str, run_id: str) -> Run | None:
+        """One run; None when there is none with this id."""
+        return self._ask("GET", _run_path(dag, run_id), missing=None)
+
+    def trigger(self, dag: str, run_id: str, conf: dict[str, Any], note: str = "") -> Run:
+        """Start a run with this id; the run that has it already is returned as it is."""
+        found = self.run(dag, run_id)
+        if found is None:
+            body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": note or None}
+            found = self._ask("POST", f"dags/{quote(dag)}/dagRuns", json=body)
+        return found
+
+    def await_dag(self, dag: str, timeout: float) -> None:
+        """Wait until Airflow has parsed the DAG."""
+        self.await_for(
+            lambda: self._ask("GET", f"dags/{quote(dag)}", missing=None),
+            timeout,
+            f"the DAG {dag}. Look at import errors in the web UI",
+        )
+
+    def await_run(self, dag: str, accept: Callable[[Run], bool], timeout: float, what: str = "a run") -> Run:
+        """Wait until the DAG has a run that ``accept`` takes; returns the oldest of these."""
+
+        def find() -> Run | None:
+            return next((run for run in reversed(self.runs(dag)) if accept(run)), None)
+
+        return self.await_for(find, timeout, f"{what} of {dag}")
+
+    def await_end(self, dag: str, run_id: str, timeout: float) -> Run:
+        """Wait until the run ends; raises RunFailedError when it failed."""
+
+        def find() -> Run | None:
+            run = self.run(dag, run_id)
+            return run if run and run["state"] in FINISHED else None
+
+        run = self.await_for(find, timeout, f"the end of {dag} {run_id}")
+        if run["state"] != "success":
+            raise RunFailedError(self.describe_failure(dag, run_id))
+        return run
+
+    def await_for(self, find: Callable[[], Any], timeout: float, what: str) -> Any:
+        """Call ``find`` until it returns something; raises AirflowError after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = find()
+            if found is not None:
+                return found
+            if time.monotonic() > deadline:
+                raise AirflowError(f"Waited {timeout:.0f} seconds for {what}, and it did not come ({self.url}).")
+            time.sleep(POLL_SECONDS)
+
+    def tasks(self, dag: str, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of a run."""
+        return list(self._ask("GET", f"{_run_path(dag, run_id)}/taskInstances?limit=100")["task_instances"])
+
+    def result(self, dag: str, run_id: str, task: str, key: str = "return_value") -> Any:
+        """What a task returned; None when it returned nothing."""
+        path = f"{_run_path(dag, run_id)}/taskInstances/{quote(task)}/xcomEntries/{quote(key)}?deserialize=false"
+        answer = self._ask("GET", path, missing=None)
+        return None if answer is None else _plain(answer["value"])
+
+    def log_tail(self, dag: str, run_id: str, task: str, attempt: int) -> str:
+        """The last lines of a task's log."""
+        path = f"{_run_path(dag, run_id)}/taskInstances/{quote(task)}/logs/{max(attempt, 1)}?full_content=true"
+        answer = self._ask("GET", path, missing={"content": []})
+        lines = [_log_line(entry) for entry in answer.get("content") or []]
+        return "\n".join([line for line in lines if line][-LOG_LINES:])
+
+    def describe_failure(self, dag: str, run_id: str) -> str:
+        """Which tasks of the run failed, and the end of the logs of those that failed by themselves."""
+        parts = [f"{dag}, run {run_id}, failed."]
+        for task in self.tasks(dag, run_id):
+            if task["state"] == "failed":
+                tail = self.log_tail(dag, run_id, task["task_id"], task.get("try_number") or 1)
+                parts.append(f"Task {task['task_id']} (attempt {task.get('try_number')}), end of its log:\n{tail}")
+        return "\n\n".join(parts)
+
+    def _ask(self, method: str, path: str, missing: Any = ..., **arguments: Any) -> Any:
+        if "Authorization" not in self._session.headers:
+            self._log_in()
+        response = self._send(method, f"/api/v2/{path}", **arguments)
+        if response.status_code == 401:
+            self._log_in()
+            response = self._send(method, f"/api/v2/{path}", **arguments)
+        if response.status_code == 404 and missing is not ...:
+            return missing
+        if not response.ok:
+            raise AirflowError(f"Airflow answered {method} {path} with {response.status_code}: {response.text[:500]}")
+        return response.json()
+
+    def _log_in(self) -> None:
+        response = self._send("POST", "/auth/token", json=self._login)
+        if not response.ok:
+            raise AirflowError(f"Airflow at {self.url} refused the log-in of {self._login['username']}: {response.text[:300]}")
+        self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+
+    def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """Ask; reading is tried again when the connection breaks, since it changes nothing."""
+        attempts = 3 if method == "GET" else 1
+        for attempt in range(attempts):
+            try:
+                return self._session.request(method, self.url + path, timeout=30, **arguments)
+            except requests.RequestException as error:
+                if attempt + 1 == attempts:
+                    raise AirflowError(f"Airflow at {self.url} does not answer: {error}. Look at 'make status'.") from error
+                time.sleep(POLL_SECONDS)
+        raise AssertionError("unreachable")
+
+
+def _run_path(dag: str, run_id: str) -> str:
+    return f"dags/{quote(dag)}/dagRuns/{quote(run_id, safe='')}"
+
+
+def _plain(value: Any) -> Any:
+    """The API gives XCom values as JSON, or as text that holds JSON."""
+    import json
+
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _log_line(entry: Any) -> str:
+    if isinstance(entry, str):
+        return entry
+    text = str(entry.get("event", ""))
+    if text.startswith("::"):  # group marks of the web UI
+        return ""
+    for problem in entry.get("error_detail") or []:
+        text += f"\n{problem.get('exc_type')}: {problem.get('exc_value')}"
+    return text

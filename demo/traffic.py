@@ -1,0 +1,172 @@
+"""Prediction requests for flights, through the gateway, as an airline's own system would send them."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import requests
+
+from include.core.spec import ModelSpec
+
+DATATYPES = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
+LARGEST_REQUEST = 50
+BACKGROUND_PAUSE_SECONDS = 0.02
+
+
+def payload(rows: pd.DataFrame, spec: ModelSpec, request_id: str) -> dict[str, Any]:
+    """An Open Inference Protocol v2 request: named columns of shape [n]; missing values are null."""
+    inputs = [_column(rows[feature.name], DATATYPES[feature.type]) for feature in spec.features]
+    inputs.append(_column(rows[spec.data.key], "BYTES"))
+    moments = rows[spec.data.event_time].dt.strftime("%Y-%m-%dT%H:%M:%S")
+    inputs.append(_column(moments, "BYTES"))
+    return {"id": request_id, "inputs": inputs}
+
+
+def requests_of(rows: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
+    """Cut the rows into requests of 1 to 50 rows, small ones more often; the same seed gives the same cuts."""
+    chance = random.Random(seed)
+    start = 0
+    while start < len(rows):
+        size = chance.choice((1, 2, 5, 20, LARGEST_REQUEST))
+        yield rows.iloc[start : start + size]
+        start += size
+
+
+def _column(values: pd.Series, datatype: str) -> dict[str, Any]:
+    data = [None if pd.isna(value) else _value(value, datatype) for value in values]
+    return {"name": str(values.name), "shape": [len(data)], "datatype": datatype, "data": data}
+
+
+def _value(value: Any, datatype: str) -> Any:
+    return {"INT64": int, "FP64": float, "BYTES": str, "BOOL": bool}[datatype](value)
+
+
+@dataclass
+class Traffic:
+    """What was sent and how it was answered; several threads may count at once."""
+
+    requests: int = 0
+    rows: int = 0
+    failed: int = 0
+    failures: list[str] = field(default_factory=list)
+    """The first few failures, in words."""
+    seconds: float = 0.0
+    """Spent in requests that were answered."""
+    versions: dict[str, int] = field(default_factory=dict)
+    """Version → rows that it answered."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count(self, rows: int, seconds: float, version: str) -> None:
+        with self._lock:
+            self.requests += 1
+            self.rows += rows
+            self.seconds += seconds
+            self.versions[version] = self.versions.get(version, 0) + rows
+
+    def count_failure(self, reason: str) -> None:
+        with self._lock:
+            self.requests += 1
+            self.failed += 1
+            if len(self.failures) < 5:
+                self.failures.append(reason)
+
+    def add(self, other: Traffic) -> None:
+        """Take in what another sender counted."""
+        with self._lock:
+            self.requests += other.requests
+            self.rows += other.rows
+            self.failed += other.failed
+            self.seconds += other.seconds
+            self.failures = (self.failures + other.failures)[:5]
+            for version, rows in other.versions.items():
+                self.versions[version] = self.versions.get(version, 0) + rows
+
+    def as_dict(self) -> dict[str, Any]:
+        answered = self.requests - self.failed
+        return {
+            "requests": self.requests,
+            "rows": self.rows,
+            "failed": self.failed,
+            "failures": list(self.failures),
+            "mean_milliseconds": round(1000 * self.seconds / answered, 2) if answered else None,
+            "versions": dict(self.versions),
+        }
+
+
+class Sender:
+    """Sends rows to the model's prediction endpoint."""
+
+    def __init__(self, url: str, token: str, spec: ModelSpec):
+        self.url = url
+        self.spec = spec
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def send(self, rows: pd.DataFrame, name: str, seed: int, traffic: Traffic) -> None:
+        """Send all rows, one request after the other; failures are counted, not raised."""
+        with requests.Session() as session:
+            session.headers.update(self._headers)
+            for number, part in enumerate(requests_of(rows, seed)):
+                self.send_one(session, part, f"{name}-{number}", traffic)
+
+    def send_one(self, session: requests.Session, rows: pd.DataFrame, request_id: str, traffic: Traffic) -> None:
+        """Send one request and count what came back; a client does not try again, the gateway does."""
+        begun = time.perf_counter()
+        try:
+            response = session.post(self.url, json=payload(rows, self.spec, request_id), timeout=30)
+            if response.status_code != 200:
+                traffic.count_failure(f"{request_id}: {response.status_code} {response.text[:200]}")
+                return
+            answer = response.json()
+            if len(answer["outputs"][0]["data"]) != len(rows):
+                traffic.count_failure(f"{request_id}: {len(answer['outputs'][0]['data'])} predictions for {len(rows)} rows")
+                return
+        except (requests.RequestException, ValueError, KeyError, IndexError) as error:
+            traffic.count_failure(f"{request_id}: {type(error).__name__}: {error}")
+            return
+        traffic.count(len(rows), time.perf_counter() - begun, str(answer.get("model_version")))
+
+
+class BackgroundTraffic:
+    """One-row requests in a thread, as long as the ``with`` block lasts: releases change under real traffic.
+
+    Each row is sent once; ``used`` says how many were. When the rows run out the thread ends.
+    """
+
+    def __init__(self, sender: Sender, rows: pd.DataFrame, name: str, traffic: Traffic):
+        self.used = 0
+        self._sender, self._rows, self._name, self._traffic = sender, rows, name, traffic
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, name="background-traffic", daemon=True)
+
+    def __enter__(self) -> BackgroundTraffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=60)
+
+    def _send(self) -> None:
+        with requests.Session() as session:
+            session.headers.update(self._sender._headers)
+            for row in range(len(self._rows)):
+                if self._stop.is_set():
+                    return
+                part = self._rows.iloc[row : row + 1]
+                self._sender.send_one(session, part, f"{self._name}-{row}", self._traffic)
+                self.used = row + 1
+                self._stop.wait(BACKGROUND_PAUSE_SECONDS)
+
+
+def total(parts: Sequence[Traffic]) -> Traffic:
+    """The sum of several counts."""
+    whole = Traffic()
+    for part in parts:
+        whole.add(part)
+    return whole

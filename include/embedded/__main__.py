@@ -1,0 +1,90 @@
+"""``python -m include.embedded up|down|status|env``: the platform on one machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from dotenv import load_dotenv
+
+from include.core.errors import EvergreenError
+from include.embedded import parts, platform
+from include.embedded.environment import airflow_environment
+from include.settings import PROJECT, Settings, settings
+
+
+def main(arguments: Sequence[str]) -> int:
+    load_dotenv(PROJECT / ".env")
+    parser = argparse.ArgumentParser(prog="python -m include.embedded", description=__doc__)
+    parser.add_argument("command", choices=["up", "down", "status", "env"])
+    parser.add_argument("program", nargs=argparse.REMAINDER, help="with 'env': a command to run inside of it")
+    chosen = parser.parse_args(arguments)
+    here = settings()
+    os.environ["EVERGREEN_HOME"] = str(here.home)
+    try:
+        return {"up": _up, "down": _down, "status": _status}.get(chosen.command, lambda s: _env(s, chosen.program))(here)
+    except EvergreenError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted. 'make up' goes on, 'make down' stops what runs.", file=sys.stderr)
+        return 130
+
+
+def _up(here: Settings) -> int:
+    start = time.monotonic()
+    already = platform.running(here)
+    platform.up(here)
+    print("the platform runs already" if already else f"the platform is up after {time.monotonic() - start:.0f} s")
+    print(addresses(here))
+    return 0
+
+
+def _down(here: Settings) -> int:
+    for name in platform.down(here):
+        print(f"ended: {name}")
+    print("nothing of this installation runs")
+    return 0
+
+
+def _status(here: Settings) -> int:
+    if not platform.running(here):
+        print("the platform is down. 'make up' starts it.")
+        return 1
+    states, wrong = platform.states(here), parts.problems(here)
+    known = [*parts.commands(here), *(name for name in sorted(states) if name not in wrong)]
+    for name in known:
+        state = states.get(name, "missing")
+        print(f"{name:<28} {state:<10} {wrong.get(name) or ('well' if state == 'RUNNING' else '')}")
+    print(addresses(here))
+    return 0 if not any(wrong.values()) and all(states.get(name) == "RUNNING" for name in known) else 1
+
+
+def _env(here: Settings, program: list[str]) -> int:
+    environment = airflow_environment(here)
+    program = program[1:] if program[:1] == ["--"] else program
+    if program:
+        return subprocess.run(program, env={**os.environ, **environment}, check=False).returncode
+    for name, value in sorted(environment.items()):
+        print(f"export {name}={value!r}")
+    return 0
+
+
+def addresses(here: Settings) -> str:
+    """Where everything is, and how to get in."""
+    return "\n".join(
+        [
+            f"web UI      http://127.0.0.1:{here.airflow_port}   admin / {here.secret('admin_password')}",
+            f"MLflow      http://127.0.0.1:{here.mlflow_port}   admin / {here.secret('mlflow_password')}",
+            f"prediction  http://127.0.0.1:{here.gateway_port}/v2/models/<model>/infer   bearer token in "
+            f"{here.secrets / 'prediction_token'}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

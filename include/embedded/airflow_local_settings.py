@@ -1,0 +1,26 @@
+"""Preloading: LocalExecutor forks its workers from the scheduler, so what is imported here is free in every task.
+
+Copied to ``$AIRFLOW_HOME/config`` by ``make up``. Imports only: no threads, no connections.
+"""
+
+import sys
+
+if sys.argv[1:2] == ["scheduler"]:
+    import airflow.dag_processing.dagbag
+    import airflow.providers.standard.operators.branch
+    import airflow.providers.standard.operators.trigger_dagrun
+    import airflow.sdk.execution_time.supervisor
+    import airflow.sdk.execution_time.task_runner
+    import evergreen.model_dags
+    import evergreen.operators
+    import great_expectations.expectations
+    import mlflow.tracking
+    import pandas
+    import pyarrow.parquet
+
+    import include.adapters.candidate
+    import include.adapters.data_checks
+    import include.adapters.deployment
+    import include.adapters.environments
+    import include.adapters.health_report
+    import include.adapters.predictions  # noqa: F401

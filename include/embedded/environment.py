@@ -1,0 +1,63 @@
+"""The environment of the embedded platform's processes: Airflow's settings, in one place."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from include.settings import PROJECT, Settings
+
+INSTANCE = "EVERGREEN_INSTANCE"
+"""Names the installation in the environment of each of its processes, so that 'down' finds them again."""
+KEPT = ("HOME", "PATH", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+
+
+def airflow_environment(settings: Settings) -> dict[str, str]:
+    """What every process of the platform gets, and nothing else of the caller's but EVERGREEN_*, UV_* and AIRFLOW_CONN_*."""
+    home = settings.home
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT or name.startswith(("EVERGREEN_", "UV_", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AWS_", "GOOGLE_"))
+    }
+    airflow = f"http://127.0.0.1:{settings.airflow_port}"
+    return {
+        **kept,
+        "PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
+        "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
+        "PYTHONUNBUFFERED": "1",
+        "EVERGREEN_HOME": str(home),
+        INSTANCE: str(home),
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "6",
+        "AIRFLOW__CORE__FERNET_KEY": settings.secret("fernet_key"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow}/execution/",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+        "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(settings.airflow_port),
+        "AIRFLOW__API__BASE_URL": airflow,
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__SECRET_KEY": settings.secret("api_secret_key"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": settings.secret("jwt_secret"),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_HOST": "127.0.0.1",
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(settings.worker_log_port),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(settings.trigger_log_port),
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "GX_ANALYTICS_ENABLED": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "TQDM_DISABLE": "1",
+        "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+    }

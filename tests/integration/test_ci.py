@@ -1,0 +1,325 @@
+"""``<model>.ci`` from a real commit in a real repository to a recorded build: real uv, real checks, real Airflow tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_repository import RealRepository
+
+from include.adapters import checks, environments
+from include.adapters.store import Store, open_store
+from include.core.errors import BuildError
+from include.core.spec_file import load_spec
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+SPEC = """
+schema: 1
+name: tiny
+owner: tests
+description: Doubles a number.
+repository: {url: repositories/tiny.git}
+task: regression
+target: doubled
+features: [{name: number, type: number}]
+data:
+  source: {path: "tiny/{window}.parquet"}
+  key: id
+  event_time: moment
+truth:
+  source: {path: "tiny-truth/{window}.parquet"}
+  key: id
+  column: doubled
+training: {time_limit_minutes: 2, memory_mb: 2048}
+metrics: {primary: mae}
+degradation: {drop: 1.0}
+"""
+GOOD = {
+    "requirements.txt": "scikit-learn\n",
+    "model.py": "from sklearn.linear_model import LinearRegression\n\n\n"
+    "def estimator():\n    return LinearRegression()\n",
+    "tests/test_model.py": "from model import estimator\n\n\n"
+    "def test_it_fits():\n    assert estimator().fit([[1], [2]], [2, 4]).predict([[3]])[0] > 5\n",
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One home for all tests here, so that the environment is built once."""
+    from airflow.utils.db import initdb
+
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("ci")
+        (home / "models" / "tiny").mkdir(parents=True)
+        (home / "models" / "tiny" / "model.yaml").write_text(SPEC)
+        patch.setenv("EVERGREEN_HOME", str(home))
+        patch.setenv("EVERGREEN_MODELS", str(home / "models"))
+        patch.setenv("EVERGREEN_GIT_POLL_SECONDS", "0.1")
+        initdb()
+        yield home
+
+
+@pytest.fixture
+def repository(home, tmp_path) -> RealRepository:
+    """The model's repository, new in each test, at the address that model.yaml names."""
+    (home / "repositories").mkdir(exist_ok=True)
+    bare = home / "repositories" / "tiny.git"
+    shutil.rmtree(bare, ignore_errors=True)
+    repository = RealRepository(tmp_path)
+    repository.bare.rename(bare)
+    repository.bare = bare
+    repository.commit(GOOD)
+    return repository
+
+
+@pytest.fixture
+def store(home) -> Store:
+    return open_store()
+
+
+def run_ci(**conf: Any) -> tuple[str, dict[str, str]]:
+    """A run of tiny.ci by hand; its state and its tasks' states."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    folder = Path(__file__).resolve().parents[2] / "dags"
+    bag = DagBag(dag_folder=str(folder / "ci.py"))
+    assert not bag.import_errors, bag.import_errors
+    run = bag.dags["tiny.ci"].test(run_conf=conf)
+    return str(run.state), {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+
+
+def test_a_good_commit_becomes_a_passed_build_and_is_not_checked_twice(repository, store, home):
+    commit = repository.git("rev-parse", "HEAD")
+    started = time.monotonic()
+    state, tasks = run_ci()
+    cold = time.monotonic() - started
+    assert state == "success", tasks
+    build = store.newest_passed_build("tiny")
+    assert build.commit == commit and set(build.report) == {"lint", "test", "check_contract"}
+    assert all(report["answer"] == "pass" for report in build.report.values())
+    assert build.report["test"]["reason"] == "1 tests passed"
+    assert all(Path(report["file"]).is_file() for report in build.report.values())
+    folder = home / "builds" / "tiny" / build.build_id
+    assert (folder / "reports" / "pytest.xml").is_file() and not (folder / "code" / ".git").exists()
+    assert not list((home / "checkouts" / "tiny").iterdir())
+
+    started = time.monotonic()
+    state, _ = run_ci(ref=commit)
+    warm = time.monotonic() - started
+    assert state == "success" and store.build("tiny", build.build_id).report == build.report, "it was checked again"
+    print(f"ci run: {cold:.1f} s with a new environment, {warm:.1f} s when the build had passed before")
+
+    run_ci(ref=commit, again=True)
+    again = store.build("tiny", build.build_id)
+    assert again.status == "passed" and again.report != build.report, "'again' must check again"
+
+
+def test_a_commit_with_a_failing_test_is_recorded_as_failed_and_says_which_test(repository, store):
+    commit = repository.commit({"tests/test_model.py": "def test_sums():\n    assert 1 + 1 == 3, 'sums are off'\n"})
+    state, tasks = run_ci()
+    assert state == "failed"
+    assert tasks["test"] == "failed" and tasks["lint"] == "success" and tasks["record_build"] == "failed"
+    build = store.builds("tiny")[0]
+    assert (build.commit, build.status) == (commit, "failed")
+    assert "test_sums" in build.report["test"]["reason"] and "sums are off" in build.report["test"]["reason"]
+
+
+def test_a_commit_that_does_not_import_fails_with_its_import_error(repository, store):
+    repository.commit({"model.py": "import a_library_nobody_has\n\n\ndef estimator():\n    return a_library_nobody_has\n"})
+    state, tasks = run_ci()
+    assert state == "failed" and tasks["test"] == "failed" and tasks["check_contract"] == "failed"
+    build = store.builds("tiny")[0]
+    assert "a_library_nobody_has" in build.report["test"]["reason"]
+    assert "a_library_nobody_has" in build.report["check_contract"]["reason"]
+
+
+def test_requirements_that_can_not_be_met_are_recorded_with_the_commit(repository, store):
+    commit = repository.commit({"requirements.txt": "scikit-learn==0.0.99\n"})
+    state, tasks = run_ci()
+    assert state == "failed" and tasks["build_environment"] == "failed" and tasks["test"] == "upstream_failed"
+    build = store.builds("tiny")[0]
+    assert (build.build_id, build.status) == (f"{commit[:12]}-unbuilt", "failed")
+    assert "scikit-learn" in build.report["build_environment"]["reason"]
+
+
+def test_a_repository_that_is_gone_fails_at_once_and_records_nothing(repository, store, home):
+    before = len(store.builds("tiny"))
+    shutil.rmtree(repository.bare)
+    state, tasks = run_ci()
+    assert state == "failed" and tasks["check_out"] == "failed" and tasks["record_build"] == "failed"
+    assert len(store.builds("tiny")) == before
+
+
+@pytest.fixture
+def built(repository, home):
+    """A build of a commit with the given files, without Airflow around it."""
+
+    def build(files: dict[str, str]) -> tuple[Any, str]:
+        spec = load_spec(home / "models" / "tiny" / "model.yaml")
+        commit = repository.commit(files)
+        return spec, environments.prepare_build(spec, commit).build_id
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("check", "files", "words"),
+    [
+        ("lint", {"model.py": "import os\n\n\ndef estimator():\n    return undefined_name\n"}, "undefined_name"),
+        ("test", {"tests/test_model.py": "VALUE = 1\n"}, "there are no tests"),
+        ("test", {"tests/test_model.py": "import pytest\n\n\n@pytest.mark.skip\ndef test_a():\n    pass\n"}, "skipped"),
+        ("test", {"tests/test_model.py": "import os\n\n\ndef test_a():\n    os._exit(0)\n"}, "no test report"),
+        ("check_contract", {"model.yaml": SPEC.replace("name: tiny", "name: other")}, "'other' is not"),
+        ("check_contract", {"model.yaml": SPEC.replace("task: regression", "task: magic")}, "task"),
+        ("check_contract", {"model.py": "def estimator():\n    return 'not a model'\n"}, ""),
+    ],
+)
+def test_each_check_fails_closed(built, check, files, words):
+    report = checks.CHECKS[check](*built(files))
+    assert report["answer"] == "fail" and words in report["reason"], report
+
+
+def test_a_commits_tests_can_not_see_the_platform(built, home, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a-secret-key")
+    (home / "secrets").mkdir(exist_ok=True)
+    (home / "secrets" / "token").write_text("hunter2")
+    spying = (
+        "import os\nfrom pathlib import Path\n\nimport pytest\n\n\n"
+        "def test_environment():\n    assert not [name for name in os.environ if 'AIRFLOW' in name or 'EVERGREEN' in name]\n\n\n"
+        f"def test_files():\n    with pytest.raises(PermissionError):\n        Path({str(home / 'secrets' / 'token')!r}).read_text()\n\n\n"
+        "def test_its_own_verdict():\n    with pytest.raises(PermissionError):\n"
+        "        (Path.cwd().parent / 'reports' / 'pytest.xml').write_text('passed')\n"
+    )
+    report = checks.CHECKS["test"](*built({"tests/test_model.py": spying}))
+    assert report["answer"] == "pass", report
+
+
+def test_an_own_configuration_is_used_and_one_around_the_platform_is_not(built, home):
+    """A pyproject.toml above EVERGREEN_HOME, such as the platform's own, must not configure a team's checks."""
+    (home / "pyproject.toml").write_text("[tool.ruff.lint]\nselect = ['ALL']\n[tool.pytest.ini_options]\naddopts = '--bad'\n")
+    try:
+        files = {"pyproject.toml": "[project]\nname = 'tiny'\nversion = '1'\n"}
+        assert checks.CHECKS["lint"](*built(files))["answer"] == "pass"
+        assert checks.CHECKS["test"](*built(files | {"a.txt": ""}))["answer"] == "pass"
+        strict = {"pyproject.toml": "[tool.ruff.lint]\nselect = ['D']\n"}
+        assert "D100" in checks.CHECKS["lint"](*built(strict))["reason"]
+    finally:
+        (home / "pyproject.toml").unlink()
+
+
+class KeptState:
+    """The asset's state, as the triggerer gives it to a trigger."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        return self.values.get(key, default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+
+def test_the_trigger_sees_the_first_commit_and_each_new_one_once(repository, caplog):
+    from evergreen.triggers.git_commit import GitCommitTrigger
+
+    async def watch() -> list[str]:
+        trigger = GitCommitTrigger(url="repositories/tiny.git", branch="main")
+        trigger.asset_state_store = state = KeptState()
+        events = trigger.run()
+        first = await asyncio.wait_for(anext(events), 30)
+        assert "commit" not in state.values, "kept before its event was handed over: a crash would lose the commit"
+        nothing_new = asyncio.create_task(anext(events))
+        done, _ = await asyncio.wait([nothing_new], timeout=0.5)
+        assert not done, "the same commit came twice"
+        moved = repository.bare.rename(repository.bare.with_name("moved.git"))
+        await asyncio.sleep(0.5)
+        moved.rename(repository.bare)
+        pushed = await asyncio.to_thread(repository.commit, {"a.txt": "new"})
+        second = await asyncio.wait_for(nothing_new, 30)
+        assert second.payload["commit"] == pushed
+        await events.aclose()
+        return [first.payload["commit"], pushed]
+
+    head = repository.git("rev-parse", "HEAD")
+    commits = asyncio.run(watch())
+    assert commits[0] == head
+    complaints = [record for record in caplog.records if "can't see commits" in record.getMessage()]
+    assert len(complaints) <= 1, "a repository that is gone must be logged once"
+
+
+def test_the_trigger_remembers_what_it_saw_after_a_restart(repository):
+    from evergreen.triggers.git_commit import GitCommitTrigger
+
+    async def restarted() -> bool:
+        trigger = GitCommitTrigger(url="repositories/tiny.git", branch="main")
+        trigger.asset_state_store = KeptState()
+        await trigger.asset_state_store.aset("commit", repository.git("rev-parse", "HEAD"))
+        event = asyncio.create_task(anext(trigger.run()))
+        done, _ = await asyncio.wait([event], timeout=0.5)
+        event.cancel()
+        return not done
+
+    assert asyncio.run(restarted())
+
+
+def test_new_partitions_are_seen_and_old_ones_are_not(home, monkeypatch):
+    from evergreen.triggers.data_partition import DataPartitionTrigger
+
+    windows = ["2013-01", "2013-02"]
+    monkeypatch.setattr(DataPartitionTrigger, "look", lambda _self: list(windows))
+
+    async def watch() -> list[str]:
+        trigger = DataPartitionTrigger(model="tiny", poll_seconds=0.05)
+        trigger.asset_state_store = state = KeptState()
+        events = trigger.run()
+        waiting = asyncio.create_task(anext(events))
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        assert not done and state.values["windows"] == ["2013-01", "2013-02"]
+        windows.extend(["2013-03", "2013-04"])
+        seen = [(await asyncio.wait_for(waiting, 10)).payload["window"]]
+        seen.append((await asyncio.wait_for(anext(events), 10)).payload["window"])
+        await events.aclose()
+        return seen
+
+    assert asyncio.run(watch()) == ["2013-03", "2013-04"]
+
+
+def test_recording_is_safe_to_repeat_and_announces_once(home, store):
+    """A run that crashed after recording announces on its retry; another run for the same commit does not."""
+    from airflow.sdk.exceptions import AirflowSkipException
+    from evergreen.operators.record_build import RecordBuildOperator
+
+    class Run:
+        def __init__(self, run_id: str, run_type: str = "asset_triggered"):
+            self.run_id, self.run_type = run_id, run_type
+
+    class Task:
+        def xcom_pull(self, task_ids: str, key: str = "return_value") -> Any:
+            values = {
+                ("check_out", "return_value"): {"commit": "c" * 40},
+                ("build", "return_value"): {"build_id": "cccccccccccc-12345678", "environment": "e"},
+                ("test", "report"): {"answer": "pass", "reason": "fine"},
+            }
+            return values.get((task_ids, key))
+
+    def record(run: Run, checks: list[str]) -> Any:
+        operator = RecordBuildOperator(task_id="record", model="twice", check_out="check_out", build="build", checks=checks)
+        events: dict[Any, Any] = {operator.asset: type("Event", (), {"extra": None})()}
+        operator.execute({"ti": Task(), "dag_run": run, "outlet_events": events})
+        return events[operator.asset].extra
+
+    announced = {"build_id": "cccccccccccc-12345678", "commit": "c" * 40}
+    assert record(Run("one"), ["test"]) == announced
+    assert record(Run("one"), ["test"]) == announced, "the retry of a crashed task must announce"
+    with pytest.raises(AirflowSkipException):
+        record(Run("two"), ["test"])
+    assert record(Run("three", "manual"), ["test"]) == announced
+    with pytest.raises(BuildError, match="lint: did not finish"):
+        record(Run("four"), ["test", "lint"])
+    assert store.builds("twice")[0].status == "failed", "a check without a report must count as failed"
