@@ -43,7 +43,13 @@ def main(model: str, window: str) -> None:
         lineage = {"model": model, "build": build.build_id, "commit": build.commit, "run_id": run_id}
         bundle = candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)
         registry.register(
-            model, bundle, candidate=run_id, metrics={}, parameters={}, tags={"verdict": "benchmark"}, description=str(verdict)
+            model,
+            bundle,
+            candidate=run_id,
+            metrics={},
+            parameters={},
+            tags={"verdict": "benchmark"},
+            description=str(verdict),
         )
     print(f"total: {time.perf_counter() - STARTED:.2f} s")
 

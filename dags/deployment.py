@@ -36,7 +36,9 @@ from evergreen.operators.verify_release import ClearTestOperator, DeployToTestOp
 from evergreen.sensors.canary import CanarySensor
 
 PARAMS = {
-    "version": Param("", type="string", description="Version in the registry; empty: the candidate that was offered last."),
+    "version": Param(
+        "", type="string", description="Version in the registry; empty: the candidate that was offered last."
+    ),
     "rollback": Param(False, type="boolean", description="Put the release that served before back into production."),
 }
 
@@ -47,7 +49,12 @@ def build_dag(model):
 
     @dag(
         **dag_settings(
-            model, "deployment", __doc__, schedule=[model_asset(model.name, "candidate")], params=PARAMS, max_active_runs=4
+            model,
+            "deployment",
+            __doc__,
+            schedule=[model_asset(model.name, "candidate")],
+            params=PARAMS,
+            max_active_runs=4,
         )
     )
     def deployment():

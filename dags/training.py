@@ -35,12 +35,18 @@ from evergreen.operators.validate_snapshot import ValidateSnapshotOperator
 from evergreen.triggers.data_partition import DataPartitionTrigger
 
 PARAMS = {
-    "window": Param("", type="string", description="Newest window of data to train on, such as 2013-05; empty: the newest there is."),
+    "window": Param(
+        "", type="string", description="Newest window of data to train on, such as 2013-05; empty: the newest there is."
+    ),
     "build": Param("", type="string", description="Build to train with; empty: the newest one that passed."),
-    "parameters": Param({}, type="object", description="Arguments of the estimator function, beside those in model.yaml."),
+    "parameters": Param(
+        {}, type="object", description="Arguments of the estimator function, beside those in model.yaml."
+    ),
     "reason": Param("", type="string", description="Why this training runs; kept with the model version."),
     "incident": Param("", type="string", description="Incident that it answers; filled in by the retraining DAG."),
 }
+
+HASH = "{{ ti.xcom_pull('take_snapshot')['hash'] }}"
 
 
 def build_dag(model):
@@ -52,12 +58,14 @@ def build_dag(model):
 
     @dag(**dag_settings(model, "training", __doc__, schedule=schedule, params=PARAMS))
     def training():
-        snapshot = TakeSnapshotOperator(task_id="take_snapshot", model=model.name, window="{{ params.window }}", inlets=[data])
-        validate = ValidateSnapshotOperator(task_id="validate_snapshot", model=model.name, snapshot=snapshot.output["hash"])
+        snapshot = TakeSnapshotOperator(
+            task_id="take_snapshot", model=model.name, window="{{ params.window }}", inlets=[data]
+        )
+        validate = ValidateSnapshotOperator(task_id="validate_snapshot", model=model.name, snapshot=HASH)
         candidate = TrainCandidateOperator(
             task_id="train_candidate",
             model=model.name,
-            snapshot=snapshot.output["hash"],
+            snapshot=HASH,
             build="{{ params.build }}",
             pool="evergreen_training",
             execution_timeout=timedelta(minutes=model.training.time_limit_minutes * 2 + 5),
@@ -65,20 +73,23 @@ def build_dag(model):
         verdict = CompareWithChampionOperator(
             task_id="compare_with_champion",
             model=model.name,
-            folder=candidate.output["folder"],
-            champion=candidate.output["champion"],
+            folder="{{ ti.xcom_pull('train_candidate')['folder'] }}",
+            champion="{{ ti.xcom_pull('train_candidate')['champion'] or '' }}",
         )
         registered = RegisterCandidateOperator(
             task_id="register_candidate",
             model=model.name,
-            snapshot=snapshot.output["hash"],
+            snapshot=HASH,
             candidate=candidate.output,
             verdict=verdict.output,
             reason="{{ params.reason }}",
             incident="{{ params.incident }}",
         )
         offer = OfferCandidateOperator(
-            task_id="offer_candidate", model=model.name, version=registered.output["version"], verdict=verdict.output
+            task_id="offer_candidate",
+            model=model.name,
+            version="{{ ti.xcom_pull('register_candidate')['version'] }}",
+            verdict=verdict.output,
         )
         snapshot >> validate >> candidate >> verdict >> registered >> offer
 

@@ -139,7 +139,9 @@ def _keys(flights: pd.DataFrame) -> pd.Series:
     """Such as ``2013-05-17-UA1545-EWR-0515``: unique in the data, and known before the flight."""
     day = pd.to_datetime(flights[["year", "month", "day"]].astype(int)).dt.strftime("%Y-%m-%d").astype(object)
     number, minute = flights["flight"].astype(str), flights["sched_dep_time"].astype(str).str.zfill(4)
-    return day + "-" + flights["carrier"].astype(object) + number + "-" + flights["origin"].astype(object) + "-" + minute
+    return (
+        day + "-" + flights["carrier"].astype(object) + number + "-" + flights["origin"].astype(object) + "-" + minute
+    )
 
 
 def _planes(source: Path) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,8 @@ from include.core.spec import ModelSpec
 
 DATATYPES = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
 LARGEST_REQUEST = 50
-BACKGROUND_PAUSE_SECONDS = 0.02
+QUIET_SECONDS, BUSY_SECONDS = 0.2, 0.005
+"""Pauses between two requests in the background: while a model is trained, and while a canary needs requests."""
 
 
 def payload(rows: pd.DataFrame, spec: ModelSpec, request_id: str) -> dict[str, Any]:
@@ -76,17 +77,6 @@ class Traffic:
             if len(self.failures) < 5:
                 self.failures.append(reason)
 
-    def add(self, other: Traffic) -> None:
-        """Take in what another sender counted."""
-        with self._lock:
-            self.requests += other.requests
-            self.rows += other.rows
-            self.failed += other.failed
-            self.seconds += other.seconds
-            self.failures = (self.failures + other.failures)[:5]
-            for version, rows in other.versions.items():
-                self.versions[version] = self.versions.get(version, 0) + rows
-
     def as_dict(self) -> dict[str, Any]:
         answered = self.requests - self.failed
         return {
@@ -105,12 +95,12 @@ class Sender:
     def __init__(self, url: str, token: str, spec: ModelSpec):
         self.url = url
         self.spec = spec
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self.headers = {"Authorization": f"Bearer {token}"}
 
     def send(self, rows: pd.DataFrame, name: str, seed: int, traffic: Traffic) -> None:
         """Send all rows, one request after the other; failures are counted, not raised."""
         with requests.Session() as session:
-            session.headers.update(self._headers)
+            session.headers.update(self.headers)
             for number, part in enumerate(requests_of(rows, seed)):
                 self.send_one(session, part, f"{name}-{number}", traffic)
 
@@ -124,7 +114,9 @@ class Sender:
                 return
             answer = response.json()
             if len(answer["outputs"][0]["data"]) != len(rows):
-                traffic.count_failure(f"{request_id}: {len(answer['outputs'][0]['data'])} predictions for {len(rows)} rows")
+                traffic.count_failure(
+                    f"{request_id}: {len(answer['outputs'][0]['data'])} predictions for {len(rows)} rows"
+                )
                 return
         except (requests.RequestException, ValueError, KeyError, IndexError) as error:
             traffic.count_failure(f"{request_id}: {type(error).__name__}: {error}")
@@ -135,11 +127,13 @@ class Sender:
 class BackgroundTraffic:
     """One-row requests in a thread, as long as the ``with`` block lasts: releases change under real traffic.
 
-    Each row is sent once; ``used`` says how many were. When the rows run out the thread ends.
+    Each row is sent once; ``used`` says how many were. When the rows run out the thread ends. ``pause`` (seconds
+    between two requests) may be changed meanwhile.
     """
 
     def __init__(self, sender: Sender, rows: pd.DataFrame, name: str, traffic: Traffic):
         self.used = 0
+        self.pause = QUIET_SECONDS
         self._sender, self._rows, self._name, self._traffic = sender, rows, name, traffic
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send, name="background-traffic", daemon=True)
@@ -154,19 +148,11 @@ class BackgroundTraffic:
 
     def _send(self) -> None:
         with requests.Session() as session:
-            session.headers.update(self._sender._headers)
+            session.headers.update(self._sender.headers)
             for row in range(len(self._rows)):
                 if self._stop.is_set():
                     return
                 part = self._rows.iloc[row : row + 1]
                 self._sender.send_one(session, part, f"{self._name}-{row}", self._traffic)
                 self.used = row + 1
-                self._stop.wait(BACKGROUND_PAUSE_SECONDS)
-
-
-def total(parts: Sequence[Traffic]) -> Traffic:
-    """The sum of several counts."""
-    whole = Traffic()
-    for part in parts:
-        whole.add(part)
-    return whole
+                self._stop.wait(self.pause)

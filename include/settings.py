@@ -22,8 +22,6 @@ class Settings:
     airflow_port: int = 8080
     mlflow_port: int = 5500
     gateway_port: int = 8000
-    worker_log_port: int = 8793
-    trigger_log_port: int = 8794
     server_ports: str = "8100-8139"
     store_url: str = ""
     mlflow_url: str = ""

@@ -104,7 +104,9 @@ def _failure(result: Any) -> dict[str, Any]:
         seen = f"could not be checked: {raised[0]}"
     elif found.get("unexpected_count"):
         examples = found.get("partial_unexpected_list") or []
-        seen = f"{found['unexpected_count']} rows" + (f", such as {examples[:3]}" if any(map(pd.notna, examples)) else "")
+        seen = f"{found['unexpected_count']} rows" + (
+            f", such as {examples[:3]}" if any(map(pd.notna, examples)) else ""
+        )
     elif found.get("observed_value") is not None:
         seen = f"observed {found['observed_value']}"
     else:
@@ -142,4 +144,8 @@ def _count_rows(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> Ite
         start, end = window_bounds(window, spec.monitoring.window)
         rows = int(((times >= start) & (times < end)).sum())
         if rows < spec.data.rows_at_least:
-            yield {"column": "table", "check": f"rows in {window} at least {spec.data.rows_at_least}", "found": f"{rows} rows"}
+            yield {
+                "column": "table",
+                "check": f"rows in {window} at least {spec.data.rows_at_least}",
+                "found": f"{rows} rows",
+            }

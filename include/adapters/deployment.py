@@ -61,7 +61,9 @@ def verify(spec: ModelSpec, version: str) -> Verdict:
     """Replay the golden examples against the test environment and hold the latency budget."""
     server = ProcessEngine().servers(spec.name, "test").get(version)
     if server is None or server.state != "ready":
-        raise PlatformError(f"{spec.name} version {version} is not ready in the test environment. Clear deploy_to_test.")
+        raise PlatformError(
+            f"{spec.name} version {version} is not ready in the test environment. Clear deploy_to_test."
+        )
     golden = json.loads((registry.fetch(spec.name, version) / "golden.json").read_text(encoding="utf-8"))
     client = ModelServer(spec.name, server.address)
     predicted = client.predict(spec, golden["inputs"], f"golden-{version}")
@@ -131,7 +133,9 @@ def watch_canary(spec: ModelSpec, run: str) -> tuple[Verdict, bool]:
     if not verdict.passed or rollout["step"] + 1 >= len(steps):
         return verdict, verdict.passed
     step = rollout["step"] + 1
-    advanced = now.begin_canary(candidate, steps[step], _rollout(spec, run, candidate, step), f"step {step + 1} of {run}")
+    advanced = now.begin_canary(
+        candidate, steps[step], _rollout(spec, run, candidate, step), f"step {step + 1} of {run}"
+    )
     store.swap_release(now, advanced)
     reconcile(spec, "production")
     return verdict, False

@@ -121,7 +121,9 @@ def load_snapshot(model: str, snapshot_hash: str) -> Snapshot:
     try:
         return Snapshot(**json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise DataError(f"{model}: snapshot {snapshot_hash[:12]} is not in the lake ({error}). Take it again.") from error
+        raise DataError(
+            f"{model}: snapshot {snapshot_hash[:12]} is not in the lake ({error}). Take it again."
+        ) from error
 
 
 def read_snapshot(snapshot: Snapshot) -> pd.DataFrame:

@@ -46,7 +46,9 @@ def reconcile(spec: ModelSpec, environment: Environment) -> list[Action]:
     desired = open_store().release(spec.name, environment)
     actions = plan(desired, observe(spec, environment, engine))
     for action in actions:
-        log.info("%s %s: %s %s %s", spec.name, environment, action.verb, action.version or "", dict(action.weights) or "")
+        log.info(
+            "%s %s: %s %s %s", spec.name, environment, action.verb, action.version or "", dict(action.weights) or ""
+        )
         _act(action, spec, desired, engine)
     return actions
 

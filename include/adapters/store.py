@@ -188,7 +188,11 @@ class Store:
             with self.engine.begin() as connection:
                 connection.execute(
                     incidents.insert().values(
-                        model=model, incident=incident, window=window, recorded=time.time(), verdict=_plain(dict(verdict))
+                        model=model,
+                        incident=incident,
+                        window=window,
+                        recorded=time.time(),
+                        verdict=_plain(dict(verdict)),
                     )
                 )
         except sa.exc.IntegrityError:

@@ -177,7 +177,9 @@ class Monitoring(Part):
     """What is measured of each window."""
 
     window: Grain = Field("day", description="Length of a window: day, week or month.")
-    schedule: str = Field("@daily", description="When to measure; a cron expression, @daily and so on.")
+    schedule: str | None = Field(
+        "@daily", description="When to measure; a cron expression, @daily and so on; null: only by hand."
+    )
     rows_at_least: int = Field(200, ge=1, description="Fewest predictions with truth for a window to be judged.")
     truth_share_at_least: Fraction = Field(
         0.5, description="Share of predictions that must have truth, once its delay has passed, for a whole window."
@@ -189,7 +191,8 @@ class Degradation(Part):
     """When health is bad enough to retrain."""
 
     drop: float = Field(
-        gt=0, description="How much worse than on its holdout the live version's primary metric may be, in metric units."
+        gt=0,
+        description="How much worse than on its holdout the live version's primary metric may be, in metric units.",
     )
     windows: int = Field(3, ge=1, description="How many of the newest windows are looked at (n).")
     breaches: int = Field(2, ge=1, description="How many of them must be beyond the drop (k), the newest included.")

@@ -41,9 +41,7 @@ def window_bounds(window: str, grain: Grain) -> tuple[datetime, datetime]:
         start = datetime.strptime(window, "%Y-%m-%d")
         return start, start + timedelta(days=1)
     except ValueError:
-        raise DataError(
-            f"window '{window}' is not a {grain}. Write it like '{_EXAMPLES[grain]}'."
-        ) from None
+        raise DataError(f"window '{window}' is not a {grain}. Write it like '{_EXAMPLES[grain]}'.") from None
 
 
 def windows_before(window: str, grain: Grain, count: int) -> list[str]:

@@ -26,7 +26,9 @@ def main(arguments: Sequence[str]) -> int:
     here = settings()
     os.environ["EVERGREEN_HOME"] = str(here.home)
     try:
-        return {"up": _up, "down": _down, "status": _status}.get(chosen.command, lambda s: _env(s, chosen.program))(here)
+        return {"up": _up, "down": _down, "status": _status}.get(chosen.command, lambda s: _env(s, chosen.program))(
+            here
+        )
     except EvergreenError as error:
         print(error, file=sys.stderr)
         return 1

@@ -32,7 +32,9 @@ def read_settings(path: Path = FILE) -> dict[str, list[dict[str, Any]]]:
     except (OSError, yaml.YAMLError, AttributeError) as error:
         raise PlatformError(f"{path.name} can't be read: {error}. Correct it, or restore it from Git.") from error
     names = {"connections": "conn_id", "pools": "pool_name", "variables": "variable_name"}
-    return {kind: [entry for entry in content.get(kind) or [] if entry and entry.get(key)] for kind, key in names.items()}
+    return {
+        kind: [entry for entry in content.get(kind) or [] if entry and entry.get(key)] for kind, key in names.items()
+    }
 
 
 def connection_values(entry: dict[str, Any]) -> dict[str, Any]:

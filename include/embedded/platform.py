@@ -94,12 +94,16 @@ def make_secrets(settings: Settings) -> None:
     """Make each secret that is not there yet; files that only the owner may read."""
     from cryptography.fernet import Fernet
 
-    made = {name: random.token_urlsafe(24) for name in SECRETS} | {"fernet_key": Fernet.generate_key().decode()}
+    made = {name: random.token_urlsafe(48 if name.endswith(("_secret", "_key")) else 24) for name in SECRETS} | {
+        "fernet_key": Fernet.generate_key().decode()
+    }
     for name, value in made.items():
         path = settings.secrets / name
         if not path.exists():
             _write_private(path, value)
-    _write_private(settings.secrets / "airflow_passwords.json", json.dumps({"admin": settings.secret("admin_password")}))
+    _write_private(
+        settings.secrets / "airflow_passwords.json", json.dumps({"admin": settings.secret("admin_password")})
+    )
 
 
 def _start(settings: Settings) -> None:
@@ -148,7 +152,9 @@ def _wait_until_well(settings: Settings) -> None:
         wrong = {part: problem for part, problem in parts.problems(settings).items() if problem}
         if not wrong:
             return
-        fatal = [name for name, state in states(settings).items() if state == "FATAL" and name in parts.commands(settings)]
+        fatal = [
+            name for name, state in states(settings).items() if state == "FATAL" and name in parts.commands(settings)
+        ]
         if fatal or time.monotonic() > deadline:
             shown = "; ".join(f"{part}: {problem}" for part, problem in wrong.items())
             log = settings.home / "logs" / f"{(fatal or list(wrong))[0]}.log"

@@ -33,7 +33,9 @@ RETRY_POLICY = ExceptionRetryPolicy(
         }.items()
     ]
     + [
-        RetryRule(exception=name, action=RetryAction.RETRY, retry_delay=timedelta(seconds=5), reason="may pass by itself")
+        RetryRule(
+            exception=name, action=RetryAction.RETRY, retry_delay=timedelta(seconds=5), reason="may pass by itself"
+        )
         for name in ("builtins.ConnectionError", "builtins.TimeoutError", f"{_ERRORS}.PlatformError")
     ]
 )

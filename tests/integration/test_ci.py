@@ -1,4 +1,4 @@
-"""``<model>.ci`` from a real commit in a real repository to a recorded build: real uv, real checks, real Airflow tasks."""
+"""``<model>.ci``: from a real commit in a real repository to a recorded build; uv, checks and Airflow are real."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_repository import RealRepository
 
 from include.adapters import checks, environments
 from include.adapters.store import Store, open_store
 from include.core.errors import BuildError
 from include.core.spec_file import load_spec
+from real_repository import RealRepository
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -130,7 +130,8 @@ def test_a_commit_with_a_failing_test_is_recorded_as_failed_and_says_which_test(
 
 
 def test_a_commit_that_does_not_import_fails_with_its_import_error(repository, store):
-    repository.commit({"model.py": "import a_library_nobody_has\n\n\ndef estimator():\n    return a_library_nobody_has\n"})
+    code = "import a_library_nobody_has\n\n\ndef estimator():\n    return a_library_nobody_has\n"
+    repository.commit({"model.py": code})
     state, tasks = run_ci()
     assert state == "failed" and tasks["test"] == "failed" and tasks["check_contract"] == "failed"
     build = store.builds("tiny")[0]
@@ -188,20 +189,34 @@ def test_a_commits_tests_can_not_see_the_platform(built, home, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a-secret-key")
     (home / "secrets").mkdir(exist_ok=True)
     (home / "secrets" / "token").write_text("hunter2")
-    spying = (
-        "import os\nfrom pathlib import Path\n\nimport pytest\n\n\n"
-        "def test_environment():\n    assert not [name for name in os.environ if 'AIRFLOW' in name or 'EVERGREEN' in name]\n\n\n"
-        f"def test_files():\n    with pytest.raises(PermissionError):\n        Path({str(home / 'secrets' / 'token')!r}).read_text()\n\n\n"
-        "def test_its_own_verdict():\n    with pytest.raises(PermissionError):\n"
-        "        (Path.cwd().parent / 'reports' / 'pytest.xml').write_text('passed')\n"
-    )
+    spying = f"""
+import os
+from pathlib import Path
+
+import pytest
+
+
+def test_environment():
+    assert not [name for name in os.environ if "AIRFLOW" in name or "EVERGREEN" in name]
+
+
+def test_files():
+    with pytest.raises(PermissionError):
+        Path({str(home / "secrets" / "token")!r}).read_text()
+
+
+def test_its_own_verdict():
+    with pytest.raises(PermissionError):
+        (Path.cwd().parent / "reports" / "pytest.xml").write_text("passed")
+"""
     report = checks.CHECKS["test"](*built({"tests/test_model.py": spying}))
     assert report["answer"] == "pass", report
 
 
 def test_an_own_configuration_is_used_and_one_around_the_platform_is_not(built, home):
     """A pyproject.toml above EVERGREEN_HOME, such as the platform's own, must not configure a team's checks."""
-    (home / "pyproject.toml").write_text("[tool.ruff.lint]\nselect = ['ALL']\n[tool.pytest.ini_options]\naddopts = '--bad'\n")
+    above = "[tool.ruff.lint]\nselect = ['ALL']\n[tool.pytest.ini_options]\naddopts = '--bad'\n"
+    (home / "pyproject.toml").write_text(above)
     try:
         files = {"pyproject.toml": "[project]\nname = 'tiny'\nversion = '1'\n"}
         assert checks.CHECKS["lint"](*built(files))["answer"] == "pass"
@@ -293,6 +308,7 @@ def test_new_partitions_are_seen_and_old_ones_are_not(home, monkeypatch):
 def test_recording_is_safe_to_repeat_and_announces_once(home, store):
     """A run that crashed after recording announces on its retry; another run for the same commit does not."""
     from airflow.sdk.exceptions import AirflowSkipException
+
     from evergreen.operators.record_build import RecordBuildOperator
 
     class Run:
@@ -309,7 +325,9 @@ def test_recording_is_safe_to_repeat_and_announces_once(home, store):
             return values.get((task_ids, key))
 
     def record(run: Run, checks: list[str]) -> Any:
-        operator = RecordBuildOperator(task_id="record", model="twice", check_out="check_out", build="build", checks=checks)
+        operator = RecordBuildOperator(
+            task_id="record", model="twice", check_out="check_out", build="build", checks=checks
+        )
         events: dict[Any, Any] = {operator.asset: type("Event", (), {"extra": None})()}
         operator.execute({"ti": Task(), "dag_run": run, "outlet_events": events})
         return events[operator.asset].extra

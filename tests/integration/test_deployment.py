@@ -200,7 +200,11 @@ def test_a_canary_without_traffic_holds_and_is_not_promoted(live):
         verdict, finished = deployment.watch_canary(live, "run-2")
         assert (verdict.answer, finished) == ("hold", False)
     hurried = live.model_copy(
-        update={"deployment": live.deployment.model_copy(update={"canary": live.deployment.canary.model_copy(update={"step_timeout_minutes": 1e-6})})}
+        update={
+            "deployment": live.deployment.model_copy(
+                update={"canary": live.deployment.canary.model_copy(update={"step_timeout_minutes": 1e-6})}
+            )
+        }
     )
     verdict, finished = deployment.watch_canary(hurried, "run-2")
     assert (verdict.answer, finished) == ("fail", False)

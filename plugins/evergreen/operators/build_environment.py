@@ -25,7 +25,7 @@ class BuildEnvironmentOperator(BaseOperator):
     ui_color = "#e3ecf7"
 
     def __init__(self, *, model: str, commit: str, again: Any = False, **arguments: Any):
-        super().__init__(**arguments)
+        super().__init__(multiple_outputs=True, **arguments)
         self.model = model
         self.commit = commit
         self.again = again

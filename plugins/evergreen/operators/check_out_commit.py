@@ -24,7 +24,7 @@ class CheckOutCommitOperator(BaseOperator):
     ui_color = "#e3ecf7"
 
     def __init__(self, *, model: str, ref: str = "", **arguments: Any):
-        super().__init__(**arguments)
+        super().__init__(multiple_outputs=True, **arguments)
         self.model = model
         self.ref = ref
 

@@ -23,7 +23,7 @@ class CompareWithChampionOperator(BaseOperator):
     template_fields = ("folder", "champion")
     ui_color = "#e3f1e6"
 
-    def __init__(self, *, model: str, folder: str, champion: str | None, **arguments: Any):
+    def __init__(self, *, model: str, folder: str, champion: str, **arguments: Any):
         super().__init__(**arguments)
         self.model = model
         self.folder = folder
@@ -32,7 +32,6 @@ class CompareWithChampionOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters import candidate
 
-        champion = self.champion if self.champion not in (None, "", "None") else None
-        verdict = candidate.compare(spec_of(self.model), Path(self.folder), champion)
+        verdict = candidate.compare(spec_of(self.model), Path(self.folder), self.champion or None)
         self.log.info("%s", verdict)
         return verdict.as_dict()

@@ -29,7 +29,7 @@ class RecordBuildOperator(BaseOperator):
 
     def __init__(self, *, model: str, check_out: str, build: str, checks: Sequence[str], **arguments: Any):
         self.asset = model_asset(model, "build")
-        super().__init__(outlets=[self.asset], **arguments)
+        super().__init__(outlets=[self.asset], multiple_outputs=True, **arguments)
         self.model = model
         self.check_out = check_out
         self.build = build
@@ -83,6 +83,5 @@ class RecordBuildOperator(BaseOperator):
         return build.status == "passed" and newest.build_id == build.build_id and newest.run_id != build.run_id
 
     def _explain(self, build: Build) -> str:
-        return " ".join(
-            f"{name}: {report['reason']}." for name, report in build.report.items() if report["answer"] != "pass"
-        )
+        failed = {name: report for name, report in build.report.items() if report["answer"] != "pass"}
+        return " ".join(f"{name}: {report['reason'].rstrip('.')}." for name, report in failed.items())

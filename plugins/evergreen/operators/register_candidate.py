@@ -75,7 +75,11 @@ class RegisterCandidateOperator(BaseOperator):
             bundle,
             candidate=run_id,
             metrics=_values(figures["quality"]),
-            parameters={**spec.training.parameters, **(context["params"].get("parameters") or {}), "rows": snapshot.rows},
+            parameters={
+                **spec.training.parameters,
+                **(context["params"].get("parameters") or {}),
+                "rows": snapshot.rows,
+            },
             tags={name: str(value) for name, value in lineage.items() if value}
             | {"verdict": self.verdict["answer"], "verdict_reason": self.verdict["reason"]},
             description=f"{reason}: {self.verdict['reason']}",

@@ -43,7 +43,8 @@ class RunCheckOperator(BaseOperator):
         context["ti"].xcom_push(key="report", value=report)
         self.log.info("%s: %s: %s", self.check, report["answer"], report["reason"])
         if report["answer"] != "pass":
-            raise BuildError(f"{self.model}: {self.check} failed: {report['reason']}. Whole output: {report['file']}")
+            reason = report["reason"].rstrip(".")
+            raise BuildError(f"{self.model}: {self.check} failed: {reason}. Whole output: {report['file']}")
 
     def _passed_before(self) -> dict[str, Any] | None:
         from include.adapters.store import open_store

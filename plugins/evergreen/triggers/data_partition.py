@@ -44,7 +44,7 @@ class DataPartitionTrigger(BaseEventTrigger):
             except (EvergreenError, OSError) as error:
                 if str(error) != trouble:
                     trouble = str(error)
-                    self.log.error("%s: can't list training data: %s Looking again until it works.", self.model, trouble)
+                    self.log.error("%s: can't list training data: %s Looking again later.", self.model, trouble)
                 wait = min(wait * 2, max(LONGEST_WAIT, self.poll_seconds))
             else:
                 wait, trouble = self.poll_seconds, ""

@@ -48,7 +48,7 @@ class GitCommitTrigger(BaseEventTrigger):
             except (EvergreenError, OSError) as error:
                 if str(error) != trouble:
                     trouble = str(error)
-                    self.log.error("can't see commits of '%s': %s Asking again until it works.", self.branch, trouble)
+                    self.log.error("can't see commits of '%s': %s Asking again later.", self.branch, trouble)
                 wait = min(wait * 2, max(LONGEST_WAIT, pause))
             else:
                 if trouble:

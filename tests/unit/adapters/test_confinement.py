@@ -40,9 +40,10 @@ def until(condition, seconds: float = 10.0) -> bool:
 
 
 def test_output_exit_code_and_log_come_back(tmp_path):
-    done = run("import sys; print('hello'); print('oh', file=sys.stderr); sys.exit(3)", tmp_path, log=tmp_path / "l" / "log")
+    log = tmp_path / "logs" / "log"
+    done = run("import sys; print('hello'); print('oh', file=sys.stderr); sys.exit(3)", tmp_path, log=log)
     assert (done.code, done.limit) == (3, None)
-    assert done.output_tail == "hello\noh\n" == (tmp_path / "l" / "log").read_text()
+    assert done.output_tail == "hello\noh\n" == log.read_text()
 
 
 def test_the_platforms_environment_is_not_there(tmp_path, monkeypatch):
@@ -168,7 +169,10 @@ def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path, home):
     """kill -9 of an Airflow task must not leave a training running."""
     out = tmp_path / "out"
     out.mkdir()
-    inner = "import subprocess, time; p = subprocess.Popen(['sleep', '600']); open('out/pid', 'w').write(str(p.pid)); time.sleep(600)"
+    inner = (
+        "import subprocess, time; p = subprocess.Popen(['sleep', '600'])\n"
+        "open('out/pid', 'w').write(str(p.pid)); time.sleep(600)"
+    )
     outer = (
         "import sys; from pathlib import Path; from include.adapters.confinement import run_confined\n"
         f"run_confined([sys.executable, '-c', {inner!r}], cwd=Path({str(tmp_path)!r}), readable=[], "
@@ -187,7 +191,10 @@ def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path, home):
 
 
 def test_a_supervised_server_keeps_its_process_id_and_gets_signals(tmp_path):
-    code = "import os, signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(7))\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
+    code = (
+        "import os, signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(7))\n"
+        "print(os.getpid(), flush=True)\ntime.sleep(60)"
+    )
     command = confined_command([sys.executable, "-c", code], cwd=tmp_path, readable=[], writable=[], memory_mb=512)
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None

@@ -11,7 +11,10 @@ NEWEST = datetime(2013, 5, 31, 23)
 
 def measured(value, rows=5000, slices=None):
     figure = {"value": value, "low": None, "high": None, "n": rows}
-    return {"quality": {"roc_auc": figure}, "slices": {name: {"roc_auc": {"value": v, "n": n}} for name, (v, n) in (slices or {}).items()}}
+    return {
+        "quality": {"roc_auc": figure},
+        "slices": {name: {"roc_auc": {"value": v, "n": n}} for name, (v, n) in (slices or {}).items()},
+    }
 
 
 def better_by(value, low):

@@ -39,7 +39,9 @@ def carry_out(actions: list[Action], observed: Observed) -> Observed:
             assert action.version in servers, "waits for a server that was never started"
             servers[action.version] = "ready"
         elif action.verb == "route":
-            assert all(servers.get(version) == "ready" for version in action.weights), "routes to a server that is not ready"
+            assert all(servers.get(version) == "ready" for version in action.weights), (
+                "routes to a server that is not ready"
+            )
             weights = dict(action.weights)
         elif action.verb == "set_champion":
             assert servers.get(action.version) == "ready", "the alias moves before its release serves"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from model import CATEGORIES, estimator
 from sklearn.metrics import roc_auc_score
+
+from model import CATEGORIES, estimator
 
 
 def flights(rows: int = 600, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:

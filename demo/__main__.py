@@ -1,0 +1,157 @@
+"""``python -m demo``: a year of flights through the whole loop, on the embedded platform."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from dotenv import load_dotenv
+
+from demo import flights_data, report, repository
+from demo.airflow_client import AirflowClient, AirflowError
+from demo.progress import Progress
+from demo.story import FIRST_MONTHS, LATER_MONTHS, MODEL, Story
+from demo.terminal import Terminal
+from demo.traffic import Sender, payload
+from include.adapters.store import open_store
+from include.core.errors import EvergreenError
+from include.core.spec_file import load_spec
+from include.embedded.__main__ import addresses
+from include.settings import PROJECT, Settings, settings
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str]) -> int:
+    load_dotenv(PROJECT / ".env")
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument(
+        "--months", type=int, default=len(LATER_MONTHS), choices=range(1, len(LATER_MONTHS) + 1), metavar="N",
+        help="how many months to live through, from March 2013 (default: all 10)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rows-per-month",
+        type=int,
+        default=2500,
+        metavar="N",
+        help="flights that ask for a prediction (default: 2500)",
+    )
+    chosen = parser.parse_args(arguments)
+    if not 300 <= chosen.rows_per_month <= 10_000:
+        parser.error(
+            "--rows-per-month must be from 300 to 10000: fewer can't be judged, more are not left for canaries"
+        )
+    os.umask(0o077)
+    here = settings()
+    os.environ["EVERGREEN_HOME"] = str(here.home)
+    try:
+        return _demo(here, chosen.months, chosen.rows_per_month)
+    except KeyboardInterrupt:
+        print("\nInterrupted. 'make demo' goes on where it stopped; 'make down' stops the platform.", file=sys.stderr)
+        return INTERRUPTED
+    except (AirflowError, EvergreenError, repository.RepositoryError, OSError) as error:
+        print(f"\n{error}\n\nThe demo stopped here. The platform stays up to look at: {_web_ui(here)}", file=sys.stderr)
+        print(
+            "When the cause is removed, 'make demo' goes on; clear a failed run in the web UI first.", file=sys.stderr
+        )
+        return 1
+
+
+def _demo(here: Settings, months: int, rows_per_month: int) -> int:
+    progress = Progress(here.home / "demo" / "progress.json")
+    fresh = not progress.steps
+    with Terminal() as view:
+        year = _prepare(here, progress, view)
+        spec = load_spec(here.models / MODEL / "model.yaml")
+        url = f"http://127.0.0.1:{here.gateway_port}/v2/models/{MODEL}/infer"
+        story = Story(
+            home=here.home,
+            lake=here.lake,
+            spec=spec,
+            store=open_store(),
+            airflow=AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password")),
+            sender=Sender(url, here.secret("prediction_token"), spec),
+            progress=progress,
+            view=view,
+            year=year,
+            months=LATER_MONTHS[:months],
+            rows_per_month=rows_per_month,
+        )
+        before = progress.ran
+        if not fresh:
+            view.tell("the demo was here before: what is done already is not done again")
+        story.first_release()
+        story.live()
+        view.now("all versions score all months, for the comparison")
+        result = report.outcome(story)
+        nothing_new = progress.ran == before
+    paths = report.write(result, here.home / "demo")
+    view.summary(result, report.events_by_month(result))
+    if nothing_new:
+        print("\nThis demo had finished before; this is what happened then. For a new one: 'make clean', 'make demo'.")
+    _explain(here, story, url, paths)
+    if not result["success"]:
+        print(_why_not(result), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _prepare(here: Settings, progress: Progress, view: Terminal) -> Path:
+    """The platform, the first data and the first commit; the platform starts while the data is prepared."""
+    here.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    up = subprocess.Popen(
+        [sys.executable, "-m", "include.embedded", "up"],
+        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        view.now("the platform starts; the flights of 2013 are prepared")
+        # The watcher of commits asks a missing repository less and less often: so this comes before all else.
+        bare = here.home / "repositories" / f"{MODEL}.git"
+        year = flights_data.prepare_year(here.home / "demo" / "year")
+        for month in FIRST_MONTHS:
+            progress.once(f"arrival/{month}", partial(flights_data.arrive, year, here.lake, month))
+        branch = load_spec(here.models / MODEL / "model.yaml").repository.branch
+        commit = progress.once("commit/first", lambda: repository.create(bare, here.models / MODEL, branch))
+        view.tell(f"January and February have arrived; commit {commit[:12]} is pushed to {bare}")
+        output, _ = up.communicate()
+    except BaseException:
+        up.terminate()
+        raise
+    if up.returncode != 0:
+        raise EvergreenError(f"The platform did not start:\n{output.strip()}")
+    view.tell(output.strip().splitlines()[0])
+    return year
+
+
+def _explain(here: Settings, story: Story, url: str, paths: Sequence[Path]) -> None:
+    """Where everything is, and how to ask for a prediction."""
+    example = here.home / "demo" / "request.json"
+    flights = flights_data.read_month(story.year, story.months[-1]).head(2)
+    example.write_text(json.dumps(payload(flights, story.spec, "by-hand")), encoding="utf-8")
+    print(f"\n{addresses(here)}\n")
+    print("A prediction:")
+    print(f"  curl -s -H \"Authorization: Bearer $(cat '{here.secrets / 'prediction_token'}')\" \\")
+    print(f"    -H 'Content-Type: application/json' -d @'{example}' {url}\n")
+    for path in paths:
+        print(path)
+    print("\nThe platform stays up. 'make status' shows it, 'make down' stops it.")
+
+
+def _why_not(result: report.Outcome) -> str:
+    if not result["retrainings"]:
+        return "\nNo month was bad enough for an incident. Live through more months, or lower degradation.drop."
+    return "\nThere was an incident, but no retraining improved production. The table says why."
+
+
+def _web_ui(here: Settings) -> str:
+    return f"http://127.0.0.1:{here.airflow_port}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

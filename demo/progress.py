@@ -1,0 +1,49 @@
+"""What the demo has done already, in ``EVERGREEN_HOME/demo/progress.json``: each step once, also after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Progress:
+    """Finished steps, each with its result (JSON values) and the seconds it took."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.steps: dict[str, dict[str, Any]] = {}
+        self.ran = 0
+        """Steps that this process did itself."""
+        if path.exists():
+            self.steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
+
+    def once(self, name: str, do: Callable[[], Any]) -> Any:
+        """The step's recorded result; where there is none, do it and record it."""
+        if name not in self.steps:
+            begun = time.time()
+            result = do()
+            self.steps[name] = {"result": result, "started": begun, "seconds": round(time.time() - begun, 2)}
+            self.ran += 1
+            self._save()
+        return self.steps[name]["result"]
+
+    def done(self, name: str) -> bool:
+        """Whether the step is recorded."""
+        return name in self.steps
+
+    def seconds(self, prefix: str) -> float:
+        """Seconds of all steps whose name is ``prefix`` or starts with ``prefix/``."""
+        found = (
+            step["seconds"] for name, step in self.steps.items() if name == prefix or name.startswith(f"{prefix}/")
+        )
+        return round(sum(found), 1)
+
+    def _save(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}")
+        temporary.write_text(json.dumps({"steps": self.steps}, indent=1), encoding="utf-8")
+        os.replace(temporary, self.path)

@@ -1,0 +1,106 @@
+"""The story in a terminal: a live line of what is being done, and a line for each thing that has happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+COLOURS = {"pass": "green", "hold": "yellow", "fail": "red"}
+
+
+class Terminal:
+    """Rich where there is a terminal, plain lines where there is none."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(highlight=False)
+        self._began = time.monotonic()
+        self._status: Status | None = None
+
+    def __enter__(self) -> Terminal:
+        if self.console.is_terminal:
+            self._status = self.console.status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status:
+            self._status.stop()
+            self._status = None
+
+    def now(self, text: str) -> None:
+        """What is being done; only shown where it can be replaced by the next."""
+        if self._status:
+            self._status.update(escape(text))
+
+    def tell(self, text: str) -> None:
+        """A line with the seconds since the start."""
+        seconds = time.monotonic() - self._began
+        self.console.print(f"[dim]{seconds:6.1f} s[/dim]  {escape(text)}", soft_wrap=True)
+
+    def month(self, row: Mapping[str, Any]) -> None:
+        """A line with the month's figures."""
+        value = (
+            "not measured" if row.get("value") is None else f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        )
+        colour = COLOURS.get((row.get("verdict") or {}).get("answer", ""), "white")
+        seconds = time.monotonic() - self._began
+        self.console.print(
+            f"[dim]{seconds:6.1f} s[/dim]  [bold]{row['month']}[/bold]  version {row.get('live_version')}  "
+            f"[{colour}]AUC {escape(value)}[/{colour}]  {row['seconds']:.1f} s",
+            soft_wrap=True,
+        )
+
+    def summary(self, result: Mapping[str, Any], events: Mapping[str, list[str]]) -> None:
+        """The table of what happened."""
+        table = Table(title="What happened", title_justify="left")
+        columns = ("month", "live", "AUC [95%]", "without*", "drifted", "policy", "then", "s")
+        for column in columns:
+            table.add_column(column, justify="right" if column in ("without*", "s") else "left")
+        for row in result["months"]:
+            answer = row["verdict"]["answer"]
+            drifted = row["drifted"]
+            table.add_row(
+                row["month"],
+                f"v{row['live_version']}",
+                escape(f"{figure(row['value'])} [{figure(row['low'])}, {figure(row['high'])}]"),
+                figure(row["without_retraining"]),
+                escape(", ".join(drifted[:3]) + (f" +{len(drifted) - 3}" if len(drifted) > 3 else "")),
+                f"[{COLOURS[answer]}]{answer}[/{COLOURS[answer]}]",
+                escape("; ".join(events.get(row["month"], []))),
+                f"{row['seconds']:.1f}",
+            )
+        # A pipe has no width of its own; the table must not be cut there.
+        width = None if self.console.is_terminal else 160
+        self.console.print(table, width=width)
+        self.console.print("* version 1 alone, on all flights of the month", style="dim")
+        for retraining in result["retrainings"]:
+            self.console.print(escape(_about(retraining)), soft_wrap=True)
+        traffic, seconds = result["traffic"], result["seconds"]
+        self.console.print(
+            f"{traffic['rows']} predictions in {traffic['requests']} requests, {traffic['failed']} failed. "
+            f"First release {seconds['first release']:.0f} s, {len(result['months'])} months {seconds['loop']:.0f} s "
+            f"({seconds['second commit']:.0f} s of them for the second commit).",
+            soft_wrap=True,
+        )
+
+
+def figure(value: float | None) -> str:
+    """A figure of three digits, or a dash."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _about(retraining: Mapping[str, Any]) -> str:
+    text = f"{retraining['why']}: version {retraining['version']} "
+    if not retraining["promoted"]:
+        return f"{text}was not promoted ({retraining['verdict']})."
+    months = f"in {', '.join(retraining['served'])}" if retraining["served"] else "on the holdout"
+    return f"{text}replaced version {retraining['replaced']}: AUC {retraining['difference'] or 0.0:+.3f} {months}."

@@ -1,0 +1,101 @@
+"""Artifacts: skops files, held against their hash before they are loaded, with a list of types that may be in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import skops.io
+
+from .jobs import Mistake, write_json
+
+TRUSTED = (
+    "numpy.dtype",
+    "numpy.random.mtrand.RandomState",
+    "numpy.random._mt19937.MT19937",
+    "numpy.random._pickle.__randomstate_ctor",
+    "numpy.random._pickle.__bit_generator_ctor",
+    "scipy.interpolate._bsplines.BSpline",
+    "sklearn._loss.link.IdentityLink",
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.LogLink",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.loss.AbsoluteError",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.loss.HalfGammaLoss",
+    "sklearn._loss.loss.HalfMultinomialLoss",
+    "sklearn._loss.loss.HalfPoissonLoss",
+    "sklearn._loss.loss.HalfSquaredError",
+    "sklearn._loss.loss.PinballLoss",
+    "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neighbors._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils.validation.check_array",
+)
+"""Types beyond skops' own defaults that models of numpy, scipy and scikit-learn consist of; none runs code on loading."""
+
+
+def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str, Any]) -> str:
+    """Write ``model.skops`` and ``model.json``; returns the hash of the former.
+
+    Raises Mistake when the model contains a type that neither this list nor the spec's ``trusted_types`` allows.
+    """
+    path = folder / "model.skops"
+    skops.io.dump(fitted, path)
+    used = trusted_types(path, model["trusted_types"])
+    digest = file_hash(path)
+    described = {
+        "name": model["name"],
+        "task": model["task"],
+        "sha256": digest,
+        "features": model["features"],
+        "feature_code": model["feature_code"],
+        "trusted_types": used,
+        **more,
+    }
+    write_json(folder / "model.json", described)
+    return digest
+
+
+def load(folder: Path, sha256: str, model: Mapping[str, Any]) -> Any:
+    """The fitted model in ``folder``, if its file is the one that has this hash; nothing is loaded otherwise."""
+    path = folder / "model.skops"
+    try:
+        found = file_hash(path)
+    except OSError as error:
+        raise Mistake(f"{path} can't be read ({error.strerror}). Deploy the version again.") from None
+    if found != sha256:
+        raise Mistake(
+            f"{path} has sha256 {found}, recorded was {sha256}. It was changed or damaged and is not loaded. "
+            "Delete the folder to fetch it again, or deploy another version."
+        )
+    return skops.io.load(path, trusted=trusted_types(path, model["trusted_types"]))
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What ``model.json`` says."""
+    return dict(json.loads((folder / "model.json").read_text(encoding="utf-8")))
+
+
+def trusted_types(path: Path, allowed_by_spec: list[str]) -> list[str]:
+    """The types in the file that skops does not trust by itself and that are allowed; Mistake for any other."""
+    found = skops.io.get_untrusted_types(file=path)
+    strange = sorted(set(found) - set(TRUSTED) - set(allowed_by_spec))
+    if strange:
+        raise Mistake(
+            f"the model contains types that are not allowed in artifacts: {', '.join(strange)}. If they are yours and "
+            "safe to load, list them in model.yaml under trusted_types; else use scikit-learn's own."
+        )
+    return sorted(found)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,95 @@
+"""The contract of a model's code: ``python -m runtime.check job.json`` writes contract.json.
+
+The estimator builds, fits a sample, predicts the right shape, finite, and the same twice, and survives being saved
+as an artifact and loaded again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import artifact
+from .frames import read_rows
+from .jobs import Mistake, run, write_json
+from .model_code import call, make_estimator, predict, prepare, require_finite
+
+PREDICTED = 200
+"""Rows of the sample that are predicted."""
+
+
+def main(job: dict[str, Any]) -> None:
+    checks: list[dict[str, str]] = []
+    try:
+        _check(job, lambda name: checks.append({"name": name, "answer": "pass", "reason": "as it should be"}))
+        answer, reason = "pass", f"{len(checks)} parts of the contract hold"
+    except Mistake as mistake:
+        answer, reason = "fail", str(mistake)
+        checks.append({"name": "the part after these", "answer": "fail", "reason": reason})
+    print(f"{answer}: {reason}", flush=True)
+    write_json(Path(job["out"]), {"answer": answer, "reason": reason, "checks": checks})
+
+
+def _check(job: dict[str, Any], passed: Callable[[str], None]) -> None:
+    model = job["model"]
+    estimator = make_estimator(model)
+    passed("the estimator builds")
+    rows = sample(job)
+    features = prepare(model, rows)
+    passed("the features can be prepared")
+    fitted = call(estimator.fit, "fit", features, _target(rows, model))
+    passed("it fits a sample")
+    some = features.head(PREDICTED)
+    first = require_finite(call(predict, "predict", model, fitted, some))
+    passed("it predicts one finite value for each row")
+    require_finite(call(predict, "predict of one row", model, fitted, some.head(1)))
+    if not np.array_equal(first, predict(model, fitted, some)):
+        raise Mistake("predicting the same rows twice gave different values. Remove the randomness from predict.")
+    passed("it predicts the same twice")
+    with tempfile.TemporaryDirectory() as folder:
+        digest = artifact.save(fitted, Path(folder), model, {})
+        loaded = artifact.load(Path(folder), digest, model)
+    if not np.allclose(first, predict(model, loaded, some), rtol=0, atol=1e-9):
+        raise Mistake("the model predicts differently after being saved and loaded. Use types that skops supports.")
+    passed("it survives being saved and loaded")
+
+
+def sample(job: dict[str, Any]) -> pd.DataFrame:
+    """Rows of real data, or made-up ones of the right types where there is none yet; always some missing values."""
+    model, count = job["model"], int(job.get("rows") or 500)
+    names = [feature["name"] for feature in model["features"]]
+    if job.get("sample"):
+        rows = read_rows(job["sample"], [*names, model["target"]])
+        return rows.sample(min(count, len(rows)), random_state=0).reset_index(drop=True)
+    random = np.random.default_rng(0)
+    columns: dict[str, Any] = {}
+    for feature in model["features"]:
+        if feature["type"] == "category":
+            columns[feature["name"]] = random.choice(["a", "b", "c"], count)
+        elif feature["type"] == "boolean":
+            columns[feature["name"]] = random.integers(0, 2, count)
+        else:
+            columns[feature["name"]] = random.normal(10, 3, count)
+    columns[model["target"]] = (
+        np.arange(count) % 2 if model["task"] == "binary_classification" else random.normal(10, 3, count)
+    )
+    return pd.DataFrame(columns)
+
+
+def _target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
+    values = np.asarray(pd.to_numeric(rows[model["target"]]), dtype=float)
+    if model["task"] != "binary_classification":
+        return values
+    values = values.astype(int)
+    if len(set(values)) < 2:  # a small sample of a rare class
+        values = np.arange(len(values)) % 2
+    return values
+
+
+if __name__ == "__main__":
+    run(main)

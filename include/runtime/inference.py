@@ -1,0 +1,148 @@
+"""The Open Inference Protocol v2 request: named columns in, one message for whatever is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+TEXT, NUMBERS, BOOLEANS = (
+    {"BYTES"},
+    {"FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT8", "UINT16", "UINT32"},
+    {"BOOL"},
+)
+ACCEPTED = {
+    "integer": NUMBERS,
+    "number": NUMBERS,
+    "boolean": BOOLEANS | NUMBERS,
+    "category": TEXT,
+}
+
+
+class BadRequest(Exception):
+    """The request can't be answered as it is; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A valid request: equally long columns of features, and what identifies its rows."""
+
+    request_id: str
+    rows: int
+    features: dict[str, list[Any]]
+    keys: list[str] | None
+    event_times: list[str] | None
+
+
+def parse(body: bytes, model: Mapping[str, Any], *, logged: bool, max_rows: int, request_id: str) -> Inference:
+    """Read and check a request's body; ``request_id`` serves where the client gave none.
+
+    ``logged``: key and event time are required, since each prediction goes into the log. Raises BadRequest.
+    """
+    content = _json(body)
+    inputs = content.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise BadRequest("'inputs' must be a list of named columns")
+    columns: dict[str, Any] = {}
+    for entry in inputs:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise BadRequest("each of 'inputs' needs a 'name', 'shape', 'datatype' and 'data'")
+        if entry["name"] in columns:
+            raise BadRequest(f"input '{entry['name']}' is given twice")
+        columns[entry["name"]] = entry
+    types = {feature["name"]: feature["type"] for feature in model["features"]}
+    special = {name: "category" for name in (model["key"], model["event_time"]) if name not in types}
+    required = [*types, *(special if logged else ())]
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise BadRequest(f"missing input(s): {', '.join(missing)}")
+    extra = sorted(set(columns) - set(types) - set(special))
+    if extra:
+        raise BadRequest(f"unknown input(s): {', '.join(extra)}; the model takes {', '.join(types)}")
+    values = {name: _column(entry, {**special, **types}[name], name in special) for name, entry in columns.items()}
+    lengths = {name: len(column) for name, column in values.items()}
+    rows = next(iter(lengths.values()))
+    if len(set(lengths.values())) != 1:
+        raise BadRequest(
+            f"inputs differ in length: {', '.join(f'{name} {length}' for name, length in lengths.items())}"
+        )
+    if not 1 <= rows <= max_rows:
+        raise BadRequest(f"{rows} rows; from 1 to {max_rows} are taken in one request")
+    times = values.get(model["event_time"])
+    return Inference(
+        request_id=_identity(content, request_id),
+        rows=rows,
+        features={name: values[name] for name in types},
+        keys=values.get(model["key"]),
+        event_times=None if times is None else [_time(model["event_time"], str(moment)) for moment in times],
+    )
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    def refuse(constant: str) -> Any:
+        raise BadRequest(f"{constant} is not allowed; send null for a missing value")
+
+    try:
+        content = json.loads(body, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise BadRequest("the body must be a JSON object")
+    return content
+
+
+def _identity(content: Mapping[str, Any], generated: str) -> str:
+    given = content.get("id", generated)
+    if not isinstance(given, str) or not 1 <= len(given) <= 200:
+        raise BadRequest("'id' must be a text of 1 to 200 characters")
+    return given
+
+
+def _column(entry: Mapping[str, Any], kind: str, special: bool) -> list[Any]:
+    name, datatype, data, shape = entry["name"], entry.get("datatype"), entry.get("data"), entry.get("shape")
+    if datatype not in ACCEPTED[kind]:
+        raise BadRequest(
+            f"input '{name}' has datatype {datatype!r}; for {kind} one of {', '.join(sorted(ACCEPTED[kind]))}"
+        )
+    if not isinstance(data, list):
+        raise BadRequest(f"input '{name}' needs a list as 'data'")
+    if not isinstance(shape, list) or math.prod(size if isinstance(size, int) else -1 for size in shape) != len(data):
+        raise BadRequest(f"input '{name}' has shape {shape} but {len(data)} values")
+    if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+        raise BadRequest(f"input '{name}' has shape {shape}; [n] or [n, 1] is taken")
+    for position, value in enumerate(data):
+        problem = _problem(value, datatype, kind)
+        if problem is None and special and (value is None or value == ""):
+            problem = "is missing"
+        if problem:
+            raise BadRequest(f"input '{name}', row {position}: {problem}")
+    return data
+
+
+def _problem(value: Any, datatype: str, kind: str) -> str | None:
+    if value is None:
+        return None
+    if datatype in TEXT:
+        return None if isinstance(value, str) else f"{value!r} is not text"
+    if datatype in BOOLEANS:
+        return None if isinstance(value, bool) else f"{value!r} is not true or false"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{value!r} is not a number"
+    if abs(value) > 1.7e308 or not math.isfinite(value):
+        return f"{value!r} is not finite"
+    if (datatype.startswith(("INT", "UINT")) or kind == "integer") and value != int(value):
+        return f"{value!r} is not a whole number"
+    if kind == "boolean" and value not in (0, 1):
+        return f"{value!r} is not 0 or 1"
+    return None
+
+
+def _time(name: str, text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadRequest(f"input '{name}': {text!r} is not a time; write it like 2013-05-17T08:30:00") from None
+    return moment.isoformat()

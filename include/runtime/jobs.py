@@ -1,0 +1,34 @@
+"""What all jobs share: reading the job file, and telling a user's mistake from a fault of ours."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+MISTAKE = 3
+"""Exit code for what the user has to put right; the message on stderr says how."""
+
+
+class Mistake(Exception):
+    """Something in the model's code, data or artifact is wrong; the message names the remedy."""
+
+
+def run(main: Callable[[dict[str, Any]], None]) -> NoReturn:
+    """Run ``main`` on the job file that the command line names, and exit."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    try:
+        main(job)
+    except Mistake as mistake:
+        print(mistake, file=sys.stderr)
+        sys.exit(MISTAKE)
+    sys.exit(0)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,101 @@
+"""The model's own code: its estimator function, and its feature function if it has one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .frames import feature_frame
+from .jobs import Mistake
+
+Model = Mapping[str, Any]
+
+
+def make_estimator(model: Model) -> Any:
+    """The unfitted estimator that ``model['estimator']`` returns for the model's parameters."""
+    made = call(function(model, "estimator"), model["estimator"], **model["parameters"])
+    needed = ["fit", "predict_proba" if model["task"] == "binary_classification" else "predict"]
+    lacking = [name for name in needed if not hasattr(made, name)]
+    if lacking:
+        raise Mistake(
+            f"{model['estimator']} returned {type(made).__name__}, which has no {' and no '.join(lacking)}. "
+            f"Return an unfitted estimator with scikit-learn's API for {model['task']}."
+        )
+    return made
+
+
+def prepare(model: Model, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Typed features, led through the model's feature code if there is any."""
+    frame = feature_frame(columns, model["features"])
+    if not model.get("feature_code"):
+        return frame
+    prepared = call(function(model, "feature_code"), model["feature_code"], frame)
+    if len(prepared) != len(frame):
+        raise Mistake(f"{model['feature_code']} returned {len(prepared)} rows for {len(frame)}. Return one for each.")
+    return prepared
+
+
+def predict(model: Model, fitted: Any, frame: Any) -> np.ndarray:
+    """Predictions as float64, one for each row: the probability of the target being true, or the value itself."""
+    if model["task"] == "binary_classification":
+        predicted = np.asarray(fitted.predict_proba(frame), dtype=float)
+        if predicted.shape != (len(frame), 2):
+            raise Mistake(f"predict_proba returned shape {predicted.shape} for {len(frame)} rows and two classes.")
+        return predicted[:, 1]
+    predicted = np.asarray(fitted.predict(frame), dtype=float)
+    if predicted.shape != (len(frame),):
+        raise Mistake(f"predict returned shape {predicted.shape}, expected ({len(frame)},).")
+    return predicted
+
+
+def require_finite(predicted: np.ndarray) -> np.ndarray:
+    """The predictions; Mistake when any is NaN or infinite."""
+    bad = int((~np.isfinite(predicted)).sum())
+    if bad:
+        raise Mistake(f"{bad} of {len(predicted)} predictions are not finite. Let the estimator handle missing values.")
+    return predicted
+
+
+def function(model: Model, field: str) -> Callable[..., Any]:
+    """The function that ``module:function`` names, from the model's folder."""
+    module_name, _, name = model[field].partition(":")
+    if model["code"] not in sys.path:
+        sys.path.insert(0, model["code"])
+    if not Path(model["code"]).is_dir():
+        raise Mistake(f"the model's folder {model['code']} is not there. Run its ci again.")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise Mistake(
+            f"{field} '{model[field]}': module '{error.name}' was not found. Add the file to the repository, or the "
+            "library to its requirements."
+        ) from None
+    except Exception as error:
+        raise Mistake(f"{field} '{model[field]}': importing '{module_name}' failed: {last_lines(error)}") from None
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise Mistake(
+            f"{field} '{model[field]}': module '{module_name}' has no function '{name}'. Add it, or rename it."
+        )
+    return found
+
+
+def call(what: Callable[..., Any], name: str, *arguments: Any, **named: Any) -> Any:
+    """Call the model's code; what it raises becomes a Mistake with the end of its traceback."""
+    try:
+        return what(*arguments, **named)
+    except Exception as error:
+        raise Mistake(f"{name} failed: {last_lines(error)}") from None
+
+
+def last_lines(error: BaseException, lines: int = 8) -> str:
+    """The end of a traceback, which is where the user's own code is."""
+    text = "".join(traceback.format_exception(error)).strip().splitlines()
+    return "\n".join(text[-lines:])

@@ -1,0 +1,185 @@
+"""Serve one version of a model over the Open Inference Protocol v2: ``python -m runtime.serve config.json``.
+
+Every route asks for the bearer token. A prediction is in the log before its answer leaves. On SIGTERM the server stops
+listening, answers what it has begun, and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from . import artifact
+from .check import sample
+from .inference import BadRequest, Inference, parse
+from .jobs import run
+from .model_code import predict, prepare, require_finite
+from .prediction_log import PredictionLog
+from .server_metrics import ServerMetrics
+
+
+class ModelServer:
+    """A loaded model with its log and its counters."""
+
+    def __init__(self, config: dict[str, Any]):
+        self.config, self.model = config, config["model"]
+        folder = Path(config["artifact"])
+        self.fitted = artifact.load(folder, config["sha256"], self.model)
+        self.metrics = ServerMetrics(config, artifact.describe(folder)["prediction_edges"])
+        self.token = Path(config["token_file"]).read_text(encoding="utf-8").strip()
+        rows = sample({"model": self.model, "rows": 1})
+        predict(self.model, self.fitted, prepare(self.model, rows))  # warm: the first request is as fast as any
+        self.log = None
+        if config["log_dir"]:
+            revision = config["release"].rpartition("@")[2]
+            self.log = PredictionLog(Path(config["log_dir"]), f"{config['version']}-{revision}")
+
+    def answer(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Status code and content of the answer to an inference request."""
+        try:
+            asked = parse(
+                body,
+                self.model,
+                logged=self.log is not None,
+                max_rows=self.config["max_rows"],
+                request_id=uuid.uuid4().hex,
+            )
+        except BadRequest as error:
+            return 400, {"error": str(error)}
+        try:
+            predicted = require_finite(predict(self.model, self.fitted, prepare(self.model, asked.features))).tolist()
+        except Exception as error:  # whatever the model's code does, the server goes on
+            return 500, {"error": f"the model could not predict: {error}"}
+        try:
+            self._keep(asked, predicted)
+        except OSError as error:
+            return 503, {"error": f"the prediction could not be logged and is not given: {error.strerror}"}
+        self.metrics.observe(asked.features, predicted)
+        return 200, {
+            "model_name": self.model["name"],
+            "model_version": self.config["version"],
+            "id": asked.request_id,
+            "parameters": {"release": self.config["release"]},
+            "outputs": [{"name": "prediction", "shape": [asked.rows], "datatype": "FP64", "data": predicted}],
+        }
+
+    def _keep(self, asked: Inference, predicted: list[float]) -> None:
+        if self.log is None:
+            return
+        self.log.append(
+            {
+                "request_id": asked.request_id,
+                "received": time.time(),
+                "version": self.config["version"],
+                "release": self.config["release"],
+                "keys": asked.keys,
+                "event_times": asked.event_times,
+                "features": asked.features,
+                "predictions": predicted,
+            }
+        )
+
+    def metadata(self) -> dict[str, Any]:
+        """What the model takes and gives, as the protocol describes it."""
+        datatypes = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
+        names = [(feature["name"], datatypes[feature["type"]]) for feature in self.model["features"]]
+        names += [(name, "BYTES") for name in (self.model["key"], self.model["event_time"])]
+        return {
+            "name": self.model["name"],
+            "versions": [self.config["version"]],
+            "platform": "scikit-learn",
+            "inputs": [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in dict(names).items()],
+            "outputs": [{"name": "prediction", "datatype": "FP64", "shape": [-1]}],
+        }
+
+
+def make_app(server: ModelServer) -> FastAPI:
+    """The routes, each behind the bearer token."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if server.log:
+            server.log.close()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    name, version = server.model["name"], server.config["version"]
+    expected = f"Bearer {server.token}".encode()
+    largest = server.config["max_body_bytes"]
+
+    @app.middleware("http")
+    async def ask_who_is_there(request: Request, go_on: Any) -> Response:
+        given = request.headers.get("authorization", "").encode("latin-1", errors="replace")
+        if not hmac.compare_digest(given, expected):
+            return JSONResponse({"error": "send the header 'Authorization: Bearer <token>'"}, 401)
+        answer: Response = await go_on(request)
+        return answer
+
+    @app.exception_handler(404)
+    async def not_here(_: Request, __: Exception) -> Response:
+        return JSONResponse({"error": f"no such route; this server has model '{name}', version '{version}'"}, 404)
+
+    @app.get("/v2")
+    async def server_metadata() -> dict[str, Any]:
+        return {"name": "evergreen", "version": "1", "extensions": []}
+
+    @app.get("/v2/health/live")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @app.get("/v2/health/ready")
+    async def ready() -> dict[str, bool]:
+        return {"ready": True}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(server.metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+    async def infer(request: Request) -> Response:
+        started = time.perf_counter()
+        code, content = await _answer(request)
+        server.metrics.count(code, time.perf_counter() - started)
+        return JSONResponse(content, code)
+
+    async def _answer(request: Request) -> tuple[int, dict[str, Any]]:
+        length = request.headers.get("content-length", "0")
+        if length.isdigit() and int(length) > largest:
+            return 413, {"error": f"the body is larger than {largest} bytes; send fewer rows"}
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > largest:
+                return 413, {"error": f"the body is larger than {largest} bytes; send fewer rows"}
+        return await anyio.to_thread.run_sync(server.answer, body)
+
+    for base in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
+        app.get(base)(server.metadata)
+        app.get(f"{base}/ready")(ready)
+        app.post(f"{base}/infer")(infer)
+    return app
+
+
+def main(config: dict[str, Any]) -> None:
+    server = ModelServer(config)
+    uvicorn.run(
+        make_app(server),
+        host=config["host"],
+        port=config["port"],
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=20,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,92 @@
+"""Train a candidate, and predict the holdout with it and with the champion: ``python -m runtime.train job.json``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import artifact
+from .frames import between, read_rows
+from .jobs import Mistake, run, write_json
+from .model_code import call, make_estimator, predict, prepare, require_finite
+
+LIBRARIES = ("scikit-learn", "pandas", "numpy", "skops", "pyarrow")
+EDGES = 20
+"""Bins of the prediction histogram that servers expose."""
+
+
+def main(job: dict[str, Any]) -> None:
+    model, out = job["model"], Path(job["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    names = [feature["name"] for feature in model["features"]]
+    rows = read_rows(job["data"], [model["key"], model["event_time"], *names, model["target"]])
+    training = between(rows, model["event_time"], None, job["train_until"])
+    holdout = between(rows, model["event_time"], job["holdout_from"], job["holdout_until"])
+    for what, part in (("training", training), ("holdout", holdout)):
+        if part.empty:
+            raise Mistake(f"there are no {what} rows: all data is before or after {job['train_until']}. Add windows.")
+    truth = target(training, model)
+    print(f"{len(training)} training rows, {len(holdout)} holdout rows", flush=True)
+
+    read = time.perf_counter()
+    estimator = make_estimator(model)
+    fitted = call(estimator.fit, "fit", prepare(model, training), truth)
+    fit = time.perf_counter()
+    print(f"fitted {type(fitted).__name__} in {fit - read:.1f} s", flush=True)
+
+    features = prepare(model, holdout)
+    holdout["prediction"] = require_finite(call(predict, "predict", model, fitted, features))
+    if job.get("champion"):
+        champion = artifact.load(Path(job["champion"]["artifact"]), job["champion"]["sha256"], model)
+        holdout["champion"] = require_finite(predict(model, champion, features))
+    holdout.to_parquet(out / "holdout.parquet", index=False)
+    described = {
+        "code_path": model["code"],
+        "prediction_edges": prediction_edges(holdout["prediction"].to_numpy(), model["task"]),
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    digest = artifact.save(fitted, out, model, described)
+    scored = time.perf_counter()
+    trained_until = pd.to_datetime(training[model["event_time"]]).max().isoformat()
+    seconds = {"read": read - started, "fit": fit - read, "score": scored - fit}
+    write_json(
+        out / "training.json",
+        {
+            "rows": len(training),
+            "holdout_rows": len(holdout),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "trained_until": trained_until,
+            "sha256": digest,
+        },
+    )
+
+
+def target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
+    """The truth to fit: 0 and 1, or finite numbers."""
+    values = np.asarray(pd.to_numeric(rows[model["target"]]), dtype=float)
+    if not np.isfinite(values).all():
+        raise Mistake(f"target '{model['target']}' has missing or infinite values. Leave such rows out of the data.")
+    if model["task"] == "binary_classification":
+        classes = sorted(set(values))
+        if classes != [0.0, 1.0]:
+            raise Mistake(f"target '{model['target']}' has the values {classes}; 0 and 1 are needed, both of them.")
+        return values.astype(int)
+    return values
+
+
+def prediction_edges(predicted: np.ndarray, task: str) -> list[float]:
+    """Bounds of the prediction histogram: evenly over 0 to 1 for probabilities, else quantiles of the holdout."""
+    if task == "binary_classification":
+        return [round(edge, 4) for edge in np.linspace(0, 1, EDGES + 1)[1:]]
+    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, EDGES + 1)))
+    return [float(edge) for edge in edges]
+
+
+if __name__ == "__main__":
+    run(main)
