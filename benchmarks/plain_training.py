@@ -1,6 +1,6 @@
 """The baseline of the training DAG: a plain Python script that does the same work, without Airflow.
 
-``python -m benchmarks.plain_training <model> <window>``, in the environment of a running platform. Prints seconds a step.
+``python -m benchmarks.plain_training <model> <window>``, in the environment of a running platform.
 """
 
 from __future__ import annotations

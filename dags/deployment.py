@@ -10,7 +10,7 @@ production. The old release stays loaded. A canary that lacks requests waits, an
 **Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`.
 
 ### When it fails
-- **Production is safe**: *restore_champion* has ended the canary, and the champion serves alone. Its log says what serves.
+- **Production is safe**: *restore_champion* has ended the canary; the champion serves alone. Its log says what serves.
 - **deploy_to_test** or **start_canary**: the end of the server's own log is in the error. *Another deployment* in the
   message: two runs wanted production; the other one owns it. Wait, then clear this run.
 - **verify_in_test**: predictions are not those that training recorded, or too slow. Do not deploy this version.

@@ -17,7 +17,7 @@ has seen; register the candidate in MLflow with its whole lineage.
 - **take_snapshot**: a partition is missing, empty, or lacks a column. The message names it.
 - **train_candidate**: the last lines of the model's own output are in the error. Time and memory limits are
   `training.time_limit_minutes` and `training.memory_mb` in model.yaml.
-- **register_candidate**: look at MLflow (`make status`). Clearing the task registers the same candidate, never a second one.
+- **register_candidate**: look at MLflow (`make status`). Clearing the task registers the same candidate, not a second.
 """
 
 from datetime import timedelta

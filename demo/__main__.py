@@ -118,7 +118,8 @@ def _prepare(here: Settings, progress: Progress, view: Terminal) -> Path:
             progress.once(f"arrival/{month}", partial(flights_data.arrive, year, here.lake, month))
         branch = load_spec(here.models / MODEL / "model.yaml").repository.branch
         commit = progress.once("commit/first", lambda: repository.create(bare, here.models / MODEL, branch))
-        view.tell(f"January and February have arrived; commit {commit[:12]} is pushed to {bare}")
+        if progress.ran:
+            view.tell(f"January and February have arrived; commit {commit[:12]} is pushed to {bare}")
         output, _ = up.communicate()
     except BaseException:
         up.terminate()

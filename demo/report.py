@@ -1,11 +1,13 @@
-"""What the demo shows at its end: ``report.json``, ``auc_by_month.png`` and ``report.html`` in ``EVERGREEN_HOME/demo``."""
+"""What the demo leaves in ``EVERGREEN_HOME/demo``: ``report.json``, ``auc_by_month.png`` and ``report.html``."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +129,8 @@ def score_versions(story: Story, releases: Sequence[Mapping[str, Any]]) -> dict[
     def score(version: str) -> dict[str, float]:
         return score_version(story.spec, version, data, folder / version)
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    # Jobs print their output, which belongs in a task's log and not in the story.
+    with redirect_stdout(io.StringIO()), ThreadPoolExecutor(max_workers=2) as pool:
         return dict(zip(versions, pool.map(score, versions), strict=True))
 
 
@@ -225,7 +228,7 @@ def events_by_month(result: Mapping[str, Any]) -> dict[str, list[str]]:
     """In words, what was trained and released at the end of each month."""
     events: dict[str, list[str]] = {}
     for release in result["releases"]:
-        what = {"first": "First model", "incident": "Retrained", "commit": "New commit"}[release["kind"]]
-        how = "in production" if release["promoted"] else "not promoted"
-        events.setdefault(release["month"], []).append(f"{what}: version {release['version']} {how}")
+        what = {"first": "first model", "incident": "retrained", "commit": "new commit"}[release["kind"]]
+        how = "" if release["promoted"] else ", not promoted"
+        events.setdefault(release["month"], []).append(f"{what}: version {release['version']}{how}")
     return events

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
+PLAIN_WIDTH = 140
+"""Columns of the table where there is no terminal whose width it could take."""
 COLOURS = {"pass": "green", "hold": "yellow", "fail": "red"}
 
 
@@ -20,10 +22,12 @@ class Terminal:
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, PLAIN_WIDTH)
         self._began = time.monotonic()
         self._status: Status | None = None
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._status = self.console.status("starting")
             self._status.start()
@@ -62,25 +66,21 @@ class Terminal:
     def summary(self, result: Mapping[str, Any], events: Mapping[str, list[str]]) -> None:
         """The table of what happened."""
         table = Table(title="What happened", title_justify="left")
-        columns = ("month", "live", "AUC [95%]", "without*", "drifted", "policy", "then", "s")
-        for column in columns:
+        for column in ("month", "live", "AUC [95%]", "without*", "drifted", "policy", "then", "s"):
             table.add_column(column, justify="right" if column in ("without*", "s") else "left")
         for row in result["months"]:
             answer = row["verdict"]["answer"]
-            drifted = row["drifted"]
             table.add_row(
                 row["month"],
                 f"v{row['live_version']}",
                 escape(f"{figure(row['value'])} [{figure(row['low'])}, {figure(row['high'])}]"),
                 figure(row["without_retraining"]),
-                escape(", ".join(drifted[:3]) + (f" +{len(drifted) - 3}" if len(drifted) > 3 else "")),
+                escape(_shortened(row["drifted"])),
                 f"[{COLOURS[answer]}]{answer}[/{COLOURS[answer]}]",
                 escape("; ".join(events.get(row["month"], []))),
                 f"{row['seconds']:.1f}",
             )
-        # A pipe has no width of its own; the table must not be cut there.
-        width = None if self.console.is_terminal else 160
-        self.console.print(table, width=width)
+        self.console.print(table)
         self.console.print("* version 1 alone, on all flights of the month", style="dim")
         for retraining in result["retrainings"]:
             self.console.print(escape(_about(retraining)), soft_wrap=True)
@@ -96,6 +96,10 @@ class Terminal:
 def figure(value: float | None) -> str:
     """A figure of three digits, or a dash."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return f"{names[0]}, {len(names) - 1} more" if len(names) > 1 else "".join(names)
 
 
 def _about(retraining: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import requests
@@ -138,7 +138,7 @@ class BackgroundTraffic:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send, name="background-traffic", daemon=True)
 
-    def __enter__(self) -> BackgroundTraffic:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

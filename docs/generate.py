@@ -49,16 +49,11 @@ def dags() -> str:
     bag = DagBag(dag_folder=str(PROJECT / "dags"))
     lines = ["# The DAGs", "", "Made from the code by `make docs`, with the bundled model `flights`.", ""]
     for dag_id, dag in sorted(bag.dags.items()):
-        lines += [
-            f"## {dag_id}",
-            "",
-            (dag.doc_md or "").strip().replace("### ", "**").replace("**When it fails", "**When it fails**"),
-            "",
-        ]
-        lines += ["| param | default | what it does |", "| --- | --- | --- |"]
-        for name, param in dag.params.items():
-            value = dag.params.get_param(name)
-            lines.append(f"| `{name}` | `{json.dumps(param)}` | {value.description} |")
+        page = (dag.doc_md or "").strip().replace("### When it fails", "**When it fails**")
+        lines += [f"## {dag_id}", "", page, "", "| param | default | what it does |", "| --- | --- | --- |"]
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            lines.append(f"| `{name}` | `{json.dumps(param.value)}` | {param.description} |")
         lines += ["", "Tasks: " + " → ".join(f"`{task.task_id}`" for task in dag.topological_sort()), ""]
     return "\n".join(lines)
 

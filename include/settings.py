@@ -25,6 +25,7 @@ class Settings:
     server_ports: str = "8100-8139"
     store_url: str = ""
     mlflow_url: str = ""
+    mlflow_artifacts: str = ""
     git_poll_seconds: float = 5.0
 
     @property
@@ -74,6 +75,11 @@ class Settings:
         return self.mlflow_url or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
 
     @property
+    def artifact_root(self) -> str:
+        """Where MLflow keeps artifacts: a folder or an object storage URL."""
+        return self.mlflow_artifacts or str(self.home / "mlflow" / "artifacts")
+
+    @property
     def server_port_range(self) -> range:
         first, _, last = self.server_ports.partition("-")
         return range(int(first), int(last or first) + 1)
@@ -92,7 +98,7 @@ def settings() -> Settings:
             continue
         default = field.default
         try:
-            values[field.name] = Path(raw).resolve() if isinstance(default, Path) else type(default)(raw)
+            values[field.name] = Path(raw).resolve() if isinstance(default, Path) else type(default)(raw)  # type: ignore[misc]
         except ValueError:
             raise SystemExit(
                 f"EVERGREEN_{field.name.upper()}={raw!r} is not a valid {type(default).__name__}. "

@@ -11,6 +11,7 @@ from typing import Any
 import great_expectations as gx
 import great_expectations.expectations as gxe
 import pandas as pd
+from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import Expectation
 
 from include.adapters.lake import Snapshot
@@ -88,7 +89,7 @@ def _feature_expectations(feature: Feature) -> Iterator[Expectation]:
 def _validate(suite: list[Expectation], frame: pd.DataFrame) -> list[dict[str, Any]]:
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     asset = context.data_sources.add_pandas("snapshot").add_dataframe_asset("rows")
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch(batch_parameters={"dataframe": frame})
     results = batch.validate(gx.ExpectationSuite(name="spec", expectations=suite), result_format="BASIC").results

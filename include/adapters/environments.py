@@ -214,7 +214,7 @@ def _uv(arguments: list[str], *, readable: list[Path] | None = None, writable: l
     wheels_only = ["--only-binary", ":all:"] if arguments[0] == "pip" else []
     return run_confined(
         [uv.find_uv_bin(), *arguments, *wheels_only],
-        cwd=writable[0],
+        cwd=Path("/"),  # uv would look for a pyproject.toml in every folder above
         readable=[*(readable or []), configuration / "uv", Path("/etc/uv"), *_base_folders(), *certificates],
         writable=[*writable, cache],
         log=None,

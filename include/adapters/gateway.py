@@ -53,7 +53,7 @@ class Gateway:
             response = self._client.request(method, path, **arguments)
         except httpx.TransportError as error:
             raise PlatformError(
-                f"the gateway's admin API does not answer ({error}). 'make status' shows its state; 'make up' starts it."
+                f"the gateway's admin API does not answer ({error}). See 'make status'; 'make up' starts it."
             ) from error
         if response.status_code >= 400 and not (missing_ok and response.status_code == 404):
             raise PlatformError(f"the gateway refused {method} {path}: {response.status_code} {response.text.strip()}")

@@ -66,7 +66,7 @@ class ModelServer:
 
 
 def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows as the protocol's named columns; missing values are null; key and event time go along if the rows have them."""
+    """Rows as the protocol's named columns; missing is null; key and event time go along if the rows have them."""
     columns = [(feature.name, DATATYPES[feature.type]) for feature in spec.features]
     columns += [(name, "BYTES") for name in (spec.data.key, spec.data.event_time) if rows and name in rows[0]]
     return [

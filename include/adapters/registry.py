@@ -124,7 +124,7 @@ def fetch(model: str, number: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{number}."))
         try:
-            client().download_artifacts(registered.run_id, "", str(staging))
+            client().download_artifacts(str(registered.run_id), "", str(staging))
             os.replace(staging, folder)
         except OSError:
             if not (folder / "model.skops").exists():  # else another process was first
@@ -161,11 +161,12 @@ def _experiment(mlflow: MlflowClient, model: str) -> str:
     if found is not None:
         return str(found.experiment_id)
     try:
-        return str(mlflow.create_experiment(model))
+        # Without a location, a client on SQLite would put artifacts below its own working directory.
+        return str(mlflow.create_experiment(model, artifact_location=f"{settings().artifact_root}/{model}"))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        return str(mlflow.get_experiment_by_name(model).experiment_id)
+        return _experiment(mlflow, model)  # another process made it meanwhile
 
 
 def _run_of(mlflow: MlflowClient, experiment: str, candidate: str) -> Any:

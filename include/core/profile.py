@@ -86,7 +86,7 @@ def _counts(distribution: Mapping[str, Any]) -> np.ndarray[Any, Any]:
 
 def _describe(values: pd.Series, like: Mapping[str, Any] | None = None) -> Distribution:
     present = values.dropna()
-    counted = {"missing": int(len(values) - len(present)), "rows": int(len(values))}
+    counted = {"missing": int(len(values) - len(present)), "rows": len(values)}
     numeric = like["kind"] == "numeric" if like else values.dtype == float
     if not numeric:
         frequent = present.value_counts()

@@ -46,9 +46,7 @@ class Release:
 
     def begin_canary(self, candidate: str, share: int, rollout: Mapping[str, Any], note: str) -> Release:
         """The next revision, in which ``candidate`` gets ``share`` percent and the champion the rest."""
-        if self.champion is None:
-            weights = {candidate: 100}
-        elif share >= 100:
+        if self.champion is None or share >= 100:
             weights = {candidate: 100}
         else:
             weights = {self.champion: 100 - share, candidate: share}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from dotenv import load_dotenv
 
 from include.core.errors import EvergreenError
 from include.embedded import parts, platform
-from include.embedded.environment import airflow_environment
+from include.embedded.environment import INSTANCE, airflow_environment
 from include.settings import PROJECT, Settings, settings
 
 
@@ -57,22 +58,28 @@ def _status(here: Settings) -> int:
     if not platform.running(here):
         print("the platform is down. 'make up' starts it.")
         return 1
-    states, wrong = platform.states(here), parts.problems(here)
-    known = [*parts.commands(here), *(name for name in sorted(states) if name not in wrong)]
+    states, wrong = platform.states(here), platform.problems(here)
+    wrong |= parts.server_problems(here)
+    known = [*parts.commands(here), *(name for name in sorted({*states, *wrong}) if name not in parts.commands(here))]
+    where = parts.addresses(here)
+    print(f"{'part':<28} {'state':<9} {'address':<23} health")
     for name in known:
-        state = states.get(name, "missing")
-        print(f"{name:<28} {state:<10} {wrong.get(name) or ('well' if state == 'RUNNING' else '')}")
+        state = states.get(name, "MISSING")
+        if state != "RUNNING":
+            wrong[name] = wrong.get(name) or f"supervisord says {state}"
+        print(f"{name:<28} {state:<9} {where.get(name, ''):<23} {wrong.get(name) or 'well'}")
     print(addresses(here))
-    return 0 if not any(wrong.values()) and all(states.get(name) == "RUNNING" for name in known) else 1
+    return 1 if any(wrong.get(name) for name in known) else 0
 
 
 def _env(here: Settings, program: list[str]) -> int:
     environment = airflow_environment(here)
+    del environment[INSTANCE]  # what a user starts is the user's: 'down' leaves it alone
     program = program[1:] if program[:1] == ["--"] else program
     if program:
         return subprocess.run(program, env={**os.environ, **environment}, check=False).returncode
     for name, value in sorted(environment.items()):
-        print(f"export {name}={value!r}")
+        print(f"export {name}={shlex.quote(value)}")
     return 0
 
 
@@ -82,8 +89,10 @@ def addresses(here: Settings) -> str:
         [
             f"web UI      http://127.0.0.1:{here.airflow_port}   admin / {here.secret('admin_password')}",
             f"MLflow      http://127.0.0.1:{here.mlflow_port}   admin / {here.secret('mlflow_password')}",
-            f"prediction  http://127.0.0.1:{here.gateway_port}/v2/models/<model>/infer   bearer token in "
-            f"{here.secrets / 'prediction_token'}",
+            (
+                f"prediction  http://127.0.0.1:{here.gateway_port}/v2/models/<model>/infer   bearer token in "
+                f"{here.secrets / 'prediction_token'}"
+            ),
         ]
     )
 

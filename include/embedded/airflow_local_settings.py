@@ -6,18 +6,6 @@ Copied to ``$AIRFLOW_HOME/config`` by ``make up``. Imports only: no threads, no 
 import sys
 
 if sys.argv[1:2] == ["scheduler"]:
-    import airflow.dag_processing.dagbag
-    import airflow.providers.standard.operators.branch
-    import airflow.providers.standard.operators.trigger_dagrun
-    import airflow.sdk.execution_time.supervisor
-    import airflow.sdk.execution_time.task_runner
-    import evergreen.model_dags
-    import evergreen.operators
-    import great_expectations.expectations
-    import mlflow.tracking
-    import pandas
-    import pyarrow.parquet
-
     import include.adapters.candidate
     import include.adapters.data_checks
     import include.adapters.deployment

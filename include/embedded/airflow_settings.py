@@ -1,6 +1,7 @@
-"""Applies ``airflow_settings.yaml`` (connections, pools, variables) as the Astro CLI would; runs inside Airflow's environment.
+"""Applies ``airflow_settings.yaml`` (connections, pools, variables) as the Astro CLI would.
 
-``python -m include.embedded.airflow_settings``: migrates Airflow's database first, so that one process does both.
+``python -m include.embedded.airflow_settings``, inside Airflow's environment: migrates Airflow's database first, so
+that one process does both.
 """
 
 from __future__ import annotations

@@ -11,27 +11,17 @@ from include.settings import PROJECT, Settings
 INSTANCE = "EVERGREEN_INSTANCE"
 """Names the installation in the environment of each of its processes, so that 'down' finds them again."""
 KEPT = (
-    "HOME",
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "USER",
-    "LOGNAME",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
+    *("HOME", "PATH", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "TMPDIR", "SSH_AUTH_SOCK"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
+KEPT_PREFIXES = ("EVERGREEN_", "UV_", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AWS_", "GOOGLE_")
 
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
-    """What every process of the platform gets, and nothing else of the caller's but EVERGREEN_*, UV_* and AIRFLOW_CONN_*."""
+    """What every process of the platform gets; of the caller's, nothing but KEPT and what begins with KEPT_PREFIXES."""
     home = settings.home
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in KEPT or name.startswith(("EVERGREEN_", "UV_", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AWS_", "GOOGLE_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
     airflow = f"http://127.0.0.1:{settings.airflow_port}"
     return {
         **kept,
@@ -40,6 +30,8 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "EVERGREEN_HOME": str(home),
         INSTANCE: str(home),
+        # Airflow's processes change their titles; without this, that overwrites the environment that others see.
+        "SPT_NOENV": "1",
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),

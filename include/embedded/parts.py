@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -37,7 +38,7 @@ def mlflow_environment(settings: Settings) -> dict[str, str]:
 
     uvicorn is started without that parent, which would be a second MLflow in memory (180 MB) and nothing else.
     """
-    artifacts = str(settings.home / "mlflow" / "artifacts")
+    artifacts = settings.artifact_root
     return {
         "_MLFLOW_SERVER_FILE_STORE": settings.mlflow,
         "_MLFLOW_SERVER_REGISTRY_STORE": settings.mlflow,
@@ -93,69 +94,139 @@ def supervisor_config(settings: Settings) -> str:
     )
 
 
-def problems(settings: Settings) -> dict[str, str | None]:
-    """Each part → what is wrong with it, or None when it is well."""
+def addresses(settings: Settings) -> dict[str, str]:
+    """Where each part and each model server that listens can be reached."""
+    servers = {name: f"http://{config['host']}:{config['port']}" for name, config in _server_configs(settings).items()}
+    return {
+        **servers,
+        "api-server": f"http://127.0.0.1:{settings.airflow_port}",
+        "caddy": f"http://127.0.0.1:{settings.gateway_port}",
+        "mlflow": f"http://127.0.0.1:{settings.mlflow_port}",
+    }
+
+
+def problems(settings: Settings, started: Mapping[str, float]) -> dict[str, str | None]:
+    """Each part → what is wrong with it, or None when it is well.
+
+    ``started`` has the epoch second at which each part's process began: what Airflow remembers of an earlier one
+    counts for nothing.
+    """
     try:
         health = _get_json(f"http://127.0.0.1:{settings.airflow_port}/api/v2/monitor/health")
         airflow: Mapping[str, str | None] = {
             "api-server": None,
-            **{part: _airflow_problem(health, part) for part in ("scheduler", "triggerer", "dag-processor")},
+            **{
+                part: _airflow_problem(health, part, started.get(part, 0.0))
+                for part in ("scheduler", "triggerer", "dag-processor")
+            },
         }
     except (OSError, URLError, ValueError, http.client.HTTPException) as error:
         airflow = dict.fromkeys(AIRFLOW, f"the api-server does not answer ({error})")
     return {**airflow, "caddy": _caddy_problem(settings), "mlflow": _mlflow_problem(settings)}
 
 
-def ports(settings: Settings) -> dict[int, tuple[str, str]]:
-    """Each port → who wants it, and the setting that moves it."""
-    return {
-        settings.airflow_port: ("Airflow's web UI", "EVERGREEN_AIRFLOW_PORT"),
-        settings.mlflow_port: ("MLflow", "EVERGREEN_MLFLOW_PORT"),
-        settings.gateway_port: ("the gateway", "EVERGREEN_GATEWAY_PORT"),
-    }
+def ports(settings: Settings) -> list[tuple[int, str, str]]:
+    """Each port, who wants it, and the setting that moves it."""
+    return [
+        (settings.airflow_port, "Airflow's web UI", "EVERGREEN_AIRFLOW_PORT"),
+        (settings.mlflow_port, "MLflow", "EVERGREEN_MLFLOW_PORT"),
+        (settings.gateway_port, "the gateway", "EVERGREEN_GATEWAY_PORT"),
+    ]
 
 
 def taken_ports(settings: Settings) -> list[str]:
-    """One message for each port that another program holds."""
+    """One message for each port that another program holds, or that two parts want."""
     found = []
-    for port, (who, setting) in ports(settings).items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                found.append(f"port {port}, wanted by {who}, is taken. Free it, or set {setting} in .env to another.")
+    wanted: dict[int, str] = {}
+    for port, who, setting in ports(settings):
+        if port in wanted:
+            found.append(f"port {port} is wanted by {wanted[port]} and by {who}. Set {setting} in .env to another.")
+        elif not _free(port):
+            found.append(f"port {port}, wanted by {who}, is taken. Free it, or set {setting} in .env to another.")
+        wanted[port] = who
     return found
 
 
-def _airflow_problem(health: Mapping[str, Any], part: str) -> str | None:
-    state = (health.get(part.replace("-", "_")) or {}).get("status")
-    return None if state == "healthy" else f"reports '{state}'"
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def server_problems(settings: Settings) -> dict[str, str | None]:
+    """Each model server → what is wrong with it, or None when it is ready."""
+    token = settings.secret("prediction_token")
+    found: dict[str, str | None] = {}
+    for name, config in _server_configs(settings).items():
+        url = f"http://{config['host']}:{config['port']}/v2/health/ready"
+        try:
+            with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), timeout=3):
+                found[name] = None
+        except (OSError, http.client.HTTPException) as error:
+            found[name] = f"is not ready ({error}). See {settings.home / 'logs' / name}.log"
+    return found
+
+
+def _server_configs(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What the process engine has written for each model server."""
+    found = {}
+    for path in sorted((settings.run / "servers").glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):  # just being written or removed
+            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _airflow_problem(health: Mapping[str, Any], part: str, started: float) -> str | None:
+    name = part.replace("-", "_")
+    report = health.get(name) or {}
+    if report.get("status") != "healthy":
+        return f"reports '{report.get('status')}'"
+    if datetime.fromisoformat(report[f"latest_{name}_heartbeat"]).timestamp() < started:
+        return "has not reported since it was started"
+    return None
 
 
 def _caddy_problem(settings: Settings) -> str | None:
-    import httpx
+    connection = _UnixConnection("caddy", timeout=3)
+    connection.path = str(settings.run / "caddy.sock")
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", "/config/admin")
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            return f"its admin API does not answer ({error})"
+    return None if status == 200 else f"its admin API answers {status}"
 
-    try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(settings.run / "caddy.sock")), timeout=3) as client:
-            client.get("http://caddy/config/admin").raise_for_status()
-    except httpx.HTTPError as error:
-        return f"its admin API does not answer ({error})"
-    return None
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket; importing httpx for it would take longer than the question."""
+
+    path = ""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
 
 
 def _mlflow_problem(settings: Settings) -> str | None:
     import base64
 
+    if not (settings.run / "mlflow.sock").exists():
+        return "does not listen yet"
     login = base64.b64encode(f"admin:{settings.secret('mlflow_password')}".encode()).decode()
     request = Request(f"http://127.0.0.1:{settings.mlflow_port}/health", headers={"Authorization": f"Basic {login}"})
     try:
-        with urlopen(request, timeout=3) as response:  # noqa: S310 - our own address
+        with urlopen(request, timeout=3) as response:
             return None if response.status == 200 else f"answers {response.status}"
     except (OSError, URLError) as error:
         return f"does not answer through the gateway ({error})"
 
 
 def _get_json(url: str) -> Any:
-    with urlopen(url, timeout=3) as response:  # noqa: S310 - our own address
+    with urlopen(url, timeout=3) as response:
         return json.load(response)

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -44,6 +45,7 @@ def up(settings: Settings) -> None:
     with _only_one(settings):
         make_secrets(settings)
         if not running(settings):
+            _end(_processes(settings))  # what a killed supervisord left; it would hold the ports
             taken = parts.taken_ports(settings)
             if taken:
                 raise PlatformError("\n".join(taken))
@@ -57,22 +59,15 @@ def up(settings: Settings) -> None:
 
 def down(settings: Settings) -> list[str]:
     """Stop every process of this installation; returns what had to be ended without supervisord's help."""
+    ours = _processes(settings)  # now: a confined job has none of our marks, and is found as a child of one that has
     if running(settings):
-        with contextlib.suppress(OSError, Fault):
-            _supervisor(settings).shutdown()
+        _shut_down(settings)
         deadline = time.monotonic() + STOP_SECONDS
-        while _processes(settings) and time.monotonic() < deadline:
+        while _alive(ours) and time.monotonic() < deadline:
             time.sleep(0.1)
-    left = _processes(settings)
+    left = list({*_alive(ours), *_processes(settings)})
     names = [_describe(process) for process in left]
-    for process in left:
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    _, alive = psutil.wait_procs(left, timeout=10)
-    for process in alive:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(alive, timeout=10)
+    _end(left)
     for name in ("supervisor.sock", "supervisord.pid", "caddy.sock", "mlflow.sock"):
         (settings.run / name).unlink(missing_ok=True)
     return names
@@ -88,6 +83,12 @@ def running(settings: Settings) -> bool:
 def states(settings: Settings) -> dict[str, str]:
     """Each of supervisord's programs → its state."""
     return {info["name"]: info["statename"] for info in _supervisor(settings).getAllProcessInfo()}
+
+
+def problems(settings: Settings) -> dict[str, str | None]:
+    """Each part → what is wrong with it, or None when it is well."""
+    started = {info["name"]: float(info["start"]) for info in _supervisor(settings).getAllProcessInfo()}
+    return parts.problems(settings, started)
 
 
 def make_secrets(settings: Settings) -> None:
@@ -131,25 +132,35 @@ def _start(settings: Settings) -> None:
 
 def _prepare_databases(settings: Settings, environment: dict[str, str]) -> None:
     """Migrate Airflow's and MLflow's databases at the same time, and apply airflow_settings.yaml."""
-    jobs = {"Airflow's database": [sys.executable, "-m", "include.embedded.airflow_settings"]}
-    if settings.mlflow.startswith("sqlite") and not (settings.home / "mlflow" / ".migrated").exists():
-        jobs["MLflow's database"] = [sys.executable, "-m", "mlflow", "db", "upgrade", settings.mlflow]
-    started = {}
-    for name, command in jobs.items():
-        log = (settings.home / "logs" / f"prepare-{name.split(chr(39))[0].lower()}.log").open("wb")
-        started[name] = (subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT), log)
-    for name, (process, log) in started.items():
-        code = process.wait()
-        log.close()
-        if code != 0:
-            raise PlatformError(f"{name} could not be prepared (exit code {code}). See {log.name}.")
-    (settings.home / "mlflow" / ".migrated").touch()
+    jobs = {"airflow": [sys.executable, "-m", "include.embedded.airflow_settings"]}
+    migrated = settings.home / "mlflow" / f".migrated-{version('mlflow')}"
+    if settings.mlflow.startswith("sqlite") and not migrated.exists():
+        jobs["mlflow"] = [sys.executable, "-m", "mlflow", "db", "upgrade", settings.mlflow]
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for name, command in jobs.items():
+            log = stack.enter_context((settings.home / "logs" / f"prepare-{name}.log").open("wb"))
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            stack.callback(_end_child, process)
+            started[name] = (process, log.name)
+        for name, (process, log_name) in started.items():
+            code = process.wait()
+            if code != 0:
+                raise PlatformError(f"the database of {name} could not be prepared (exit code {code}). See {log_name}.")
+    migrated.touch()
+
+
+def _end_child(process: subprocess.Popen[bytes]) -> None:
+    """Leave no preparation behind when 'up' is interrupted."""
+    if process.poll() is None:
+        process.terminate()
+        process.wait()
 
 
 def _wait_until_well(settings: Settings) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
-        wrong = {part: problem for part, problem in parts.problems(settings).items() if problem}
+        wrong = {part: problem for part, problem in problems(settings).items() if problem}
         if not wrong:
             return
         fatal = [
@@ -159,28 +170,56 @@ def _wait_until_well(settings: Settings) -> None:
             shown = "; ".join(f"{part}: {problem}" for part, problem in wrong.items())
             log = settings.home / "logs" / f"{(fatal or list(wrong))[0]}.log"
             raise PlatformError(f"the platform did not get well: {shown}. Look at {log}; 'make down' stops what runs.")
-        time.sleep(0.2)
+        time.sleep(0.5)
+
+
+def _shut_down(settings: Settings) -> None:
+    """Ask supervisord to end. It stops one program after another, so first all are told at once.
+
+    The api-server is told last: what the others have to say when they end, they say to it.
+    """
+    with contextlib.suppress(OSError, Fault):
+        supervisor = _supervisor(settings)
+        for info in supervisor.getAllProcessInfo():
+            if info["name"] != "api-server":
+                with contextlib.suppress(Fault):
+                    supervisor.stopProcess(f"{info['group']}:{info['name']}", False)
+        supervisor.shutdown()
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=10)
 
 
 def _processes(settings: Settings) -> list[psutil.Process]:
-    """This installation's processes: by the mark in their environment, or by an executable in its folders."""
+    """This installation's processes, by mark or by an executable in its folders, and all that they have started."""
     home = str(settings.home)
-    found = []
+    folders = (f"{home}/environments/", f"{home}/builds/")
+    excluded = {psutil.Process(), *psutil.Process().parents()}
+    found: set[psutil.Process] = set()
     for process in psutil.process_iter():
-        if process.pid == os.getpid():
-            continue
         with contextlib.suppress(psutil.Error):
-            if process.status() == psutil.STATUS_ZOMBIE:
+            if process in excluded:
                 continue
-            command = process.cmdline()
-            ours = bool(command) and command[0].startswith((f"{home}/environments/", f"{home}/builds/"))
-            if ours or (process.environ().get(INSTANCE) == home and not _is_ancestor(process)):
+            if "".join(process.cmdline()[:1]).startswith(folders) or process.environ().get(INSTANCE) == home:
+                found.update((process, *process.children(recursive=True)))
+    return _alive(found - excluded)
+
+
+def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-def _is_ancestor(process: psutil.Process) -> bool:
-    return process in psutil.Process().parents()
 
 
 def _describe(process: psutil.Process) -> str:

@@ -1,1 +1,1 @@
-"""What runs in a build's own environment: check, train, score, serve. Ships with the build; imports nothing of the platform."""
+"""What runs in a build's own environment: check, train, score, serve. Imports nothing of the platform."""

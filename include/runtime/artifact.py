@@ -38,7 +38,7 @@ TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.utils.validation.check_array",
 )
-"""Types beyond skops' own defaults that models of numpy, scipy and scikit-learn consist of; none runs code on loading."""
+"""Types beyond skops' own defaults that scikit-learn's models consist of; none runs code on loading."""
 
 
 def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str, Any]) -> str:

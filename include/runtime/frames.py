@@ -11,7 +11,7 @@ import pandas as pd
 from .jobs import Mistake
 
 
-def feature_frame(columns: Mapping[str, Any], features: Iterable[Mapping[str, str]]) -> pd.DataFrame:
+def feature_frame(columns: Mapping[str, Any] | pd.DataFrame, features: Iterable[Mapping[str, str]]) -> pd.DataFrame:
     """The typed features: numbers and booleans as float64 (missing: NaN), categories as object (missing: None).
 
     ``columns`` maps names to sequences of equal length. Raises Mistake when a column is missing or not of its type.
@@ -53,4 +53,4 @@ def _number(name: str, values: Any) -> np.ndarray:
 
 def _category(values: Any) -> pd.Series:
     found = pd.Series(values, dtype=object)
-    return pd.Series([None if value is None or value != value else str(value) for value in found], dtype=object)
+    return found.where(found.isna(), found.astype(str)).where(found.notna(), None)

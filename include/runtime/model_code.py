@@ -31,7 +31,7 @@ def make_estimator(model: Model) -> Any:
     return made
 
 
-def prepare(model: Model, columns: Mapping[str, Any]) -> pd.DataFrame:
+def prepare(model: Model, columns: Mapping[str, Any] | pd.DataFrame) -> pd.DataFrame:
     """Typed features, led through the model's feature code if there is any."""
     frame = feature_frame(columns, model["features"])
     if not model.get("feature_code"):

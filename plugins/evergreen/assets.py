@@ -11,4 +11,4 @@ Thing = Literal["commit", "data", "build", "candidate", "release", "health"]
 
 def model_asset(model: str, thing: Thing, **more: object) -> Asset:
     """The asset ``<model>/<thing>``; ``more`` goes to Asset, such as watchers."""
-    return Asset(name=f"{model}/{thing}", uri=f"evergreen://{model}/{thing}", group="evergreen", **more)  # type: ignore[arg-type]
+    return Asset(name=f"{model}/{thing}", uri=f"evergreen://{model}/{thing}", group="evergreen", **more)  # type: ignore[call-overload]

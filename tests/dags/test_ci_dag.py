@@ -63,7 +63,8 @@ def test_the_triggers_can_be_made_again_from_what_they_say_of_themselves():
 def test_the_form_is_described(ci):
     for name in ("ref", "again"):
         param = ci.params.get_param(name)
-        assert param.schema["type"] and param.description
+        assert param.schema["type"]
+        assert param.description
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """monitoring and retraining as Airflow sees them."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_the_steps_stand_in_order(dag):
         "flights.retraining": ["degraded_health", "trigger_training"],
     }[dag.dag_id]
     assert [task.task_id for task in dag.topological_sort()] == steps
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in itertools.pairwise(steps):
         assert after in dag.get_task(before).downstream_task_ids
 
 

@@ -100,12 +100,14 @@ def test_a_good_commit_becomes_a_passed_build_and_is_not_checked_twice(repositor
     cold = time.monotonic() - started
     assert state == "success", tasks
     build = store.newest_passed_build("tiny")
-    assert build.commit == commit and set(build.report) == {"lint", "test", "check_contract"}
+    assert build.commit == commit
+    assert set(build.report) == {"lint", "test", "check_contract"}
     assert all(report["answer"] == "pass" for report in build.report.values())
     assert build.report["test"]["reason"] == "1 tests passed"
     assert all(Path(report["file"]).is_file() for report in build.report.values())
     folder = home / "builds" / "tiny" / build.build_id
-    assert (folder / "reports" / "pytest.xml").is_file() and not (folder / "code" / ".git").exists()
+    assert (folder / "reports" / "pytest.xml").is_file()
+    assert not (folder / "code" / ".git").exists()
     assert not list((home / "checkouts" / "tiny").iterdir())
 
     started = time.monotonic()
@@ -123,17 +125,22 @@ def test_a_commit_with_a_failing_test_is_recorded_as_failed_and_says_which_test(
     commit = repository.commit({"tests/test_model.py": "def test_sums():\n    assert 1 + 1 == 3, 'sums are off'\n"})
     state, tasks = run_ci()
     assert state == "failed"
-    assert tasks["test"] == "failed" and tasks["lint"] == "success" and tasks["record_build"] == "failed"
+    assert tasks["test"] == "failed"
+    assert tasks["lint"] == "success"
+    assert tasks["record_build"] == "failed"
     build = store.builds("tiny")[0]
     assert (build.commit, build.status) == (commit, "failed")
-    assert "test_sums" in build.report["test"]["reason"] and "sums are off" in build.report["test"]["reason"]
+    assert "test_sums" in build.report["test"]["reason"]
+    assert "sums are off" in build.report["test"]["reason"]
 
 
 def test_a_commit_that_does_not_import_fails_with_its_import_error(repository, store):
     code = "import a_library_nobody_has\n\n\ndef estimator():\n    return a_library_nobody_has\n"
     repository.commit({"model.py": code})
     state, tasks = run_ci()
-    assert state == "failed" and tasks["test"] == "failed" and tasks["check_contract"] == "failed"
+    assert state == "failed"
+    assert tasks["test"] == "failed"
+    assert tasks["check_contract"] == "failed"
     build = store.builds("tiny")[0]
     assert "a_library_nobody_has" in build.report["test"]["reason"]
     assert "a_library_nobody_has" in build.report["check_contract"]["reason"]
@@ -142,7 +149,9 @@ def test_a_commit_that_does_not_import_fails_with_its_import_error(repository, s
 def test_requirements_that_can_not_be_met_are_recorded_with_the_commit(repository, store):
     commit = repository.commit({"requirements.txt": "scikit-learn==0.0.99\n"})
     state, tasks = run_ci()
-    assert state == "failed" and tasks["build_environment"] == "failed" and tasks["test"] == "upstream_failed"
+    assert state == "failed"
+    assert tasks["build_environment"] == "failed"
+    assert tasks["test"] == "upstream_failed"
     build = store.builds("tiny")[0]
     assert (build.build_id, build.status) == (f"{commit[:12]}-unbuilt", "failed")
     assert "scikit-learn" in build.report["build_environment"]["reason"]
@@ -152,7 +161,9 @@ def test_a_repository_that_is_gone_fails_at_once_and_records_nothing(repository,
     before = len(store.builds("tiny"))
     shutil.rmtree(repository.bare)
     state, tasks = run_ci()
-    assert state == "failed" and tasks["check_out"] == "failed" and tasks["record_build"] == "failed"
+    assert state == "failed"
+    assert tasks["check_out"] == "failed"
+    assert tasks["record_build"] == "failed"
     assert len(store.builds("tiny")) == before
 
 
@@ -295,7 +306,8 @@ def test_new_partitions_are_seen_and_old_ones_are_not(home, monkeypatch):
         events = trigger.run()
         waiting = asyncio.create_task(anext(events))
         done, _ = await asyncio.wait([waiting], timeout=0.3)
-        assert not done and state.values["windows"] == ["2013-01", "2013-02"]
+        assert not done
+        assert state.values["windows"] == ["2013-01", "2013-02"]
         windows.extend(["2013-03", "2013-04"])
         seen = [(await asyncio.wait_for(waiting, 10)).payload["window"]]
         seen.append((await asyncio.wait_for(anext(events), 10)).payload["window"])

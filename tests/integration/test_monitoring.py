@@ -237,14 +237,16 @@ def test_degraded_health_triggers_the_training_once(house):
     first, second = trigger(), trigger()
     assert (first.trigger_dag_id, first.dag_run_id) == ("late.training", "incident__late-2013-05")
     assert first.dag_run_id == second.dag_run_id
-    assert first.skip_when_already_exists and not first.reset_dag_run
+    assert first.skip_when_already_exists
+    assert not first.reset_dag_run
     assert first.conf == signals
     assert "late-2013-05" in first.note
     assert [incident["incident"] for incident in house.store.incidents("late")] == ["late-2013-05"]
     assert house.ask().xcom_value["incident"] == "late-2013-05", "a lost trigger must be found again"
     house.monitor("2013-05")
     page = Path(house.health("2013-05")["report"]).read_text()
-    assert "<b>degraded</b>" in page and "<code>late-2013-05</code>" in page
+    assert "<b>degraded</b>" in page
+    assert "<code>late-2013-05</code>" in page
     house.month("2013-06", noise=2.0)
     with pytest.raises(AirflowSkipException, match="cooling down after the incident of 2013-05"):
         house.ask()

@@ -12,8 +12,9 @@ from evergreen.model_dags import spec_of
 class TrainCandidateOperator(BaseOperator):
     """Train on a snapshot, then let candidate and champion predict the same unseen holdout.
 
-    The run's param ``parameters`` replaces arguments of the estimator function that the spec gives. Runs the model's code as a confined process of its own. Returns ``{"folder", "champion", "build", "commit",
-    "holdout_from", "holdout_until"}``.
+    The run's param ``parameters`` replaces arguments of the estimator function that the spec gives. Runs the model's
+    code as a confined process of its own. Returns ``{"folder", "champion", "build", "commit", "holdout_from",
+    "holdout_until"}``.
 
     :param model: name of the model.
     :param snapshot: hash of the snapshot.

@@ -69,8 +69,8 @@ class DataPartitionTrigger(BaseEventTrigger):
         if self.asset_state_store is None:
             return None
         kept = await self.asset_state_store.aget("windows", default=None)
-        return set(kept) if isinstance(kept, list) else None
+        return {str(window) for window in kept} if isinstance(kept, list) else None
 
     async def _keep(self, windows: set[str]) -> None:
         if self.asset_state_store is not None:
-            await self.asset_state_store.aset("windows", sorted(windows))
+            await self.asset_state_store.aset("windows", [*sorted(windows)])

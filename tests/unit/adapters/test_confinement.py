@@ -49,7 +49,8 @@ def test_output_exit_code_and_log_come_back(tmp_path):
 def test_the_platforms_environment_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a-secret-key")
     done = run("import os; print(dict(os.environ))", tmp_path, env={"OMP_NUM_THREADS": "1"})
-    assert "a-secret-key" not in done.output_tail and "AIRFLOW" not in done.output_tail
+    assert "a-secret-key" not in done.output_tail
+    assert "AIRFLOW" not in done.output_tail
     assert "'OMP_NUM_THREADS': '1'" in done.output_tail
 
 
@@ -100,7 +101,8 @@ def test_tcp_is_refused_unless_asked_for(tmp_path):
 def test_ways_round_the_tcp_rules_are_closed(tmp_path, kind):
     """A unix socket would reach supervisord; UDP and MPTCP would leave the machine."""
     done = run(f"import socket; socket.socket(socket.{kind})", tmp_path)
-    assert done.code == 1 and "PermissionError" in done.output_tail
+    assert done.code == 1
+    assert "PermissionError" in done.output_tail
 
 
 def test_what_libraries_need_still_works(tmp_path):
@@ -116,7 +118,8 @@ def test_what_libraries_need_still_works(tmp_path):
 
 def test_too_much_memory_ends_it(tmp_path):
     done = run("hog = []\nwhile True: hog.append(bytearray(10_000_000))", tmp_path, memory_mb=200)
-    assert done.limit == "memory" and done.code != 0
+    assert done.limit == "memory"
+    assert done.code != 0
 
 
 def test_memory_of_all_its_processes_together_counts(tmp_path):
@@ -147,7 +150,8 @@ def test_an_endless_loop_is_ended_with_all_its_children(tmp_path):
         "while True: pass"
     )
     done = run(code, tmp_path, writable=[out], time_limit=1.5)
-    assert done.limit == "time" and done.seconds < 10
+    assert done.limit == "time"
+    assert done.seconds < 10
     assert not psutil.pid_exists(int((out / "pid").read_text()))
 
 
@@ -208,7 +212,8 @@ def test_a_command_that_is_not_there_says_so(tmp_path):
     done = run_confined(
         ["/no/such/python"], cwd=tmp_path, readable=[], writable=[], log=None, time_limit=5, memory_mb=256
     )
-    assert done.code == 127 and "can't be started" in done.output_tail
+    assert done.code == 127
+    assert "can't be started" in done.output_tail
 
 
 def test_without_landlock_it_runs_and_the_record_says_so(tmp_path, monkeypatch):

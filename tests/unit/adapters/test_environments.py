@@ -54,7 +54,8 @@ def test_a_build_is_complete_and_made_once(model, repository, home):
     build = prepare_build(model, commit)
     assert build.build_id == f"{commit[:12]}-{build.environment[:8]}"
     assert build.folder == home / "builds" / "flights" / build.build_id
-    assert (build.folder / "code" / "model.py").exists() and (build.folder / "runtime" / "__init__.py").exists()
+    assert (build.folder / "code" / "model.py").exists()
+    assert (build.folder / "runtime" / "__init__.py").exists()
     site = next((build.folder / "environment").resolve().glob("lib/python*/site-packages"))
     assert (site / "iniconfig").is_dir()
     assert list(site.glob("iniconfig/__pycache__/*.pyc")), "no bytecode: every start would compile anew"
@@ -124,7 +125,7 @@ def test_two_builds_at_once_share_one_environment(model, repository):
     for process in both:
         process.join()
     assert built[0].build_id == built[1].build_id
-    assert sorted(build.cached for build in built)[0] is False
+    assert min(build.cached for build in built) is False
     assert (built[0].folder / "environment" / "bin" / "python").exists()
 
 
@@ -132,8 +133,10 @@ def test_the_same_requirements_give_the_same_lock_with_hashes(tmp_path):
     one = resolve_lock("flights", requirements(tmp_path / "a", "packaging==24.2\n"))
     two = resolve_lock("flights", requirements(tmp_path / "b", "packaging==24.2\n"))
     other = resolve_lock("flights", requirements(tmp_path / "c", "packaging==25.0\n"))
-    assert one == two and other.hash != one.hash
-    assert "packaging==24.2" in one.file.read_text() and "--hash=sha256:" in one.file.read_text()
+    assert one == two
+    assert other.hash != one.hash
+    assert "packaging==24.2" in one.file.read_text()
+    assert "--hash=sha256:" in one.file.read_text()
 
 
 def test_a_lock_file_goes_before_requirements_txt(tmp_path):

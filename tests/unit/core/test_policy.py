@@ -1,5 +1,6 @@
 """The retraining policy: only what is known and confirmed starts a retraining, once, within cooldown and budget."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -176,7 +177,7 @@ policies = st.builds(
 def test_replay_never_opens_two_incidents_within_a_cooldown_nor_more_than_the_budget(spec, past):
     opened = [WINDOWS.index(incident["window"]) for incident in replay(spec, past)]
     policy = spec.degradation
-    assert all(later - earlier > policy.cooldown_windows for earlier, later in zip(opened, opened[1:], strict=False))
+    assert all(later - earlier > policy.cooldown_windows for earlier, later in itertools.pairwise(opened))
     for last in opened:
         assert sum(last - policy.budget_windows < index <= last for index in opened) <= policy.budget
 

@@ -126,4 +126,6 @@ def test_psi_is_finite_never_negative_and_zero_against_itself(before, after):
     assert reference["rows"] == sum(reference["counts"]) + reference["missing"]
     assert psi(reference, frame.distance) == pytest.approx(0)
     found = psi(reference, pd.Series(after, dtype=float))
-    assert found is not None and np.isfinite(found) and found >= 0
+    assert found is not None
+    assert np.isfinite(found)
+    assert found >= 0

@@ -1,7 +1,5 @@
 """model.yaml: a mistake is reported with file, line, field and remedy."""
 
-import json
-
 import pytest
 
 from include.core.errors import ModelSpecError
@@ -89,8 +87,3 @@ def test_every_field_has_a_description_for_editors():
     fields = [(name, field) for part in parts for name, field in part["properties"].items()]
     undescribed = [name for name, field in fields if "description" not in field and "$ref" not in field]
     assert undescribed == []
-
-
-def test_the_published_json_schema_is_the_code(request):
-    published = json.loads((PROJECT / "docs" / "model.schema.json").read_text(encoding="utf-8"))
-    assert published == ModelSpec.model_json_schema(by_alias=True), "run: make docs"

@@ -1,0 +1,182 @@
+"""The whole loop as a user plays it: a short demo on ports and folders of its own, and nothing left after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from demo.airflow_client import AirflowClient
+from include.settings import PROJECT
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+MONTHS = ["2013-03", "2013-04", "2013-05", "2013-06"]
+RECORDED_STAGES = {"ci", "training", "deployment", "monitoring", "retraining"}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on; all are held until all are found, so that they differ."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in held]
+    for server in held:
+        server.close()
+    return ports
+
+
+def free_range(length: int) -> str:
+    """A range of ports for model servers, all of them free."""
+    for first in range(21_000, 30_000, length):
+        held = []
+        try:
+            held = [socket.create_server(("127.0.0.1", port)) for port in range(first, first + length)]
+            return f"{first}-{first + length - 1}"
+        except OSError:
+            continue
+        finally:
+            for server in held:
+                server.close()
+    raise AssertionError("no free range of ports")
+
+
+@pytest.fixture(scope="module")
+def environment():
+    """The environment of an installation of its own; whatever happens, the platform is down afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets live below it
+    names = ("AIRFLOW", "MLFLOW", "GATEWAY", "WORKER_LOG", "TRIGGER_LOG")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "EVERGREEN"))}
+    values = {
+        **inherited,
+        **{f"EVERGREEN_{name}_PORT": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)},
+        "EVERGREEN_SERVER_PORTS": free_range(12),
+        "EVERGREEN_HOME": str(home / "h"),
+        "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
+    }
+    yield values
+    run(values, "include.embedded", "down")
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def played(environment):
+    """The demo, played once."""
+    return run(environment, "demo", "--months", str(len(MONTHS)), "--rows-per-month", "2500")
+
+
+@pytest.fixture(scope="module")
+def report(environment, played):
+    assert played.returncode == 0, played.stdout[-6000:] + played.stderr[-6000:]
+    path = Path(environment["EVERGREEN_HOME"]) / "demo" / "report.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def airflow(environment, report):
+    home = Path(environment["EVERGREEN_HOME"])
+    password = (home / "secrets" / "admin_password").read_text(encoding="utf-8").strip()
+    return AirflowClient(f"http://127.0.0.1:{environment['EVERGREEN_AIRFLOW_PORT']}", "admin", password)
+
+
+def run(environment, module, *arguments) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=1500)
+
+
+def test_each_month_was_measured_and_the_version_changed_after_its_incident(report):
+    assert [row["month"] for row in report["months"]] == MONTHS
+    for row in report["months"]:
+        assert 0.5 < row["low"] < row["value"] < row["high"] < 0.9
+        assert 0.5 < row["without_retraining"] < 0.9
+    assert report["months"][0]["live_version"] == "1"
+    assert report["months"][-1]["live_version"] != "1"
+
+
+def test_a_retraining_improved_production(report):
+    assert report["success"]
+    improved = [retraining for retraining in report["retrainings"] if retraining["improved"]]
+    assert improved and improved[0]["replaced"] == "1" and improved[0]["difference"] > 0
+
+
+def test_no_request_failed_also_not_during_the_canaries(report):
+    assert report["traffic"]["failures"] == []
+    assert report["traffic"]["failed"] == 0
+    assert report["traffic"]["rows"] >= 2500 * len(MONTHS)
+
+
+def test_every_stage_is_a_real_run_that_airflow_knows(report, airflow):
+    assert {stage["stage"] for stage in report["stages"]} == RECORDED_STAGES
+    counts = Counter(stage["stage"] for stage in report["stages"])
+    assert counts["ci"] == 2 and counts["monitoring"] == counts["retraining"] == len(MONTHS)
+    for stage in report["stages"]:
+        found = airflow.run(stage["dag_id"], stage["run_id"])
+        assert found is not None, stage
+        assert found["state"] == stage["state"] == "success"
+        assert found["start_date"] == stage["started"] and found["end_date"] == stage["ended"]
+
+
+def test_the_training_of_an_incident_has_its_key_as_run_id(report):
+    incidents = [row["incident"] for row in report["months"] if row["incident"]]
+    runs = [stage["run_id"] for stage in report["stages"] if stage["stage"] == "training"]
+    assert incidents
+    for incident in incidents:
+        assert runs.count(f"incident__{incident}") == 1
+
+
+def test_picture_and_page_are_there(environment, report):
+    folder = Path(environment["EVERGREEN_HOME"]) / "demo"
+    assert (folder / "auc_by_month.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert all(month in page for month in MONTHS) and "data:image/png;base64," in page
+
+
+def test_the_end_of_the_output_says_where_everything_is(environment, played):
+    for name in ("AIRFLOW", "MLFLOW", "GATEWAY"):
+        assert f"http://127.0.0.1:{environment[f'EVERGREEN_{name}_PORT']}" in played.stdout
+    assert "curl" in played.stdout
+
+
+def test_the_curl_example_works_as_printed(environment, played):
+    start = played.stdout.index("curl -s")
+    command = played.stdout[start:].split("\n\n")[0]
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    predictions = json.loads(done.stdout)["outputs"][0]["data"]
+    assert len(predictions) == 2 and all(0 <= value <= 1 for value in predictions)
+
+
+def test_no_import_errors(environment, report):
+    done = subprocess.run(
+        [sys.executable, "-m", "include.embedded", "env", "--", "airflow", "dags", "list-import-errors", "-o", "json"],
+        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "No data found" in done.stdout or done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_second_demo_says_so_and_does_nothing_again(environment, report):
+    again = run(environment, "demo", "--months", str(len(MONTHS)), "--rows-per-month", "2500")
+    assert again.returncode == 0, again.stderr
+    assert "had finished before" in again.stdout
+    path = Path(environment["EVERGREEN_HOME"]) / "demo" / "report.json"
+    assert json.loads(path.read_text(encoding="utf-8"))["stages"] == report["stages"]
+
+
+def test_down_leaves_no_process(environment, report):
+    assert run(environment, "include.embedded", "down").returncode == 0
+    home, left = environment["EVERGREEN_HOME"], []
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if process.environ().get("EVERGREEN_INSTANCE") == home or any(home in part for part in command):
+                left.append(command)
+        except psutil.Error:
+            continue
+    assert left == []

@@ -1,0 +1,136 @@
+"""The report: judged honestly, drawn and rendered from plain figures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+
+from demo import report
+from demo.progress import Progress
+from demo.terminal import Terminal
+
+
+def verdict(answer: str, reason: str = "because", **signals):
+    return {"answer": answer, "reason": reason, "signals": signals}
+
+
+def release(kind: str, month: str, version: str, replaced: str | None, began: float, promoted: bool = True):
+    return {
+        "kind": kind, "month": month, "version": version, "replaced": replaced, "promoted": promoted, "began": began,
+        "why": f"incident flights-{month}", "seconds": 12.5,
+        "verdict": verdict("pass" if promoted else "fail", better_by=0.01),
+    }  # fmt: skip
+
+
+SCORES = {
+    "1": {"2013-03": 0.70, "2013-04": 0.63, "2013-05": 0.70, "2013-06": 0.68},
+    "2": {"2013-03": 0.90, "2013-04": 0.90, "2013-05": 0.74, "2013-06": 0.72},
+}
+RELEASES = [release("first", "2013-02", "1", None, 1), release("incident", "2013-04", "2", "1", 2)]
+
+
+def test_a_retraining_is_judged_on_the_months_that_it_served_only():
+    judged = report.judge(RELEASES[1], RELEASES, SCORES)
+    assert judged["served"] == ["2013-05", "2013-06"]  # its own training data would flatter it
+    assert judged["difference"] == pytest.approx(0.04)
+    assert judged["improved"]
+
+
+def test_a_retraining_is_judged_until_the_next_release():
+    releases = [*RELEASES, release("commit", "2013-05", "3", "2", 3)]
+    assert report.judge(RELEASES[1], releases, SCORES)["served"] == ["2013-05"]
+
+
+def test_a_candidate_that_was_not_promoted_improved_nothing():
+    refused = release("incident", "2013-04", "2", None, 2, promoted=False)
+    assert report.judge(refused, [RELEASES[0], refused], SCORES)["improved"] is False
+
+
+def test_a_worse_month_is_not_called_an_improvement():
+    scores = {**SCORES, "2": dict.fromkeys(SCORES["1"], 0.5)}
+    assert report.judge(RELEASES[1], RELEASES, scores)["improved"] is False
+
+
+def test_without_a_month_served_the_holdout_of_the_promotion_counts():
+    last = release("incident", "2013-06", "2", "1", 2)
+    judged = report.judge(last, [RELEASES[0], last], SCORES)
+    assert judged["served"] == [] and judged["difference"] == 0.01 and judged["improved"]
+
+
+@pytest.fixture
+def result():
+    months = [
+        {
+            "month": month, "live_version": "1" if month < "2013-05" else "2", "value": 0.7, "low": 0.67, "high": 0.73,
+            "drifted": ["temperature", "<b>odd</b>"], "verdict": verdict("fail" if month == "2013-04" else "pass"),
+            "seconds": 9.9, "with_retraining": 0.71, "without_retraining": SCORES["1"][month],
+        }
+        for month in SCORES["1"]
+    ]  # fmt: skip
+    months[0] |= {"value": None, "low": None, "high": None, "with_retraining": None}
+    return {
+        "model": "flights",
+        "metric": "roc_auc",
+        "months": months,
+        "releases": RELEASES,
+        "retrainings": [report.judge(RELEASES[1], RELEASES, SCORES)],
+        "scores": SCORES,
+        "stages": [
+            {
+                "dag_id": "flights.ci",
+                "run_id": "a<b>",
+                "state": "success",
+                "started": "2026-01-01T10:00:00Z",
+                "seconds": 4.2,
+            }
+        ],  # fmt: skip
+        "traffic": {"requests": 10, "rows": 100, "failed": 0, "failures": []},
+        "seconds": {"first release": 30.0, "second commit": 20.0, "loop": 60.0, "months": {}, "steps": {}},
+        "success": True,
+    }
+
+
+def test_report_json_picture_and_page_are_written(result, tmp_path):
+    paths = report.write(result, tmp_path)
+    assert [path.name for path in paths] == ["report.json", "auc_by_month.png", "report.html"]
+    assert json.loads(paths[0].read_text()) == result
+    assert paths[1].read_bytes().startswith(b"\x89PNG")
+    page = paths[2].read_text()
+    assert "data:image/png;base64," in page
+    assert "http://" not in page and "https://" not in page  # nothing is loaded from elsewhere
+    assert "&lt;b&gt;odd" in page and "<b>odd" not in page
+    assert "retrained: version 2" in page
+
+
+def test_the_terminal_shows_each_month_and_each_retraining(result):
+    terminal = Terminal(Console(record=True, width=200, force_terminal=False))
+    terminal.month(result["months"][0])
+    terminal.summary(result, report.events_by_month(result))
+    shown = terminal.console.export_text()
+    assert "AUC not measured" in shown
+    for month in SCORES["1"]:
+        assert month in shown
+    assert "version 2 replaced version 1: AUC +0.040 in 2013-05, 2013-06" in shown
+
+
+def test_steps_are_done_once_also_by_the_next_process(tmp_path):
+    progress = Progress(tmp_path / "progress.json")
+    assert progress.once("month/2013-03/traffic", lambda: {"rows": 1}) == {"rows": 1}
+    again = Progress(tmp_path / "progress.json")
+    assert again.once("month/2013-03/traffic", lambda: pytest.fail("done before")) == {"rows": 1}
+    assert again.ran == 0 and progress.ran == 1
+
+
+def test_a_step_that_fails_is_not_recorded(tmp_path):
+    progress = Progress(tmp_path / "progress.json")
+    with pytest.raises(ZeroDivisionError):
+        progress.once("ci/first", lambda: 1 / 0)
+    assert not Progress(tmp_path / "progress.json").done("ci/first")
+
+
+def test_seconds_add_up_by_prefix_without_mixing_names(tmp_path):
+    progress = Progress(tmp_path / "progress.json")
+    progress.steps = {name: {"seconds": 1.0} for name in ("month/2013-01/a", "month/2013-01/b", "month/2013-010/a")}
+    assert progress.seconds("month/2013-01") == 2.0
