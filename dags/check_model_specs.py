@@ -1,4 +1,7 @@
-"""Reports wrong model.yaml files as one import error in the web UI; defines no DAG of its own."""
+"""Reports wrong model.yaml files as one import error in the web UI; defines no DAG of its own.
+
+(Airflow only parses files in which the words "airflow" and "dag" stand.)
+"""
 
 from evergreen.model_dags import spec_files
 from include.core.errors import ModelSpecError

@@ -51,10 +51,7 @@ def up(settings: Settings) -> None:
                 raise PlatformError("\n".join(taken))
             _start(settings)
         _wait_until_well(settings)
-    from include.adapters.reconciler import reconcile_all
-
-    for problem in reconcile_all():
-        print(f"not serving as it should: {problem}", file=sys.stderr)
+    _serve_again()
 
 
 def down(settings: Settings) -> list[str]:
@@ -171,6 +168,18 @@ def _wait_until_well(settings: Settings) -> None:
             log = settings.home / "logs" / f"{(fatal or list(wrong))[0]}.log"
             raise PlatformError(f"the platform did not get well: {shown}. Look at {log}; 'make down' stops what runs.")
         time.sleep(0.5)
+
+
+def _serve_again() -> None:
+    """Give each deployed model its servers and its route; where there is none, importing MLflow is not worth 2 s."""
+    from include.adapters.store import open_store
+
+    if not open_store().releases():
+        return
+    from include.adapters.reconciler import reconcile_all
+
+    for problem in reconcile_all():
+        print(f"not serving as it should: {problem}", file=sys.stderr)
 
 
 def _shut_down(settings: Settings) -> None:

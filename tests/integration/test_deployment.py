@@ -25,31 +25,11 @@ from include.adapters.store import open_store
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release import Release
 from include.settings import settings
+from tests.integration.serving import Serving, short_home
+from tests.ports import free_port
+from tests.real_repository import RealRepository
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-GOOD = """
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.impute import SimpleImputer
-
-def estimator(C=1.0):
-    return make_pipeline(SimpleImputer(), LogisticRegression(C=C))
-"""
-# Serves what it learned, but raises on every request beyond the golden and latency ones of the test environment.
-BROKEN = """
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-
-def estimator():
-    return make_pipeline(SimpleImputer(), LogisticRegression())
-
-def prepare(frame):
-    if (frame["distance"] == 666).any():
-        raise RuntimeError("the devil is in the data")
-    return frame
-"""
 
 
 class Traffic:
@@ -135,20 +115,35 @@ def server_pid(spec, version: str) -> int:
     return ProcessEngine()._supervisor.getProcessInfo(f"{spec.name}.production.{version}")["pid"]
 
 
+@pytest.fixture(scope="module")
+def serving(request):
+    """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
+    home = short_home()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("EVERGREEN_HOME", str(home))
+    patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
+    patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
+    patch.setenv("EVERGREEN_SERVER_PORTS", "18300-18399")
+    patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
+    (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
+    (home / "git").mkdir()
+    place = Serving(RealRepository(home / "git"))
+    yield place
+    place.stop()
+    patch.undo()
+
+
 @pytest.fixture
-def live(serving, fresh_model):
-    """A model with version 1 in production, and two more versions to deploy: 2 is good, 3 fails on some requests."""
-    spec = fresh_model
-    good = serving.build(spec, GOOD)
-    broken = serving.build(replace_feature_code(spec), BROKEN)
-    serving.train(spec, good, "one")
-    serving.train(spec, good, "two", {"C": 0.5})
-    serving.train(replace_feature_code(spec), broken, "three")
-    roll_out(spec, "1", "run-1")
-    return spec
+def live(serving):
+    """A model with version 1 in production, and two more to deploy: 2 is good, 3 fails when distance is 666."""
+    spec = serving.new_model()
+    deployment.start_canary(spec, "1", "run-1")
+    deployment.promote(spec, "1", "run-1")
+    yield spec
+    serving.retire(spec)
 
 
-def replace_feature_code(spec):
+def with_feature_code(spec):
     return spec.model_copy(update={"feature_code": "model:prepare"})
 
 
@@ -156,7 +151,6 @@ def test_the_first_release_ever_serves_and_is_champion(live):
     assert ask(live, "first").json()["model_version"] == "1"
     assert registry.alias(live.name, "champion") == "1"
     assert open_store().release(live.name, "production").champion == "1"
-    assert ProcessEngine().servers(live.name, "test") == {}
 
 
 def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live):
@@ -166,6 +160,7 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
     assert traffic.failures == []
     assert registry.alias(live.name, "champion") == "2"
     assert set(ProcessEngine().servers(live.name, "production")) == {"1", "2"}, "the old release stays loaded"
+    assert ProcessEngine().servers(live.name, "test") == {}, "the test environment is cleared"
     assert set(traffic.answered) <= set(logged(live))
 
 
@@ -180,8 +175,8 @@ def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
     assert registry.alias(live.name, "champion") == "1"
 
 
-def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(live, serving):
-    broken = replace_feature_code(live)
+def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(live):
+    broken = with_feature_code(live)
     with Traffic(broken, distance=666.0) as traffic:
         with pytest.raises(GateError, match="5xx"):
             roll_out(broken, "3", "run-3")

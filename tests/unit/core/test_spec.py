@@ -8,18 +8,45 @@ from include.core.spec_file import load_spec
 from include.settings import PROJECT
 
 FLIGHTS = PROJECT / "include" / "models" / "flights" / "model.yaml"
+SPEC = """\
+schema: 1
+name: late
+owner: flight-operations
+description: Made up for these tests.
+repository: {url: repositories/late.git}
+task: binary_classification
+target: late
+features:
+  - {name: distance, type: number}
+  - {name: seats, type: number}
+  - {name: origin, type: category}
+data:
+  source: {path: "late/{window}.parquet"}
+  key: id
+  event_time: at
+truth:
+  source: {path: "truth/{window}.parquet"}
+  key: id
+  column: late
+  delay_hours: 24
+metrics:
+  primary: roc_auc
+  slices: [origin]
+degradation:
+  drop: 0.05
+  breaches: 2
+"""
 
 
 @pytest.fixture
 def wrong(tmp_path):
-    """Write the flights spec with one replacement; returns the error's text."""
+    """Write the spec above with one replacement; returns the error's text."""
 
     def write(old: str, new: str) -> str:
-        text = FLIGHTS.read_text(encoding="utf-8")
-        assert old in text
-        path = tmp_path / "flights" / "model.yaml"
+        assert old in SPEC
+        path = tmp_path / "late" / "model.yaml"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        path.write_text(SPEC.replace(old, new, 1), encoding="utf-8")
         with pytest.raises(ModelSpecError) as caught:
             load_spec(path)
         return str(caught.value)
@@ -28,7 +55,7 @@ def wrong(tmp_path):
 
 
 def line_of(text: str) -> int:
-    return FLIGHTS.read_text(encoding="utf-8")[: FLIGHTS.read_text(encoding="utf-8").index(text)].count("\n") + 1
+    return SPEC[: SPEC.index(text)].count("\n") + 1
 
 
 def test_the_bundled_spec_is_valid():
@@ -37,14 +64,14 @@ def test_the_bundled_spec_is_valid():
 
 def test_an_unknown_field_is_named_with_its_line(wrong):
     message = wrong("owner: ", "ovner: ")
-    assert f"flights/model.yaml:{line_of('owner: ')}: ovner:" in message
+    assert f"late/model.yaml:{line_of('owner: ')}: ovner:" in message
     assert "correct its spelling" in message
     assert "owner: Field required" in message
 
 
 def test_a_wrong_type_says_what_was_found(wrong):
     message = wrong("delay_hours: 24", "delay_hours: soon")
-    assert f"flights/model.yaml:{line_of('delay_hours')}: truth.delay_hours:" in message
+    assert f"late/model.yaml:{line_of('delay_hours')}: truth.delay_hours:" in message
     assert "'soon'" in message
 
 
@@ -54,11 +81,11 @@ def test_a_wrong_type_says_what_was_found(wrong):
         ("roc_auc", "accuracy", "metric 'accuracy' is not one for binary_classification"),
         ("slices: [origin]", "slices: [distance]", "slice 'distance' is not a category"),
         ("{window}", "all", "must contain {window}"),
-        ("{name: month, ", "{name: late, ", "'late' is the target or the key"),
-        ("{name: month, ", "{name: seats, ", "features are listed twice: seats"),
+        ("{name: distance, ", "{name: late, ", "'late' is the target or the key"),
+        ("{name: distance, ", "{name: seats, ", "features are listed twice: seats"),
         ("breaches: 2", "breaches: 9", "breaches can't be more than windows"),
         ("schema: 1", "schema: 2", "schema"),
-        ("name: flights", "name: other", "is not the folder's name"),
+        ("name: late\n", "name: other\n", "is not the folder's name"),
     ],
 )
 def test_each_mistake_has_its_remedy(wrong, old, new, expected):

