@@ -12,6 +12,7 @@ import requests
 
 POLL_SECONDS = 0.2
 FINISHED = ("success", "failed")
+FAILED = ("failed", "upstream_failed")
 LOG_LINES = 40
 
 Run = dict[str, Any]
@@ -78,14 +79,17 @@ class AirflowClient:
         return self.await_for(find, timeout, f"a run of {dag} for {what}")
 
     def await_end(self, dag: str, run_id: str, timeout: float) -> Run:
-        """Wait until the run ends; raises RunFailedError when it failed."""
+        """Wait until the run ends; raises RunFailedError when it or any of its tasks failed.
+
+        The run's own state is not enough: Airflow takes it from the last tasks, and cleaning up after a failure succeeds.
+        """
 
         def find() -> Run | None:
             run = self.run(dag, run_id)
             return run if run and run["state"] in FINISHED else None
 
         run = self.await_for(find, timeout, f"the end of {dag} {run_id}")
-        if run["state"] != "success":
+        if run["state"] != "success" or any(task["state"] in FAILED for task in self.tasks(dag, run_id)):
             raise RunFailedError(self.describe_failure(dag, run_id))
         return run
 
@@ -119,7 +123,7 @@ class AirflowClient:
 
     def describe_failure(self, dag: str, run_id: str) -> str:
         """Which tasks of the run failed, and the end of the logs of those that failed by themselves."""
-        parts = [f"{dag}, run {run_id}, failed."]
+        parts = [f"{dag}, run {run_id}, failed or has failed tasks."]
         for task in self.tasks(dag, run_id):
             if task["state"] == "failed":
                 tail = self.log_tail(dag, run_id, task["task_id"], task.get("try_number") or 1)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from demo import flights_data, repository
-from demo.airflow_client import AirflowClient, Run
+from demo.airflow_client import AirflowClient, Run, RunFailedError
 from demo.progress import Progress
 from demo.traffic import BUSY_SECONDS, BackgroundTraffic, Sender, Traffic
 from include.adapters.store import Store
@@ -244,9 +244,19 @@ class Story:
         self.view.now(f"{dag} brings version {version} through test and canary into production")
         deployment = self._caused(dag, f"{MODEL}.training", run_id)
         run = self.airflow.await_end(dag, deployment["dag_run_id"], RUN_SECONDS)
+        self._require_live(version, dag, run)
         end = self._stage("deployment", dag, run, why=why, month=month, version=version)
         self.view.tell(f"{dag}: version {version} is in production after {end['seconds']:.1f} s")
         return {**released, "replaced": replaced if replaced != version else None, "stages": [stage, end]}
+
+    def _require_live(self, version: str, dag: str, run: Run) -> None:
+        """Hold the run against what serves: a release is only told of when it has all of production's traffic."""
+        release = self.store.release(MODEL, "production")
+        if release.champion != version or dict(release.weights) != {version: 100}:
+            raise RunFailedError(
+                f"{dag}, run {run['dag_run_id']}, ended, but version {version} is not in production: champion is "
+                f"{release.champion}, traffic {dict(release.weights)} ({release.note}). Look at the run in the web UI."
+            )
 
     def _under_traffic(
         self, month: str, name: str, go: Callable[[BackgroundTraffic], dict[str, Any]]

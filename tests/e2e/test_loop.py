@@ -106,6 +106,23 @@ def test_a_retraining_improved_production(report):
     assert improved and improved[0]["replaced"] == "1" and improved[0]["difference"] > 0
 
 
+def test_every_release_really_answered_the_next_months_requests(report):
+    """A deployment that was rolled back must never be told of as a release."""
+    expected = "1"
+    for row in report["months"]:
+        assert row["live_version"] == expected
+        released = [
+            release for release in report["releases"] if release["month"] == row["month"] and release["promoted"]
+        ]
+        expected = released[-1]["version"] if released else expected
+
+
+def test_no_task_of_any_stage_failed(report, airflow):
+    for stage in report["stages"]:
+        states = {task["task_id"]: task["state"] for task in airflow.tasks(stage["dag_id"], stage["run_id"])}
+        assert not {"failed", "upstream_failed"} & set(states.values()), (stage, states)
+
+
 def test_no_request_failed_also_not_during_the_canaries(report):
     assert report["traffic"]["failures"] == []
     assert report["traffic"]["failed"] == 0

@@ -127,6 +127,27 @@ def test_a_failed_run_names_the_task_and_the_end_of_its_log(airflow, client):
     assert "line 59" in message and "line 5\n" not in message
 
 
+def test_a_green_run_with_a_failed_task_is_a_failure(airflow, client):
+    """Deployment rolls back after a failure, and Airflow then calls the run a success."""
+    airflow.answers["GET", path_of("flights.deployment", "r")] = [(200, {"state": "success"})]
+    tasks = [
+        {"task_id": "verify_in_test", "state": "failed", "try_number": 1},
+        {"task_id": "restore", "state": "success"},
+    ]
+    listing = path_of("flights.deployment", "r", "/taskInstances?limit=100")
+    airflow.answers["GET", listing] = [(200, {"task_instances": tasks})]
+    with pytest.raises(RunFailedError, match="Task verify_in_test"):
+        client.await_end("flights.deployment", "r", timeout=5)
+
+
+def test_a_run_whose_tasks_succeeded_or_were_skipped_is_no_failure(airflow, client):
+    airflow.answers["GET", path_of("flights.retraining", "r")] = [(200, {"state": "success"})]
+    tasks = [{"task_id": "degraded_health", "state": "skipped"}, {"task_id": "other", "state": "success"}]
+    listing = path_of("flights.retraining", "r", "/taskInstances?limit=100")
+    airflow.answers["GET", listing] = [(200, {"task_instances": tasks})]
+    assert client.await_end("flights.retraining", "r", timeout=5)["state"] == "success"
+
+
 def test_results_come_as_values_and_missing_ones_as_none(airflow, client):
     entry = path_of("flights.training", "r", "/taskInstances/register/xcomEntries/return_value?deserialize=false")
     airflow.answers["GET", entry] = [(200, {"value": '{"version": "2"}'})]

@@ -35,7 +35,8 @@ def test_the_projects_file_holds_no_secret_and_keeps_to_what_astro_reads():
 
 def test_empty_entries_of_astros_template_are_left_out(tmp_path):
     path = tmp_path / "airflow_settings.yaml"
-    path.write_text("airflow:\n  connections:\n    - conn_id:\n      conn_type:\n  pools:\n  variables:\n", encoding="utf-8")
+    template = "airflow:\n  connections:\n    - conn_id:\n      conn_type:\n  pools:\n  variables:\n"
+    path.write_text(template, encoding="utf-8")
     assert read_settings(path) == {"connections": [], "pools": [], "variables": []}
 
 
@@ -59,7 +60,8 @@ def test_it_is_applied_and_applying_it_again_changes_nothing(database, tmp_path)
     path = tmp_path / "airflow_settings.yaml"
     path.write_text(
         "airflow:\n"
-        "  connections: [{conn_id: one, conn_type: http, conn_host: example.org, conn_port: 81, conn_extra: '{\"a\": 1}'}]\n"
+        "  connections:\n"
+        "    - {conn_id: one, conn_type: http, conn_host: example.org, conn_port: 81, conn_extra: '{\"a\": 1}'}\n"
         "  pools: [{pool_name: small, pool_slot: 2, pool_description: two at once}]\n"
         "  variables: [{variable_name: answer, variable_value: 42}]\n",
         encoding="utf-8",

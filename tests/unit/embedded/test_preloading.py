@@ -17,7 +17,7 @@ def test_everything_named_can_be_imported(caplog):
 
 
 def test_other_processes_than_the_scheduler_import_nothing():
-    path = PROJECT / "include" / "embedded" / "airflow_local_settings.py"
-    check = f"import runpy, sys; sys.argv = ['airflow', 'triggerer']; runpy.run_path({str(path)!r}); print('pandas' in sys.modules)"
+    path = str(PROJECT / "include" / "embedded" / "airflow_local_settings.py")
+    check = f"import runpy, sys; sys.argv = ['airflow', 'triggerer']; runpy.run_path({path!r}); print('pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -1,0 +1,139 @@
+"""A running platform for the tests that need one: started once a session, in a home and on ports of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from include.settings import Settings
+from tests.conftest import PROJECT
+
+SECONDS_TO_START = 300
+
+
+@dataclass
+class Platform:
+    """A running platform; ``env`` makes any process see it as its own."""
+
+    settings: Settings
+    env: dict[str, str]
+    _token: str = field(default="", repr=False)
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.airflow_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.mlflow_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.gateway_port}"
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``python -m include.embedded`` with these arguments."""
+        command = [sys.executable, "-m", "include.embedded", *arguments]
+        return subprocess.run(
+            command, cwd=PROJECT, env=self.env, capture_output=True, text=True, timeout=SECONDS_TO_START, check=False
+        )
+
+    def up(self) -> None:
+        done = self.command("up")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def down(self) -> None:
+        done = self.command("down")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def token(self) -> str:
+        """A bearer token of Airflow's API, as its administrator."""
+        if not self._token:
+            login = {"username": "admin", "password": self.settings.secret("admin_password")}
+            response = requests.post(f"{self.airflow_url}/auth/token", json=login, timeout=30)
+            response.raise_for_status()
+            self._token = response.json()["access_token"]
+        return self._token
+
+    def ask(self, method: str, path: str, **arguments: Any) -> Any:
+        """One call of Airflow's API, such as ``ask("GET", "dags")``."""
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        url = f"{self.airflow_url}/api/v2/{path}"
+        response = requests.request(method, url, headers=headers, timeout=30, **arguments)
+        assert response.ok, f"{method} {path}: {response.status_code} {response.text}"
+        return response.json()
+
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        """Start a run; returns its id."""
+        run = self.ask("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
+        return str(run["dag_run_id"])
+
+    def wait(self, dag_id: str, run_id: str, timeout: float) -> str:
+        """Wait until the run ends; returns its state."""
+
+        def state() -> str | None:
+            found = self.ask("GET", f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")["state"]
+            return found if found in ("success", "failed") else None
+
+        return str(wait_for(state, timeout, f"the end of {dag_id} {run_id}"))
+
+
+def wait_for(condition: Callable[[], Any], timeout: float, what: str) -> Any:
+    """What the condition returns, as soon as that is something."""
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}"
+        time.sleep(0.2)
+    return found
+
+
+def new_platform(home: Path) -> Platform:
+    """A platform in this folder, not started yet, on ports that are free now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(9)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        ports = sorted(one.getsockname()[1] for one in sockets)
+    settings = Settings(
+        home=home.resolve(),
+        airflow_port=ports[0],
+        mlflow_port=ports[1],
+        gateway_port=ports[2],
+        server_ports=f"{ports[3]}-{ports[3] + 20}",
+    )
+    mine = {
+        "EVERGREEN_HOME": str(settings.home),
+        "EVERGREEN_AIRFLOW_PORT": str(settings.airflow_port),
+        "EVERGREEN_MLFLOW_PORT": str(settings.mlflow_port),
+        "EVERGREEN_GATEWAY_PORT": str(settings.gateway_port),
+        "EVERGREEN_SERVER_PORTS": settings.server_ports,
+        "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
+    }
+    return Platform(settings, {**os.environ, **mine})
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """The platform that the tests of one session share. A short path: sockets lie in it."""
+    home = Path(tempfile.mkdtemp(prefix="evergreen-"))
+    running = new_platform(home)
+    try:
+        running.up()
+        yield running
+    finally:
+        running.down()
+        shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,171 @@
+"""The embedded platform, as a user meets it: it gets well, tells how it is, asks who is there, and goes without trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+
+import psutil
+import pytest
+import requests
+
+from include.embedded.environment import INSTANCE
+from tests.integration.conftest import wait_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+PARTS = ("scheduler", "dag-processor", "triggerer", "api-server", "caddy", "mlflow")
+
+
+def processes(platform):
+    """Every process that carries the mark of this platform."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.status() != psutil.STATUS_ZOMBIE
+                and process.environ().get(INSTANCE) == platform.env["EVERGREEN_HOME"]
+            ):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_status_names_every_part_and_calls_it_well(platform):
+    done = platform.command("status")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    for part in PARTS:
+        assert lines[part].split()[1] == "RUNNING"
+        assert lines[part].endswith("well")
+    assert str(platform.settings.airflow_port) in lines["api-server"]
+
+
+def test_up_again_changes_nothing(platform):
+    before = {process.pid for process in processes(platform)}
+    done = platform.command("up")
+    assert done.returncode == 0, done.stderr
+    assert "runs already" in done.stdout
+    assert before <= {process.pid for process in processes(platform)}
+
+
+def test_airflow_works_and_has_what_airflow_settings_names(platform):
+    assert {pool["name"] for pool in platform.ask("GET", "pools")["pools"]} >= {"default_pool", "evergreen_training"}
+    connections = {entry["connection_id"] for entry in platform.ask("GET", "connections")["connections"]}
+    assert connections >= {"evergreen_lake", "evergreen_alerts"}
+
+
+def test_the_dags_are_there_without_import_errors(platform):
+    dags = wait_for(lambda: platform.ask("GET", "dags")["dags"], 60, "the first DAG")
+    assert "flights" in {dag["dag_id"].partition(".")[0] for dag in dags}
+    assert platform.ask("GET", "importErrors")["import_errors"] == []
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/models/flights/infer", "/metrics", "/config/", "/"])
+def test_the_gateway_answers_nobody_without_the_token(platform, path):
+    assert requests.get(platform.gateway_url + path, timeout=10).status_code == 401
+    wrong = requests.get(platform.gateway_url + path, headers={"Authorization": "Bearer wrong"}, timeout=10)
+    assert wrong.status_code == 401
+
+
+def test_the_gateway_knows_no_route_that_nobody_deployed(platform):
+    token = platform.settings.secret("prediction_token")
+    found = requests.get(platform.gateway_url + "/v2/x", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    assert found.status_code == 404
+    assert "error" in found.json()
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/api/2.0/mlflow/experiments/search?max_results=1"])
+def test_mlflow_asks_for_its_password_and_works_with_it(platform, path):
+    assert requests.get(platform.mlflow_url + path, timeout=30).status_code == 401
+    assert requests.get(platform.mlflow_url + path, auth=("admin", "wrong"), timeout=30).status_code == 401
+    login = ("admin", platform.settings.secret("mlflow_password"))
+    assert requests.get(platform.mlflow_url + path, auth=login, timeout=30).status_code == 200
+
+
+def test_mlflow_takes_no_request_for_another_host(platform):
+    """What a page in the user's browser could send, had it made its own name point to 127.0.0.1."""
+    login = ("admin", platform.settings.secret("mlflow_password"))
+    headers = {"Host": "evil.example"}
+    assert requests.get(platform.mlflow_url + "/", auth=login, headers=headers, timeout=30).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["dags", "connections", "variables", "dags/flights.ci/dagRuns"])
+def test_airflow_asks_who_is_there(platform, path):
+    assert requests.get(f"{platform.airflow_url}/api/v2/{path}", timeout=30).status_code == 401
+
+
+def test_every_port_is_on_the_loopback_address(platform):
+    ours = {process.pid for process in processes(platform)}
+    listening = [c for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in ours]
+    assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+    here = platform.settings
+    assert {connection.laddr.port for connection in listening} >= {
+        here.airflow_port,
+        here.mlflow_port,
+        here.gateway_port,
+    }
+
+
+def test_no_other_user_can_read_the_platforms_files(platform):
+    home = platform.settings.home
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    open_to_others = [
+        path
+        for folder, _, names in os.walk(home)
+        for path in (os.path.join(folder, name) for name in names)
+        if not stat.S_ISSOCK(os.lstat(path).st_mode) and os.lstat(path).st_mode & 0o077
+    ]
+    assert open_to_others == []
+
+
+def test_a_part_that_is_killed_comes_back(platform):
+    def mlflow():
+        return next((one for one in processes(platform) if "mlflow.server.fastapi_app:app" in one.cmdline()), None)
+
+    before = mlflow()
+    before.kill()
+    wait_for(lambda: (now := mlflow()) and now != before, 60, "a new MLflow")
+    wait_for(lambda: platform.command("status").returncode == 0, 120, "a platform that is well")
+
+
+def test_an_occupied_port_is_named_before_anything_is_started(tmp_path):
+    from tests.integration.conftest import new_platform
+
+    other = new_platform(tmp_path / "h")
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", other.settings.mlflow_port))
+        holder.listen()
+        done = other.command("up")
+    assert done.returncode == 1
+    assert f"port {other.settings.mlflow_port}, wanted by MLflow, is taken" in done.stderr
+    assert "EVERGREEN_MLFLOW_PORT" in done.stderr
+    assert processes(other) == []
+
+
+def test_a_home_too_deep_for_sockets_is_refused_with_the_remedy(tmp_path):
+    from tests.integration.conftest import new_platform
+
+    done = new_platform(tmp_path / ("d" * 100)).command("up")
+    assert done.returncode == 1
+    assert "EVERGREEN_HOME" in done.stderr
+
+
+def test_after_supervisord_was_killed_down_leaves_no_process_and_up_works(platform):
+    """Last in this file, since it takes the platform away for a while."""
+    here = platform.settings
+    supervisord = psutil.Process(int((here.run / "supervisord.pid").read_text()))
+    orphans = [child for child in supervisord.children(recursive=True)]
+    assert len(orphans) >= len(PARTS)
+    os.kill(supervisord.pid, signal.SIGKILL)
+    wait_for(lambda: not supervisord.is_running() or supervisord.status() == psutil.STATUS_ZOMBIE, 10, "its end")
+    assert platform.command("status").returncode == 1
+    platform.down()
+    assert processes(platform) == []
+    assert [one for one in orphans if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    platform.down()  # once more is harmless
+    platform.up()
+    assert platform.command("status").returncode == 0
