@@ -10,13 +10,14 @@ production. The old release stays loaded. A canary that lacks requests waits, an
 **Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`.
 
 ### When it fails
-- **Production is safe**: *restore_champion* has ended the canary; the champion serves alone. Its log says what serves.
+- **Production is safe**: *settle* runs whatever happened; it ends the canary of a run that failed, so that the champion
+  serves alone. Its log says what serves.
 - **deploy_to_test** or **start_canary**: the end of the server's own log is in the error. *Another deployment* in the
   message: two runs wanted production; the other one owns it. Wait, then clear this run.
 - **verify_in_test**: predictions are not those that training recorded, or too slow. Do not deploy this version.
 - **watch_canary**: the verdict names the figure. *lacking requests* means that too little traffic came in
   `canary.step_timeout_minutes`.
-- **restore_champion** itself failed: run this DAG by hand with *rollback*, or `make up`, which reconciles everything.
+- **settle** itself failed: run this DAG by hand with *rollback*, or `make up`, which reconciles everything.
 """
 
 from datetime import timedelta
@@ -28,7 +29,7 @@ from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.choose_release import ChooseReleaseOperator
 from evergreen.operators.roll_out_release import (
     PromoteReleaseOperator,
-    RestoreChampionOperator,
+    SettleOperator,
     RollBackOperator,
     StartCanaryOperator,
 )
@@ -74,13 +75,13 @@ def build_dag(model):
             execution_timeout=timedelta(minutes=(canary.step_timeout_minutes + 2) * len(canary.steps)),
         )
         promoted = PromoteReleaseOperator(task_id="promote_release", model=model.name, version=version)
-        cleared = ClearTestOperator(task_id="clear_test", model=model.name, trigger_rule="all_done")
-        restored = RestoreChampionOperator(task_id="restore_champion", model=model.name, trigger_rule="one_failed")
+        cleared = ClearTestOperator(task_id="clear_test", model=model.name).as_teardown()
+        settled = SettleOperator(task_id="settle", model=model.name).as_teardown()
         by_hand = RollBackOperator(task_id="roll_back", model=model.name)
 
         release >> in_test >> verified >> started >> watched >> promoted
         verified >> cleared
-        [started, watched, promoted] >> restored
+        promoted >> settled
         release >> by_hand
 
     return deployment()

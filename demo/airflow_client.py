@@ -81,7 +81,7 @@ class AirflowClient:
     def await_end(self, dag: str, run_id: str, timeout: float) -> Run:
         """Wait until the run ends; raises RunFailedError when it or any of its tasks failed.
 
-        The run's own state is not enough: Airflow takes it from the last tasks, and cleaning up after a failure succeeds.
+        The run's own state is not enough: a failed task whose followers succeed does not fail its run.
         """
 
         def find() -> Run | None:

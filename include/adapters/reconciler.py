@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from include.adapters import registry
 from include.adapters.gateway import open_gateway
@@ -72,13 +72,25 @@ def _act(action: Action, spec: ModelSpec, desired: Release, engine: ProcessEngin
     elif action.verb == "await_ready":
         _await_ready(spec, environment, version, engine)
     elif action.verb == "route":
-        servers = engine.servers(spec.name, environment)
-        weights = {servers[version].address: share for version, share in action.weights.items()}
-        open_gateway().set_weights(spec.name, weights)
+        _route(spec.name, action.weights, desired, engine)
     elif action.verb == "set_champion":
         registry.set_alias(spec.name, "champion", version)
     elif action.verb == "stop":
         engine.stop(spec.name, environment, version)
+
+
+def _route(model: str, weights: Mapping[str, int], desired: Release, engine: ProcessEngine) -> None:
+    gateway = open_gateway()
+    if not weights:
+        gateway.remove(model)
+        return
+    addresses = {version: server.address for version, server in engine.servers(model, "production").items()}
+    live = desired.champion if desired.champion in weights else next(iter(weights))
+    canary = next((version for version in weights if version != live), None)
+    if canary is None:
+        gateway.split(model, addresses[live])
+    else:
+        gateway.split(model, addresses[live], addresses[canary], weights[canary])
 
 
 def _await_ready(spec: ModelSpec, environment: Environment, version: str, engine: ProcessEngine) -> None:

@@ -20,6 +20,7 @@ import psutil
 from filelock import FileLock, Timeout
 from supervisor.xmlrpc import SupervisorTransport
 
+from include.adapters.private_file import write_private
 from include.core.errors import PlatformError
 from include.embedded import parts
 from include.embedded.environment import INSTANCE, airflow_environment
@@ -98,10 +99,8 @@ def make_secrets(settings: Settings) -> None:
     for name, value in made.items():
         path = settings.secrets / name
         if not path.exists():
-            _write_private(path, value)
-    _write_private(
-        settings.secrets / "airflow_passwords.json", json.dumps({"admin": settings.secret("admin_password")})
-    )
+            write_private(path, value)
+    write_private(settings.secrets / "airflow_passwords.json", json.dumps({"admin": settings.secret("admin_password")}))
 
 
 def _start(settings: Settings) -> None:
@@ -115,8 +114,8 @@ def _start(settings: Settings) -> None:
         text=True,
         check=True,
     ).stdout.strip()
-    _write_private(settings.run / "caddy.json", json.dumps(gateway_config(settings, hashed), indent=1))
-    _write_private(settings.run / "supervisord.conf", parts.supervisor_config(settings))
+    write_private(settings.run / "caddy.json", json.dumps(gateway_config(settings, hashed), indent=1))
+    write_private(settings.run / "supervisord.conf", parts.supervisor_config(settings))
     _prepare_databases(settings, environment)
     for name in ("caddy.sock", "mlflow.sock"):
         (settings.run / name).unlink(missing_ok=True)
@@ -259,11 +258,3 @@ def _only_one(settings: Settings) -> Iterator[None]:
             yield
     except Timeout:
         raise PlatformError("another 'make up' is at work on this installation. Wait for it, or end it.") from None
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)

@@ -271,7 +271,7 @@ def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(live):
 @pytest.mark.parametrize("lost", ["routes", "servers", "alias"])
 def test_whatever_is_lost_the_reconciler_brings_it_back(live, lost):
     if lost == "routes":
-        open_gateway().set_weights(live.name, {})
+        open_gateway().remove(live.name)
     elif lost == "servers":
         ProcessEngine().stop(live.name, "production", "1")
     else:

@@ -1,4 +1,4 @@
-"""The embedded platform, as a user meets it: it gets well, tells how it is, asks who is there, and goes without trace."""
+"""The embedded platform, as a user meets it: it gets well, tells how it is, and goes without a trace."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_after_supervisord_was_killed_down_leaves_no_process_and_up_works(platfo
     """Last in this file, since it takes the platform away for a while."""
     here = platform.settings
     supervisord = psutil.Process(int((here.run / "supervisord.pid").read_text()))
-    orphans = [child for child in supervisord.children(recursive=True)]
+    orphans = supervisord.children(recursive=True)
     assert len(orphans) >= len(PARTS)
     os.kill(supervisord.pid, signal.SIGKILL)
     wait_for(lambda: not supervisord.is_running() or supervisord.status() == psutil.STATUS_ZOMBIE, 10, "its end")

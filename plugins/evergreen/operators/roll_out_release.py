@@ -56,8 +56,8 @@ class PromoteReleaseOperator(BaseOperator):
         return _summary(release)
 
 
-class RestoreChampionOperator(BaseOperator):
-    """After a failure: end the run's canary, so that the champion serves alone again.
+class SettleOperator(BaseOperator):
+    """The end of every deployment: a canary that was not promoted goes, so that the champion serves alone again.
 
     :param model: name of the model.
     """

@@ -18,6 +18,7 @@ def test_everything_named_can_be_imported(caplog):
 
 def test_other_processes_than_the_scheduler_import_nothing():
     path = str(PROJECT / "include" / "embedded" / "airflow_local_settings.py")
-    check = f"import runpy, sys; sys.argv = ['airflow', 'triggerer']; runpy.run_path({path!r}); print('pandas' in sys.modules)"
+    setting = f"import runpy, sys; sys.argv = ['airflow', 'triggerer']; runpy.run_path({path!r})"
+    check = f"{setting}; print('pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
