@@ -29,8 +29,8 @@ from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.choose_release import ChooseReleaseOperator
 from evergreen.operators.roll_out_release import (
     PromoteReleaseOperator,
-    SettleOperator,
     RollBackOperator,
+    SettleOperator,
     StartCanaryOperator,
 )
 from evergreen.operators.verify_release import ClearTestOperator, DeployToTestOperator, VerifyInTestOperator

@@ -1,4 +1,4 @@
-"""The gateway: one route a model in Caddy, whose traffic is split between a live server and, during a rollout, a canary.
+"""The gateway: one route a model in Caddy, split between a live server and, during a rollout, a canary.
 
 What may change while clients are connected is not in Caddy's configuration but in three small files that the route
 reads for each request: the address ``live``, the address ``canary``, and the canary's ``share``. A change of Caddy's
@@ -11,7 +11,6 @@ the client nothing. A live server that is gone is waited for.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
