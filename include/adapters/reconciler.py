@@ -85,7 +85,9 @@ def _route(model: str, weights: Mapping[str, int], desired: Release, engine: Pro
         gateway.remove(model)
         return
     addresses = {version: server.address for version, server in engine.servers(model, "production").items()}
-    live = desired.champion if desired.champion in weights else next(iter(weights))
+    live = desired.champion or ""
+    if live not in weights:  # the first release ever has no champion yet
+        live = next(iter(weights))
     canary = next((version for version in weights if version != live), None)
     if canary is None:
         gateway.split(model, addresses[live])
