@@ -10,8 +10,8 @@ production. The old release stays loaded. A canary that lacks requests waits, an
 **Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`.
 
 ### When it fails
-- **Production is safe**: *settle* runs whatever happened; it ends the canary of a run that failed, so that the champion
-  serves alone. Its log says what serves.
+- **Production is safe**: *settle* runs whatever happened, and ends the canary of a run that failed. It is red when the
+  version did not get into production; its log says what serves. Look at the task that failed before it.
 - **deploy_to_test** or **start_canary**: the end of the server's own log is in the error. *Another deployment* in the
   message: two runs wanted production; the other one owns it. Wait, then clear this run.
 - **verify_in_test**: predictions are not those that training recorded, or too slow. Do not deploy this version.
@@ -76,7 +76,8 @@ def build_dag(model):
         )
         promoted = PromoteReleaseOperator(task_id="promote_release", model=model.name, version=version)
         cleared = ClearTestOperator(task_id="clear_test", model=model.name).as_teardown()
-        settled = SettleOperator(task_id="settle", model=model.name).as_teardown()
+        settled = SettleOperator(task_id="settle", model=model.name, choose="choose_release")
+        settled.as_teardown(on_failure_fail_dagrun=True)
         by_hand = RollBackOperator(task_id="roll_back", model=model.name)
 
         release >> in_test >> verified >> started >> watched >> promoted

@@ -81,8 +81,9 @@ class Gateway:
             return ""
 
     def _write(self, model: str, name: str, value: str) -> None:
-        if self._read(model, name) != value:
-            write_private(self._folder / model / name, value)
+        path = self._folder / model / name
+        if not path.exists() or self._read(model, name) != value:
+            write_private(path, value)
 
     def _route(self, model: str) -> dict[str, Any]:
         def proxy(name: str, **more: Any) -> dict[str, Any]:

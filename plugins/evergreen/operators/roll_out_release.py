@@ -8,6 +8,7 @@ from airflow.sdk import BaseOperator
 
 from evergreen.assets import model_asset
 from evergreen.model_dags import spec_of
+from include.core.errors import GateError
 
 
 class StartCanaryOperator(BaseOperator):
@@ -57,22 +58,32 @@ class PromoteReleaseOperator(BaseOperator):
 
 
 class SettleOperator(BaseOperator):
-    """The end of every deployment: a canary that was not promoted goes, so that the champion serves alone again.
+    """The end of every deployment, whatever happened: a canary that was not promoted goes; the champion serves alone.
+
+    Fails when the run's version is not in production then, so that the run is never green without it.
 
     :param model: name of the model.
+    :param choose: task that chose the version.
     """
 
     ui_color = "#f6e0dd"
 
-    def __init__(self, *, model: str, **arguments: Any):
+    def __init__(self, *, model: str, choose: str, **arguments: Any):
         super().__init__(**arguments)
         self.model = model
+        self.choose = choose
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters import deployment
 
         release = deployment.settle(spec_of(self.model), context["dag_run"].run_id)
         self.log.info("in production: %s", release.champion or "nothing")
+        version = context["ti"].xcom_pull(task_ids=self.choose, key="version")
+        if version and release.champion != version:
+            raise GateError(
+                f"{self.model}: version {version} did not get into production; {release.champion or 'nothing'} serves. "
+                "The task that failed before this one says why."
+            )
         return _summary(release)
 
 
