@@ -29,6 +29,16 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Where everything must run (``EVERGREEN_REQUIRE_ALL=1``), a skipped test is a failed one."""
+    report = yield
+    if report.skipped and os.environ.get("EVERGREEN_REQUIRE_ALL") == "1" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and EVERGREEN_REQUIRE_ALL=1 allows none: {report.longrepr}"
+    return report
+
+
 @pytest.fixture
 def spec():
     """The spec of the bundled example."""

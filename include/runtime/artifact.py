@@ -33,7 +33,7 @@ TRUSTED = (
     "sklearn.compose._column_transformer._RemainderColsList",
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.neighbors._dist_metrics.EuclideanDistance64",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
     "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
     "sklearn.utils.validation.check_array",
@@ -47,7 +47,13 @@ def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str,
     Raises Mistake when the model contains a type that neither this list nor the spec's ``trusted_types`` allows.
     """
     path = folder / "model.skops"
-    skops.io.dump(fitted, path)
+    try:
+        skops.io.dump(fitted, path)
+    except Exception as error:  # skops raises what it meets
+        raise Mistake(
+            f"the model can't be saved ({type(error).__name__}: {error}). Keep nothing in the fitted estimator but "
+            "values, arrays and scikit-learn's own types."
+        ) from None
     used = trusted_types(path, model["trusted_types"])
     digest = file_hash(path)
     described = {

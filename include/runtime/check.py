@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from . import artifact
-from .frames import read_rows
+from .frames import feature_frame, read_rows
 from .jobs import Mistake, run, write_json
 from .model_code import call, make_estimator, predict, prepare, require_finite
 
@@ -82,7 +82,7 @@ def sample(job: dict[str, Any]) -> pd.DataFrame:
 
 
 def _target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
-    values = np.asarray(pd.to_numeric(rows[model["target"]]), dtype=float)
+    values = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
     if model["task"] != "binary_classification":
         return values
     values = values.astype(int)

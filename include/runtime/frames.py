@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from .jobs import Mistake
 
@@ -28,7 +29,7 @@ def feature_frame(columns: Mapping[str, Any] | pd.DataFrame, features: Iterable[
 def read_rows(paths: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
     """The named columns of Parquet files, one after the other."""
     wanted = list(dict.fromkeys(columns))
-    return pd.concat([pd.read_parquet(path, columns=wanted) for path in paths], ignore_index=True)
+    return pd.concat([_read(path, wanted) for path in paths], ignore_index=True)
 
 
 def between(frame: pd.DataFrame, column: str, start: str | None, end: str | None) -> pd.DataFrame:
@@ -40,6 +41,16 @@ def between(frame: pd.DataFrame, column: str, start: str | None, end: str | None
     if end is not None:
         keep &= (times < pd.Timestamp(end)).to_numpy()
     return frame[keep].reset_index(drop=True)
+
+
+def _read(path: str, columns: list[str]) -> pd.DataFrame:
+    lacking = set(columns) - set(pq.read_schema(path).names)
+    if lacking:
+        raise Mistake(
+            f"column(s) {', '.join(sorted(lacking))} are missing from the data ({path}). Add them to the query, or "
+            "take them out of model.yaml."
+        )
+    return pd.read_parquet(path, columns=columns)
 
 
 def _number(name: str, values: Any) -> np.ndarray:

@@ -86,7 +86,10 @@ def _json(body: bytes) -> dict[str, Any]:
         raise BadRequest(f"{constant} is not allowed; send null for a missing value")
 
     try:
-        content = json.loads(body, parse_constant=refuse)
+        text = body.decode("utf-8")
+        content = json.loads(text, parse_constant=refuse)
+        if "\\ud" in text.lower():
+            json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a surrogate pair can be stored nowhere
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
     if not isinstance(content, dict):
@@ -103,16 +106,16 @@ def _identity(content: Mapping[str, Any], generated: str) -> str:
 
 def _column(entry: Mapping[str, Any], kind: str, special: bool) -> list[Any]:
     name, datatype, data, shape = entry["name"], entry.get("datatype"), entry.get("data"), entry.get("shape")
-    if datatype not in ACCEPTED[kind]:
+    if not isinstance(datatype, str) or datatype not in ACCEPTED[kind]:
         raise BadRequest(
             f"input '{name}' has datatype {datatype!r}; for {kind} one of {', '.join(sorted(ACCEPTED[kind]))}"
         )
     if not isinstance(data, list):
         raise BadRequest(f"input '{name}' needs a list as 'data'")
-    if not isinstance(shape, list) or math.prod(size if isinstance(size, int) else -1 for size in shape) != len(data):
-        raise BadRequest(f"input '{name}' has shape {shape} but {len(data)} values")
-    if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+    if not isinstance(shape, list) or len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
         raise BadRequest(f"input '{name}' has shape {shape}; [n] or [n, 1] is taken")
+    if shape[0] != len(data):
+        raise BadRequest(f"input '{name}' has shape {shape} but {len(data)} values")
     for position, value in enumerate(data):
         problem = _problem(value, datatype, kind)
         if problem is None and special and (value is None or value == ""):
@@ -143,6 +146,7 @@ def _problem(value: Any, datatype: str, kind: str) -> str | None:
 def _time(name: str, text: str) -> str:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment.utctimetuple()  # OverflowError at either end of time, where UTC has another year
+    except (ValueError, OverflowError):
         raise BadRequest(f"input '{name}': {text!r} is not a time; write it like 2013-05-17T08:30:00") from None
     return moment.isoformat()

@@ -37,6 +37,8 @@ def prepare(model: Model, columns: Mapping[str, Any] | pd.DataFrame) -> pd.DataF
     if not model.get("feature_code"):
         return frame
     prepared = call(function(model, "feature_code"), model["feature_code"], frame)
+    if not hasattr(prepared, "__len__"):
+        raise Mistake(f"{model['feature_code']} returned {type(prepared).__name__}. Return the frame of features.")
     if len(prepared) != len(frame):
         raise Mistake(f"{model['feature_code']} returned {len(prepared)} rows for {len(frame)}. Return one for each.")
     return prepared

@@ -8,7 +8,7 @@ from typing import Any
 from . import artifact
 from .frames import between, read_rows
 from .jobs import Mistake, run
-from .model_code import predict, prepare, require_finite
+from .model_code import call, predict, prepare, require_finite
 
 
 def main(job: dict[str, Any]) -> None:
@@ -19,7 +19,7 @@ def main(job: dict[str, Any]) -> None:
     rows = between(rows, model["event_time"], job.get("from"), job.get("until"))
     if rows.empty:
         raise Mistake(f"there are no rows from {job.get('from')} until {job.get('until')} to score.")
-    rows["prediction"] = require_finite(predict(model, fitted, prepare(model, rows)))
+    rows["prediction"] = require_finite(call(predict, "predict", model, fitted, prepare(model, rows)))
     out.parent.mkdir(parents=True, exist_ok=True)
     rows[[model["key"], model["event_time"], "prediction"]].to_parquet(out, index=False)
     print(f"{len(rows)} rows scored", flush=True)

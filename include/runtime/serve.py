@@ -37,8 +37,9 @@ class ModelServer:
         self.fitted = artifact.load(folder, config["sha256"], self.model)
         self.metrics = ServerMetrics(config, artifact.describe(folder)["prediction_edges"])
         self.token = Path(config["token_file"]).read_text(encoding="utf-8").strip()
-        rows = sample({"model": self.model, "rows": 1})
-        predict(self.model, self.fitted, prepare(self.model, rows))  # warm: the first request is as fast as any
+        with contextlib.suppress(Exception):  # made-up values are not for every model, which is no reason not to serve
+            rows = sample({"model": self.model, "rows": 1})
+            predict(self.model, self.fitted, prepare(self.model, rows))  # warm: the first request is as fast as any
         self.log = None
         if config["log_dir"]:
             revision = config["release"].rpartition("@")[2]

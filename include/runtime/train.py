@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import artifact
-from .frames import between, read_rows
+from .frames import between, feature_frame, read_rows
 from .jobs import Mistake, run, write_json
 from .model_code import call, make_estimator, predict, prepare, require_finite
 
@@ -44,7 +44,7 @@ def main(job: dict[str, Any]) -> None:
     holdout["prediction"] = require_finite(call(predict, "predict", model, fitted, features))
     if job.get("champion"):
         champion = artifact.load(Path(job["champion"]["artifact"]), job["champion"]["sha256"], model)
-        holdout["champion"] = require_finite(predict(model, champion, features))
+        holdout["champion"] = require_finite(call(predict, "predict of the champion", model, champion, features))
     holdout.to_parquet(out / "holdout.parquet", index=False)
     described = {
         "code_path": model["code"],
@@ -69,13 +69,13 @@ def main(job: dict[str, Any]) -> None:
 
 def target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
     """The truth to fit: 0 and 1, or finite numbers."""
-    values = np.asarray(pd.to_numeric(rows[model["target"]]), dtype=float)
+    values = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
     if not np.isfinite(values).all():
         raise Mistake(f"target '{model['target']}' has missing or infinite values. Leave such rows out of the data.")
     if model["task"] == "binary_classification":
-        classes = sorted(set(values))
+        classes = sorted(set(values.tolist()))
         if classes != [0.0, 1.0]:
-            raise Mistake(f"target '{model['target']}' has the values {classes}; 0 and 1 are needed, both of them.")
+            raise Mistake(f"target '{model['target']}' has the values {classes[:5]}; 0 and 1 are needed, both of them.")
         return values.astype(int)
     return values
 

@@ -1,0 +1,272 @@
+"""What goes wrong in a running platform: each fault is contained, said in words, and finished by the next attempt.
+
+Runs on the platform of the demo, after it, so that there is a champion to lose. Everything is real: Airflow, Git, the
+model's environment, its servers and the gateway.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+import uuid
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import requests
+
+from demo import repository
+from demo.airflow_client import RunFailedError
+from include.adapters.store import Store
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+SECONDS = 240.0
+USELESS = {"smallest_leaf": 10**6}
+"""Parameters with which no tree ever splits: whatever is trained with them is worse than any champion."""
+DAMAGES = {
+    "missing": (lambda rows: None, "take_snapshot", "2014-01"),
+    "empty": (lambda rows: rows.head(0), "take_snapshot", "no rows"),
+    "column": (lambda rows: rows.drop(columns=["carrier"]), "take_snapshot", "carrier"),
+    "infinity": (lambda rows: rows.assign(distance=np.inf), "validate_snapshot", "distance"),
+    "nothing": (lambda rows: rows.assign(distance=np.nan), "validate_snapshot", "distance"),
+    "duplicates": (lambda rows: pd.concat([rows, rows.head(50)]), "validate_snapshot", "unique"),
+}
+"""What is done to a month of data → the task that must refuse it, and a word of its message."""
+
+
+@pytest.fixture
+def home(environment) -> Path:
+    return Path(environment["EVERGREEN_HOME"])
+
+
+@pytest.fixture
+def store(home, report) -> Store:
+    return Store(f"sqlite:///{home / 'evergreen.db'}")
+
+
+@pytest.fixture
+def champion(store) -> str:
+    return store.release("flights", "production").champion
+
+
+@pytest.fixture
+def traffic(environment, home):
+    """One prediction after another through the gateway; ``failures`` says what clients saw go wrong."""
+    body = json.loads((home / "demo" / "request.json").read_text(encoding="utf-8"))
+    token = (home / "secrets" / "prediction_token").read_text(encoding="utf-8")
+    url = f"http://127.0.0.1:{environment['EVERGREEN_GATEWAY_PORT']}/v2/models/flights/infer"
+    with Traffic(url, token, body) as running:
+        yield running
+
+
+class Traffic:
+    def __init__(self, url: str, token: str, body: dict):
+        self.url, self.body, self.headers = url, body, {"Authorization": f"Bearer {token}"}
+        self.answered: list[str] = []
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(60)
+
+    def _send(self):
+        with requests.Session() as session:
+            while not self._stop.wait(0.02):
+                identity = f"fault-{uuid.uuid4().hex}"
+                try:
+                    answer = session.post(
+                        self.url, json={**self.body, "id": identity}, headers=self.headers, timeout=60
+                    )
+                except requests.RequestException as error:
+                    self.failures.append(repr(error))
+                    continue
+                if answer.status_code == 200:
+                    self.answered.append(answer.json()["model_version"])
+                else:
+                    self.failures.append(f"{answer.status_code} {answer.text[:200]}")
+
+
+def start(airflow, story: str, **conf) -> str:
+    """Start a run of ``flights.<story>`` by hand; returns its id."""
+    return airflow.trigger(f"flights.{story}", f"fault-{uuid.uuid4().hex[:8]}", conf, "a test")["dag_run_id"]
+
+
+def states(airflow, story: str, run_id: str) -> dict[str, str]:
+    return {task["task_id"]: task["state"] for task in airflow.tasks(f"flights.{story}", run_id)}
+
+
+def failure(airflow, story: str, run_id: str) -> str:
+    """Wait for the end of a run that must fail; returns its failed tasks with their logs."""
+    with pytest.raises(RunFailedError) as caught:
+        airflow.await_end(f"flights.{story}", run_id, SECONDS)
+    assert airflow.run(f"flights.{story}", run_id)["state"] == "failed"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_bad_data_fails_the_training_at_once_and_says_what_is_wrong(airflow, home, champion, store, damage):
+    change, refusing, word = DAMAGES[damage]
+    lake = home / "lake" / "flights" / "training"
+    rows = pd.read_parquet(lake / "2013-01.parquet")
+    rows = change(rows.assign(scheduled_departure=rows["scheduled_departure"] + pd.Timedelta(days=365)))
+    path = lake / "2014-01.parquet"
+    if rows is not None:
+        rows.to_parquet(path, index=False)
+    try:
+        run_id = start(airflow, "training", window="2014-01")
+        said = failure(airflow, "training", run_id)
+    finally:
+        path.unlink(missing_ok=True)
+    found = states(airflow, "training", run_id)
+    assert found[refusing] == "failed"
+    assert found["register_candidate"] == "upstream_failed"
+    assert word in said
+    (refused,) = [task for task in airflow.tasks("flights.training", run_id) if task["task_id"] == refusing]
+    assert refused["try_number"] == 1, "the same data would only fail again"
+    assert store.release("flights", "production").champion == champion
+
+
+def test_a_worse_candidate_is_registered_but_never_offered(airflow, store, champion):
+    run_id = start(airflow, "training", parameters=USELESS, reason="a test of the gate")
+    airflow.await_end("flights.training", run_id, SECONDS)
+    verdict = airflow.result("flights.training", run_id, "compare_with_champion")
+    assert verdict["answer"] == "fail"
+    assert states(airflow, "training", run_id)["offer_candidate"] == "skipped"
+    assert store.release("flights", "production").champion == champion
+
+
+def test_a_commit_with_a_failing_test_is_no_build_and_trains_nothing(airflow, environment, home, store):
+    bare = home / "repositories" / "flights.git"
+    before = {run["dag_run_id"] for run in airflow.runs("flights.training")}
+    broken = {"tests/test_model.py": {"import": "def test_that_fails():\n    assert 1 == 2\n\n\nimport"}}
+    commit = push(bare, "A commit whose test fails", broken)
+    run = airflow.await_caused("flights.ci", lambda event: commit in json.dumps(event), SECONDS, commit)
+    said = failure(airflow, "ci", run["dag_run_id"])
+    assert "test_that_fails" in said
+    (build,) = [build for build in store.builds("flights") if build.commit == commit]
+    assert build.status == "failed"
+    assert {run["dag_run_id"] for run in airflow.runs("flights.training")} == before
+
+
+def push(bare: Path, message: str, changes: dict[str, dict[str, str]]) -> str:
+    """Push a commit that replaces the first occurrence of a text."""
+    with repository._clone(bare, "main") as work:
+        for name, texts in changes.items():
+            for old, new in texts.items():
+                text = (work / name).read_text(encoding="utf-8")
+                (work / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+        return repository._commit_and_push(work, bare, "main", message)
+
+
+def test_a_damaged_artifact_is_not_deployed_and_production_goes_on(airflow, home, store, champion, traffic):
+    other = next(str(number) for number in range(1, 10) if str(number) != champion)
+    kept = {}
+    for path in [*home.glob("mlflow/artifacts/**/model.skops"), *home.glob(f"artifacts/flights/{other}/model.skops")]:
+        kept[path] = path.read_bytes()
+        path.write_bytes(kept[path][:-1] + bytes([kept[path][-1] ^ 1]))
+    try:
+        run_id = start(airflow, "deployment", version=other)
+        said = failure(airflow, "deployment", run_id)
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert "sha256" in said or "damaged" in said
+    found = states(airflow, "deployment", run_id)
+    assert found["deploy_to_test"] == "failed"
+    assert found["clear_test"] == "success"
+    release = store.release("flights", "production")
+    assert (release.champion, dict(release.weights), release.rollout) == (champion, {champion: 100}, None)
+    assert traffic.failures == []
+
+
+def test_a_deployment_killed_in_its_canary_goes_on_and_a_rollback_by_hand_returns(
+    airflow, report, store, champion, traffic
+):
+    other = next(str(number) for number in range(1, 10) if str(number) != champion)
+    run_id = start(airflow, "deployment", version=other)
+    kill_task(airflow, "deployment", run_id, "watch_canary")
+    airflow.await_end("flights.deployment", run_id, SECONDS)
+    release = store.release("flights", "production")
+    assert (release.champion, dict(release.weights), release.rollout) == (other, {other: 100}, None)
+
+    run_id = start(airflow, "deployment", rollback=True)
+    airflow.await_end("flights.deployment", run_id, SECONDS)
+    assert store.release("flights", "production").champion == champion
+    answered = len(traffic.answered)
+    wait_for(lambda: len(traffic.answered) > answered + 5, "answers after the rollback")
+    assert set(traffic.answered[-5:]) == {champion}
+    assert traffic.failures == []
+
+
+def test_a_deployment_that_is_marked_failed_by_hand_leaves_the_champion_alone(airflow, report, store, champion):
+    """Without traffic a canary waits; the person on call stops it in the web UI."""
+    other = next(str(number) for number in range(1, 10) if str(number) != champion)
+    run_id = start(airflow, "deployment", version=other)
+    wait_for(lambda: states(airflow, "deployment", run_id)["watch_canary"] == "running", "the canary")
+    path = f"dags/flights.deployment/dagRuns/{quote(run_id)}"
+    airflow._ask("PATCH", path, json={"state": "failed"})
+    wait_for(lambda: airflow.run("flights.deployment", run_id)["state"] == "failed", "the run's end")
+    release = store.release("flights", "production")
+    assert (release.champion, dict(release.weights), release.rollout) == (champion, {champion: 100}, None)
+
+
+KILLED = {
+    "training": ("train_candidate", {"parameters": USELESS, "reason": "killed in the middle"}),
+    "monitoring": ("measure_health", {"window": "2013-06"}),
+    "ci": ("check_contract", {"again": True}),
+}
+"""Story → the task that is killed while it runs, and how the run is started. ci comes last: it starts others."""
+
+
+@pytest.mark.parametrize("story", KILLED)
+def test_a_task_that_is_killed_is_finished_by_its_retry(airflow, home, report, story):
+    task_id, conf = KILLED[story]
+    if story == "ci":  # the newest commit may be one of the tests' own
+        (first,) = [stage for stage in report["stages"] if stage["stage"] == "ci" and stage["why"] == "first commit"]
+        conf = {**conf, "ref": first["commit"]}
+    run_id = start(airflow, story, **conf)
+    kill_task(airflow, story, run_id, task_id)
+    run = airflow.await_end(f"flights.{story}", run_id, SECONDS)
+    assert run["state"] == "success"
+    (task,) = [task for task in airflow.tasks(f"flights.{story}", run_id) if task["task_id"] == task_id]
+    assert task["try_number"] > 1
+
+
+def kill_task(airflow, story: str, run_id: str, task_id: str) -> None:
+    """``kill -9`` of the process that runs the task, as soon as it does."""
+
+    def find() -> psutil.Process | None:
+        for task in airflow.tasks(f"flights.{story}", run_id):
+            if task["task_id"] == task_id and task["state"] == "running":
+                title = ["airflow", "worker", "--", task["id"]]
+                for process in psutil.process_iter():
+                    try:
+                        if " ".join(process.cmdline()).split() == title:
+                            return process
+                    except psutil.Error:
+                        continue
+        return None
+
+    process = wait_for(find, f"{story}'s {task_id} to run")
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def wait_for(condition, what: str):
+    deadline = time.monotonic() + SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {SECONDS:.0f} s for {what}"
+        time.sleep(0.1)
+    return found

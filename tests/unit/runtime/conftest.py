@@ -1,0 +1,28 @@
+"""What the tests of the runtime share."""
+
+import json
+import sys
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_import_path(monkeypatch):
+    """The runtime puts the model's folder on the path; the next test has another."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def run_job(tmp_path, monkeypatch, capsys):
+    """Run a job as its process would; returns the exit code and what stands on stderr."""
+    from include.runtime.jobs import run
+
+    def run_it(main, job):
+        path = tmp_path / "job.json"
+        path.write_text(json.dumps(job), encoding="utf-8")
+        monkeypatch.setattr(sys, "argv", ["runtime", str(path)])
+        with pytest.raises(SystemExit) as ended:
+            run(main)
+        return ended.value.code, capsys.readouterr().err
+
+    return run_it

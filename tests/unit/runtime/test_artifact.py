@@ -1,0 +1,122 @@
+"""An artifact is loaded only when it is the one that was saved, and only when nothing in it can run code."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from include.runtime import artifact
+from include.runtime.jobs import Mistake
+
+X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
+
+
+class Harmful:
+    """Unpickled it would run a command."""
+
+    def __reduce__(self):
+        return os.system, ("echo this must never run >&2",)
+
+
+def described(*trusted):
+    return {
+        "name": "small",
+        "task": "binary_classification",
+        "features": [],
+        "feature_code": None,
+        "trusted_types": trusted,
+    }
+
+
+def fitted_with(extra=None):
+    fitted = LogisticRegression().fit(X, Y)
+    if extra is not None:
+        fitted.extra = extra
+    return fitted
+
+
+@pytest.fixture
+def never_loaded(monkeypatch):
+    def load(*_, **__):
+        pytest.fail("the file was loaded")
+
+    monkeypatch.setattr(skops.io, "load", load)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(),
+        RandomForestClassifier(n_estimators=3),
+        HistGradientBoostingClassifier(max_iter=3),
+        KNeighborsClassifier(3),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_a_model_predicts_the_same_after_it_was_saved_and_loaded(tmp_path, estimator):
+    estimator.fit(X, Y)
+    digest = artifact.save(estimator, tmp_path, described(), {})
+    loaded = artifact.load(tmp_path, digest, described())
+    np.testing.assert_array_equal(loaded.predict_proba(X), estimator.predict_proba(X))
+
+
+def test_what_is_saved_describes_itself(tmp_path):
+    digest = artifact.save(fitted_with(), tmp_path, described(), {"prediction_edges": [0.5, 1]})
+    assert digest == artifact.file_hash(tmp_path / "model.skops")
+    assert artifact.describe(tmp_path) == {
+        "name": "small",
+        "task": "binary_classification",
+        "sha256": digest,
+        "features": [],
+        "feature_code": None,
+        "trusted_types": [],
+        "prediction_edges": [0.5, 1],
+    }
+
+
+def test_a_file_that_was_changed_is_not_loaded(tmp_path, never_loaded):
+    digest = artifact.save(fitted_with(), tmp_path, described(), {})
+    with (tmp_path / "model.skops").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(Mistake, match=r"recorded was .* not loaded. Delete the folder to fetch it again"):
+        artifact.load(tmp_path, digest, described())
+
+
+def test_a_file_that_is_not_there_is_said_with_the_remedy(tmp_path):
+    with pytest.raises(Mistake, match=r"model.skops can't be read \(No such file.* Deploy the version again"):
+        artifact.load(tmp_path, "0" * 64, described())
+
+
+@pytest.mark.parametrize("extra", [Harmful(), os.system, open, object()], ids=repr)
+def test_a_type_that_may_run_code_is_neither_saved_nor_loaded_even_with_the_right_hash(
+    tmp_path, extra, never_loaded, capfd
+):
+    with pytest.raises(Mistake, match="list them in model.yaml under trusted_types"):
+        artifact.save(fitted_with(extra), tmp_path, described(), {})
+    skops.io.dump(fitted_with(extra), tmp_path / "model.skops")
+    with pytest.raises(Mistake, match="types that are not allowed in artifacts"):
+        artifact.load(tmp_path, artifact.file_hash(tmp_path / "model.skops"), described())
+    assert not (tmp_path / "model.json").exists()
+    assert "must never run" not in capfd.readouterr().err
+
+
+def test_a_type_that_the_spec_trusts_is_taken_and_recorded(tmp_path):
+    digest = artifact.save(fitted_with(object()), tmp_path, described("builtins.object"), {})
+    assert artifact.describe(tmp_path)["trusted_types"] == ["builtins.object"]
+    assert type(artifact.load(tmp_path, digest, described("builtins.object")).extra) is object
+
+
+def test_what_skops_can_not_save_is_a_mistake_with_the_remedy(tmp_path):
+    with pytest.raises(Mistake, match=r"can't be saved \(TypeError: .*generator.* Keep nothing in the fitted"):
+        artifact.save(fitted_with(iter_ := (number for number in Y)), tmp_path, described(), {})
+    iter_.close()
+
+
+def test_the_description_is_json_that_others_can_read(tmp_path):
+    artifact.save(fitted_with(), tmp_path, described(), {"libraries": {"numpy": "2"}})
+    assert json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["libraries"] == {"numpy": "2"}

@@ -1,0 +1,144 @@
+"""The prediction log holds whole lines, and a line that was torn never has another behind it."""
+
+import errno
+import json
+import os
+import threading
+
+import pytest
+
+from include.runtime import prediction_log
+from include.runtime.prediction_log import PredictionLog
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = PredictionLog(tmp_path / "log", "3-7")
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Makes os.write take only so many bytes at a time, and fail after so many in all."""
+    write = os.write
+
+    def set_up(at_once: int, room: int | None = None) -> None:
+        left = [room]
+
+        def take(descriptor, content):
+            piece = bytes(content[:at_once])
+            if left[0] is not None:
+                if not left[0]:
+                    raise FULL
+                piece = piece[: left[0]]
+                left[0] -= len(piece)
+            return write(descriptor, piece)
+
+        monkeypatch.setattr(prediction_log.os, "write", take)
+
+    return set_up
+
+
+def segments(log):
+    return [path.read_bytes() for path in sorted(log.folder.glob("*.jsonl"))]
+
+
+def numbers(content):
+    return [json.loads(line)["n"] for line in content.splitlines()]
+
+
+def test_each_entry_is_a_whole_line_the_moment_it_is_appended(log):
+    for n in range(3):
+        log.append({"n": n, "text": "two\nlines"})
+        (content,) = segments(log)
+        assert content.endswith(b"\n")
+        assert numbers(content) == list(range(n + 1))
+
+
+def test_a_segment_is_named_for_its_version_and_process_and_is_not_for_others_to_read(log):
+    (path,) = log.folder.iterdir()
+    assert path.name.startswith("3-7-") and path.name.endswith(f"-{os.getpid()}.jsonl")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_segment_begins_when_one_is_full_and_never_within_a_line(tmp_path):
+    log = PredictionLog(tmp_path, "3-7", segment_bytes=15)
+    for n in range(5):
+        log.append({"n": n})
+    log.close()
+    assert [numbers(content) for content in segments(log)] == [[0, 1], [2, 3], [4]]
+
+
+def test_a_disk_that_takes_a_line_in_pieces_still_gets_all_of_it(log, disk):
+    disk(at_once=3)
+    log.append({"n": 1})
+    log.append({"n": 2})
+    assert [numbers(content) for content in segments(log)] == [[1, 2]]
+
+
+def test_a_torn_line_is_an_error_and_the_next_entry_begins_a_new_file(log, disk):
+    log.append({"n": 1})
+    disk(at_once=100, room=4)
+    with pytest.raises(OSError, match="No space left"):
+        log.append({"n": 2})
+    disk(at_once=100)
+    log.append({"n": 3})
+    torn, new = segments(log)
+    assert torn == b'{"n":1}\n{"n"'
+    assert numbers(new) == [3]
+
+
+def test_nothing_is_appended_to_a_torn_line_while_no_new_file_can_be_made(log, disk, monkeypatch):
+    disk(at_once=100, room=4)
+    with pytest.raises(OSError, match="No space left"):
+        log.append({"n": 1})
+    disk(at_once=100)
+    with monkeypatch.context() as patch:
+
+        def refuse(*_):
+            raise FULL
+
+        patch.setattr(prediction_log.os, "open", refuse)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                log.append({"n": 2})
+    log.append({"n": 3})
+    torn, new = segments(log)
+    assert (torn, numbers(new)) == (b'{"n"', [3])
+
+
+def test_an_entry_of_which_nothing_was_written_leaves_the_file_in_use(log, disk):
+    disk(at_once=100, room=0)
+    with pytest.raises(OSError, match="No space left"):
+        log.append({"n": 1})
+    disk(at_once=100)
+    log.append({"n": 2})
+    assert [numbers(content) for content in segments(log)] == [[2]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_json_is_never_written(log, value):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        log.append({"n": value})
+    assert segments(log) == [b""]
+
+
+def test_the_lines_of_threads_never_mix(log, disk):
+    disk(at_once=7)
+    start = threading.Barrier(4)
+
+    def append(name):
+        start.wait()
+        for n in range(200):
+            log.append({"n": [name, n]})
+
+    threads = [threading.Thread(target=append, args=[name]) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (content,) = segments(log)
+    assert sorted(numbers(content)) == [[name, n] for name in range(4) for n in range(200)]
