@@ -1,10 +1,11 @@
 """The baseline of the training DAG: a plain Python script that does the same work, without Airflow.
 
-``python -m benchmarks.plain_training <model> <window>``, in the environment of a running platform.
+``python -m benchmarks.plain_training <model> <window> <parameters as JSON>``, in the environment of a running platform.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ def timed(name: str):  # type: ignore[no-untyped-def]
     print(f"{name}: {time.perf_counter() - start:.2f} s", flush=True)
 
 
-def main(model: str, window: str) -> None:
+def main(model: str, window: str, parameters: str) -> None:
     with timed("imports"):
         from include.adapters import candidate, registry
         from include.adapters.data_checks import check_snapshot
@@ -36,7 +37,7 @@ def main(model: str, window: str) -> None:
             raise SystemExit("the data breaks its expectations")
     with timed("train"):
         build = open_store().newest_passed_build(model)
-        made = candidate.train(spec, build, snapshot, run_id, {})
+        made = candidate.train(spec, build, snapshot, run_id, json.loads(parameters))
     with timed("compare"):
         verdict = candidate.compare(spec, Path(made["folder"]), made["champion"])
     with timed("register"):

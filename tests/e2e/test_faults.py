@@ -151,24 +151,15 @@ def test_a_worse_candidate_is_registered_but_never_offered(airflow, store, champ
 def test_a_commit_with_a_failing_test_is_no_build_and_trains_nothing(airflow, environment, home, store):
     bare = home / "repositories" / "flights.git"
     before = {run["dag_run_id"] for run in airflow.runs("flights.training")}
-    broken = {"tests/test_model.py": {"import": "def test_that_fails():\n    assert 1 == 2\n\n\nimport"}}
-    commit = push(bare, "A commit whose test fails", broken)
+    text = "def flights("
+    broken = {"tests/test_model.py": {text: f"def test_that_fails():\n    assert 1 == 2\n\n\n{text}"}}
+    commit = repository.change(bare, "A commit whose test fails", broken)
     run = airflow.await_caused("flights.ci", lambda event: commit in json.dumps(event), SECONDS, commit)
     said = failure(airflow, "ci", run["dag_run_id"])
     assert "test_that_fails" in said
     (build,) = [build for build in store.builds("flights") if build.commit == commit]
     assert build.status == "failed"
     assert {run["dag_run_id"] for run in airflow.runs("flights.training")} == before
-
-
-def push(bare: Path, message: str, changes: dict[str, dict[str, str]]) -> str:
-    """Push a commit that replaces the first occurrence of a text."""
-    with repository._clone(bare, "main") as work:
-        for name, texts in changes.items():
-            for old, new in texts.items():
-                text = (work / name).read_text(encoding="utf-8")
-                (work / name).write_text(text.replace(old, new, 1), encoding="utf-8")
-        return repository._commit_and_push(work, bare, "main", message)
 
 
 def test_a_damaged_artifact_is_not_deployed_and_production_goes_on(airflow, home, store, champion, traffic):

@@ -14,7 +14,7 @@ from include.adapters import checks, environments
 from include.adapters.store import Store, open_store
 from include.core.errors import BuildError
 from include.core.spec_file import load_spec
-from real_repository import RealRepository
+from tests.real_repository import RealRepository
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -15,7 +15,7 @@ from include.adapters.confinement import Completed, isolation
 from include.adapters.environments import build_environment, discard_checkout, model_folder, prepare_build, resolve_lock
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import Repository
-from real_repository import RealRepository
+from tests.real_repository import RealRepository
 
 pytestmark = pytest.mark.integration  # asks the package index
 

@@ -264,7 +264,7 @@ def test_a_mistake_ends_the_scoring_with_the_remedy(tmp_path, trained, run_job, 
 @pytest.mark.parametrize(
     "code, told",
     [
-        ("def prepare(frame): return frame.assign(distance=float('inf'))", "predictions are not finite"),
+        ("def prepare(frame): return frame.assign(distance=float('inf'))", "Input X contains infinity"),
         ("def prepare(frame): return frame.drop(columns='night')", "predict failed:"),
         ("def prepare(frame): return frame.head(1)", "Return one for each."),
     ],
@@ -275,6 +275,17 @@ def test_feature_code_that_breaks_a_trained_model_ends_the_scoring_with_the_reme
     model = model_block(tmp_path / "code", code, feature_code="prepare")
     ended, message = run_job(score.main, score_job(tmp_path, model, trained[1]))
     assert (ended, told in message) == (MISTAKE, True), message
+
+
+def test_predictions_that_are_not_finite_end_the_scoring_and_leave_no_scores(tmp_path, run_job, monkeypatch):
+    code = BAD_PREDICTIONS + "def answer(p): return p"
+    model = model_block(tmp_path / "code", code, estimator="strange", trusted_types=["MODULE.Strange"])
+    train.main(train_job(tmp_path, model))
+    sha256 = artifact.file_hash(tmp_path / "candidate" / "model.skops")
+    monkeypatch.setattr(sys.modules[model["estimator"].partition(":")[0]], "answer", lambda given: given / 0)
+    ended, message = run_job(score.main, score_job(tmp_path, model, sha256))
+    assert (ended, "predictions are not finite" in message) == (MISTAKE, True), message
+    assert not (tmp_path / "scores").exists()
 
 
 def test_a_mistake_ends_the_real_process_with_its_own_code_and_without_a_traceback(tmp_path):

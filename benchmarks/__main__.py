@@ -1,0 +1,176 @@
+"""``make bench``: plays two months on a platform of its own, then measures it; prints a table and writes it as JSON.
+
+Every figure is printed beside its baseline of the same run. Takes about six minutes; wants the default ports free.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+
+from benchmarks.load import load
+from benchmarks.parse_time import seconds_to_parse
+from demo import repository
+from demo.airflow_client import AirflowClient
+from include.embedded.environment import INSTANCE
+from include.settings import PROJECT, Settings
+
+RUNS = 3
+"""Each pair of training runs, by Airflow and as a plain script, is timed so often, in turn; medians are compared."""
+WINDOW = "2013-02"
+MONTHS = 2
+
+
+def main() -> None:
+    rows: list[tuple[str, str]] = []
+
+    def show(what: str, figure: str) -> None:
+        rows.append((what, figure))
+        print(f"{what}: {figure}", flush=True)
+
+    for models in (1, 10, 100):
+        dags, seconds = seconds_to_parse(models)
+        show(f"parse dags/ with {models} model(s), {dags} DAGs", f"{seconds:.2f} s")
+    with platform() as here:
+        show("start of the platform, its databases made before", f"{here_up(here):.0f} s")
+        show("memory of the idle platform (PSS)", f"{memory_mb(here):.0f} MB")
+        demo = run(here, "-m", "demo", "--months", str(MONTHS), check=False)
+        if not (here.home / "demo" / "report.json").exists():
+            raise SystemExit(demo.stdout + demo.stderr)
+        report = json.loads((here.home / "demo" / "report.json").read_text(encoding="utf-8"))
+        airflow = AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password"))
+        show("from a pushed commit to the first task of ci", f"{push_to_ci(here, airflow):.1f} s")
+        show("from degraded health to the better version in production", f"{health_to_release(report):.1f} s")
+        by_airflow, plain = training_pairs(here, airflow)
+        show("training as a DAG run", f"{by_airflow:.1f} s")
+        show("the same work as a plain script", f"{plain:.1f} s")
+        show("ratio (goal: at most 1.2)", f"{by_airflow / plain:.2f}")
+        for name, figures in prediction_load(here).items():
+            show(f"prediction {name}", figures)
+    path = PROJECT / ".evergreen" / "bench.json"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(json.dumps(dict(rows), indent=1), encoding="utf-8")
+    print(f"\n| measured by `make bench` | {os.cpu_count()} cores |\n| --- | --- |")
+    print("\n".join(f"| {what} | {figure} |" for what, figure in rows))
+
+
+@contextmanager
+def platform() -> Iterator[Settings]:
+    """A platform of its own on the default ports, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="eg-bench-", ignore_cleanup_errors=True) as folder:
+        here = Settings(home=Path(folder).resolve())
+        try:
+            yield here
+        finally:
+            run(here, "-m", "include.embedded", "down")
+
+
+def run(here: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments on the platform; what it printed is shown when it fails."""
+    environment = {**os.environ, "EVERGREEN_HOME": str(here.home)}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    if check and done.returncode != 0:
+        raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    return done
+
+
+def here_up(here: Settings) -> float:
+    """Seconds of the second start; the first one, which makes the databases, is not counted."""
+    run(here, "-m", "include.embedded", "up")
+    run(here, "-m", "include.embedded", "down")
+    start = time.perf_counter()
+    run(here, "-m", "include.embedded", "up")
+    return time.perf_counter() - start
+
+
+def memory_mb(here: Settings) -> float:
+    """Proportional set size of all the platform's processes, in MB."""
+    total = 0
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(INSTANCE) == str(here.home):
+                total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total / 1e6
+
+
+def push_to_ci(here: Settings, airflow: AirflowClient) -> float:
+    """Seconds from the end of a push to the start of the first task of the run that it causes."""
+    bare = here.home / "repositories" / "flights.git"
+    commit = repository.change(bare, "A commit to measure", {"README.md": {"# ": "# Measured: "}})
+    pushed = pd.Timestamp.now(tz="UTC")
+    caused = airflow.await_caused("flights.ci", lambda event: commit in json.dumps(event), 120, commit)
+    run_id = caused["dag_run_id"]
+    airflow.await_end("flights.ci", run_id, 600)
+    # The training that the build causes would run beside what is measured next.
+    training = airflow.await_caused(
+        "flights.training", lambda event: event.get("source_run_id") == run_id, 120, f"the build of {run_id}"
+    )
+    airflow.await_end("flights.training", training["dag_run_id"], 600)
+    first = min(pd.Timestamp(task["start_date"]) for task in airflow.tasks("flights.ci", run_id) if task["start_date"])
+    return (first - pushed).total_seconds()
+
+
+def health_to_release(report: dict[str, Any]) -> float:
+    """Seconds from the end of the monitoring that found the degradation to the end of the deployment it led to."""
+    released = next(entry for entry in report["retrainings"] if entry.get("promoted"))
+    stages = [stage for stage in report["stages"] if stage.get("month") == released["month"]]
+    measured = next(stage for stage in stages if stage["stage"] == "monitoring")
+    deployed = next(stage for stage in stages if stage["stage"] == "deployment")
+    return (pd.Timestamp(deployed["ended"]) - pd.Timestamp(measured["ended"])).total_seconds()
+
+
+def training_pairs(here: Settings, airflow: AirflowClient) -> tuple[float, float]:
+    """Median seconds of a training by Airflow, from asking for it to its end, and of the plain script."""
+    useless = {"parameters": {"smallest_leaf": 10**6}}  # never promoted, so that no deployment runs beside it
+    by_airflow, plain = [], []
+    for number in range(RUNS):
+        start = time.perf_counter()
+        run_id = airflow.trigger("flights.training", f"bench-{number}", {"window": WINDOW, **useless})["dag_run_id"]
+        airflow.await_end("flights.training", run_id, 600)
+        by_airflow.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        script = ["-m", "include.embedded", "env", "--", sys.executable, "-m", "benchmarks.plain_training"]
+        run(here, *script, "flights", WINDOW, json.dumps(useless["parameters"]))
+        plain.append(time.perf_counter() - start)
+    return statistics.median(by_airflow), statistics.median(plain)
+
+
+def prediction_load(here: Settings) -> dict[str, str]:
+    """One row a request, over one and eight connections, directly and through the gateway."""
+    body = json.loads((here.home / "demo" / "request.json").read_text(encoding="utf-8"))
+    one_row = [{**column, "shape": [1], "data": column["data"][:1]} for column in body["inputs"]]
+    configs = [json.loads(path.read_text(encoding="utf-8")) for path in (here.run / "servers").glob("*.json")]
+    live = (here.run / "gateway" / "flights" / "live").read_text(encoding="utf-8")
+    assert live in {f"{config['host']}:{config['port']}" for config in configs}
+    found = {}
+    for clients in (1, 8):
+        for name, address in {"directly": live, "through the gateway": f"127.0.0.1:{here.gateway_port}"}.items():
+            measured = load(
+                address, "/v2/models/flights/infer", here.secret("prediction_token"), {"inputs": one_row},
+                clients=clients, requests=1600,
+            )  # fmt: skip
+            found[f"{name}, {clients} connection(s)"] = (
+                f"{measured.requests_per_second:.0f}/s, p50 {measured.p50_ms:.1f} ms, p99 {measured.p99_ms:.1f} ms, "
+                f"{measured.failed} failed"
+            )
+    return found
+
+
+if __name__ == "__main__":
+    main()

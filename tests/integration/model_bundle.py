@@ -1,0 +1,201 @@
+"""A trained model and real servers of it, for the tests of serving."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from include.runtime import artifact, train
+from tests.conftest import PROJECT
+from tests.ports import free_port
+from tests.unit.runtime.small_model import model_block, request, train_job
+
+FEATURE_CODE = """
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def prepare(frame):
+    if (frame["distance"] == 666).any():
+        raise RuntimeError("the devil is in the data")
+    if (frame["distance"] == 1000).any():
+        (HERE / "begun").touch()
+        deadline = time.monotonic() + 15
+        while not (HERE / "go_on").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    return frame
+"""
+"""Fails for a distance of 666, and for 1000 says that it has begun and waits until it may go on."""
+TOKEN = "test-token"
+SECONDS_TO_START = 60
+
+
+def make_bundle(folder: Path) -> dict[str, Any]:
+    """Train the small model in ``folder``; returns the config of a server of it, without its port and log."""
+    model = model_block(folder / "code", FEATURE_CODE, feature_code="prepare")
+    train.main(train_job(folder, model))
+    (folder / "token").write_text(TOKEN + "\n", encoding="utf-8")
+    return {
+        "model": model,
+        "version": "3",
+        "environment": "production",
+        "release": "production@7",
+        "build": "b1",
+        "artifact": str(folder / "candidate"),
+        "sha256": artifact.file_hash(folder / "candidate" / "model.skops"),
+        "host": "127.0.0.1",
+        "port": 0,
+        "token_file": str(folder / "token"),
+        "log_dir": None,
+        "max_rows": 100,
+        "max_body_bytes": 20_000,
+    }
+
+
+@dataclass
+class Server:
+    """A server's process, and how to ask it."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log_dir: Path
+    output: Path
+
+    def ask(self, method: str, path: str, token: str | None = TOKEN, **more: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return requests.request(method, self.url + path, headers=headers, timeout=30, **more)
+
+    def infer(self, rows: int = 1, **changes: Any) -> requests.Response:
+        """Ask for ``rows`` predictions, with an id that stands in the answer; see small_model.request."""
+        content = {**request(rows, **changes), "id": uuid.uuid4().hex}
+        return self.ask("POST", "/v2/models/small/infer", json=content)
+
+    def logged(self) -> dict[str, dict[str, Any]]:
+        """Request id → its entry, of all whole lines; fails if any but a segment's last line is torn."""
+        found = {}
+        for segment in self.segments():
+            *lines, rest = segment.read_bytes().split(b"\n")
+            for line in lines:
+                entry = json.loads(line)
+                assert entry["request_id"] not in found, "one request stands in the log twice"
+                found[entry["request_id"]] = entry
+            assert not rest or not _is_json(rest), "the last line lacks its end"
+        return found
+
+    def segments(self) -> list[Path]:
+        return sorted(self.log_dir.glob("*.jsonl"))
+
+    def metrics(self) -> str:
+        return self.ask("GET", "/metrics").text
+
+    def count(self, sample: str) -> float:
+        """The value of one metric, such as ``evergreen_requests_total{code="200"}``; labels may be left out."""
+        name, _, labels = sample.rstrip("}").partition("{")
+        for line in self.metrics().splitlines():
+            if re.match(rf"{name}[{{ ]", line) and labels in line:
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+
+@contextmanager
+def start_server(folder: Path, config: dict[str, Any], **changes: Any) -> Iterator[Server]:
+    """A server with this config, ready to answer; killed at the end if it still runs."""
+    folder.mkdir(exist_ok=True)
+    config = {**config, "port": free_port(), "log_dir": str(folder / "log"), **changes}
+    output = folder / "output.log"
+    process = start_process(folder, config, output)
+    server = Server(process, f"http://127.0.0.1:{config['port']}", folder / "log", output)
+    try:
+        wait_for(lambda: _ready(server), SECONDS_TO_START, "the server")
+        yield server
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def start_process(folder: Path, config: dict[str, Any], output: Path) -> subprocess.Popen[bytes]:
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "include.runtime.serve", str(folder / "config.json")],
+            cwd=PROJECT,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """What the condition returns, as soon as that is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Traffic:
+    """Clients that ask until nobody answers any more."""
+
+    server: Server
+    clients: int = 4
+    answered: dict[str, list[float]] = field(default_factory=dict)
+    """Request id → predictions."""
+    refused: list[int] = field(default_factory=list)
+
+    def __enter__(self) -> Traffic:
+        self._threads = [threading.Thread(target=self._ask) for _ in range(self.clients)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.process.send_signal(signal.SIGKILL)  # nobody is there any more: the clients end
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        while True:
+            try:
+                response = self.server.infer(rows=20)
+            except requests.RequestException:
+                return
+            if response.status_code == 200:
+                content = response.json()
+                self.answered[content["id"]] = content["outputs"][0]["data"]
+            else:
+                self.refused.append(response.status_code)
+
+
+def _ready(server: Server) -> bool:
+    said = server.output.read_text(encoding="utf-8")
+    assert server.process.poll() is None, f"the server ended with code {server.process.returncode}: {said}"
+    try:
+        return server.ask("GET", "/v2/health/ready").ok
+    except requests.ConnectionError:
+        return False
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,284 @@
+"""Serving with real servers: nobody without the token is answered, and no prediction leaves that is not in the log."""
+
+import json
+import resource
+import signal
+import threading
+from contextlib import contextmanager
+
+import pytest
+import requests
+
+from include.runtime.jobs import MISTAKE
+from include.runtime.serve import ModelServer, make_app
+from tests.integration.model_bundle import (
+    SECONDS_TO_START,
+    TOKEN,
+    Traffic,
+    make_bundle,
+    start_process,
+    start_server,
+    wait_for,
+)
+from tests.ports import free_port
+from tests.unit.runtime.small_model import FEATURES, body, request
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+INFER = "/v2/models/small/infer"
+NO_ROUTES = [
+    "/",
+    "/docs",
+    "/redoc",
+    "/openapi.json",
+    "/v2/models/other/infer",
+    "/v2/models/small/versions/9",
+    "//metrics",
+]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, bundle):
+    with start_server(tmp_path_factory.mktemp("server"), bundle) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def routes(bundle):
+    return [(method, route.path) for route in make_app(ModelServer(bundle)).routes for method in sorted(route.methods)]
+
+
+def test_the_server_has_just_the_routes_of_the_protocol_and_its_metrics(routes):
+    models = ["/v2/models/small", "/v2/models/small/versions/3"]
+    assert sorted(routes) == sorted(
+        [("GET", path) for path in ("/v2", "/v2/health/live", "/v2/health/ready", "/metrics")]
+        + [("GET", base + path) for base in models for path in ("", "/ready")]
+        + [("POST", f"{base}/infer") for base in models]
+    )
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        f"Bearer {TOKEN}x",
+        f"bearer {TOKEN}",
+        TOKEN,
+        f"Basic {TOKEN}",
+        b"\xe9",
+    ],
+)
+def test_no_route_answers_without_the_right_token(server, routes, authorization):
+    headers = {} if authorization is None else {"Authorization": authorization}
+    for method, path in [*routes, *(("GET", path) for path in NO_ROUTES), ("DELETE", "/v2"), ("OPTIONS", INFER)]:
+        response = requests.request(method, server.url + path, headers=headers, data=body(), timeout=30)
+        assert (method, path, response.status_code) == (method, path, 401)
+        assert set(response.json()) == {"error"}
+
+
+def test_every_route_answers_with_the_right_token(server, routes):
+    for method, path in routes:
+        response = server.ask(method, path, data=body() if method == "POST" else None)
+        assert (path, response.status_code) == (path, 200)
+
+
+@pytest.mark.parametrize("path", NO_ROUTES)
+def test_an_unknown_route_says_what_this_server_has(server, path):
+    response = server.ask("GET", path)
+    assert response.status_code == 404
+    assert response.json() == {"error": "no such route; this server has model 'small', version '3'"}
+
+
+def test_the_server_says_that_it_lives_is_ready_and_what_it_takes(server):
+    assert server.ask("GET", "/v2/health/live").json() == {"live": True}
+    assert server.ask("GET", "/v2/models/small/ready").json() == {"ready": True}
+    said = server.ask("GET", "/v2/models/small").json()
+    assert (said["name"], said["versions"]) == ("small", ["3"])
+    assert {entry["name"]: entry["datatype"] for entry in said["inputs"]} == {
+        "distance": "FP64",
+        "origin": "BYTES",
+        "night": "BOOL",
+        "id": "BYTES",
+        "at": "BYTES",
+    }
+    assert said["outputs"] == [{"name": "prediction", "datatype": "FP64", "shape": [-1]}]
+
+
+@pytest.mark.parametrize("path", [INFER, "/v2/models/small/versions/3/infer"])
+def test_an_answer_names_who_predicted_and_stands_in_the_log_as_it_was_given(server, path):
+    missing = {feature["name"]: {"data": [None] * 3} for feature in FEATURES}
+    response = server.ask("POST", path, json={**request(3, **missing), "id": f"mine {path}"})
+    answer = response.json()
+    assert (response.status_code, answer["id"], answer["model_version"]) == (200, f"mine {path}", "3")
+    assert answer["parameters"] == {"release": "production@7"}
+    (output,) = answer["outputs"]
+    assert (output["name"], output["shape"], output["datatype"]) == ("prediction", [3], "FP64")
+    assert all(0 < value < 1 for value in output["data"])
+    entry = server.logged()[answer["id"]]
+    assert entry.pop("received") > 1.5e9
+    assert entry == {
+        "request_id": answer["id"],
+        "version": "3",
+        "release": "production@7",
+        "keys": ["flight-1"] * 3,
+        "event_times": ["2013-06-01T08:00:00"] * 3,
+        "features": {feature["name"]: [None] * 3 for feature in FEATURES},
+        "predictions": output["data"],
+    }
+
+
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"distance": {"data": ["far"]}}, "input 'distance', row 0: 'far' is not a number"),
+        ({"origin": None}, "missing input(s): origin"),
+        ({"id": None}, "missing input(s): id"),
+        ({"at": {"data": ["soon"]}}, "input 'at'"),
+        ({"origin": {"data": ["\ud800"]}}, "surrogates not allowed"),
+    ],
+)
+def test_wrong_values_are_refused_by_name_and_not_logged(server, changes, named):
+    before = set(server.logged())
+    response = server.infer(**changes)
+    assert response.status_code == 400
+    assert named in response.json()["error"]
+    assert set(server.logged()) == before
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(server, in_chunks):
+    content = b" " * 20_001
+    response = server.ask("POST", INFER, data=iter([content]) if in_chunks else content)
+    assert response.status_code == 413
+    assert "larger than 20000 bytes; send fewer rows" in response.json()["error"]
+
+
+def test_model_code_that_raises_costs_one_answer_and_not_the_server(server):
+    response = server.infer(distance={"data": [666]})
+    assert response.status_code == 500
+    assert "the devil is in the data" in response.json()["error"]
+    assert server.infer().status_code == 200
+
+
+def test_metrics_count_requests_by_code_latency_predictions_and_missing_values(server):
+    def counted():
+        return [
+            server.count('evergreen_requests_total{code="200"}'),
+            server.count('evergreen_requests_total{code="400"}'),
+            server.count('evergreen_requests_total{code="413"}'),
+            server.count('evergreen_requests_total{code="500"}'),
+            server.count("evergreen_request_seconds_count"),
+            server.count('evergreen_request_seconds_bucket{le="+Inf"}'),
+            server.count("evergreen_prediction_count"),
+            server.count('evergreen_prediction_bucket{le="1.0"}'),
+            server.count("evergreen_rows_total"),
+            server.count('evergreen_missing_values_total{feature="origin"}'),
+        ]
+
+    before = counted()
+    server.infer(rows=4, origin={"data": ["EWR", None, None, None]})
+    server.infer(rows=2)
+    server.infer(distance=None)
+    server.ask("POST", INFER, data=b" " * 20_001)
+    server.infer(distance={"data": [666]})
+    assert [after - was for after, was in zip(counted(), before, strict=True)] == [2, 1, 1, 1, 5, 5, 6, 6, 6, 3]
+
+
+def test_each_metric_says_which_model_version_and_environment_it_is_of(server):
+    lines = [line for line in server.metrics().splitlines() if line.startswith("evergreen_")]
+    assert lines
+    for line in lines:
+        for label in ('model="small"', 'version="3"', 'environment="production"'):
+            assert label in line
+    (info,) = [line for line in lines if line.startswith("evergreen_model_info")]
+    assert 'build="b1"' in info and 'release="production@7"' in info
+
+
+@contextmanager
+def file_size_limit(server, room):
+    """The server's log may grow by ``room`` bytes and no more, as on a disk that is full."""
+    pid, kind = server.process.pid, resource.RLIMIT_FSIZE
+    soft, hard = resource.prlimit(pid, kind)
+    resource.prlimit(pid, kind, (server.segments()[-1].stat().st_size + room, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, kind, (soft, hard))
+
+
+@pytest.mark.parametrize("room, new_segments", [(0, 0), (40, 1)])
+def test_no_prediction_leaves_that_could_not_be_logged(server, room, new_segments):
+    assert server.infer().status_code == 200
+    before, segments = set(server.logged()), len(server.segments())
+    with file_size_limit(server, room):
+        response = server.infer()
+        assert response.status_code == 503
+        assert response.json() == {"error": "the prediction could not be logged and is not given: File too large"}
+    assert set(server.logged()) == before
+    assert server.count('evergreen_requests_total{code="503"}') > 0
+    response = server.infer()
+    assert response.status_code == 200
+    assert set(server.logged()) == {*before, response.json()["id"]}
+    assert len(server.segments()) == segments + new_segments
+
+
+def test_each_answer_of_a_killed_server_is_in_its_log(tmp_path, bundle):
+    with start_server(tmp_path, bundle) as server, Traffic(server) as traffic:
+        wait_for(lambda: len(traffic.answered) >= 200, 60, "200 answers")
+        server.process.send_signal(signal.SIGKILL)
+        assert server.process.wait(10) == -signal.SIGKILL
+    logged = server.logged()
+    assert not traffic.refused
+    assert {key: logged[key]["predictions"] for key in traffic.answered} == traffic.answered
+    assert len(logged) <= len(traffic.answered) + traffic.clients
+
+
+def test_a_server_that_is_stopped_answers_what_it_has_begun_and_ends_well(tmp_path, bundle):
+    code = tmp_path / "code"
+    code.mkdir()
+    module = bundle["model"]["feature_code"].partition(":")[0]
+    source = (code.parent / code / f"{module}.py").with_name(f"{module}.py")
+    source.write_text(open(f"{bundle['model']['code']}/{module}.py", encoding="utf-8").read(), encoding="utf-8")
+    config = {**bundle, "model": {**bundle["model"], "code": str(code)}}
+    slow = []
+    with start_server(tmp_path, config) as server, Traffic(server) as traffic:
+        waiting = threading.Thread(target=lambda: slow.append(server.infer(distance={"data": [1000]})))
+        waiting.start()
+        wait_for((code / "begun").exists, 30, "the slow request to begin")
+        wait_for(lambda: len(traffic.answered) >= 20, 30, "20 answers")
+        server.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: not listens(server), 30, "the server to stop listening")
+        assert server.process.poll() is None
+        (code / "go_on").touch()
+        waiting.join()
+        assert server.process.wait(30) == 0, server.output.read_text(encoding="utf-8")
+    assert slow[0].status_code == 200
+    assert not traffic.refused
+    assert set(server.logged()) >= {*traffic.answered, slow[0].json()["id"]}
+
+
+def listens(server):
+    try:
+        return bool(server.ask("GET", "/v2/health/live").status_code)
+    except requests.ConnectionError:
+        return False
+
+
+def test_an_artifact_with_another_hash_is_never_served(tmp_path, bundle):
+    config = {**bundle, "sha256": "0" * 64, "port": free_port()}
+    process = start_process(tmp_path, config, tmp_path / "output.log")
+    with pytest.raises(requests.ConnectionError):
+        while process.poll() is None:
+            requests.get(f"http://127.0.0.1:{config['port']}/v2/health/live", timeout=SECONDS_TO_START)
+    assert process.wait(SECONDS_TO_START) == MISTAKE
+    said = (tmp_path / "output.log").read_text(encoding="utf-8")
+    assert "recorded was 0000" in said and "Traceback" not in said
+    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["port"] == config["port"]
