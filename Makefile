@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up down status check bench docs lock clean
+.PHONY: help setup demo test up down status check bench pictures docs lock clean
 
 help: ## show what each target does
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ check: setup ## lint, types, import directions
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
+
+pictures: setup ## take the pictures of the README from the running platform (wants Chromium)
+	@$(PYTHON) -m docs.pictures
 
 bench: setup ## measure speed, as ratios against baselines in the same run
 	@$(PYTHON) -m benchmarks

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import signal
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -171,6 +173,7 @@ def make_app(server: ModelServer) -> FastAPI:
 
 
 def main(config: dict[str, Any]) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises the signal again when all is answered
     server = ModelServer(config)
     uvicorn.run(
         make_app(server),

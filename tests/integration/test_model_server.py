@@ -1,10 +1,10 @@
 """Serving with real servers: nobody without the token is answered, and no prediction leaves that is not in the log."""
 
-import json
 import resource
 import signal
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
@@ -232,7 +232,7 @@ def test_no_prediction_leaves_that_could_not_be_logged(server, room, new_segment
 
 def test_each_answer_of_a_killed_server_is_in_its_log(tmp_path, bundle):
     with start_server(tmp_path, bundle) as server, Traffic(server) as traffic:
-        wait_for(lambda: len(traffic.answered) >= 200, 60, "200 answers")
+        wait_for(lambda: len(traffic.answered) >= 100, 60, "100 answers")
         server.process.send_signal(signal.SIGKILL)
         assert server.process.wait(10) == -signal.SIGKILL
     logged = server.logged()
@@ -242,20 +242,15 @@ def test_each_answer_of_a_killed_server_is_in_its_log(tmp_path, bundle):
 
 
 def test_a_server_that_is_stopped_answers_what_it_has_begun_and_ends_well(tmp_path, bundle):
-    code = tmp_path / "code"
-    code.mkdir()
-    module = bundle["model"]["feature_code"].partition(":")[0]
-    source = (code.parent / code / f"{module}.py").with_name(f"{module}.py")
-    source.write_text(open(f"{bundle['model']['code']}/{module}.py", encoding="utf-8").read(), encoding="utf-8")
-    config = {**bundle, "model": {**bundle["model"], "code": str(code)}}
+    code = Path(bundle["model"]["code"])
     slow = []
-    with start_server(tmp_path, config) as server, Traffic(server) as traffic:
+    with start_server(tmp_path, bundle) as server, Traffic(server) as traffic:
         waiting = threading.Thread(target=lambda: slow.append(server.infer(distance={"data": [1000]})))
         waiting.start()
         wait_for((code / "begun").exists, 30, "the slow request to begin")
         wait_for(lambda: len(traffic.answered) >= 20, 30, "20 answers")
         server.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: not listens(server), 30, "the server to stop listening")
+        wait_for(lambda: not listens(server.url), 30, "the server to stop listening")
         assert server.process.poll() is None
         (code / "go_on").touch()
         waiting.join()
@@ -265,20 +260,22 @@ def test_a_server_that_is_stopped_answers_what_it_has_begun_and_ends_well(tmp_pa
     assert set(server.logged()) >= {*traffic.answered, slow[0].json()["id"]}
 
 
-def listens(server):
-    try:
-        return bool(server.ask("GET", "/v2/health/live").status_code)
-    except requests.ConnectionError:
-        return False
-
-
 def test_an_artifact_with_another_hash_is_never_served(tmp_path, bundle):
     config = {**bundle, "sha256": "0" * 64, "port": free_port()}
     process = start_process(tmp_path, config, tmp_path / "output.log")
-    with pytest.raises(requests.ConnectionError):
-        while process.poll() is None:
-            requests.get(f"http://127.0.0.1:{config['port']}/v2/health/live", timeout=SECONDS_TO_START)
-    assert process.wait(SECONDS_TO_START) == MISTAKE
+
+    def ended():
+        assert not listens(f"http://127.0.0.1:{config['port']}")
+        return process.poll() is not None
+
+    wait_for(ended, SECONDS_TO_START, "the end of the process")
     said = (tmp_path / "output.log").read_text(encoding="utf-8")
+    assert process.returncode == MISTAKE
     assert "recorded was 0000" in said and "Traceback" not in said
-    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["port"] == config["port"]
+
+
+def listens(url):
+    try:
+        return bool(requests.get(url, timeout=30).status_code)
+    except requests.ConnectionError:
+        return False

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_dags import spec_of
 
 
 class GatherPredictionsOperator(BaseOperator):
-    """Gather the prediction log of ``model``; returns what was found (rows by window, torn and broken lines)."""
+    """Gather the prediction log of ``model``; returns what was found (rows by window, torn and broken lines).
+
+    A model of which nothing was ever released has no health: the task is skipped, and so is the rest.
+    """
 
     def __init__(self, *, model: str, **kwargs: Any):
         super().__init__(**kwargs)
@@ -18,7 +22,10 @@ class GatherPredictionsOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters.predictions import gather
+        from include.adapters.store import open_store
 
+        if open_store().release(self.model, "production").revision == 0:
+            raise AirflowSkipException(f"nothing of {self.model} was ever released")
         found = gather(spec_of(self.model))
         self.log.info(
             "%d rows from %d segments (%d torn, %d broken lines): %s",

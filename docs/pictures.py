@@ -1,0 +1,97 @@
+"""``make pictures``: the README's pictures, taken from a running platform after ``make demo``, by a headless Chromium.
+
+Wants Debian's packages ``chromium`` and ``chromium-driver`` (or Chrome with its driver) on the machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dotenv import load_dotenv
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from demo.airflow_client import AirflowClient
+from include.settings import PROJECT, Settings, settings
+
+FOLDER = PROJECT / "docs" / "pictures"
+SECONDS = 60
+
+
+@contextmanager
+def browser(width: int = 1440, height: int = 900) -> Iterator[webdriver.Chrome]:
+    """A headless Chromium that talks to nobody but the pages it is sent to."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    for argument in (
+        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "hide-scrollbars"),
+        *("disable-background-networking", "disable-component-update", "disable-sync", f"window-size={width},{height}"),
+    ):
+        options.add_argument(f"--{argument}")
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def log_in(driver: webdriver.Chrome, here: Settings) -> None:
+    """Log into Airflow's web UI as its administrator."""
+    driver.get(f"http://127.0.0.1:{here.airflow_port}/auth/login")
+    wait_for(driver, "input[name=username]").send_keys("admin")
+    driver.find_element(By.CSS_SELECTOR, "input[name=password]").send_keys(here.secret("admin_password"))
+    driver.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+    WebDriverWait(driver, SECONDS).until(lambda found: "/auth/login" not in found.current_url)
+
+
+def wait_for(driver: webdriver.Chrome, selector: str) -> webdriver.remote.webelement.WebElement:
+    """The first element that the selector finds, as soon as it is there and shown."""
+    return WebDriverWait(driver, SECONDS).until(  # type: ignore[return-value]
+        lambda found: next((one for one in found.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()), False)
+    )
+
+
+def take(driver: webdriver.Chrome, name: str, selector: str) -> None:
+    """Wait until the page shows the selector and has stopped changing, then keep it as ``<name>.png``."""
+    wait_for(driver, selector)
+    before, deadline = b"", time.monotonic() + SECONDS
+    while (now := driver.get_screenshot_as_png()) != before and time.monotonic() < deadline:
+        before = now
+        time.sleep(1.5)  # pages that draw a graph move for about a second
+    (FOLDER / f"{name}.png").write_bytes(now)
+    print(FOLDER / f"{name}.png")
+
+
+def main() -> None:
+    load_dotenv(PROJECT / ".env")
+    here = settings()
+    if not (here.home / "demo" / "report.html").exists():
+        raise SystemExit("There is nothing to see yet: run 'make demo' first, and leave the platform up.")
+    if not shutil.which("chromedriver"):
+        raise SystemExit("No chromedriver was found. On Debian: apt-get install chromium chromium-driver")
+    FOLDER.mkdir(exist_ok=True)
+    airflow = AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password"))
+    run = next(run["dag_run_id"] for run in airflow.runs("flights.deployment") if run["state"] == "success")
+    base = f"http://127.0.0.1:{here.airflow_port}"
+    with browser() as driver:
+        log_in(driver, here)
+        driver.get(f"{base}/dags?tags=model%3Aflights")
+        take(driver, "dags", "a[href*='flights.training']")
+        driver.get(f"{base}/dags/flights.deployment/runs/{run}")
+        take(driver, "deployment", "[data-testid='react-flow-container'], .react-flow, table")
+        driver.get(f"{base}/assets")
+        take(driver, "assets", "a[href*='assets/']")
+        newest = sorted((here.reports / "flights").glob("*.html"))[-1]
+        for name, page in {"demo": here.home / "demo" / "report.html", "health": newest}.items():
+            driver.get(Path(page).as_uri())
+            take(driver, name, "h1")
+    shutil.copy(here.home / "demo" / "auc_by_month.png", FOLDER / "auc_by_month.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What a server answers when its model, its log or the request is not as it should be."""
+
+import errno
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from include.runtime import artifact, train
+from include.runtime.serve import ModelServer
+from tests.unit.runtime.small_model import body, model_block, request, train_job
+
+CODE = """
+def prepare(frame):
+    known = frame["origin"].isin(["EWR", "JFK"]) | frame["origin"].isna()
+    if not known.all():
+        raise ValueError("an airport nobody knows")
+    return frame
+
+
+class Strange(LogisticRegression):
+    def predict_proba(self, frame):
+        return answer(super().predict_proba(frame))
+
+
+def estimator():
+    return on_features(Strange())
+
+
+def answer(predicted):
+    return predicted
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    model = model_block(folder / "code", CODE, feature_code="prepare", trusted_types=["MODULE.Strange"])
+    train.main(train_job(folder, model))
+    (folder / "token").write_text("secret\n", encoding="utf-8")
+    return {
+        "model": model,
+        "version": "3",
+        "environment": "test",
+        "release": "test@7",
+        "build": "b1",
+        "artifact": str(folder / "candidate"),
+        "sha256": artifact.file_hash(folder / "candidate" / "model.skops"),
+        "token_file": str(folder / "token"),
+        "log_dir": None,
+        "max_rows": 3,
+        "max_body_bytes": 20_000,
+    }
+
+
+@pytest.fixture
+def server(tmp_path, config):
+    server = ModelServer({**config, "log_dir": str(tmp_path / "log")})
+    yield server
+    server.log.close()
+
+
+def logged(tmp_path):
+    return [json.loads(line) for path in (tmp_path / "log").iterdir() for line in path.read_bytes().splitlines()]
+
+
+def test_a_model_that_refuses_made_up_values_is_served_all_the_same(server):
+    assert server.answer(body())[0] == 200
+
+
+def test_what_the_models_code_refuses_is_an_error_of_the_model_with_its_words(tmp_path, server):
+    code, answer = server.answer(body(origin={"data": ["LGA"]}))
+    assert (code, "an airport nobody knows" in answer["error"]) == (500, True)
+    assert logged(tmp_path) == []
+
+
+@pytest.mark.parametrize("wrong", [lambda given: given * np.nan, lambda given: given[:, 1], lambda given: given[:0]])
+def test_a_prediction_that_is_none_is_neither_given_nor_logged(tmp_path, server, monkeypatch, wrong):
+    monkeypatch.setattr(sys.modules[server.model["estimator"].partition(":")[0]], "answer", wrong)
+    code, answer = server.answer(body())
+    assert (code, set(answer)) == (500, {"error"})
+    assert logged(tmp_path) == []
+
+
+def test_a_prediction_that_could_not_be_logged_is_not_given_and_not_counted(server, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(server.log, "append", full)
+    assert server.answer(body()) == (
+        503,
+        {"error": "the prediction could not be logged and is not given: No space left on device"},
+    )
+    assert b'evergreen_rows_total{environment="test",model="small",version="3"} 0.0' in server.metrics.exposition()
+
+
+def test_each_answer_has_an_id_of_its_own_and_is_logged_under_it(tmp_path, server):
+    answers = [server.answer(body()) for _ in range(3)]
+    ids = [answer["id"] for _, answer in answers]
+    assert len(set(ids)) == 3
+    assert [entry["request_id"] for entry in logged(tmp_path)] == ids
+
+
+def test_a_server_without_a_log_asks_for_no_key_and_no_time(config):
+    code, answer = ModelServer(config).answer(body(id=None, at=None))
+    assert (code, answer["outputs"][0]["shape"]) == (200, [1])
+
+
+def test_a_client_may_send_rows_in_another_order_of_columns(server):
+    content = request(2)
+    content["inputs"].reverse()
+    assert server.answer(json.dumps(content).encode())[1]["outputs"] == server.answer(body(2))[1]["outputs"]
