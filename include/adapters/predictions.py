@@ -135,7 +135,7 @@ def _write_parts(content: bytes, segment: Path, position: int, spec: ModelSpec, 
     for line in content.splitlines(keepends=True):
         try:
             rows = _rows(json.loads(line), spec)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             found.broken_lines += 1
             log.warning("%s: the line at byte %d is not a logged request and is skipped (%s)", segment, offset, error)
         else:
@@ -166,16 +166,23 @@ def _rows(line: dict[str, Any], spec: ModelSpec) -> dict[str, list[Any]]:
         raise ValueError("a prediction is not finite")
     typed = {feature.name: _typed(features[feature.name], feature.type) for feature in spec.features}
     return {
-        "request_id": [str(line["request_id"])] * count,
+        "request_id": [_text(line["request_id"])] * count,
         "row": list(range(count)),
         "received": [float(line["received"])] * count,
-        "version": [str(line["version"])] * count,
-        "release": [str(line.get("release", ""))] * count,
-        "key": [str(key) for key in line["keys"]],
+        "version": [_text(line["version"])] * count,
+        "release": [_text(line.get("release", ""))] * count,
+        "key": [_text(key) for key in line["keys"]],
         "event_time": times,
         "prediction": predictions,
         **typed,
     }
+
+
+def _text(value: Any) -> str:
+    """The value as text; ValueError for what has no UTF-8, such as half a surrogate pair."""
+    text = str(value)
+    text.encode()
+    return text
 
 
 def _naive_utc(value: str) -> datetime:
@@ -185,7 +192,7 @@ def _naive_utc(value: str) -> datetime:
 
 def _typed(values: list[Any], kind: str) -> list[Any]:
     if kind == "category":
-        return [None if value is None else str(value) for value in values]
+        return [None if value is None else _text(value) for value in values]
     if kind == "boolean":
         return [None if value is None else bool(value) for value in values]
     return [None if value is None else float(value) for value in values]

@@ -131,7 +131,7 @@ class ProcessEngine:
             "directory": str(home),
             "autostart": "true",
             "autorestart": "unexpected",
-            "exitcodes": "0,3",
+            "exitcodes": "3",
             "startsecs": "10",
             "startretries": "2",
             "stopsignal": "TERM",

@@ -60,7 +60,7 @@ def _check(job: dict[str, Any], passed: Callable[[str], None]) -> None:
 
 
 def sample(job: dict[str, Any]) -> pd.DataFrame:
-    """Rows of real data, or made-up ones of the right types where there is none yet; always some missing values."""
+    """Rows of real data, or made-up ones of the right types where there is none yet."""
     model, count = job["model"], int(job.get("rows") or 500)
     names = [feature["name"] for feature in model["features"]]
     if job.get("sample"):
@@ -85,6 +85,8 @@ def _target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
     values = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
     if model["task"] != "binary_classification":
         return values
+    if not np.isfinite(values).all():
+        raise Mistake(f"target '{model['target']}' has missing or infinite values. Leave such rows out of the data.")
     values = values.astype(int)
     if len(set(values)) < 2:  # a small sample of a rare class
         values = np.arange(len(values)) % 2

@@ -64,4 +64,10 @@ def _number(name: str, values: Any) -> np.ndarray:
 
 def _category(values: Any) -> pd.Series:
     found = pd.Series(values, dtype=object)
-    return found.where(found.isna(), found.astype(str)).where(found.notna(), None)
+    labels = [None if gone else _label(value) for value, gone in zip(found, found.isna(), strict=True)]
+    return pd.Series(labels, dtype=object)
+
+
+def _label(value: Any) -> str:
+    """The category as text; whole numbers that a column with gaps has turned into floats are whole again."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -93,7 +93,7 @@ def call(what: Callable[..., Any], name: str, *arguments: Any, **named: Any) -> 
     """Call the model's code; what it raises becomes a Mistake with the end of its traceback."""
     try:
         return what(*arguments, **named)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Mistake(f"{name} failed: {last_lines(error)}") from None
 
 

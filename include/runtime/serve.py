@@ -61,7 +61,7 @@ class ModelServer:
             return 400, {"error": str(error)}
         try:
             predicted = require_finite(predict(self.model, self.fitted, prepare(self.model, asked.features))).tolist()
-        except Exception as error:  # whatever the model's code does, the server goes on
+        except (Exception, SystemExit) as error:  # whatever the model's code does, the server goes on
             return 500, {"error": f"the model could not predict: {error}"}
         try:
             self._keep(asked, predicted)
