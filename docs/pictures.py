@@ -76,16 +76,20 @@ def main() -> None:
         raise SystemExit("No chromedriver was found. On Debian: apt-get install chromium chromium-driver")
     FOLDER.mkdir(exist_ok=True)
     airflow = AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password"))
-    run = next(run["dag_run_id"] for run in airflow.runs("flights.deployment") if run["state"] == "success")
+    runs = [run for run in airflow.runs("flights.deployment") if run["state"] == "success"]
+    run = next(run["dag_run_id"] for run in runs if run["dag_run_id"].startswith("asset_triggered"))
     base = f"http://127.0.0.1:{here.airflow_port}"
     with browser() as driver:
         log_in(driver, here)
         driver.get(f"{base}/dags?tags=model%3Aflights")
         take(driver, "dags", "a[href*='flights.training']")
         driver.get(f"{base}/dags/flights.deployment/runs/{run}")
-        take(driver, "deployment", "[data-testid='react-flow-container'], .react-flow, table")
+        wait_for(driver, "button[aria-label^='Show Graph']").click()
+        take(driver, "deployment", ".react-flow__node")
         driver.get(f"{base}/assets")
-        take(driver, "assets", "a[href*='assets/']")
+        wait_for(driver, "a[href*='assets/']")
+        driver.find_element(By.LINK_TEXT, "flights/build").click()
+        take(driver, "assets", ".react-flow__node")
         newest = sorted((here.reports / "flights").glob("*.html"))[-1]
         for name, page in {"demo": here.home / "demo" / "report.html", "health": newest}.items():
             driver.get(Path(page).as_uri())
