@@ -94,7 +94,7 @@ def main() -> None:
         for name, page in {"demo": here.home / "demo" / "report.html", "health": newest}.items():
             driver.get(Path(page).as_uri())
             take(driver, name, "h1")
-    shutil.copy(here.home / "demo" / "auc_by_month.png", FOLDER / "auc_by_month.png")
+    shutil.copyfile(here.home / "demo" / "auc_by_month.png", FOLDER / "auc_by_month.png")
 
 
 if __name__ == "__main__":
