@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from include.core.canary import ServerFigures
-from include.core.errors import GateError, PlatformError
+from include.core.errors import EvergreenError, GateError, PlatformError
 from include.core.spec import ModelSpec
 from include.settings import settings
 
@@ -55,14 +57,41 @@ class ModelServer:
             raise GateError(f"{self.model}: the server answered {response.status_code}: {response.text[:500]}")
         return [float(value) for value in response.json()["outputs"][0]["data"]]
 
-    def time_requests(self, spec: ModelSpec, row: Mapping[str, Any], count: int) -> list[float]:
-        """Seconds of each of ``count`` one-row requests, one after the other."""
-        seconds = []
-        for number in range(count):
-            start = time.perf_counter()
-            self.predict(spec, [row], f"latency-{number}")
-            seconds.append(time.perf_counter() - start)
-        return seconds
+    def time_requests(self, spec: ModelSpec, rows: Sequence[Mapping[str, Any]], count: int, clients: int) -> LoadTest:
+        """Send ``count`` one-row requests, ``clients`` at a time; every answer but 200 is a failure."""
+        numbers = iter(range(count))
+
+        def client(_: int) -> tuple[list[float], list[str]]:
+            seconds, failures = [], []
+            own = ModelServer(self.model, self.address)
+            for number in numbers:
+                start = time.perf_counter()
+                try:
+                    own.predict(spec, [rows[number % len(rows)]], f"load-{number}")
+                    seconds.append(time.perf_counter() - start)
+                except EvergreenError as error:
+                    failures.append(str(error))
+            return seconds, failures
+
+        with ThreadPoolExecutor(clients) as pool:
+            parts = list(pool.map(client, range(clients)))
+        return LoadTest(
+            sorted(second for part in parts for second in part[0]), [why for part in parts for why in part[1]]
+        )
+
+
+@dataclass(frozen=True)
+class LoadTest:
+    """What a server stood up to."""
+
+    seconds: list[float]
+    """Of each answered request, shortest first."""
+    failures: list[str]
+
+    @property
+    def p95_ms(self) -> float | None:
+        """Milliseconds within which 95% were answered; None when none was."""
+        return self.seconds[int(0.95 * (len(self.seconds) - 1))] * 1000 if self.seconds else None
 
 
 def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

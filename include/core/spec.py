@@ -169,6 +169,8 @@ class Deployment(Part):
     golden_examples: int = Field(50, ge=1, description="Holdout rows replayed in the test environment.")
     golden_tolerance: float = Field(1e-6, ge=0, description="Largest difference from the recorded prediction.")
     latency_p95_ms: float = Field(250, gt=0, description="Latency budget of a one-row request, test environment.")
+    load_requests: int = Field(200, ge=20, description="One-row requests of the load test, test environment.")
+    load_clients: int = Field(4, ge=1, le=64, description="Clients that send them at the same time; none may fail.")
     canary: Canary = Field(default_factory=Canary, description="The way into production.")
     memory_mb: int = Field(2048, ge=256, description="Memory that one model server may use, in MiB.")
 

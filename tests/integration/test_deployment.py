@@ -18,7 +18,7 @@ import requests
 
 from include.adapters import deployment, registry
 from include.adapters.gateway import open_gateway
-from include.adapters.model_server import inference_inputs
+from include.adapters.model_server import ModelServer, inference_inputs
 from include.adapters.process_engine import ProcessEngine
 from include.adapters.reconciler import reconcile
 from include.adapters.store import open_store
@@ -203,6 +203,19 @@ def test_a_canary_without_traffic_holds_and_is_not_promoted(live):
     )
     verdict, finished = deployment.watch_canary(hurried, "run-2")
     assert (verdict.answer, finished) == ("fail", False)
+
+
+def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live):
+    broken = with_feature_code(live)
+    address = deployment.deploy_to_test(broken, "3", "run-3")
+    hurried = broken.model_copy(
+        update={"deployment": broken.deployment.model_copy(update={"latency_p95_ms": 1e-3, "load_requests": 20})}
+    )
+    verdict = deployment.verify(hurried, "3")
+    assert (verdict.answer, "budget" in verdict.reason) == ("fail", True)
+    found = ModelServer(broken.name, address).time_requests(broken, [{"distance": 666.0, "hour": 8.0}], 10, clients=2)
+    assert len(found.failures) == 10
+    assert "devil" in found.failures[0]
 
 
 def test_a_damaged_artifact_is_refused_and_the_previous_release_stays(live):
