@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from include.adapters import deployment, registry
+from include.adapters.engine import open_engine
 from include.adapters.gateway import open_gateway
 from include.adapters.model_server import inference_inputs
 from include.adapters.process_engine import ProcessEngine
@@ -159,8 +160,8 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
         until(lambda: traffic.versions.get("2", 0) > 20, what="traffic on version 2")
     assert traffic.failures == []
     assert registry.alias(live.name, "champion") == "2"
-    assert set(ProcessEngine().servers(live.name, "production")) == {"1", "2"}, "the old release stays loaded"
-    assert ProcessEngine().servers(live.name, "test") == {}, "the test environment is cleared"
+    assert set(open_engine().servers(live.name, "production")) == {"1", "2"}, "the old release stays loaded"
+    assert open_engine().servers(live.name, "test") == {}, "the test environment is cleared"
     assert set(traffic.answered) <= set(logged(live))
 
 
@@ -184,7 +185,7 @@ def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_the
     assert traffic.failures == [], "the gateway sends a failed request to the other release"
     assert release.champion == "1"
     assert dict(release.weights) == {"1": 100}
-    assert set(ProcessEngine().servers(live.name, "production")) == {"1"}
+    assert set(open_engine().servers(live.name, "production")) == {"1"}
     assert registry.alias(live.name, "champion") == "1"
 
 
@@ -273,7 +274,7 @@ def test_whatever_is_lost_the_reconciler_brings_it_back(live, lost):
     if lost == "routes":
         open_gateway().remove(live.name)
     elif lost == "servers":
-        ProcessEngine().stop(live.name, "production", "1")
+        open_engine().stop(live.name, "production", "1")
     else:
         registry.client().delete_registered_model_alias(live.name, "champion")
     assert reconcile(live, "production")
@@ -289,7 +290,7 @@ def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live
     rollout = deployment._rollout(live, "run-2", "2", 0)
     open_store().swap_release(now, now.begin_canary("2", 20, rollout, "killed before anything was started"))
     release = deployment.start_canary(live, "2", "run-2")
-    assert set(ProcessEngine().servers(live.name, "production")) == {"1", "2"}
+    assert set(open_engine().servers(live.name, "production")) == {"1", "2"}
     open_store().swap_release(release, release.promote("2", "2 promoted by run-2"))  # killed before routing
     deployment.promote(live, "2", "run-2")
     assert ask(live, "after").json()["model_version"] == "2"
