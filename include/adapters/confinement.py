@@ -44,7 +44,7 @@ SYSTEM = [
 PREFIX = ("bin", "include", "lib", "lib64", "share")
 DEVICES = ["/dev/null", "/dev/full", "/dev/shm"]
 
-_NO_MEMORY = re.compile(
+NO_MEMORY = re.compile(
     r"MemoryError|std::bad_alloc|cannot allocate memory|unable to allocate|allocation still failed|out of memory",
     re.IGNORECASE,
 )
@@ -124,7 +124,7 @@ def run_confined(
         raise PlatformError(f"{tail.strip()}. Nothing was run.")
     limit = result["limit"]
     # Only the kernel's out-of-memory killer sends SIGKILL besides the guard.
-    if limit is None and (result["code"] == -9 or (result["code"] != 0 and _NO_MEMORY.search(tail))):
+    if limit is None and (result["code"] == -9 or (result["code"] != 0 and NO_MEMORY.search(tail))):
         limit = "memory"
     return Completed(result["code"], tail, result["seconds"], limit)
 

@@ -122,6 +122,8 @@ class Training(Part):
     on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives.")
     time_limit_minutes: float = Field(30, gt=0, description="Longest time one training may take.")
     memory_mb: int = Field(4096, ge=256, description="Memory that training may use, in MiB.")
+    cpus: float | None = Field(None, gt=0, description="Processors that training may use; null: all (engine docker).")
+    processes: int = Field(256, ge=16, description="Processes and threads that training may have (engine docker).")
 
 
 class Metrics(Part):
@@ -171,6 +173,10 @@ class Deployment(Part):
     latency_p95_ms: float = Field(250, gt=0, description="Latency budget of a one-row request, test environment.")
     canary: Canary = Field(default_factory=Canary, description="The way into production.")
     memory_mb: int = Field(2048, ge=256, description="Memory that one model server may use, in MiB.")
+    cpus: float | None = Field(
+        None, gt=0, description="Processors that one model server may use; null: all (engine docker)."
+    )
+    processes: int = Field(128, ge=16, description="Processes and threads that one server may have (engine docker).")
 
 
 class Monitoring(Part):
