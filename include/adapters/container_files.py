@@ -21,19 +21,19 @@ USER = 10001
 
 
 def archive(files: Mapping[str, Path | bytes], folders: Iterable[str] = (), *, into: IO[bytes], owner: int = 0) -> None:
-    """Write files and whole folders, by their place in the archive, as a tar file; ``folders`` are made and empty.
+    """Write files and whole folders, by their place in the archive, as a tar file.
 
-    What belongs to ``owner`` can be changed by it; everybody else may only read.
+    What belongs to ``owner`` can be changed by it; everybody else may only read. ``folders`` are made beside them,
+    empty, for USER to write to.
     """
     with tarfile.open(fileobj=into, mode="w", format=tarfile.PAX_FORMAT) as tar:
         made: set[str] = set()
-        for place, source in sorted(
-            [*files.items(), *((folder, None) for folder in folders)], key=lambda pair: pair[0]
-        ):
+        for place in sorted(folders):
             _make_parents(tar, place, made)
-            if source is None:
-                _add_folder(tar, place, made, owner)
-            elif isinstance(source, bytes):
+            _add_folder(tar, place, made, USER)
+        for place, source in sorted(files.items()):
+            _make_parents(tar, place, made)
+            if isinstance(source, bytes):
                 _add_file(tar, place, io.BytesIO(source), len(source), 0o600 if owner else 0o644, owner)
             else:
                 _add(tar, place, source, made, owner)

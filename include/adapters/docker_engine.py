@@ -23,7 +23,7 @@ from include.adapters import docker_images, registry
 from include.adapters.confinement import FILE_MB, Completed
 from include.adapters.container_files import USER, archived, take_new
 from include.adapters.docker_client import docker_errors, instance, labels, open_client, with_labels
-from include.adapters.docker_images import ARTIFACT, INSIDE
+from include.adapters.docker_images import ARTIFACT, CONFIG, INSIDE, LOG
 from include.adapters.docker_job import HARDENED, Limits, run_in_container
 from include.adapters.engine import RunningServer
 from include.adapters.environments import PreparedBuild
@@ -36,7 +36,6 @@ from include.settings import settings
 
 PORT = 8000
 """The server's port inside of its container."""
-CONFIG, LOG = INSIDE / "server", INSIDE / "log"
 STOP_SECONDS = 30
 RESTARTS = 3
 """A server that ended this often without getting ready is broken."""
@@ -186,7 +185,7 @@ class DockerEngine:
             network=self._network(environment),
             ports={f"{PORT}/tcp": ("127.0.0.1", int(about["evergreen.port"]))},
             volumes=[str(CONFIG), *(f"{name}:{mount['bind']}:rw" for name, mount in volumes.items())],
-            restart_policy={"Name": "unless-stopped"},
+            restart_policy={"Name": "unless-stopped", "MaximumRetryCount": 0},
             healthcheck=Healthcheck(
                 test=["CMD", *health], interval=15 * _SECOND, timeout=10 * _SECOND, start_period=60 * _SECOND, retries=3
             ),
@@ -253,6 +252,21 @@ class DockerEngine:
         raise PlatformError(
             f"no port is free for a model server (EVERGREEN_SERVER_PORTS={settings().server_ports}). Widen the range."
         )
+
+
+def remove_everything() -> None:
+    """Remove all that this installation has on the Docker host: containers, networks, volumes, images."""
+    mine = {"label": f"evergreen.instance={instance()}"}
+    with docker_errors():
+        client = open_client()
+        for container in client.containers.list(all=True, filters=mine):
+            container.remove(force=True, v=True)
+        for network in client.networks.list(filters=mine):
+            network.remove()
+        for volume in client.volumes.list(filters=mine):
+            volume.remove()
+        for image in client.images.list(filters=mine):
+            client.images.remove(image.id, force=True)
 
 
 def _state(container: Container, model: str, address: str) -> str:

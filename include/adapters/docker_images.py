@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 RECIPE = Path(__file__).with_name("build.Dockerfile")
 INSIDE = Path("/evergreen")
 """Where a build's code, runtime and environment, and a release's artifact, are in their image."""
-ARTIFACT = INSIDE / "artifact"
+ARTIFACT, CONFIG, LOG = INSIDE / "artifact", INSIDE / "server", INSIDE / "log"
+"""In a server: what it serves, the volume with its configuration and token, and the one with the prediction log."""
 BUILD_SECONDS = 1800
 
 
@@ -79,7 +80,7 @@ def build_image(model: str, build_id: str) -> str:
 def release_image(spec: ModelSpec, version: str, build_id: str, bundle: Path, lineage: Mapping[str, Any]) -> str:
     """The image of a model version: its build's image and one small layer with its artifact."""
     recipe = f"FROM {_id_of(build_image(spec.name, build_id))}\nADD artifact.tar /\n".encode()
-    layer = archived({str(ARTIFACT)[1:]: bundle})
+    layer = archived({_in_tar(ARTIFACT): bundle})
     about = labels("release", model=spec.name, build=build_id, version=version) | {
         "org.opencontainers.image.version": version,
         "evergreen.snapshot": str(lineage.get("snapshot", "")),
@@ -147,8 +148,8 @@ def _build_image(spec: ModelSpec, build_id: str, commit: str, folder: Path, lock
             "uv.txt": _locked_uv(),
             "uv.env": _index_settings(),
             "requirements.lock": lock.file,
-            "runtime.tar": archived({str(INSIDE / "runtime")[1:]: folder / "runtime"}),
-            "code.tar": archived({str(INSIDE / "code")[1:]: folder / "code"}),
+            "runtime.tar": archived({_in_tar(INSIDE / "runtime"): folder / "runtime"}, [_in_tar(CONFIG), _in_tar(LOG)]),
+            "code.tar": archived({_in_tar(INSIDE / "code"): folder / "code"}),
         }
     )
     return _build(spec.name, context, {"BASE": base})
@@ -284,6 +285,10 @@ def _index_settings() -> bytes:
     if index:
         wanted["PIP_INDEX_URL"] = index  # pip installs uv itself
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(wanted.items())).encode()
+
+
+def _in_tar(path: Path) -> str:
+    return str(path)[1:]
 
 
 def _label(about: dict[str, str]) -> bytes:

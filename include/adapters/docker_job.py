@@ -105,7 +105,7 @@ def run_in_container(
             reader = threading.Thread(target=output.copy, args=(container.attach(stream=True),), daemon=True)
             container.start()
             reader.start()
-            limit = _await_end(container, time_limit)
+            limit: Literal["time", "memory"] | None = _await_end(container, time_limit)
             reader.join(GRACE_SECONDS)
             container.reload()
             chunks, _ = container.get_archive(str(writable))

@@ -187,7 +187,7 @@ def discard_checkout(model: str, commit: str) -> None:
 
 
 def assemble(build: Path, checkout: Path, environment: Path | None = None) -> Path:
-    """The build's folder, whole or not at all: code, runtime, reports, and a link to its environment if there is one."""
+    """The build's folder, whole or not at all: code, runtime, reports, and a link to its environment if it has one."""
     if not build.is_dir():
         build.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".build-", dir=build.parent))

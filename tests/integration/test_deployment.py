@@ -20,12 +20,12 @@ from include.adapters import deployment, registry
 from include.adapters.engine import open_engine
 from include.adapters.gateway import open_gateway
 from include.adapters.model_server import inference_inputs
-from include.adapters.process_engine import ProcessEngine
 from include.adapters.reconciler import reconcile
 from include.adapters.store import open_store
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release import Release
 from include.settings import settings
+from tests.integration.engines import ENGINES, forget, server_pid, use_engine
 from tests.integration.serving import Serving, short_home
 from tests.ports import free_port
 from tests.real_repository import RealRepository
@@ -83,6 +83,7 @@ def ask(spec, identity: str, distance: float = 500.0) -> requests.Response:
 def logged(spec) -> list[str]:
     """Request ids in the prediction log, in all segments."""
     found = []
+    open_engine().fetch_predictions(spec.name)
     for path in (settings().prediction_log / spec.name).glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             found.append(json.loads(line)["request_id"])
@@ -112,16 +113,13 @@ def roll_out(spec, version: str, run: str):
     deployment.clear_test(spec, run)
 
 
-def server_pid(spec, version: str) -> int:
-    return ProcessEngine()._supervisor.getProcessInfo(f"{spec.name}.production.{version}")["pid"]
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=ENGINES)
 def serving(request):
     """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
     home = short_home()
     patch = pytest.MonkeyPatch()
     patch.setenv("EVERGREEN_HOME", str(home))
+    use_engine(request.param, patch)
     patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
     patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
     patch.setenv("EVERGREEN_SERVER_PORTS", "18300-18399")
@@ -131,6 +129,7 @@ def serving(request):
     place = Serving(RealRepository(home / "git"))
     yield place
     place.stop()
+    forget(request.param)
     patch.undo()
 
 
@@ -168,11 +167,11 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
 def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
     with Traffic(live):
         roll_out(live, "2", "run-2")
-    pid = server_pid(live, "1")
+    pid = server_pid(live.name, "1")
     deployment.roll_back(live, "back")
     deployment.roll_back(live, "back")  # a retry of the same run does not swing back
     assert ask(live, "after").json()["model_version"] == "1"
-    assert server_pid(live, "1") == pid
+    assert server_pid(live.name, "1") == pid
     assert registry.alias(live.name, "champion") == "1"
 
 
@@ -260,9 +259,9 @@ def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
 def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(live):
     with Traffic(live) as traffic:
         until(lambda: len(traffic.answered) > 50, what="traffic")
-        before = server_pid(live, "1")
+        before = server_pid(live.name, "1")
         os.kill(before, signal.SIGKILL)
-        until(lambda: server_pid(live, "1") not in (0, before), what="supervisord to start it again")
+        until(lambda: server_pid(live.name, "1") not in (0, before), what="supervisord to start it again")
         answered = len(traffic.answered)
         until(lambda: len(traffic.answered) > answered + 50, what="answers from the new process")
     assert traffic.failures == [], "the gateway waits for the server to come back"
