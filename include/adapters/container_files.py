@@ -80,8 +80,9 @@ def take_new(chunks: Iterable[bytes], folder: Path) -> None:
                 continue
             content = tar.extractfile(member)
             assert content is not None
-            content.seek(known)
             with path.open("ab") as file:
+                while known > 0:  # a stream can't seek
+                    known -= len(content.read(min(known, 2**20)))
                 shutil.copyfileobj(content, file)
 
 

@@ -41,6 +41,7 @@ RESTARTS = 3
 """A server that ended this often without getting ready is broken."""
 MISTAKE = 3
 """The runtime's exit code for what no restart can put right."""
+RESTART: Any = {"Name": "unless-stopped", "MaximumRetryCount": 0}
 _SECOND = 1_000_000_000
 
 
@@ -185,7 +186,7 @@ class DockerEngine:
             network=self._network(environment),
             ports={f"{PORT}/tcp": ("127.0.0.1", int(about["evergreen.port"]))},
             volumes=[str(CONFIG), *(f"{name}:{mount['bind']}:rw" for name, mount in volumes.items())],
-            restart_policy={"Name": "unless-stopped", "MaximumRetryCount": 0},
+            restart_policy=RESTART,
             healthcheck=Healthcheck(
                 test=["CMD", *health], interval=15 * _SECOND, timeout=10 * _SECOND, start_period=60 * _SECOND, retries=3
             ),
@@ -256,7 +257,7 @@ class DockerEngine:
 
 def remove_everything() -> None:
     """Remove all that this installation has on the Docker host: containers, networks, volumes, images."""
-    mine = {"label": f"evergreen.instance={instance()}"}
+    mine: Any = {"label": f"evergreen.instance={instance()}"}
     with docker_errors():
         client = open_client()
         for container in client.containers.list(all=True, filters=mine):
@@ -266,7 +267,7 @@ def remove_everything() -> None:
         for volume in client.volumes.list(filters=mine):
             volume.remove()
         for image in client.images.list(filters=mine):
-            client.images.remove(image.id, force=True)
+            client.images.remove(str(image.id), force=True)
 
 
 def _state(container: Container, model: str, address: str) -> str:

@@ -1,4 +1,4 @@
-"""The contract that every engine keeps: what is prepared is kept, what runs is contained, what serves goes on serving."""
+"""The contract that every engine keeps: builds are made once, what runs is contained, what serves goes on serving."""
 
 from __future__ import annotations
 
@@ -109,6 +109,7 @@ def test_a_build_is_made_once(place):
         ("check_contract", {}, "pass"),
         ("check_contract", {"model.py": "def estimator():\n    return 'no model'\n"}, "fail"),
     ],
+    ids=lambda value: None if isinstance(value, dict) else value,
 )
 def test_a_check_answers_and_keeps_its_report(place, check, files, answer):
     report = checks.CHECKS[check](*build_of(place, files))
@@ -129,6 +130,7 @@ def test_a_job_trains_and_leaves_its_files_and_its_log(place):
         (GREEDY, {"memory_mb": 512}, "training.memory_mb"),
         (ENDLESS, {"time_limit_minutes": 0.1}, "training.time_limit_minutes"),
     ],
+    ids=["memory", "time"],
 )
 def test_a_training_that_needs_too_much_says_which_limit_to_raise(place, code, limits, words):
     inside = "".join(f"    {line}\n" for line in code.splitlines())
