@@ -24,7 +24,7 @@ from include.adapters.confinement import FILE_MB, Completed
 from include.adapters.container_files import USER, archived, take_new
 from include.adapters.docker_client import docker_errors, instance, labels, open_client, with_labels
 from include.adapters.docker_images import ARTIFACT, CONFIG, INSIDE, LOG
-from include.adapters.docker_job import HARDENED, Limits, run_in_container
+from include.adapters.docker_job import HARDENED, Limits, job_labels, run_in_container
 from include.adapters.engine import RunningServer
 from include.adapters.environments import PreparedBuild
 from include.adapters.jobs import model_block
@@ -36,7 +36,7 @@ from include.settings import settings
 
 PORT = 8000
 """The server's port inside of its container."""
-STOP_SECONDS = 30
+STOP_SECONDS, FETCH_SECONDS = 30, 600
 RESTARTS = 3
 """A server that ended this often without getting ready is broken."""
 MISTAKE = 3
@@ -152,7 +152,7 @@ class DockerEngine:
                 ["true"],
                 network_mode="none",
                 volumes={name: {"bind": str(LOG), "mode": "ro"}},
-                labels=labels("job"),
+                labels=job_labels(FETCH_SECONDS),
             )
             try:
                 with FileLock(folder / ".fetch.lock"):

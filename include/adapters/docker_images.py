@@ -28,6 +28,7 @@ from include.adapters import environments
 from include.adapters.confinement import Completed
 from include.adapters.container_files import archived
 from include.adapters.docker_client import airflow_connection, docker_errors, labels, open_client, with_labels
+from include.adapters.docker_job import job_labels
 from include.adapters.environments import Lock, PreparedBuild, Python
 from include.adapters.git import check_out, repository_url
 from include.core.errors import BuildError, EvergreenError, PlatformError
@@ -260,7 +261,7 @@ def _python_of(base: str) -> Python:
         program = "import json, platform; print(json.dumps([platform.python_version(), platform.machine()]))"
         with docker_errors():
             said = open_client().containers.run(
-                base, ["python3", "-c", program], remove=True, network_mode="none", labels=labels("job")
+                base, ["python3", "-c", program], remove=True, network_mode="none", labels=job_labels(60)
             )
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes(said)

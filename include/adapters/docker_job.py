@@ -8,6 +8,7 @@ one whose task was killed ends by itself at its time limit, and the next job rem
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig, Ulimit
 
@@ -95,7 +97,7 @@ def run_in_container(
             network_mode="none",
             volumes=[str(settings().home)],
             log_config=LogConfig(type="none"),
-            labels=_job_labels(time_limit, about),
+            labels=job_labels(time_limit, about),
             **limits.options(client.info()["NCPU"]),
             **HARDENED,
         )
@@ -111,7 +113,8 @@ def run_in_container(
             chunks, _ = container.get_archive(str(writable))
             take_out(chunks, writable, largest_bytes=FILE_MB * 2**20)
         finally:
-            container.remove(force=True, v=True)
+            with contextlib.suppress(NotFound):
+                container.remove(force=True, v=True)
     output.close()
     code = _exit_code(container.attrs["State"]["ExitCode"])
     if limit is None and code != 0 and (container.attrs["State"]["OOMKilled"] or NO_MEMORY.search(output.tail)):
@@ -126,15 +129,17 @@ def sweep() -> list[str]:
         for container in open_client().containers.list(all=True, filters=with_labels("job"), ignore_removed=True):
             if not _is_left_over(container.labels):
                 continue
-            container.remove(force=True, v=True)
-            removed.append(str(container.name))
+            with contextlib.suppress(APIError):  # another sweep was faster
+                container.remove(force=True, v=True)
+                removed.append(str(container.name))
     return removed
 
 
-def _job_labels(time_limit: float, about: Mapping[str, str]) -> dict[str, str]:
+def job_labels(time_limit: float, about: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The labels of a container that must not outlive the process that made it, nor ``time_limit`` (seconds)."""
     me = psutil.Process()
     owner = {"host": socket.gethostname(), "pid": str(me.pid), "since": str(me.create_time())}
-    return labels("job", until=f"{time.time() + time_limit + 4 * GRACE_SECONDS:.0f}", **owner, **about)
+    return labels("job", until=f"{time.time() + time_limit + 4 * GRACE_SECONDS:.0f}", **owner, **(about or {}))
 
 
 def _is_left_over(values: Mapping[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from include.adapters import checks, docker_images, registry
+from include.adapters import checks, docker_images, environments, registry
 from include.adapters.docker_client import open_client, with_labels
 from include.adapters.docker_job import sweep
 from include.adapters.engine import open_engine
@@ -139,15 +140,22 @@ def test_a_change_of_code_changes_the_last_layer_alone(place):
     assert one[-1] != two[-1]
 
 
-def test_the_same_code_gives_the_same_layers(place):
-    spec, first = build_of(place, {})
-    image = image_of(spec.name, first)
-    before = layers(image)
-    open_client().images.remove(image, force=True)
-    (settings().builds / spec.name / first / "image").unlink()
-    again = open_engine().prepare_build(spec, place.git.git("rev-parse", "HEAD"))
-    assert not again.cached
-    assert layers(again.environment) == before
+def test_the_same_inputs_give_the_same_layers_without_any_cache(tmp_path, monkeypatch, spec):
+    monkeypatch.setattr(environments, "RUNTIME", tmp_path / "runtime")
+    for name, text in {"runtime/requirements.txt": "", "code/requirements.txt": "iniconfig==2.1.0\n"}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    base = docker_images.base_image()
+    lock = environments.resolve_lock("same", tmp_path / "code", python=docker_images._python_of(base))
+    api = open_client().api
+    monkeypatch.setattr(api, "build", functools.partial(api.build, nocache=True))
+    images = [docker_images._build_image(spec, "same", "c" * 40, tmp_path, lock, base) for _ in range(2)]
+    try:
+        assert images[0] != images[1], "nothing was built the second time"
+        assert layers(images[0]) == layers(images[1])
+    finally:
+        for image in images:
+            open_client().images.remove(image, force=True)
 
 
 def test_a_release_adds_one_small_layer_to_its_build(place, served):  # noqa: F811
