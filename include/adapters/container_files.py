@@ -124,8 +124,9 @@ def _make_parents(tar: tarfile.TarFile, place: str, made: set[str]) -> None:
 
 def _below(folder: Path, name: str) -> Path | None:
     """Where a member of an archive of one folder belongs; its first part is that folder's own name."""
-    parts = PurePosixPath(name).parts[1:]
-    return None if not parts or ".." in parts else folder.joinpath(*parts)
+    path = PurePosixPath(name)
+    outside = path.is_absolute() or ".." in path.parts or len(path.parts) < 2
+    return None if outside else folder.joinpath(*path.parts[1:])
 
 
 class _Reader:

@@ -15,6 +15,7 @@ from typing import Any
 
 import docker
 import requests
+import urllib3
 from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
 
@@ -22,6 +23,7 @@ from include.core.errors import PlatformError
 from include.settings import settings
 
 ANSWER_SECONDS = 120
+UNREACHABLE = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError)
 _UNREACHABLE = (
     "no Docker Engine answers{where} ({error}). Start one ('bin/docker-engine' installs and starts one on Debian, as "
     "root), name one in DOCKER_HOST or in the Airflow connection '{name}', or set EVERGREEN_ENGINE=process."
@@ -59,7 +61,7 @@ def docker_errors() -> Iterator[None]:
         if "no space left" in said:
             said += ". Free some, such as with 'docker system prune'"
         raise PlatformError(f"the Docker Engine refused: {said}") from error
-    except (DockerException, requests.RequestException, OSError) as error:
+    except UNREACHABLE as error:
         raise _unreachable(error) from error
 
 
@@ -69,7 +71,7 @@ def _client(name: str) -> docker.DockerClient:
     try:
         client = _connected(connection) if connection else docker.from_env(timeout=ANSWER_SECONDS)
         client.ping()
-    except (DockerException, requests.RequestException, OSError) as error:
+    except (*UNREACHABLE, OSError) as error:
         raise _unreachable(error, f" at {connection.host}" if connection else "") from error
     return client
 

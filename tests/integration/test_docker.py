@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import json
 import multiprocessing
 import os
 import signal
+import ssl
+import subprocess
 import time
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from include.adapters import checks, docker_images, environments, registry
+from include.adapters import checks, docker_client, docker_images, environments, registry
 from include.adapters.docker_client import open_client, with_labels
 from include.adapters.docker_job import sweep
 from include.adapters.engine import open_engine
@@ -297,8 +301,6 @@ def test_links_and_paths_that_lead_out_do_not_come_out(place):
 
 
 def test_an_engine_that_is_gone_says_how_to_get_one(monkeypatch, tmp_path):
-    from include.adapters import docker_client
-
     docker_client._client.cache_clear()
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
     try:
@@ -306,3 +308,55 @@ def test_an_engine_that_is_gone_says_how_to_get_one(monkeypatch, tmp_path):
             open_client()
     finally:
         docker_client._client.cache_clear()
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    """The engine behind mutual TLS on loopback, as an Airflow connection names a remote host."""
+    pair = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *pair, *names]
+    subprocess.run(making, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "certificate"))
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    seen: list[bool] = []
+
+    async def forward(reader, writer):
+        seen.append(True)
+        unix_reader, unix_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
+
+        async def pump(source, sink):
+            with contextlib.suppress(OSError):
+                while data := await source.read(65536):
+                    sink.write(data)
+                    await sink.drain()
+                sink.close()
+
+        await asyncio.gather(pump(reader, unix_writer), pump(unix_reader, writer))
+
+    loop = asyncio.new_event_loop()
+    Thread(target=loop.run_forever, daemon=True).start()
+    listening = asyncio.start_server(forward, "127.0.0.1", 0, ssl=context)
+    listener = asyncio.run_coroutine_threadsafe(listening, loop).result(10)
+    port = listener.sockets[0].getsockname()[1]
+    files = {"ca_cert": "certificate", "client_cert": "certificate", "client_key": "key"}
+    extra = {name: str(tmp_path / file) for name, file in files.items()}
+    connection = {"conn_type": "docker", "host": "127.0.0.1", "port": port, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
+    docker_client._client.cache_clear()
+    yield seen
+    docker_client._client.cache_clear()
+    loop.call_soon_threadsafe(loop.stop)
+
+
+def test_a_job_runs_on_a_remote_host_over_tls(place, remote):
+    spec, build_id = build_of(place, {})
+    folder = settings().home / "remote"
+    folder.mkdir()
+    (folder / "in").write_text("there and back", encoding="utf-8")
+    copying = f"import shutil; shutil.copy('{folder}/in', '{folder}/out'); print('copied')"
+    done = open_engine().run(spec, build_id, ["-c", copying], writable=folder, log=folder / "log")
+    assert (done.code, done.output_tail) == (0, "copied\n")
+    assert (folder / "out").read_text(encoding="utf-8") == "there and back"
+    assert remote, "it did not go over the remote connection"
