@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+ENGINES = ("process", "docker")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Settings:
     mlflow_url: str = ""
     mlflow_artifacts: str = ""
     git_poll_seconds: float = 5.0
+    engine: str = "process"
+    base_image: str = "python:3.11.13-slim-bookworm"
+    docker_connection: str = "evergreen_docker"
+    image_registry_connection: str = ""
 
     @property
     def lake(self) -> Path:
@@ -104,4 +109,7 @@ def settings() -> Settings:
                 f"EVERGREEN_{field.name.upper()}={raw!r} is not a valid {type(default).__name__}. "
                 f"Correct it in .env or unset it (default: {default})."
             ) from None
-    return Settings(**values)  # type: ignore[arg-type]
+    found = Settings(**values)  # type: ignore[arg-type]
+    if found.engine not in ENGINES:
+        raise SystemExit(f"EVERGREEN_ENGINE={found.engine!r} is no engine. Set it to {' or '.join(ENGINES)} in .env.")
+    return found

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from include.adapters import registry
+from include.adapters.engine import open_engine
 from include.adapters.jobs import model_block, run_job
 from include.adapters.lake import Snapshot, write_atomically
 from include.adapters.store import open_store
@@ -57,7 +58,7 @@ def train(spec: ModelSpec, build: Build, snapshot: Snapshot, run_id: str, parame
             "new to it. Train up to a newer window, or raise training.holdout_days."
         )
     job = {
-        "model": model_block(spec, build.build_id, parameters),
+        "model": model_block(spec, open_engine().code(spec, build.build_id), parameters),
         "data": snapshot.paths,
         "train_until": train_until.isoformat(),
         "holdout_from": holdout_from.isoformat(),
@@ -125,7 +126,7 @@ def _score_champion(
     artifact = registry.fetch(spec.name, champion)
     out = folder / "champion.parquet"
     score = {
-        "model": model_block(spec, build_id),
+        "model": model_block(spec, open_engine().code(spec, build_id)),
         **_artifact_of(spec, champion, artifact),
         "data": job["data"],
         "from": job["holdout_from"],

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from include.adapters.confinement import Completed, isolation, run_confined
+from include.adapters.confinement import Completed
+from include.adapters.engine import open_engine
 from include.adapters.environments import model_folder
 from include.adapters.jobs import build_folder, model_block
 from include.core.errors import EvergreenError, ModelSpecError
@@ -24,6 +25,8 @@ from include.core.spec_file import load_spec
 SAMPLE_ROWS = 500
 LINT_SECONDS = 120
 LARGEST_REPORT = 64 * 2**20
+LARGEST_FILE_MB = 512
+"""A check may write no larger file than this."""
 
 Report = dict[str, Any]
 """Of one check: answer (pass or fail), reason, seconds, file of the whole output, isolation."""
@@ -36,7 +39,7 @@ def lint(spec: ModelSpec, build_id: str) -> Report:
     own = _own_configuration(code, build / "code", ("ruff.toml", ".ruff.toml"), ("tool", "ruff"))
     command = ["-m", "ruff", "check", "--no-cache", "--output-format=concise", *([] if own else ["--isolated"]), "."]
     with _output_folder(build) as folder:
-        done = _run(spec, build, command, code, folder, folder / "ruff.txt", time_limit=LINT_SECONDS)
+        done = _run(spec, build_id, command, folder, folder / "ruff.txt", in_code=True, time_limit=LINT_SECONDS)
         report = build / "reports" / "ruff.txt"
         _keep(folder / "ruff.txt", report)
     lines = [line for line in done.output_tail.splitlines() if line.strip()]
@@ -50,11 +53,13 @@ def test(spec: ModelSpec, build_id: str) -> Report:
     code = model_folder(build / "code", spec)
     files = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml")
     own = _own_configuration(code, build / "code", files, ("tool", "pytest"))
-    alone = [] if own else ["-c", "/dev/null", f"--rootdir={code}", f"--confcutdir={code}"]
+    seen = open_engine().code(spec, build_id)
+    alone = [] if own else ["-c", "/dev/null", f"--rootdir={seen}", f"--confcutdir={seen}"]
     report = build / "reports" / "pytest.xml"
     with _output_folder(build) as folder:
         options = ["-q", "--color=no", "-p", "no:cacheprovider", f"--junitxml={folder / 'pytest.xml'}", *alone]
-        done = _run(spec, build, ["-m", "pytest", *options, "."], code, folder, folder / "pytest.txt")
+        command = ["-m", "pytest", *options, "."]
+        done = _run(spec, build_id, command, folder, folder / "pytest.txt", in_code=True)
         _keep(folder / "pytest.txt", build / "reports" / "pytest.txt")
         _keep(folder / "pytest.xml", report)
     passed, reason = _judge_tests(spec, done, report)
@@ -75,9 +80,9 @@ def check_contract(spec: ModelSpec, build_id: str) -> Report:
         job = folder / "check.json"
         found = folder / "contract.json"
         sample = _sample(spec, folder)
-        values = {"model": model_block(spec, build_id), "sample": sample, "rows": SAMPLE_ROWS, "out": str(found)}
-        _write(job, values)
-        done = _run(spec, build, ["-m", "runtime.check", str(job)], build, folder, folder / "contract.txt")
+        model = model_block(spec, open_engine().code(spec, build_id))
+        _write(job, {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(found)})
+        done = _run(spec, build_id, ["-m", "runtime.check", str(job)], folder, folder / "contract.txt")
         _keep(folder / "contract.txt", report.with_suffix(".txt"))
         _keep(found, report)
     passed, reason = _judge_contract(spec, done, report)
@@ -88,26 +93,8 @@ CHECKS = {"lint": lint, "test": test, "check_contract": check_contract}
 """Every check that a build must pass, by the name of its task."""
 
 
-def _run(
-    spec: ModelSpec,
-    build: Path,
-    arguments: list[str],
-    cwd: Path,
-    writable: Path,
-    log: Path,
-    time_limit: float | None = None,
-) -> Completed:
-    done = run_confined(
-        [str(build / "environment" / "bin" / "python"), *arguments],
-        cwd=cwd,
-        readable=[build, (build / "environment").resolve()],
-        writable=[writable],
-        log=log,
-        time_limit=time_limit or spec.training.time_limit_minutes * 60,
-        memory_mb=spec.training.memory_mb,
-    )
-    print(done.output_tail)
-    return done
+def _run(spec: ModelSpec, build_id: str, arguments: list[str], writable: Path, log: Path, **more: Any) -> Completed:
+    return open_engine().run(spec, build_id, arguments, writable=writable, log=log, file_mb=LARGEST_FILE_MB, **more)
 
 
 def _judge_tests(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, str]:
@@ -249,5 +236,5 @@ def _report(passed: bool, reason: str, seconds: float, file: Path) -> Report:
         "reason": reason,
         "seconds": round(seconds, 2),
         "file": str(file),
-        "isolation": isolation(),
+        "isolation": open_engine().isolation(),
     }

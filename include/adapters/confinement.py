@@ -44,7 +44,7 @@ SYSTEM = [
 PREFIX = ("bin", "include", "lib", "lib64", "share")
 DEVICES = ["/dev/null", "/dev/full", "/dev/shm"]
 
-_NO_MEMORY = re.compile(
+NO_MEMORY = re.compile(
     r"MemoryError|std::bad_alloc|cannot allocate memory|unable to allocate|allocation still failed|out of memory",
     re.IGNORECASE,
 )
@@ -72,6 +72,7 @@ def run_confined(
     log: Path | None,
     time_limit: float,
     memory_mb: int,
+    file_mb: int = FILE_MB,
     env: Mapping[str, str] | None = None,
     bind_ports: Sequence[int] = (),
     connect: bool = False,
@@ -81,14 +82,15 @@ def run_confined(
     ``command[0]`` is an absolute path. ``readable`` and ``writable`` are files or folders beyond the system's
     libraries and the command's own Python; ``cwd`` is not among them by itself. HOME and TMPDIR are a folder
     that is removed afterwards. ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) holds for each
-    process and for all of them together. TCP is refused except listening on ``bind_ports`` and, with
-    ``connect``, connecting. Output goes to ``log`` (replaced).
+    process and for all of them together, ``file_mb`` for each file that it writes. TCP is
+    refused except listening on ``bind_ports`` and, with ``connect``, connecting. Output goes to ``log`` (replaced).
 
     Raises PlatformError when the confinement itself could not be set up.
     """
     scratch = Path(tempfile.mkdtemp(prefix="job-", dir=_scratch_root()))
     receive, send = os.pipe()
     policy = _policy(command, cwd, readable, writable, scratch, memory_mb, env, bind_ports, connect)
+    policy["file_mb"] = file_mb
     policy["watch"] = {"time_limit": time_limit, "parent": os.getpid(), "result": send}
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +124,7 @@ def run_confined(
         raise PlatformError(f"{tail.strip()}. Nothing was run.")
     limit = result["limit"]
     # Only the kernel's out-of-memory killer sends SIGKILL besides the guard.
-    if limit is None and (result["code"] == -9 or (result["code"] != 0 and _NO_MEMORY.search(tail))):
+    if limit is None and (result["code"] == -9 or (result["code"] != 0 and NO_MEMORY.search(tail))):
         limit = "memory"
     return Completed(result["code"], tail, result["seconds"], limit)
 

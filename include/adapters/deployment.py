@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from include.adapters import registry
+from include.adapters.engine import open_engine
 from include.adapters.model_server import ModelServer
-from include.adapters.process_engine import ProcessEngine
 from include.adapters.reconciler import reconcile
 from include.adapters.store import open_store
 from include.core.canary import ServerFigures, judge_canary
@@ -44,7 +44,7 @@ def deploy_to_test(spec: ModelSpec, version: str, run: str) -> str:
         after = replace(before, revision=before.revision + 1, weights={version: 100}, rollout=rollout, note=note)
         store.swap_release(before, after)
     reconcile(spec, "test")
-    return ProcessEngine().servers(spec.name, "test")[version].address
+    return open_engine().servers(spec.name, "test")[version].address
 
 
 def clear_test(spec: ModelSpec, run: str) -> None:
@@ -59,7 +59,7 @@ def clear_test(spec: ModelSpec, run: str) -> None:
 
 def verify(spec: ModelSpec, version: str) -> Verdict:
     """Replay the golden examples in the test environment, hold the latency budget, and allow no failure under load."""
-    server = ProcessEngine().servers(spec.name, "test").get(version)
+    server = open_engine().servers(spec.name, "test").get(version)
     if server is None or server.state != "ready":
         raise PlatformError(
             f"{spec.name} version {version} is not ready in the test environment. Clear deploy_to_test."
@@ -199,7 +199,7 @@ def _refuse_other_run(spec: ModelSpec, release: Release, run: str) -> None:
 
 
 def _figures(spec: ModelSpec, release: Release) -> dict[str, ServerFigures]:
-    servers = ProcessEngine().servers(spec.name, "production")
+    servers = open_engine().servers(spec.name, "production")
     missing = [version for version in release.weights if version not in servers]
     if missing:
         raise PlatformError(f"no server of version {', '.join(missing)}")

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock
 
@@ -40,7 +41,7 @@ _NETWORK = re.compile(
 )
 _FROM_SOURCE = re.compile(r"no (usable )?wheels|building (from source|source distributions) is disabled", re.IGNORECASE)
 # Kept of the platform's environment for uv, which runs nothing of the commit: where packages come from.
-_KEPT = re.compile(
+KEPT = re.compile(
     r"UV_(DEFAULT_|EXTRA_)?INDEX.*|UV_(HTTP|CONCURRENT)_.*|SSL_CERT_(FILE|DIR)|(https?|no|all)_proxy", re.IGNORECASE
 )
 
@@ -54,12 +55,21 @@ class Lock:
     file: Path
 
 
+class Python(NamedTuple):
+    """A Python that packages are locked for."""
+
+    version: str
+    platform: str
+    """As uv names it, such as ``x86_64-unknown-linux-gnu``."""
+
+
 @dataclass(frozen=True)
 class PreparedBuild:
     """The folder of a build that can be checked, trained and served from."""
 
     build_id: str
     environment: str
+    """Hash of the lock, or the image (digest or id) that has the environment."""
     folder: Path
     cached: bool
     """Whether the environment was there already."""
@@ -78,7 +88,9 @@ def prepare_build(spec: ModelSpec, commit: str, *, again: bool = False) -> Prepa
     cached = (settings().environments / lock.hash / ".complete").exists()
     environment = build_environment(spec.name, lock)
     build_id = f"{commit[:12]}-{lock.hash[:8]}"
-    folder = _assemble(settings().builds / spec.name / build_id, checkout, environment)
+    folder = assemble(settings().builds / spec.name / build_id, checkout, environment)
+    if not (folder / "environment" / "bin" / "python").exists():
+        raise PlatformError(f"{folder} has no working environment. Remove this folder, then run again.")
     return PreparedBuild(build_id, lock.hash, folder, cached, time.monotonic() - started)
 
 
@@ -98,8 +110,10 @@ def model_folder(checkout: Path, spec: ModelSpec) -> Path:
     return folder
 
 
-def resolve_lock(model: str, folder: Path, *, again: bool = False) -> Lock:
+def resolve_lock(model: str, folder: Path, *, again: bool = False, python: Python | None = None) -> Lock:
     """The full lock of the commit's requirements and the runtime's; the same requirements give the same lock.
+
+    It is for the Python that runs this unless ``python`` names another.
 
     Raises BuildError with uv's message when they can't be met together.
     """
@@ -110,7 +124,7 @@ def resolve_lock(model: str, folder: Path, *, again: bool = False) -> Lock:
             "names the libraries the model needs; an empty file is fine when it needs none."
         )
     runtime = RUNTIME / "requirements.txt"
-    version = platform.python_version()
+    version = " ".join(python) if python else platform.python_version()
     known = hashlib.sha256(b"\0".join([requirements.read_bytes(), runtime.read_bytes(), version.encode()])).hexdigest()
     kept = settings().environments / "locks" / f"{known}.txt"
     if again or not kept.exists():
@@ -118,8 +132,10 @@ def resolve_lock(model: str, folder: Path, *, again: bool = False) -> Lock:
             resolved = scratch / "lock.txt"
             arguments = ["pip", "compile", str(requirements), str(runtime), "--output-file", str(resolved)]
             arguments += ["--generate-hashes", "--no-annotate", "--no-header", "--quiet", "--python", _base_python()]
+            if python:
+                arguments += ["--python-version", python.version, "--python-platform", python.platform]
             done = _uv(arguments, readable=[folder, runtime], writable=[scratch], seconds=RESOLVE_SECONDS)
-            _require(done, model, f"{requirements.name} can't be met")
+            require(done, model, f"{requirements.name} can't be met")
             kept.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
                 file.write(resolved.read_bytes())
@@ -141,7 +157,7 @@ def build_environment(model: str, lock: Lock) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         text = lock.file.read_bytes()
-        _require(
+        require(
             _uv(["venv", "--quiet", "--clear", "--python", _base_python(), str(folder)], writable=[folder], seconds=60),
             model,
             "the environment can't be made",
@@ -149,7 +165,7 @@ def build_environment(model: str, lock: Lock) -> Path:
         python = str(folder / "bin" / "python")
         arguments = ["pip", "sync", "--quiet", "--require-hashes", "--python", python, str(lock.file)]
         done = _uv(arguments, readable=[lock.file], writable=[folder], seconds=INSTALL_SECONDS)
-        _require(done, model, "the locked packages can't be installed")
+        require(done, model, "the locked packages can't be installed")
         _compile(folder)
         (folder / "requirements.lock").write_bytes(text)
         complete.touch()
@@ -170,8 +186,8 @@ def discard_checkout(model: str, commit: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _assemble(build: Path, checkout: Path, environment: Path) -> Path:
-    """The build's folder, whole or not at all."""
+def assemble(build: Path, checkout: Path, environment: Path | None = None) -> Path:
+    """The build's folder, whole or not at all: code, runtime, reports, and a link to its environment if it has one."""
     if not build.is_dir():
         build.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".build-", dir=build.parent))
@@ -179,13 +195,12 @@ def _assemble(build: Path, checkout: Path, environment: Path) -> Path:
             shutil.copytree(checkout, temporary / "code", symlinks=True)
             shutil.copytree(RUNTIME, temporary / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
             (temporary / "reports").mkdir()
-            (temporary / "environment").symlink_to(os.path.relpath(environment, build))
+            if environment is not None:
+                (temporary / "environment").symlink_to(os.path.relpath(environment, build))
             with contextlib.suppress(OSError):  # another run was faster
                 temporary.rename(build)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    if not (build / "environment" / "bin" / "python").exists():
-        raise PlatformError(f"{build} has no working environment. Remove this folder, then run again.")
     return build
 
 
@@ -222,7 +237,7 @@ def _uv(arguments: list[str], *, readable: list[Path] | None = None, writable: l
         memory_mb=MEMORY_MB,
         connect=True,
         env={
-            **{name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)},
+            **{name: value for name, value in os.environ.items() if KEPT.fullmatch(name)},
             "UV_CACHE_DIR": str(cache),
             "UV_SYSTEM_CERTS": "1",
             "UV_PYTHON_DOWNLOADS": "never",
@@ -233,7 +248,8 @@ def _uv(arguments: list[str], *, readable: list[Path] | None = None, writable: l
     )
 
 
-def _require(done: Completed, model: str, problem: str) -> None:
+def require(done: Completed, model: str, problem: str) -> None:
+    """Nothing when uv ended well; else BuildError with its words, or PlatformError when another try may help."""
     if done.code == 0:
         return
     message = "\n".join(line.strip() for line in done.output_tail.strip().splitlines()[-15:])

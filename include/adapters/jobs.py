@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from include.adapters.confinement import run_confined
+from include.adapters.engine import open_engine
 from include.core.build import Build
 from include.core.errors import TrainingError
 from include.core.spec import ModelSpec
@@ -18,8 +18,8 @@ def build_folder(model: str, build_id: str) -> Path:
     return settings().builds / model / build_id
 
 
-def model_block(spec: ModelSpec, build_id: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the runtime needs to know of the spec."""
+def model_block(spec: ModelSpec, code: Path, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the runtime needs to know of the spec; ``code`` is the model's folder as the runtime sees it."""
     return {
         "name": spec.name,
         "task": spec.task,
@@ -31,7 +31,7 @@ def model_block(spec: ModelSpec, build_id: str, parameters: dict[str, Any] | Non
         "feature_code": spec.feature_code,
         "parameters": {**spec.training.parameters, **(parameters or {})},
         "trusted_types": list(spec.trusted_types),
-        "code": str((build_folder(spec.name, build_id) / "code" / spec.repository.path).resolve()),
+        "code": str(code),
     }
 
 
@@ -43,20 +43,17 @@ def run_job(
     Raises TrainingError with the runtime's own message when it fails, runs out of time or of memory.
     """
     build_id = build if isinstance(build, str) else build.build_id
-    home = build_folder(spec.name, build_id)
     folder.mkdir(parents=True, exist_ok=True)
     job_file = folder / f"{module}.json"
     job_file.write_text(json.dumps(job, indent=1), encoding="utf-8")
-    done = run_confined(
-        [str(home / "environment" / "bin" / "python"), "-m", f"runtime.{module}", str(job_file)],
-        cwd=home,
-        readable=[home, (home / "environment").resolve(), *readable],
-        writable=[folder],
+    done = open_engine().run(
+        spec,
+        build_id,
+        ["-m", f"runtime.{module}", str(job_file)],
+        readable=readable,
+        writable=folder,
         log=folder / f"{module}.log",
-        time_limit=spec.training.time_limit_minutes * 60,
-        memory_mb=spec.training.memory_mb,
     )
-    print(done.output_tail)
     if done.limit == "time":
         raise TrainingError(
             f"{spec.name}: {module} took longer than training.time_limit_minutes "

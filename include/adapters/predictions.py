@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from include.adapters.engine import open_engine
 from include.adapters.lake import write_atomically
 from include.adapters.store import Store, open_store
 from include.core.health import count_once
@@ -69,7 +70,9 @@ def gather(
     Only whole lines are taken. Running it twice, or again after it was killed anywhere, gives the same rows.
     """
     store = store or open_store()
-    log_dir = log_dir or settings().prediction_log / spec.name
+    if log_dir is None:
+        open_engine().fetch_predictions(spec.name)
+        log_dir = settings().prediction_log / spec.name
     folder = predictions_folder(spec.name, lake)
     found = Gathered()
     with _only_one(folder):

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -18,8 +17,9 @@ from xmlrpc.client import Fault, ServerProxy
 from filelock import FileLock
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from include.adapters import registry
-from include.adapters.confinement import confined_command
+from include.adapters import environments, registry
+from include.adapters.confinement import FILE_MB, Completed, confined_command, isolation, run_confined
+from include.adapters.engine import RunningServer
 from include.adapters.jobs import build_folder, model_block
 from include.adapters.model_server import ModelServer
 from include.core.errors import PlatformError
@@ -30,18 +30,8 @@ from include.settings import settings
 RUNNING, STARTING, BACKOFF = 20, 10, 30
 
 
-@dataclass(frozen=True)
-class RunningServer:
-    """One server, as the engine sees it."""
-
-    version: str
-    address: str
-    state: str
-    """``ready``, ``starting`` or ``broken``."""
-
-
 class ProcessEngine:
-    """Starts, finds and stops model servers through supervisord's XML-RPC interface."""
+    """Confined processes on this machine; model servers through supervisord's XML-RPC interface."""
 
     def __init__(self) -> None:
         self.folder = settings().run / "servers"
@@ -49,6 +39,49 @@ class ProcessEngine:
         self._supervisor: Any = ServerProxy(
             "http://127.0.0.1", transport=SupervisorTransport("", "", f"unix://{settings().run / 'supervisor.sock'}")
         ).supervisor
+
+    def prepare_build(self, spec: ModelSpec, commit: str, *, again: bool = False) -> environments.PreparedBuild:
+        """Lock, virtual environment and folder; see :func:`environments.prepare_build`."""
+        return environments.prepare_build(spec, commit, again=again)
+
+    def code(self, spec: ModelSpec, build_id: str) -> Path:
+        """The model's folder in the build's folder."""
+        return (build_folder(spec.name, build_id) / "code" / spec.repository.path).resolve()
+
+    def run(
+        self,
+        spec: ModelSpec,
+        build_id: str,
+        arguments: Sequence[str],
+        *,
+        writable: Path,
+        log: Path,
+        readable: Sequence[Path] = (),
+        in_code: bool = False,
+        time_limit: float | None = None,
+        file_mb: int | None = None,
+    ) -> Completed:
+        """Run the build's Python, confined; see :meth:`Engine.run`."""
+        build = build_folder(spec.name, build_id)
+        done = run_confined(
+            [str(build / "environment" / "bin" / "python"), *arguments],
+            cwd=self.code(spec, build_id) if in_code else build,
+            readable=[build, (build / "environment").resolve(), *readable],
+            writable=[writable],
+            log=log,
+            time_limit=time_limit or spec.training.time_limit_minutes * 60,
+            memory_mb=spec.training.memory_mb,
+            file_mb=file_mb or FILE_MB,
+        )
+        print(done.output_tail)
+        return done
+
+    def isolation(self) -> str:
+        """``landlock``, or ``environment`` where the kernel lacks it."""
+        return isolation()
+
+    def fetch_predictions(self, model: str) -> None:
+        """Nothing to do: servers write to the folder itself."""
 
     def servers(self, model: str, environment: Environment) -> dict[str, RunningServer]:
         """The servers of one model in one environment, by version."""
@@ -71,7 +104,7 @@ class ProcessEngine:
         with FileLock(self.folder / ".lock"):
             port = self._free_port()
             config = {
-                "model": model_block(spec, lineage["build"]),
+                "model": model_block(spec, self.code(spec, lineage["build"])),
                 "version": version,
                 "environment": environment,
                 "release": release,

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from include.adapters import registry
+from include.adapters.engine import Engine, open_engine
 from include.adapters.gateway import open_gateway
-from include.adapters.process_engine import ProcessEngine
 from include.adapters.store import open_store
 from include.core.errors import EvergreenError, GateError, ModelSpecError
 from include.core.release import Action, Environment, Observed, Release, plan
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 READY_SECONDS = 120.0
 
 
-def observe(spec: ModelSpec, environment: Environment, engine: ProcessEngine) -> Observed:
+def observe(spec: ModelSpec, environment: Environment, engine: Engine) -> Observed:
     """What is there now."""
     servers = engine.servers(spec.name, environment)
     states = {version: server.state for version, server in servers.items()}
@@ -42,7 +42,7 @@ def reconcile(spec: ModelSpec, environment: Environment) -> list[Action]:
 
     Raises GateError when a server that should serve can't get ready; what served before goes on serving.
     """
-    engine = ProcessEngine()
+    engine = open_engine()
     desired = open_store().release(spec.name, environment)
     actions = plan(desired, observe(spec, environment, engine))
     for action in actions:
@@ -65,7 +65,7 @@ def reconcile_all() -> list[str]:
     return problems
 
 
-def _act(action: Action, spec: ModelSpec, desired: Release, engine: ProcessEngine) -> None:
+def _act(action: Action, spec: ModelSpec, desired: Release, engine: Engine) -> None:
     environment, version = desired.environment, action.version or ""
     if action.verb == "start":
         engine.start(spec, environment, version, f"{environment}@{desired.revision}")
@@ -79,7 +79,7 @@ def _act(action: Action, spec: ModelSpec, desired: Release, engine: ProcessEngin
         engine.stop(spec.name, environment, version)
 
 
-def _route(model: str, weights: Mapping[str, int], desired: Release, engine: ProcessEngine) -> None:
+def _route(model: str, weights: Mapping[str, int], desired: Release, engine: Engine) -> None:
     gateway = open_gateway()
     if not weights:
         gateway.remove(model)
@@ -95,7 +95,7 @@ def _route(model: str, weights: Mapping[str, int], desired: Release, engine: Pro
         gateway.split(model, addresses[live], addresses[canary], weights[canary])
 
 
-def _await_ready(spec: ModelSpec, environment: Environment, version: str, engine: ProcessEngine) -> None:
+def _await_ready(spec: ModelSpec, environment: Environment, version: str, engine: Engine) -> None:
     def state() -> str:
         server = engine.servers(spec.name, environment).get(version)
         return server.state if server else "broken"

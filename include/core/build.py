@@ -16,7 +16,7 @@ class Build:
     """``<commit, 12 digits>-<environment, 8 digits>``."""
     commit: str
     environment: str
-    """Hash of the full lock that the environment was made from; its folder is named for it."""
+    """Hash of the full lock that the environment was made from, or the image (digest or id) that has it."""
     status: Literal["passed", "failed"]
     report: Mapping[str, Any] = field(default_factory=dict)
     """Per check: answer, reason, seconds, file of its full output."""

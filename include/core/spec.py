@@ -122,6 +122,8 @@ class Training(Part):
     on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives.")
     time_limit_minutes: float = Field(30, gt=0, description="Longest time one training may take.")
     memory_mb: int = Field(4096, ge=256, description="Memory that training may use, in MiB.")
+    cpus: float | None = Field(None, gt=0, description="Processors that training may use; null: all (engine docker).")
+    processes: int = Field(256, ge=16, description="Processes and threads that training may have (engine docker).")
 
 
 class Metrics(Part):
@@ -173,6 +175,10 @@ class Deployment(Part):
     load_clients: int = Field(4, ge=1, le=64, description="Clients that send them at the same time; none may fail.")
     canary: Canary = Field(default_factory=Canary, description="The way into production.")
     memory_mb: int = Field(2048, ge=256, description="Memory that one model server may use, in MiB.")
+    cpus: float | None = Field(
+        None, gt=0, description="Processors that one model server may use; null: all (engine docker)."
+    )
+    processes: int = Field(128, ge=16, description="Processes and threads that one server may have (engine docker).")
 
 
 class Monitoring(Part):

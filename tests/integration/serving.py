@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from include.adapters import candidate, registry
-from include.adapters.environments import prepare_build
+from include.adapters.engine import open_engine
 from include.adapters.gateway import open_gateway
 from include.adapters.git import resolve_commit
 from include.adapters.lake import take_snapshot
@@ -107,7 +107,7 @@ class Serving:
         self.repository = str(repository.bare)
         self.template = small_spec("template", self.repository)
         commit = resolve_commit(self.template.repository)
-        prepared = prepare_build(self.template, commit)
+        prepared = open_engine().prepare_build(self.template, commit)
         self.build = Build("template", prepared.build_id, commit, prepared.environment, "passed")
         breaking = self.template.model_copy(update={"feature_code": "model:prepare"})
         self.bundles = [

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from include.adapters import checks, environments
+from include.adapters import checks
+from include.adapters.engine import open_engine
 from include.adapters.store import Store, open_store
 from include.core.errors import BuildError
 from include.core.spec_file import load_spec
@@ -174,7 +175,7 @@ def built(repository, home):
     def build(files: dict[str, str]) -> tuple[Any, str]:
         spec = load_spec(home / "models" / "tiny" / "model.yaml")
         commit = repository.commit(files)
-        return spec, environments.prepare_build(spec, commit).build_id
+        return spec, open_engine().prepare_build(spec, commit).build_id
 
     return build
 

@@ -17,14 +17,15 @@ import pytest
 import requests
 
 from include.adapters import deployment, registry
+from include.adapters.engine import open_engine
 from include.adapters.gateway import open_gateway
 from include.adapters.model_server import ModelServer, inference_inputs
-from include.adapters.process_engine import ProcessEngine
 from include.adapters.reconciler import reconcile
 from include.adapters.store import open_store
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release import Release
 from include.settings import settings
+from tests.integration.engines import ENGINES, forget, server_pid, use_engine
 from tests.integration.serving import Serving, short_home
 from tests.ports import free_port
 from tests.real_repository import RealRepository
@@ -82,6 +83,7 @@ def ask(spec, identity: str, distance: float = 500.0) -> requests.Response:
 def logged(spec) -> list[str]:
     """Request ids in the prediction log, in all segments."""
     found = []
+    open_engine().fetch_predictions(spec.name)
     for path in (settings().prediction_log / spec.name).glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             found.append(json.loads(line)["request_id"])
@@ -111,16 +113,13 @@ def roll_out(spec, version: str, run: str):
     deployment.clear_test(spec, run)
 
 
-def server_pid(spec, version: str) -> int:
-    return ProcessEngine()._supervisor.getProcessInfo(f"{spec.name}.production.{version}")["pid"]
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=ENGINES)
 def serving(request):
     """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
     home = short_home()
     patch = pytest.MonkeyPatch()
     patch.setenv("EVERGREEN_HOME", str(home))
+    use_engine(request.param, patch)
     patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
     patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
     patch.setenv("EVERGREEN_SERVER_PORTS", "18300-18399")
@@ -130,6 +129,7 @@ def serving(request):
     place = Serving(RealRepository(home / "git"))
     yield place
     place.stop()
+    forget(request.param)
     patch.undo()
 
 
@@ -159,19 +159,19 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
         until(lambda: traffic.versions.get("2", 0) > 20, what="traffic on version 2")
     assert traffic.failures == []
     assert registry.alias(live.name, "champion") == "2"
-    assert set(ProcessEngine().servers(live.name, "production")) == {"1", "2"}, "the old release stays loaded"
-    assert ProcessEngine().servers(live.name, "test") == {}, "the test environment is cleared"
+    assert set(open_engine().servers(live.name, "production")) == {"1", "2"}, "the old release stays loaded"
+    assert open_engine().servers(live.name, "test") == {}, "the test environment is cleared"
     assert set(traffic.answered) <= set(logged(live))
 
 
 def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
     with Traffic(live):
         roll_out(live, "2", "run-2")
-    pid = server_pid(live, "1")
+    pid = server_pid(live.name, "1")
     deployment.roll_back(live, "back")
     deployment.roll_back(live, "back")  # a retry of the same run does not swing back
     assert ask(live, "after").json()["model_version"] == "1"
-    assert server_pid(live, "1") == pid
+    assert server_pid(live.name, "1") == pid
     assert registry.alias(live.name, "champion") == "1"
 
 
@@ -184,7 +184,7 @@ def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_the
     assert traffic.failures == [], "the gateway sends a failed request to the other release"
     assert release.champion == "1"
     assert dict(release.weights) == {"1": 100}
-    assert set(ProcessEngine().servers(live.name, "production")) == {"1"}
+    assert set(open_engine().servers(live.name, "production")) == {"1"}
     assert registry.alias(live.name, "champion") == "1"
 
 
@@ -272,9 +272,9 @@ def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
 def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(live):
     with Traffic(live) as traffic:
         until(lambda: len(traffic.answered) > 50, what="traffic")
-        before = server_pid(live, "1")
+        before = server_pid(live.name, "1")
         os.kill(before, signal.SIGKILL)
-        until(lambda: server_pid(live, "1") not in (0, before), what="supervisord to start it again")
+        until(lambda: server_pid(live.name, "1") not in (0, before), what="supervisord to start it again")
         answered = len(traffic.answered)
         until(lambda: len(traffic.answered) > answered + 50, what="answers from the new process")
     assert traffic.failures == [], "the gateway waits for the server to come back"
@@ -286,7 +286,7 @@ def test_whatever_is_lost_the_reconciler_brings_it_back(live, lost):
     if lost == "routes":
         open_gateway().remove(live.name)
     elif lost == "servers":
-        ProcessEngine().stop(live.name, "production", "1")
+        open_engine().stop(live.name, "production", "1")
     else:
         registry.client().delete_registered_model_alias(live.name, "champion")
     assert reconcile(live, "production")
@@ -302,7 +302,7 @@ def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live
     rollout = deployment._rollout(live, "run-2", "2", 0)
     open_store().swap_release(now, now.begin_canary("2", 20, rollout, "killed before anything was started"))
     release = deployment.start_canary(live, "2", "run-2")
-    assert set(ProcessEngine().servers(live.name, "production")) == {"1", "2"}
+    assert set(open_engine().servers(live.name, "production")) == {"1", "2"}
     open_store().swap_release(release, release.promote("2", "2 promoted by run-2"))  # killed before routing
     deployment.promote(live, "2", "run-2")
     assert ask(live, "after").json()["model_version"] == "2"

@@ -31,10 +31,10 @@ class BuildEnvironmentOperator(BaseOperator):
         self.again = again
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.environments import prepare_build
+        from include.adapters.engine import open_engine
 
         try:
-            build = prepare_build(spec_of(self.model), self.commit, again=str(self.again) == "True")
+            build = open_engine().prepare_build(spec_of(self.model), self.commit, again=str(self.again) == "True")
         except BuildError as error:
             context["ti"].xcom_push(key="report", value={"answer": "fail", "reason": str(error)})
             raise

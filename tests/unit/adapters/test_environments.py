@@ -71,7 +71,7 @@ def test_a_crash_in_the_middle_is_made_good_by_the_next_try(model, repository, h
     def crash(*_arguments, **_more):
         raise KeyboardInterrupt
 
-    for name in ("_compile", "_assemble"):
+    for name in ("_compile", "assemble"):
         with monkeypatch.context() as patch:
             patch.setattr(environments, name, crash)
             with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,103 @@
+"""The way to a Docker Engine: local, or remote over TLS or ssh; and what all that Evergreen keeps there is labelled.
+
+The Airflow connection that ``EVERGREEN_DOCKER_CONNECTION`` names says where it is: ``host`` is a URL such as
+``tcp://build-host:2376`` (its extra: ``ca_cert``, ``client_cert``, ``client_key``, files) or ``ssh://user@host``.
+Where there is no such connection, ``DOCKER_HOST`` or the local socket is used, as by Docker's own command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException
+from docker.tls import TLSConfig
+
+from include.core.errors import PlatformError
+from include.settings import settings
+
+ANSWER_SECONDS = 120
+UNREACHABLE = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError)
+_UNREACHABLE = (
+    "no Docker Engine answers{where} ({error}). Start one ('bin/docker-engine' installs and starts one on Debian, as "
+    "root), name one in DOCKER_HOST or in the Airflow connection '{name}', or set EVERGREEN_ENGINE=process."
+)
+
+
+def open_client() -> docker.DockerClient:
+    """The client of the installation's Docker Engine; PlatformError when none answers."""
+    return _client(settings().docker_connection)
+
+
+def instance() -> str:
+    """Names this installation on a Docker host that several may share."""
+    return hashlib.sha256(str(settings().home).encode()).hexdigest()[:12]
+
+
+def labels(kind: str, **more: str) -> dict[str, str]:
+    """Labels of an image, container, volume or network: whose it is, what it is, and what is known of it."""
+    values = {"instance": instance(), "kind": kind, **more}
+    return {f"evergreen.{name}": value for name, value in values.items()}
+
+
+def with_labels(kind: str, **more: str) -> dict[str, Any]:
+    """The filter that finds what carries these labels."""
+    return {"label": [f"{name}={value}" for name, value in labels(kind, **more).items()]}
+
+
+@contextmanager
+def docker_errors() -> Iterator[None]:
+    """What the engine refuses, or that it is gone, as a PlatformError."""
+    try:
+        yield
+    except APIError as error:
+        said = str(error.explanation or error)
+        if "no space left" in said:
+            said += ". Free some, such as with 'docker system prune'"
+        raise PlatformError(f"the Docker Engine refused: {said}") from error
+    except UNREACHABLE as error:
+        raise _unreachable(error) from error
+
+
+@lru_cache(maxsize=2)
+def _client(name: str) -> docker.DockerClient:
+    connection = airflow_connection(name)
+    try:
+        client = _connected(connection) if connection else docker.from_env(timeout=ANSWER_SECONDS)
+        client.ping()
+    except (*UNREACHABLE, OSError) as error:
+        raise _unreachable(error, f" at {connection.host}" if connection else "") from error
+    return client
+
+
+def _connected(connection: Any) -> docker.DockerClient:
+    extra = connection.extra_dejson
+    tls: Any = False
+    if extra.get("client_cert"):
+        pair = (extra["client_cert"], extra["client_key"])
+        tls = TLSConfig(client_cert=pair, ca_cert=extra.get("ca_cert"), verify=True)
+    url = connection.host if "://" in connection.host else f"tcp://{connection.host}:{connection.port or 2376}"
+    return docker.DockerClient(url, tls=tls, timeout=ANSWER_SECONDS, use_ssh_client=True)
+
+
+def airflow_connection(name: str) -> Any:
+    """The Airflow connection of this name, or None where there is none."""
+    if not name:
+        return None
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return BaseHook.get_connection(name)
+    except AirflowNotFoundException:
+        return None
+
+
+def _unreachable(error: Exception, where: str = "") -> PlatformError:
+    return PlatformError(_UNREACHABLE.format(where=where, error=error, name=settings().docker_connection))

@@ -1,0 +1,282 @@
+"""The engine ``docker``: builds are images, jobs and model servers are containers.
+
+A server is one container, whose labels say what it is; they and the releases in the store are all that is needed to
+find every server again. It reads a volume of its own (configuration and token) and writes the model's prediction log,
+a named volume on the Docker host, from which :meth:`DockerEngine.fetch_predictions` brings what is new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+from docker.types import Healthcheck, LogConfig
+from filelock import FileLock
+
+from include.adapters import docker_images, registry
+from include.adapters.confinement import FILE_MB, Completed
+from include.adapters.container_files import USER, archived, take_new
+from include.adapters.docker_client import docker_errors, instance, labels, open_client, with_labels
+from include.adapters.docker_images import ARTIFACT, CONFIG, INSIDE, LOG
+from include.adapters.docker_job import HARDENED, Limits, job_labels, run_in_container
+from include.adapters.engine import RunningServer
+from include.adapters.environments import PreparedBuild
+from include.adapters.jobs import model_block
+from include.adapters.model_server import ModelServer
+from include.core.errors import PlatformError
+from include.core.release import Environment
+from include.core.spec import ModelSpec
+from include.settings import settings
+
+PORT = 8000
+"""The server's port inside of its container."""
+STOP_SECONDS, FETCH_SECONDS = 30, 600
+RESTARTS = 3
+"""A server that ended this often without getting ready is broken."""
+MISTAKE = 3
+"""The runtime's exit code for what no restart can put right."""
+RESTART: Any = {"Name": "unless-stopped", "MaximumRetryCount": 0}
+_SECOND = 1_000_000_000
+
+
+class DockerEngine:
+    """Images and containers on the Docker host; see :mod:`include.adapters.docker_client` for which one."""
+
+    def prepare_build(self, spec: ModelSpec, commit: str, *, again: bool = False) -> PreparedBuild:
+        """Lock, image and folder; see :func:`docker_images.prepare_build`."""
+        return docker_images.prepare_build(spec, commit, again=again)
+
+    def code(self, spec: ModelSpec, build_id: str) -> Path:
+        """The model's folder in its image."""
+        return INSIDE / "code" / spec.repository.path
+
+    def run(
+        self,
+        spec: ModelSpec,
+        build_id: str,
+        arguments: Sequence[str],
+        *,
+        writable: Path,
+        log: Path,
+        readable: Sequence[Path] = (),
+        in_code: bool = False,
+        time_limit: float | None = None,
+        file_mb: int | None = None,
+    ) -> Completed:
+        """Run the build's Python in a container; see :meth:`Engine.run`."""
+        training = spec.training
+        return run_in_container(
+            docker_images.build_image(spec.name, build_id),
+            [str(INSIDE / "environment" / "bin" / "python"), *arguments],
+            cwd=self.code(spec, build_id) if in_code else INSIDE,
+            readable=readable,
+            writable=writable,
+            log=log,
+            time_limit=time_limit or training.time_limit_minutes * 60,
+            limits=Limits(training.memory_mb, training.processes, training.cpus, file_mb or FILE_MB),
+            about={"model": spec.name, "build": build_id},
+        )
+
+    def isolation(self) -> str:
+        """``container``."""
+        return "container"
+
+    def servers(self, model: str, environment: Environment) -> dict[str, RunningServer]:
+        """The servers of one model in one environment, by version."""
+        found = {}
+        for container in self._containers(model=model, environment=environment):
+            version = container.labels["evergreen.version"]
+            address = f"127.0.0.1:{container.labels['evergreen.port']}"
+            found[version] = RunningServer(version, address, _state(container, model, address))
+        return found
+
+    def start(self, spec: ModelSpec, environment: Environment, version: str, release: str) -> None:
+        """Start the server of a version; a broken one of the same version is replaced."""
+        lineage = registry.lineage(spec.name, version)
+        bundle = registry.fetch(spec.name, version)
+        image = self._image(spec, version, lineage, bundle)
+        self.stop(spec.name, environment, version)
+        with docker_errors(), FileLock(settings().run / "docker.lock"):
+            port = self._free_port()
+            about = {"model": spec.name, "environment": environment, "version": version, "release": release}
+            container = self._create(image, spec, environment, labels("server", port=str(port), image=image, **about))
+            try:
+                config = self._config(spec, environment, version, release, lineage["build"])
+                token = (settings().secrets / "prediction_token").read_bytes()
+                files = {"config.json": json.dumps(config, indent=1).encode(), "token": token}
+                container.put_archive(str(CONFIG), archived(files, owner=USER))
+                container.start()
+            except BaseException:
+                container.remove(force=True, v=True)
+                raise
+
+    def stop(self, model: str, environment: Environment, version: str) -> None:
+        """Stop a server (it drains first) and forget it; harmless when there is none."""
+        for container in self._containers(model=model, environment=environment, version=version):
+            with docker_errors(), contextlib.suppress(NotFound):
+                container.stop(timeout=STOP_SECONDS)
+                container.remove(force=True, v=True)
+
+    def last_words(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
+        """The end of a server's log, and what ended it, for the error message about it."""
+        for container in self._containers(model=model, environment=environment, version=version):
+            with docker_errors():
+                words = container.logs(tail=lines).decode("utf-8", errors="replace").rstrip()
+            if container.attrs["State"]["OOMKilled"]:
+                words += "\nIt needed more memory than deployment.memory_mb allows. Raise it in model.yaml."
+            return words
+        return "(no container)"
+
+    def fetch_predictions(self, model: str) -> None:
+        """Append what is new in the model's log volume to the same segments in ``settings().prediction_log``.
+
+        A container that is never started gives the way to the volume, so this works whether or not a server runs.
+        """
+        name = _log_volume(model)
+        folder = settings().prediction_log / model
+        with docker_errors():
+            client = open_client()
+            try:
+                client.volumes.get(name)
+            except NotFound:
+                return
+            folder.mkdir(parents=True, exist_ok=True)
+            container = client.containers.create(
+                docker_images.base_image(),
+                ["true"],
+                network_mode="none",
+                volumes={name: {"bind": str(LOG), "mode": "ro"}},
+                labels=job_labels(FETCH_SECONDS),
+            )
+            try:
+                with FileLock(folder / ".fetch.lock"):
+                    take_new(container.get_archive(str(LOG))[0], folder)
+            finally:
+                container.remove(force=True)
+
+    def _image(self, spec: ModelSpec, version: str, lineage: dict[str, Any], bundle: Path) -> str:
+        """The release image that the version's tag in the registry names, so that every environment gets the same."""
+        tag = f"image.{instance()}"
+        image = registry.version(spec.name, version).tags.get(tag)
+        if not image or not docker_images.present(image):
+            image = docker_images.release_image(spec, version, lineage["build"], bundle, lineage)
+            registry.tag_version(spec.name, version, tag, image)
+        return str(image)
+
+    def _create(self, image: str, spec: ModelSpec, environment: Environment, about: dict[str, str]) -> Container:
+        client = open_client()
+        volumes = {_log_volume(spec.name): {"bind": str(LOG), "mode": "rw"}} if environment == "production" else {}
+        with contextlib.suppress(APIError):  # it is there
+            if volumes:
+                client.volumes.create(_log_volume(spec.name), labels=labels("log", model=spec.name))
+        deployment = spec.deployment
+        limits = Limits(deployment.memory_mb, deployment.processes, deployment.cpus)
+        python = str(INSIDE / "environment" / "bin" / "python")
+        health = [python, "-m", "runtime.health", str(CONFIG / "config.json")]
+        created: Container = client.containers.create(
+            image,
+            [python, "-m", "runtime.serve", str(CONFIG / "config.json")],
+            name=f"evergreen-{instance()}-{spec.name}-{environment}-{about['evergreen.version']}",
+            network=self._network(environment),
+            ports={f"{PORT}/tcp": ("127.0.0.1", int(about["evergreen.port"]))},
+            volumes=[str(CONFIG), *(f"{name}:{mount['bind']}:rw" for name, mount in volumes.items())],
+            restart_policy=RESTART,
+            healthcheck=Healthcheck(
+                test=["CMD", *health], interval=15 * _SECOND, timeout=10 * _SECOND, start_period=60 * _SECOND, retries=3
+            ),
+            log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
+            labels=about,
+            **limits.options(client.info()["NCPU"]),
+            **HARDENED,
+        )
+        return created
+
+    def _config(
+        self, spec: ModelSpec, environment: Environment, version: str, release: str, build_id: str
+    ) -> dict[str, Any]:
+        return {
+            "model": model_block(spec, self.code(spec, build_id)),
+            "version": version,
+            "environment": environment,
+            "release": release,
+            "build": build_id,
+            "artifact": str(ARTIFACT),
+            "sha256": registry.version(spec.name, version).tags["sha256"],
+            "host": "0.0.0.0",  # of its container; published on the Docker host's 127.0.0.1 alone
+            "port": PORT,
+            "token_file": str(CONFIG / "token"),
+            "log_dir": str(LOG) if environment == "production" else None,
+            "max_rows": 10_000,
+            "max_body_bytes": 16 * 1024 * 1024,
+        }
+
+    def _network(self, environment: Environment) -> str:
+        """The environment's bridge. What is on it can neither see each other nor, without masquerade, the world."""
+        client = open_client()
+        name = f"evergreen-{instance()}-{environment}"
+        if not client.networks.list(names=[f"^{name}$"]):
+            client.networks.create(
+                name,
+                driver="bridge",
+                check_duplicate=True,
+                labels=labels("network", environment=environment),
+                options={
+                    "com.docker.network.bridge.enable_icc": "false",
+                    "com.docker.network.bridge.enable_ip_masquerade": "false",
+                },
+            )
+        return name
+
+    def _containers(self, **more: str) -> list[Container]:
+        with docker_errors():
+            found: list[Container] = open_client().containers.list(
+                all=True, filters=with_labels("server", **more), ignore_removed=True
+            )
+        return found
+
+    def _free_port(self) -> int:
+        taken = {int(container.labels["evergreen.port"]) for container in self._containers()}
+        for port in settings().server_port_range:
+            if port in taken:
+                continue
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                with contextlib.suppress(OSError):
+                    probe.bind(("127.0.0.1", port))
+                    return port
+        raise PlatformError(
+            f"no port is free for a model server (EVERGREEN_SERVER_PORTS={settings().server_ports}). Widen the range."
+        )
+
+
+def remove_everything() -> None:
+    """Remove all that this installation has on the Docker host: containers, networks, volumes, images."""
+    mine: Any = {"label": f"evergreen.instance={instance()}"}
+    with docker_errors():
+        client = open_client()
+        for container in client.containers.list(all=True, filters=mine):
+            container.remove(force=True, v=True)
+        for network in client.networks.list(filters=mine):
+            network.remove()
+        for volume in client.volumes.list(filters=mine):
+            volume.remove()
+        for image in client.images.list(filters=mine):
+            client.images.remove(str(image.id), force=True)
+
+
+def _state(container: Container, model: str, address: str) -> str:
+    state = container.attrs["State"]
+    if state["Status"] == "running":
+        return "ready" if ModelServer(model, address).ready() else "starting"
+    looping = state["ExitCode"] == MISTAKE or container.attrs["RestartCount"] >= RESTARTS
+    return "starting" if state["Status"] == "restarting" and not looping else "broken"
+
+
+def _log_volume(model: str) -> str:
+    return f"evergreen-{instance()}-log-{model}"

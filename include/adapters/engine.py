@@ -1,0 +1,90 @@
+"""The engine: where a build is made, where its code runs, and where models are served. One contract, two engines.
+
+``process`` keeps virtual environments and supervised processes on this machine; ``docker`` keeps images and
+containers on a Docker host. ``EVERGREEN_ENGINE`` chooses; nothing else in the project knows which one it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from include.adapters.confinement import Completed
+from include.adapters.environments import PreparedBuild
+from include.core.release import Environment
+from include.core.spec import ModelSpec
+from include.settings import settings
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """One server, as the engine sees it."""
+
+    version: str
+    address: str
+    state: str
+    """``ready``, ``starting`` or ``broken``."""
+
+
+class Engine(Protocol):
+    """What every engine can do. Each method may be called again after a crash and finishes what is missing."""
+
+    def prepare_build(self, spec: ModelSpec, commit: str, *, again: bool = False) -> PreparedBuild:
+        """Make the build of a commit, or take the one that is there; ``again`` resolves its requirements anew.
+
+        Raises BuildError when the commit's requirements can't be met.
+        """
+
+    def code(self, spec: ModelSpec, build_id: str) -> Path:
+        """The model's folder, as programs that run in the build see it."""
+
+    def run(
+        self,
+        spec: ModelSpec,
+        build_id: str,
+        arguments: Sequence[str],
+        *,
+        writable: Path,
+        log: Path,
+        readable: Sequence[Path] = (),
+        in_code: bool = False,
+        time_limit: float | None = None,
+        file_mb: int | None = None,
+    ) -> Completed:
+        """Run the build's Python with these arguments to its end: no network, no platform environment, no keys.
+
+        It works in the model's folder with ``in_code``, else where it can import ``runtime``. Beside the build it can
+        read ``readable`` and change ``writable``, a folder; both keep their absolute paths. ``time_limit`` (seconds)
+        defaults to the spec's, ``file_mb`` (MiB of one file) to the engine's. Output goes to ``log`` and to stdout.
+        """
+
+    def isolation(self) -> str:
+        """What keeps model code from the platform here, for the report of a check."""
+
+    def servers(self, model: str, environment: Environment) -> dict[str, RunningServer]:
+        """The servers of one model in one environment, by version."""
+
+    def start(self, spec: ModelSpec, environment: Environment, version: str, release: str) -> None:
+        """Start the server of a version; a broken one of the same version is replaced."""
+
+    def stop(self, model: str, environment: Environment, version: str) -> None:
+        """Stop a server (it drains first) and forget it; harmless when there is none."""
+
+    def last_words(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
+        """The end of a server's log, for the error message about it."""
+
+    def fetch_predictions(self, model: str) -> None:
+        """Bring what is new in the model's prediction log into ``settings().prediction_log / model``."""
+
+
+def open_engine() -> Engine:
+    """The installation's engine."""
+    if settings().engine == "docker":
+        from include.adapters.docker_engine import DockerEngine
+
+        return DockerEngine()
+    from include.adapters.process_engine import ProcessEngine
+
+    return ProcessEngine()

@@ -1,0 +1,362 @@
+"""What only the engine ``docker`` promises: how containers are kept in, what is in an image, what is never left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from include.adapters import checks, docker_client, docker_images, environments, registry
+from include.adapters.docker_client import open_client, with_labels
+from include.adapters.docker_job import sweep
+from include.adapters.engine import open_engine
+from include.core.errors import PlatformError
+from include.settings import settings
+from tests.integration import test_engines
+from tests.integration.engines import container
+from tests.integration.test_engines import build_of, rows, served, server, until  # noqa: F401 - fixture
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def place(request):
+    """The installation of the contract tests, with the engine docker."""
+    request.param = "docker"
+    yield from test_engines.place.__wrapped__(request)
+
+
+def layers(image: str) -> list[str]:
+    return list(open_client().images.get(image).attrs["RootFS"]["Layers"])
+
+
+def image_of(model: str, build_id: str) -> str:
+    return docker_images.build_image(model, build_id)
+
+
+def jobs():
+    return open_client().containers.list(all=True, filters=with_labels("job"))
+
+
+def job_volumes() -> set[str]:
+    return {volume.name for volume in open_client().volumes.list(filters={"dangling": True}) if len(volume.name) == 64}
+
+
+def test_the_serving_container_can_do_nothing_but_serve(served):  # noqa: F811
+    attributes = container(served.name, "1").attrs
+    host, config = attributes["HostConfig"], attributes["Config"]
+    assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["ReadonlyRootfs"] is True
+    assert config["User"].split(":")[0].isdigit() and not config["User"].startswith("0")
+    assert host["Memory"] == host["MemorySwap"] == served.deployment.memory_mb * 2**20
+    assert host["PidsLimit"] == served.deployment.processes
+    assert host["NanoCpus"] > 0
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+    assert not host["Binds"] or not [bind for bind in host["Binds"] if bind.startswith("/") and ":" in bind]
+    published = [place["HostIp"] for places in host["PortBindings"].values() for place in places]
+    assert published == ["127.0.0.1"]
+    assert not [entry for entry in config["Env"] if "EVERGREEN" in entry or "TOKEN" in entry]
+
+
+def test_what_the_kernel_says_of_the_serving_process_is_the_same(served):  # noqa: F811
+    looking = (
+        "import os, json\n"
+        "status = dict(line.split(':', 1) for line in open('/proc/1/status').read().splitlines())\n"
+        "def tried(path):\n"
+        "    try:\n        open(path, 'w'); return True\n    except OSError: return False\n"
+        "paths = ['/x', '/etc/x', '/evergreen/x', '/evergreen/artifact/model.skops', '/evergreen/code/model.py']\n"
+        "print(json.dumps({'caps': status['CapEff'].strip(), 'new': status['NoNewPrivs'].strip(), 'uid': os.getuid(),"
+        " 'written': [path for path in paths if tried(path)]}))"
+    )
+    said = container(served.name, "1").exec_run(["/evergreen/environment/bin/python", "-c", looking]).output
+    assert json.loads(said) == {"caps": "0" * 16, "new": "1", "uid": 10001, "written": []}
+
+
+def test_a_server_has_a_health_check_that_passes(served):  # noqa: F811
+    test = container(served.name, "1").attrs["Config"]["Healthcheck"]["Test"]
+    done = container(served.name, "1").exec_run(test[1:])
+    assert done.exit_code == 0, done.output
+
+
+def test_servers_see_neither_each_other_nor_the_world(served):  # noqa: F811
+    (network,) = container(served.name, "1").attrs["NetworkSettings"]["Networks"]
+    options = open_client().networks.get(network).attrs["Options"]
+    assert options["com.docker.network.bridge.enable_icc"] == "false"
+    assert options["com.docker.network.bridge.enable_ip_masquerade"] == "false"
+
+
+def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(place):
+    greedy = "\n\ndef prepare(frame):\n    hog = [bytearray(b'x') * 20_000_000 for _ in range(100)]\n    return frame\n"
+    spec = place.new_model()
+    spec = spec.model_copy(
+        update={
+            "feature_code": "greedy:prepare",
+            "deployment": spec.deployment.model_copy(update={"memory_mb": 512}),
+        }
+    )
+    _, build_id = build_of(place, {"greedy.py": greedy})
+    bundle = registry.fetch(spec.name, "1")
+    lineage = json.loads((bundle / "lineage.json").read_text(encoding="utf-8"))
+    (bundle / "lineage.json").write_text(json.dumps({**lineage, "build": build_id}), encoding="utf-8")
+    engine = open_engine()
+    engine.start(spec, "production", "1", "production@1")
+    try:
+        # Warming up is where this model fails first, so it never gets ready, and the reason is in its last words.
+        until(lambda: container(spec.name, "1").attrs["State"]["OOMKilled"], 60, "the end of it")
+        until(lambda: "deployment.memory_mb" in engine.last_words(spec.name, "production", "1"), 30, "the reason")
+        until(lambda: engine.servers(spec.name, "production")["1"].state == "broken", 60, "the verdict")
+    finally:
+        engine.stop(spec.name, "production", "1")
+
+
+def test_a_build_says_where_it_comes_from(place):
+    spec, build_id = build_of(place, {})
+    found = open_client().images.get(image_of(spec.name, build_id)).labels
+    assert found["org.opencontainers.image.source"] == place.repository
+    assert found["org.opencontainers.image.revision"].startswith(build_id[:12])
+    assert found["evergreen.model"] == spec.name
+    assert found["evergreen.build"] == build_id
+    bill = json.loads((settings().builds / spec.name / build_id / "sbom.cdx.json").read_text(encoding="utf-8"))
+    assert bill["bomFormat"] == "CycloneDX"
+    assert "pkg:pypi/scikit-learn@1.9.1" in {component["purl"] for component in bill["components"]}
+
+
+def test_a_change_of_code_changes_the_last_layer_alone(place):
+    spec, first = build_of(place, {"model.py": test_engines.MODEL_CODE + "\nVALUE = 1\n"})
+    started = time.monotonic()
+    _, second = build_of(place, {"model.py": test_engines.MODEL_CODE + "\nVALUE = 2\n"})
+    print(f"a change of code: {time.monotonic() - started:.1f} s")
+    one, two = layers(image_of(spec.name, first)), layers(image_of(spec.name, second))
+    assert one[:-1] == two[:-1]
+    assert one[-1] != two[-1]
+
+
+def test_the_same_inputs_give_the_same_layers_without_any_cache(tmp_path, monkeypatch, spec):
+    monkeypatch.setattr(environments, "RUNTIME", tmp_path / "runtime")
+    for name, text in {"runtime/requirements.txt": "", "code/requirements.txt": "iniconfig==2.1.0\n"}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    base = docker_images.base_image()
+    lock = environments.resolve_lock("same", tmp_path / "code", python=docker_images._python_of(base))
+    api = open_client().api
+    monkeypatch.setattr(api, "build", functools.partial(api.build, nocache=True))
+    images = [docker_images._build_image(spec, "same", "c" * 40, tmp_path, lock, base) for _ in range(2)]
+    try:
+        assert images[0] != images[1], "nothing was built the second time"
+        assert layers(images[0]) == layers(images[1])
+    finally:
+        for image in images:
+            open_client().images.remove(image, force=True)
+
+
+def test_a_release_adds_one_small_layer_to_its_build(place, served):  # noqa: F811
+    image = container(served.name, "1").attrs["Image"]
+    lineage = registry.lineage(served.name, "1")
+    build = layers(image_of(served.name, lineage["build"]))
+    assert layers(image)[:-1] == build
+    newest = open_client().images.get(image).history()
+    added = sum(entry["Size"] for entry in newest if "artifact" in entry["CreatedBy"] or "ADD" in entry["CreatedBy"])
+    assert added < 5_000_000
+    assert container(served.name, "1").labels["evergreen.image"] == image, "an image is used by id, never by a tag"
+
+
+def test_test_and_production_run_the_same_image(served):  # noqa: F811
+    open_engine().start(served, "test", "1", "test@1")
+    try:
+        images = {container(served.name, "1", name).attrs["Image"] for name in ("test", "production")}
+        assert len(images) == 1
+    finally:
+        open_engine().stop(served.name, "test", "1")
+
+
+def test_an_image_has_no_compiler_no_cache_and_no_secret_of_its_making(place):
+    spec, build_id = build_of(place, {})
+    looking = "ls /setup /root/.cache; command -v gcc cc make pip uv; env; find / -xdev -name '*.pem' -path '/setup/*'"
+    said = open_client().containers.run(
+        image_of(spec.name, build_id), ["sh", "-c", f"{looking}; true"], remove=True, network_mode="none", stderr=False
+    )
+    text = said.decode()
+    assert not [word for word in ("gcc", "/cc", "/make", "/pip", "/uv", "/setup") if word in text], text
+
+
+def test_a_commit_that_starts_processes_without_end_is_contained(place):
+    bomb = """
+import subprocess
+import sys
+
+import pytest
+
+
+def test_processes():
+    children = []
+    with pytest.raises(OSError):
+        for _ in range(500):
+            children.append(subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"]))
+    assert len(children) < 256
+"""
+    spec, build_id = build_of(place, {"tests/test_model.py": bomb})
+    report = checks.CHECKS["test"](spec, build_id)
+    assert report["answer"] == "pass", Path(report["file"]).read_text(encoding="utf-8")
+    assert jobs() == []
+
+
+def test_a_commit_can_not_fill_the_scratch_folder(place):
+    writing = """
+import errno
+
+import pytest
+
+
+def test_writing():
+    with pytest.raises(OSError) as raised:
+        with open("/tmp/much", "wb", buffering=0) as file:
+            for _ in range(1024):
+                assert file.write(bytes(2**20)) == 2**20
+        raise AssertionError("all of it could be written")
+    assert raised.value.errno == errno.ENOSPC
+"""
+    report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": writing}))
+    assert report["answer"] == "pass", report
+
+
+def test_output_comes_while_the_command_runs(place):
+    spec, build_id = build_of(place, {})
+    folder = settings().home / "talking"
+    folder.mkdir()
+    heard: list[float] = []
+    talking = "import time\nprint('one', flush=True)\ntime.sleep(3)\nprint('two', flush=True)"
+
+    def listen():
+        until(lambda: "one" in (folder / "log").read_text() if (folder / "log").exists() else False, 60, "output")
+        heard.append(time.monotonic())
+
+    listener = Thread(target=listen)
+    listener.start()
+    done = open_engine().run(spec, build_id, ["-c", talking], writable=folder, log=folder / "log")
+    listener.join()
+    assert time.monotonic() - heard[0] > 2
+    assert done.output_tail == "one\ntwo\n" == (folder / "log").read_text(encoding="utf-8")
+
+
+def _work(spec, build_id, folder):
+    open_engine().run(
+        spec, build_id, ["-c", "import time; time.sleep(600)"], writable=folder, log=folder / "log", time_limit=600
+    )
+
+
+def test_what_a_killed_task_left_is_removed_by_the_next(place):
+    spec, build_id = build_of(place, {})
+    folder = settings().home / "killed"
+    folder.mkdir()
+    volumes = job_volumes()
+    victim = multiprocessing.get_context("spawn").Process(target=_work, args=(spec, build_id, folder))
+    victim.start()
+    until(lambda: [job for job in jobs() if job.status == "running"], 60, "the job")
+    assert sweep() == [], "a job whose task lives must not be removed"
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.join()
+    assert len(sweep()) == 1
+    assert jobs() == []
+    assert job_volumes() <= volumes
+
+
+def test_a_cancelled_task_removes_its_container(place, monkeypatch):
+    from include.adapters import docker_job
+
+    def cancelled(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(docker_job, "_await_end", cancelled)
+    spec, build_id = build_of(place, {})
+    folder = settings().home / "cancelled"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        _work(spec, build_id, folder)
+    assert jobs() == []
+
+
+def test_links_and_paths_that_lead_out_do_not_come_out(place):
+    spec, build_id = build_of(place, {})
+    folder = settings().home / "tricky"
+    folder.mkdir()
+    tricks = "import os; os.symlink('/etc/passwd', 'link'); os.mkfifo('fifo'); open('fine', 'w').write('fine')"
+    done = open_engine().run(
+        spec, build_id, ["-c", f"import os; os.chdir({str(folder)!r}); {tricks}"], writable=folder, log=folder / "log"
+    )
+    assert done.code == 0, done.output_tail
+    assert sorted(path.name for path in folder.iterdir()) == ["fine", "log"]
+
+
+def test_an_engine_that_is_gone_says_how_to_get_one(monkeypatch, tmp_path):
+    docker_client._client.cache_clear()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    try:
+        with pytest.raises(PlatformError, match=r"no Docker Engine answers.*bin/docker-engine.*DOCKER_HOST"):
+            open_client()
+    finally:
+        docker_client._client.cache_clear()
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    """The engine behind mutual TLS on loopback, as an Airflow connection names a remote host."""
+    pair = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *pair, *names]
+    subprocess.run(making, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "certificate"))
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    seen: list[bool] = []
+
+    async def forward(reader, writer):
+        seen.append(True)
+        unix_reader, unix_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
+
+        async def pump(source, sink):
+            with contextlib.suppress(OSError):
+                while data := await source.read(65536):
+                    sink.write(data)
+                    await sink.drain()
+                sink.close()
+
+        await asyncio.gather(pump(reader, unix_writer), pump(unix_reader, writer))
+
+    loop = asyncio.new_event_loop()
+    Thread(target=loop.run_forever, daemon=True).start()
+    listening = asyncio.start_server(forward, "127.0.0.1", 0, ssl=context)
+    listener = asyncio.run_coroutine_threadsafe(listening, loop).result(10)
+    port = listener.sockets[0].getsockname()[1]
+    files = {"ca_cert": "certificate", "client_cert": "certificate", "client_key": "key"}
+    extra = {name: str(tmp_path / file) for name, file in files.items()}
+    connection = {"conn_type": "docker", "host": "127.0.0.1", "port": port, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
+    docker_client._client.cache_clear()
+    yield seen
+    docker_client._client.cache_clear()
+    loop.call_soon_threadsafe(loop.stop)
+
+
+def test_a_job_runs_on_a_remote_host_over_tls(place, remote):
+    spec, build_id = build_of(place, {})
+    folder = settings().home / "remote"
+    folder.mkdir()
+    (folder / "in").write_text("there and back", encoding="utf-8")
+    copying = f"import shutil; shutil.copy('{folder}/in', '{folder}/out'); print('copied')"
+    done = open_engine().run(spec, build_id, ["-c", copying], writable=folder, log=folder / "log")
+    assert (done.code, done.output_tail) == (0, "copied\n")
+    assert (folder / "out").read_text(encoding="utf-8") == "there and back"
+    assert remote, "it did not go over the remote connection"

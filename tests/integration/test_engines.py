@@ -1,0 +1,256 @@
+"""The contract that every engine keeps: builds are made once, what runs is contained, what serves goes on serving."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from include.adapters import candidate, checks, registry
+from include.adapters.engine import open_engine
+from include.adapters.git import resolve_commit
+from include.adapters.lake import take_snapshot
+from include.adapters.model_server import ModelServer
+from include.core.build import Build
+from include.core.errors import TrainingError
+from include.settings import settings
+from tests.integration.engines import ENGINES, forget, server_pid, use_engine
+from tests.integration.serving import MODEL_CODE, Serving, short_home
+from tests.ports import free_port
+from tests.real_repository import RealRepository
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+GOOD_TEST = "from model import estimator\n\n\ndef test_it_builds():\n    assert estimator()\n"
+GREEDY = "hog = []\nwhile True:\n    hog.append(bytearray(b'x') * 20_000_000)\n"
+ENDLESS = "import time\ntime.sleep(600)\n"
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def place(request):
+    """An installation with this engine, three trained versions of a small model, and its repository."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = short_home()
+        patch.setenv("EVERGREEN_HOME", str(home))
+        use_engine(request.param, patch)
+        patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
+        patch.setenv("EVERGREEN_SERVER_PORTS", "18400-18499")
+        patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
+        (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
+        (home / "git").mkdir()
+        repository = RealRepository(home / "git")
+        serving = Serving(repository)
+        serving.git = repository
+        yield serving
+        serving.stop()
+        forget(request.param)
+
+
+@pytest.fixture
+def served(place):
+    """Version 1 of a model of its own, ready in production."""
+    spec = place.new_model()
+    open_engine().start(spec, "production", "1", "production@1")
+    server(spec)
+    yield spec
+    for version in open_engine().servers(spec.name, "production"):
+        open_engine().stop(spec.name, "production", version)
+
+
+def server(spec, version: str = "1") -> ModelServer:
+    """The server, as soon as it is ready."""
+
+    def ready():
+        found = open_engine().servers(spec.name, "production")[version]
+        assert found.state != "broken", open_engine().last_words(spec.name, "production", version)
+        return found.state == "ready" and found.address
+
+    return ModelServer(spec.name, until(ready, 60, "the server"))
+
+
+def until(condition, seconds: float, what: str):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.05)
+    return found
+
+
+def build_of(place, files: dict[str, str], **changes):
+    """A build of a commit with these files beside the model's code; its spec and id."""
+    place.git.commit({"model.py": MODEL_CODE, "tests/test_model.py": GOOD_TEST, "count": str(time.time_ns()), **files})
+    spec = place.template.model_copy(update={"training": place.template.training.model_copy(update=changes)})
+    return spec, open_engine().prepare_build(spec, resolve_commit(spec.repository)).build_id
+
+
+def rows(distance: float = 500.0):
+    return [{"distance": distance, "hour": 8.0, "id": "x", "at": "2013-05-01T08:00:00"}]
+
+
+def test_a_build_is_made_once(place):
+    commit = resolve_commit(place.template.repository)
+    first = open_engine().prepare_build(place.template, commit)
+    again = open_engine().prepare_build(place.template, commit)
+    assert (again.build_id, again.environment, again.cached) == (first.build_id, first.environment, True)
+
+
+@pytest.mark.parametrize(
+    "check, files, answer",
+    [
+        ("lint", {}, "pass"),
+        ("lint", {"model.py": "undefined_name\n"}, "fail"),
+        ("test", {}, "pass"),
+        ("test", {"tests/test_model.py": "def test_sums():\n    assert 1 + 1 == 3, 'sums are off'\n"}, "fail"),
+        ("check_contract", {}, "pass"),
+        ("check_contract", {"model.py": "def estimator():\n    return 'no model'\n"}, "fail"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value,
+)
+def test_a_check_answers_and_keeps_its_report(place, check, files, answer):
+    report = checks.CHECKS[check](*build_of(place, files))
+    assert report["answer"] == answer, report
+    assert Path(report["file"]).is_file()
+    assert report["isolation"] in ("landlock", "container")
+
+
+def test_a_job_trains_and_leaves_its_files_and_its_log(place):
+    folder = place.bundles[0]
+    assert (folder / "model.skops").is_file()
+    assert "training rows" in (folder.parent / "train.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "code, limits, words",
+    [
+        (GREEDY, {"memory_mb": 512}, "training.memory_mb"),
+        (ENDLESS, {"time_limit_minutes": 0.1}, "training.time_limit_minutes"),
+    ],
+    ids=["memory", "time"],
+)
+def test_a_training_that_needs_too_much_says_which_limit_to_raise(place, code, limits, words):
+    inside = "".join(f"    {line}\n" for line in code.splitlines())
+    spec, build_id = build_of(place, {"model.py": f"def estimator():\n{inside}"}, **limits)
+    build = Build(spec.name, build_id, "c" * 40, "", "passed")
+    with pytest.raises(TrainingError, match=words):
+        candidate.train(spec, build, take_snapshot(spec, None), words, {})
+
+
+def test_a_commits_tests_see_no_keys_no_files_and_no_network(place, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "planted-key")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        spying = f"""
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+
+def test_environment():
+    assert "planted-key" not in str(os.environ)
+    assert not [name for name in os.environ if "AIRFLOW" in name or "EVERGREEN" in name]
+
+
+def test_parent():
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            assert b"planted-key" not in file.read_bytes()
+        except OSError:
+            pass
+
+
+def test_files():
+    with pytest.raises(OSError):
+        Path({str(settings().secrets / "prediction_token")!r}).read_text()
+
+
+def test_its_own_verdict():
+    with pytest.raises(OSError):
+        (Path.cwd().parent / "reports" / "pytest.xml").write_text("passed")
+
+
+@pytest.mark.parametrize("address", [("127.0.0.1", {listener.getsockname()[1]}), ("192.0.2.1", 80)])
+def test_network(address):
+    with pytest.raises(OSError):
+        socket.create_connection(address, 3)
+
+
+def test_docker_socket():
+    with pytest.raises(OSError):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect("/var/run/docker.sock")
+"""
+        report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": spying}))
+    assert report["answer"] == "pass", Path(report["file"]).read_text(encoding="utf-8")
+
+
+def test_a_commit_that_writes_without_end_is_stopped(place):
+    writing = """
+def test_writing(request):
+    folder = request.config.getoption("xmlpath").rpartition("/")[0]
+    with open(folder + "/much", "wb", buffering=0) as file:
+        for _ in range(1024):
+            file.write(bytes(2**20))
+"""
+    report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": writing}))
+    assert report["answer"] == "fail"
+    assert "File too large" in report["reason"], report
+
+
+def test_a_server_predicts_what_training_recorded(place, served):
+    recorded = json.loads((place.bundles[0] / "golden.json").read_text(encoding="utf-8"))
+    known = {"id": "x", "at": "2013-05-01T08:00:00"}
+    predicted = server(served).predict(served, [{**row, **known} for row in recorded["inputs"]], "golden")
+    assert predicted == pytest.approx(recorded["predictions"])
+
+
+def test_another_engine_finds_the_servers_again(place, served):
+    first, second = type(open_engine())(), type(open_engine())()
+    assert first.servers(served.name, "production") == second.servers(served.name, "production")
+    assert second.servers(served.name, "test") == {}
+    second.stop(served.name, "production", "1")
+    assert first.servers(served.name, "production") == {}
+    second.stop(served.name, "production", "1")  # harmless
+
+
+def test_a_server_that_is_killed_comes_back_with_every_answer_in_the_log(place, served):
+    server(served).predict(served, rows(), "before")
+    before = server_pid(served.name, "1")
+    os.kill(before, signal.SIGKILL)
+    until(lambda: server_pid(served.name, "1") not in (0, before), 30, "the server's next process")
+    server(served).predict(served, rows(), "after")
+    open_engine().fetch_predictions(served.name)
+    open_engine().fetch_predictions(served.name)  # twice is the same
+    segments = (settings().prediction_log / served.name).glob("*.jsonl")
+    lines = [line for segment in segments for line in segment.read_text(encoding="utf-8").splitlines()]
+    assert sorted(json.loads(line)["request_id"] for line in lines) == ["after", "before"]
+
+
+def test_a_server_that_is_stopped_ends_by_itself(place, served):
+    started = time.monotonic()
+    open_engine().stop(served.name, "production", "1")
+    assert time.monotonic() - started < 10, "it was killed after its time to drain instead"
+
+
+def test_a_broken_server_says_why(place, monkeypatch):
+    spec = place.new_model()
+    path = registry.fetch(spec.name, "1") / "model.skops"
+    path.write_bytes(path.read_bytes() + b"x")
+    monkeypatch.setattr(registry, "verify", lambda *_: None)
+    open_engine().start(spec, "production", "1", "production@1")
+    try:
+        until(lambda: open_engine().servers(spec.name, "production")["1"].state == "broken", 60, "the end of it")
+        assert "sha256" in open_engine().last_words(spec.name, "production", "1")
+    finally:
+        open_engine().stop(spec.name, "production", "1")
+
+
+def test_a_wrong_engine_is_named_with_its_setting(monkeypatch):
+    monkeypatch.setenv("EVERGREEN_ENGINE", "podman")
+    with pytest.raises(SystemExit, match="EVERGREEN_ENGINE='podman'.*process or docker"):
+        settings()
