@@ -5,6 +5,11 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 # An inherited PYTHONDONTWRITEBYTECODE would make every start of Airflow twice as slow.
 unexport PYTHONDONTWRITEBYTECODE
 
+# 'make demo ENGINE=docker' makes an installation whose builds are images and whose servers are containers.
+ifdef ENGINE
+export EVERGREEN_ENGINE := $(ENGINE)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test up down status check bench pictures docs lock clean
 
@@ -49,5 +54,4 @@ lock: setup ## resolve requirements.txt and requirements-dev.txt again into requ
 		requirements-dev.txt --output-file requirements.lock --custom-compile-command "make lock"
 
 clean: setup ## stop the platform and remove all its state (.evergreen)
-	@$(PYTHON) -m include.embedded down
-	@rm -rf .evergreen
+	@$(PYTHON) -m include.embedded clean

@@ -245,9 +245,10 @@ class Story:
         deployment = self._caused(dag, f"{MODEL}.training", run_id)
         run = self.airflow.await_end(dag, deployment["dag_run_id"], RUN_SECONDS)
         self._require_live(version, dag, run)
-        end = self._stage("deployment", dag, run, why=why, month=month, version=version)
+        images = self._images(dag, run)
+        end = self._stage("deployment", dag, run, why=why, month=month, version=version, **images)
         self.view.tell(f"{dag}: version {version} is in production after {end['seconds']:.1f} s")
-        return {**released, "replaced": replaced if replaced != version else None, "stages": [stage, end]}
+        return {**released, "replaced": replaced if replaced != version else None, "stages": [stage, end], **images}
 
     def _require_live(self, version: str, dag: str, run: Run) -> None:
         """Hold the run against what serves: a release is only told of when it has all of production's traffic."""
@@ -257,6 +258,18 @@ class Story:
                 f"{dag}, run {run['dag_run_id']}, ended, but version {version} is not in production: champion is "
                 f"{release.champion}, traffic {dict(release.weights)} ({release.note}). Look at the run in the web UI."
             )
+
+    def _images(self, dag: str, run: Run) -> dict[str, str]:
+        """What ran in the test environment and in production, where servers are containers; it must be the same."""
+        found = {
+            place: self.airflow.result(dag, run["dag_run_id"], task).get("image")
+            for place, task in {"test": "deploy_to_test", "production": "promote_release"}.items()
+        }
+        if found["test"] != found["production"]:
+            raise RunFailedError(
+                f"{dag}, run {run['dag_run_id']}: production runs another image than was tested: {found}."
+            )
+        return {"image": found["production"]} if found["production"] else {}
 
     def _under_traffic(
         self, month: str, name: str, go: Callable[[BackgroundTraffic], dict[str, Any]]

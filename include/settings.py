@@ -7,7 +7,7 @@ from ``.env``) that changes it. Importing this module touches nothing and needs 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -70,6 +70,11 @@ class Settings:
         return self.home / "run"
 
     @property
+    def engine_file(self) -> Path:
+        """Which engine this installation's builds were made for; written by the first ``make up``."""
+        return self.home / "engine"
+
+    @property
     def store(self) -> str:
         """SQLAlchemy URL of Evergreen's own tables."""
         return self.store_url or f"sqlite:///{self.home / 'evergreen.db'}"
@@ -110,6 +115,8 @@ def settings() -> Settings:
                 f"Correct it in .env or unset it (default: {default})."
             ) from None
     found = Settings(**values)  # type: ignore[arg-type]
+    if "engine" not in values and found.engine_file.exists():
+        found = replace(found, engine=found.engine_file.read_text(encoding="utf-8").strip())
     if found.engine not in ENGINES:
         raise SystemExit(f"EVERGREEN_ENGINE={found.engine!r} is no engine. Set it to {' or '.join(ENGINES)} in .env.")
     return found

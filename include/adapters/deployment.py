@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from include.adapters import registry
-from include.adapters.engine import open_engine
+from include.adapters.engine import RunningServer, open_engine
 from include.adapters.model_server import ModelServer
 from include.adapters.reconciler import reconcile
 from include.adapters.store import open_store
@@ -30,8 +30,8 @@ LEASE_MINUTES = 10
 LATENCY_REQUESTS = 30
 
 
-def deploy_to_test(spec: ModelSpec, version: str, run: str) -> str:
-    """Make ``version`` the only one in the test environment; returns its address when it is ready.
+def deploy_to_test(spec: ModelSpec, version: str, run: str) -> RunningServer:
+    """Make ``version`` the only one in the test environment; returns its server when it is ready.
 
     Raises DeploymentConflictError while another run tests there.
     """
@@ -44,7 +44,7 @@ def deploy_to_test(spec: ModelSpec, version: str, run: str) -> str:
         after = replace(before, revision=before.revision + 1, weights={version: 100}, rollout=rollout, note=note)
         store.swap_release(before, after)
     reconcile(spec, "test")
-    return open_engine().servers(spec.name, "test")[version].address
+    return open_engine().servers(spec.name, "test")[version]
 
 
 def clear_test(spec: ModelSpec, run: str) -> None:
@@ -160,6 +160,11 @@ def promote(spec: ModelSpec, version: str, run: str) -> Release:
         now = store.swap_release(now, now.promote(version, f"{version} promoted by {run}"))
     reconcile(spec, "production")
     return now
+
+
+def production_image(spec: ModelSpec, version: str) -> str | None:
+    """The image that the version's production server runs; None where servers are no containers."""
+    return open_engine().servers(spec.name, "production")[version].image
 
 
 def settle(spec: ModelSpec, run: str) -> Release:

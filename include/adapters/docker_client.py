@@ -51,6 +51,18 @@ def with_labels(kind: str, **more: str) -> dict[str, Any]:
     return {"label": [f"{name}={value}" for name, value in labels(kind, **more).items()]}
 
 
+def server_addresses() -> dict[str, str]:
+    """``<model>.<environment>.<version>`` of each model server's container → its address."""
+    with docker_errors():
+        found = open_client().containers.list(all=True, filters=with_labels("server"), ignore_removed=True)
+    return {
+        ".".join(one.labels[f"evergreen.{name}"] for name in ("model", "environment", "version")): (
+            f"127.0.0.1:{one.labels['evergreen.port']}"
+        )
+        for one in found
+    }
+
+
 @contextmanager
 def docker_errors() -> Iterator[None]:
     """What the engine refuses, or that it is gone, as a PlatformError."""

@@ -93,7 +93,8 @@ class DockerEngine:
         for container in self._containers(model=model, environment=environment):
             version = container.labels["evergreen.version"]
             address = f"127.0.0.1:{container.labels['evergreen.port']}"
-            found[version] = RunningServer(version, address, _state(container, model, address))
+            state = _state(container, model, address)
+            found[version] = RunningServer(version, address, state, container.labels["evergreen.image"])
         return found
 
     def start(self, spec: ModelSpec, environment: Environment, version: str, release: str) -> None:
@@ -119,9 +120,7 @@ class DockerEngine:
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and forget it; harmless when there is none."""
         for container in self._containers(model=model, environment=environment, version=version):
-            with docker_errors(), contextlib.suppress(NotFound):
-                container.stop(timeout=STOP_SECONDS)
-                container.remove(force=True, v=True)
+            _end(container)
 
     def last_words(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
         """The end of a server's log, and what ended it, for the error message about it."""
@@ -255,6 +254,12 @@ class DockerEngine:
         )
 
 
+def stop_servers() -> None:
+    """Stop and forget every model server of this installation; the reconciler starts them again."""
+    for container in DockerEngine()._containers():
+        _end(container)
+
+
 def remove_everything() -> None:
     """Remove all that this installation has on the Docker host: containers, networks, volumes, images."""
     mine: Any = {"label": f"evergreen.instance={instance()}"}
@@ -268,6 +273,12 @@ def remove_everything() -> None:
             volume.remove()
         for image in client.images.list(filters=mine):
             client.images.remove(str(image.id), force=True)
+
+
+def _end(container: Container) -> None:
+    with docker_errors(), contextlib.suppress(NotFound):
+        container.stop(timeout=STOP_SECONDS)
+        container.remove(force=True, v=True)
 
 
 def _state(container: Container, model: str, address: str) -> str:

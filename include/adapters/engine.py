@@ -26,6 +26,8 @@ class RunningServer:
     address: str
     state: str
     """``ready``, ``starting`` or ``broken``."""
+    image: str | None = None
+    """By digest or id; None where servers are no containers."""
 
 
 class Engine(Protocol):

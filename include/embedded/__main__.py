@@ -1,4 +1,4 @@
-"""``python -m include.embedded up|down|status|env``: the platform on one machine."""
+"""``python -m include.embedded up|down|status|clean|env``: the platform on one machine."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from include.settings import PROJECT, Settings, settings
 def main(arguments: Sequence[str]) -> int:
     load_dotenv(PROJECT / ".env")
     parser = argparse.ArgumentParser(prog="python -m include.embedded", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "status", "env"])
+    parser.add_argument("command", choices=["up", "down", "status", "clean", "env"])
     parser.add_argument("program", nargs=argparse.REMAINDER, help="with 'env': a command to run inside of it")
     chosen = parser.parse_args(arguments)
     here = settings()
     os.environ["EVERGREEN_HOME"] = str(here.home)
     try:
-        return {"up": _up, "down": _down, "status": _status}.get(chosen.command, lambda s: _env(s, chosen.program))(
-            here
-        )
+        if chosen.command == "env":
+            return _env(here, chosen.program)
+        return {"up": _up, "down": _down, "status": _status, "clean": _clean}[chosen.command](here)
     except EvergreenError as error:
         print(error, file=sys.stderr)
         return 1
@@ -51,6 +51,12 @@ def _down(here: Settings) -> int:
     for name in platform.down(here):
         print(f"ended: {name}")
     print("nothing of this installation runs")
+    return 0
+
+
+def _clean(here: Settings) -> int:
+    platform.clean(here)
+    print(f"{here.home} is removed")
     return 0
 
 

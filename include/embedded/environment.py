@@ -13,6 +13,7 @@ INSTANCE = "EVERGREEN_INSTANCE"
 KEPT = (
     *("HOME", "PATH", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "TMPDIR", "SSH_AUTH_SOCK"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
 KEPT_PREFIXES = ("EVERGREEN_", "UV_", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AWS_", "GOOGLE_")
@@ -29,6 +30,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
         "PYTHONUNBUFFERED": "1",
         "EVERGREEN_HOME": str(home),
+        "EVERGREEN_ENGINE": settings.engine,
         INSTANCE: str(home),
         # Airflow's processes change their titles; without this, that overwrites the environment that others see.
         "SPT_NOENV": "1",
@@ -63,3 +65,9 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "TQDM_DISABLE": "1",
         "OMP_NUM_THREADS": str(os.cpu_count() or 1),
     }
+
+
+def enter_airflow(settings: Settings) -> None:
+    """Let this process ask Airflow for connections; without its environment Airflow would make a home of its own."""
+    os.environ.update(airflow_environment(settings))
+    del os.environ[INSTANCE]  # that is for what the platform starts

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from include.embedded.environment import enter_airflow
 from include.settings import PROJECT, Settings
 
 AIRFLOW = ("scheduler", "dag-processor", "triggerer", "api-server")
@@ -96,9 +97,8 @@ def supervisor_config(settings: Settings) -> str:
 
 def addresses(settings: Settings) -> dict[str, str]:
     """Where each part and each model server that listens can be reached."""
-    servers = {name: f"http://{config['host']}:{config['port']}" for name, config in _server_configs(settings).items()}
     return {
-        **servers,
+        **{name: f"http://{address}" for name, address in _servers(settings).items()},
         "api-server": f"http://127.0.0.1:{settings.airflow_port}",
         "caddy": f"http://127.0.0.1:{settings.gateway_port}",
         "mlflow": f"http://127.0.0.1:{settings.mlflow_port}",
@@ -161,22 +161,28 @@ def server_problems(settings: Settings) -> dict[str, str | None]:
     """Each model server → what is wrong with it, or None when it is ready."""
     token = settings.secret("prediction_token")
     found: dict[str, str | None] = {}
-    for name, config in _server_configs(settings).items():
-        url = f"http://{config['host']}:{config['port']}/v2/health/ready"
+    for name, address in _servers(settings).items():
+        url = f"http://{address}/v2/health/ready"
         try:
             with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), timeout=3):
                 found[name] = None
         except (OSError, http.client.HTTPException) as error:
-            found[name] = f"is not ready ({error}). See {settings.home / 'logs' / name}.log"
+            found[name] = f"is not ready ({error}). Run 'make up', which starts what should serve"
     return found
 
 
-def _server_configs(settings: Settings) -> dict[str, dict[str, Any]]:
-    """What the process engine has written for each model server."""
+def _servers(settings: Settings) -> dict[str, str]:
+    """Name of each model server that the engine has → its address."""
+    if settings.engine == "docker":
+        from include.adapters.docker_client import server_addresses
+
+        enter_airflow(settings)
+        return server_addresses()
     found = {}
     for path in sorted((settings.run / "servers").glob("*.json")):
         with contextlib.suppress(OSError, ValueError):  # just being written or removed
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            config = json.loads(path.read_text(encoding="utf-8"))
+            found[path.stem] = f"{config['host']}:{config['port']}"
     return found
 
 

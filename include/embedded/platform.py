@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
@@ -23,7 +24,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from include.adapters.private_file import write_private
 from include.core.errors import PlatformError
 from include.embedded import parts
-from include.embedded.environment import INSTANCE, airflow_environment
+from include.embedded.environment import INSTANCE, airflow_environment, enter_airflow
 from include.embedded.gateway_config import gateway_config
 from include.settings import Settings
 
@@ -44,6 +45,7 @@ def up(settings: Settings) -> None:
     settings.home.chmod(0o700)
     _check_socket_paths(settings)
     with _only_one(settings):
+        _choose_engine(settings)
         make_secrets(settings)
         if not running(settings):
             _end(_processes(settings))  # what a killed supervisord left; it would hold the ports
@@ -52,7 +54,7 @@ def up(settings: Settings) -> None:
                 raise PlatformError("\n".join(taken))
             _start(settings)
         _wait_until_well(settings)
-    _serve_again()
+    _serve_again(settings)
 
 
 def down(settings: Settings) -> list[str]:
@@ -66,9 +68,19 @@ def down(settings: Settings) -> list[str]:
     left = list({*_alive(ours), *_processes(settings)})
     names = [_describe(process) for process in left]
     _end(left)
+    if settings.engine == "docker":
+        _on_docker(settings).stop_servers()
     for name in ("supervisor.sock", "supervisord.pid", "caddy.sock", "mlflow.sock"):
         (settings.run / name).unlink(missing_ok=True)
     return names
+
+
+def clean(settings: Settings) -> None:
+    """Stop the platform and remove all that it has made: its folder and, with the engine docker, what is there."""
+    down(settings)
+    if settings.engine == "docker":
+        _on_docker(settings).remove_everything()
+    shutil.rmtree(settings.home, ignore_errors=True)
 
 
 def running(settings: Settings) -> bool:
@@ -169,12 +181,39 @@ def _wait_until_well(settings: Settings) -> None:
         time.sleep(0.5)
 
 
-def _serve_again() -> None:
+def _choose_engine(settings: Settings) -> None:
+    """Keep which engine this installation is for; PlatformError when it was another, or when no Docker answers."""
+    known = settings.engine_file.read_text(encoding="utf-8").strip() if settings.engine_file.exists() else None
+    if known not in (None, settings.engine):
+        raise PlatformError(
+            f"the builds of this installation were made for the engine '{known}', not '{settings.engine}'. Run 'make "
+            "clean' first, or set EVERGREEN_HOME to another folder."
+        )
+    if settings.engine == "docker":
+        _on_docker(settings)
+        from include.adapters.docker_images import base_image
+
+        base_image()
+    write_private(settings.engine_file, settings.engine)
+
+
+def _on_docker(settings: Settings) -> ModuleType:
+    """The engine docker, which asks Airflow for its connections."""
+    make_secrets(settings)
+    enter_airflow(settings)
+    from include.adapters import docker_engine
+
+    return docker_engine
+
+
+def _serve_again(settings: Settings) -> None:
     """Give each deployed model its servers and its route; where there is none, importing MLflow is not worth 2 s."""
     from include.adapters.store import open_store
 
     if not open_store().releases():
         return
+    if settings.engine == "docker":
+        _on_docker(settings)
     from include.adapters.reconciler import reconcile_all
 
     for problem in reconcile_all():

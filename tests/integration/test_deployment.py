@@ -99,7 +99,7 @@ def until(condition, seconds: float = 60.0, what: str = "the condition"):
 
 def roll_out(spec, version: str, run: str):
     """What the deployment DAG does, task by task; raises what the failing task raises."""
-    deployment.deploy_to_test(spec, version, run)
+    in_test = deployment.deploy_to_test(spec, version, run)
     verdict = deployment.verify(spec, version)
     assert verdict.passed, verdict
     deployment.start_canary(spec, version, run)
@@ -110,6 +110,7 @@ def roll_out(spec, version: str, run: str):
             raise GateError(str(verdict))
         time.sleep(0.1)
     deployment.promote(spec, version, run)
+    assert deployment.production_image(spec, version) == in_test.image, "production runs what was tested"
     deployment.clear_test(spec, run)
 
 
@@ -207,7 +208,7 @@ def test_a_canary_without_traffic_holds_and_is_not_promoted(live):
 
 def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live):
     broken = with_feature_code(live)
-    address = deployment.deploy_to_test(broken, "3", "run-3")
+    address = deployment.deploy_to_test(broken, "3", "run-3").address
     hurried = broken.model_copy(
         update={"deployment": broken.deployment.model_copy(update={"latency_p95_ms": 1e-3, "load_requests": 20})}
     )

@@ -52,9 +52,10 @@ class PromoteReleaseOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters import deployment
 
-        release = deployment.promote(spec_of(self.model), self.version, context["dag_run"].run_id)
+        spec = spec_of(self.model)
+        release = deployment.promote(spec, self.version, context["dag_run"].run_id)
         context["outlet_events"][self.asset].extra = {"version": release.champion, "revision": release.revision}
-        return _summary(release)
+        return {**_summary(release), "image": deployment.production_image(spec, self.version)}
 
 
 class SettleOperator(BaseOperator):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from airflow.sdk import BaseOperator
@@ -11,7 +12,7 @@ from include.core.errors import GateError
 
 
 class DeployToTestOperator(BaseOperator):
-    """Start a version in the test environment and wait until it is ready; returns its address.
+    """Start a version in the test environment and wait until it is ready; returns the server.
 
     :param model: name of the model.
     :param version: version in the registry.
@@ -25,10 +26,10 @@ class DeployToTestOperator(BaseOperator):
         self.model = model
         self.version = version
 
-    def execute(self, context: Any) -> str:
+    def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters import deployment
 
-        return deployment.deploy_to_test(spec_of(self.model), self.version, context["dag_run"].run_id)
+        return asdict(deployment.deploy_to_test(spec_of(self.model), self.version, context["dag_run"].run_id))
 
 
 class VerifyInTestOperator(BaseOperator):
