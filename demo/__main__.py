@@ -22,6 +22,7 @@ from demo.traffic import Sender, payload
 from include.adapters.store import open_store
 from include.core.errors import EvergreenError
 from include.core.spec_file import load_spec
+from include.embedded import platform
 from include.embedded.__main__ import addresses
 from include.settings import PROJECT, Settings, settings
 
@@ -56,10 +57,11 @@ def main(arguments: Sequence[str]) -> int:
         print("\nInterrupted. 'make demo' goes on where it stopped; 'make down' stops the platform.", file=sys.stderr)
         return INTERRUPTED
     except (AirflowError, EvergreenError, repository.RepositoryError, OSError) as error:
-        print(f"\n{error}\n\nThe demo stopped here. The platform stays up to look at: {_web_ui(here)}", file=sys.stderr)
-        print(
-            "When the cause is removed, 'make demo' goes on; clear a failed run in the web UI first.", file=sys.stderr
-        )
+        print(f"\n{error}\n\nThe demo stopped here. When the cause is removed, 'make demo' goes on.", file=sys.stderr)
+        if platform.running(here):
+            print(
+                f"The platform stays up to look at: {_web_ui(here)}. Clear a failed run there first.", file=sys.stderr
+            )
         return 1
 
 

@@ -40,6 +40,8 @@ class House:
         self.home, self.store, self.spec = home, open_store(), ModelSpec.model_validate(MODEL)
         self.random, self.truth = np.random.default_rng(0), {}
         self.bundle("1")
+        nothing = self.store.release("late", "production")
+        self.store.swap_release(nothing, nothing.begin_canary("1", 100, {}, "test").promote("1", "test"))
 
     def frame(self, rows: int) -> pd.DataFrame:
         return pd.DataFrame(
@@ -126,6 +128,15 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.delenv("EVERGREEN_STORE_URL", raising=False)
     monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", json.dumps({"conn_type": "fs", "extra": {"path": str(tmp_path)}}))
     return House(tmp_path)
+
+
+def test_a_model_that_was_never_released_has_no_health(house):
+    from airflow.sdk.exceptions import AirflowSkipException
+    from evergreen.operators.gather_predictions import GatherPredictionsOperator
+
+    task = GatherPredictionsOperator(task_id="gather_predictions", model="another")
+    with pytest.raises(AirflowSkipException, match="ever released"):
+        task.execute({})
 
 
 def test_a_window_is_measured_and_published(house):

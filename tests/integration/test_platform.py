@@ -168,4 +168,4 @@ def test_after_supervisord_was_killed_down_leaves_no_process_and_up_works(platfo
     assert [one for one in orphans if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
     platform.down()  # once more is harmless
     platform.up()
-    assert platform.command("status").returncode == 0
+    wait_for(lambda: platform.command("status").returncode == 0, 120, "a platform that is well")
