@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import docker
+import docker.constants
 import requests
 import urllib3
 from docker.errors import APIError, DockerException
@@ -95,7 +96,14 @@ def _connected(connection: Any) -> docker.DockerClient:
         pair = (extra["client_cert"], extra["client_key"])
         tls = TLSConfig(client_cert=pair, ca_cert=extra.get("ca_cert"), verify=True)
     url = connection.host if "://" in connection.host else f"tcp://{connection.host}:{connection.port or 2376}"
-    return docker.DockerClient(url, tls=tls, timeout=ANSWER_SECONDS, use_ssh_client=True)
+    newest = _open(url, tls, docker.constants.DEFAULT_DOCKER_API_VERSION).version(api_version=False)["ApiVersion"]
+    return _open(url, tls, newest)
+
+
+def _open(url: str, tls: Any, version: str) -> docker.DockerClient:
+    client = docker.DockerClient(url, version=version, tls=tls, timeout=ANSWER_SECONDS, use_ssh_client=True)
+    client.api.trust_env = False  # REQUESTS_CA_BUNDLE would take the place of the connection's own ca_cert
+    return client
 
 
 def airflow_connection(name: str) -> Any:

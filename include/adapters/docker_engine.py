@@ -103,6 +103,7 @@ class DockerEngine:
         bundle = registry.fetch(spec.name, version)
         image = self._image(spec, version, lineage, bundle)
         self.stop(spec.name, environment, version)
+        settings().run.mkdir(parents=True, exist_ok=True)
         with docker_errors(), FileLock(settings().run / "docker.lock"):
             port = self._free_port()
             about = {"model": spec.name, "environment": environment, "version": version, "release": release}

@@ -347,7 +347,8 @@ def remote(tmp_path, monkeypatch):
     docker_client._client.cache_clear()
     yield seen
     docker_client._client.cache_clear()
-    loop.call_soon_threadsafe(loop.stop)
+    loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+    loop.call_soon_threadsafe(loop.call_soon, loop.stop)
 
 
 def test_a_job_runs_on_a_remote_host_over_tls(place, remote):
