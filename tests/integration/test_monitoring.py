@@ -132,6 +132,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 
 def test_a_model_that_was_never_released_has_no_health(house):
     from airflow.sdk.exceptions import AirflowSkipException
+
     from evergreen.operators.gather_predictions import GatherPredictionsOperator
 
     task = GatherPredictionsOperator(task_id="gather_predictions", model="another")
