@@ -145,7 +145,7 @@ def _build_image(spec: ModelSpec, build_id: str, commit: str, folder: Path, lock
     context = archived(
         {
             "Dockerfile": RECIPE.read_bytes() + _label(about),
-            "certificates.pem": Path(certificates) if certificates else b"",
+            "certificates.pem": Path(certificates).read_bytes() if certificates else b"",  # often a link
             "uv.txt": _locked_uv(),
             "uv.env": _index_settings(),
             "requirements.lock": lock.file,
