@@ -59,6 +59,14 @@ def main() -> None:
         show("ratio (goal: at most 1.2)", f"{by_airflow / plain:.2f}")
         for name, figures in prediction_load(here).items():
             show(f"prediction {name}", figures)
+    engines = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.engines"], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    )
+    for line in engines.stdout or ():
+        if line.startswith("["):
+            show(*json.loads(line))
+    if engines.wait() != 0:
+        raise SystemExit("benchmarks.engines failed; its error stands above")
     path = PROJECT / ".evergreen" / "bench.json"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.write_text(json.dumps(dict(rows), indent=1), encoding="utf-8")

@@ -1,0 +1,165 @@
+"""Both engines, measured the same way: ``python -m benchmarks.engines``, also a part of ``make bench``.
+
+For each: from a commit to a build, from a stopped server to its first prediction, and what clients see of a rollout, a
+rollback and a killed server under constant traffic that is never retried. For ``docker`` also the images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from include.adapters import deployment, registry
+from include.adapters.engine import open_engine
+from include.adapters.git import resolve_commit
+from include.adapters.model_server import ModelServer
+from include.core.errors import PlatformError
+from include.settings import settings
+from tests.integration.engines import server_pid
+from tests.integration.serving import MODEL_CODE, Serving, short_home
+from tests.integration.test_deployment import Traffic, roll_out, until
+from tests.ports import free_port
+from tests.real_repository import RealRepository
+
+RUNS = 3
+CLIENTS = 4
+ROW = [{"distance": 500.0, "hour": 8.0}]
+
+
+def measured() -> Iterator[tuple[str, str]]:
+    """What was measured and its figure, for each engine that is there."""
+    for engine in ("process", "docker"):
+        os.environ["EVERGREEN_ENGINE"] = engine
+        try:
+            with _place() as (place, repository):
+                yield from _measure(engine, place, repository)
+        except PlatformError as error:
+            yield f"engine {engine}", f"not measured: {error}"
+
+
+@contextlib.contextmanager
+def _place() -> Iterator[tuple[Serving, RealRepository]]:
+    home = short_home()
+    os.environ |= {
+        "EVERGREEN_HOME": str(home),
+        "EVERGREEN_GATEWAY_PORT": str(free_port()),
+        "EVERGREEN_SERVER_PORTS": "18500-18599",
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW_CONN_EVERGREEN_LAKE": '{"conn_type": "fs", "extra": {"path": "lake"}}',
+    }
+    if settings().engine == "docker":
+        from include.adapters.docker_images import base_image
+
+        base_image()
+    (home / "git").mkdir()
+    repository = RealRepository(home / "git")
+    with contextlib.redirect_stdout(io.StringIO()):
+        place = Serving(repository)
+    try:
+        yield place, repository
+    finally:
+        place.stop()
+        if settings().engine == "docker":
+            from include.adapters.docker_engine import remove_everything
+
+            remove_everything()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _measure(engine: str, place: Serving, repository: RealRepository) -> Iterator[tuple[str, str]]:
+    def build_again(number: int) -> None:
+        repository.commit({"model.py": f"{MODEL_CODE}\nNUMBER = {number}\n"})
+        open_engine().prepare_build(place.template, resolve_commit(place.template.repository))
+
+    yield f"{engine}: build of a commit that changes only code", _median(build_again)
+    specs = [place.new_model() for _ in range(RUNS)]
+    yield (
+        f"{engine}: start of a server to its first prediction",
+        _median(lambda number: _first_prediction(specs[number])),
+    )
+    if engine == "docker":
+        yield from _images(place)
+    yield f"{engine}: rollout, rollback and a killed server under traffic", _rollout(place)
+
+
+def _first_prediction(spec: Any) -> None:
+    engine = open_engine()
+    engine.start(spec, "test", "1", "test@1")
+    until(lambda: engine.servers(spec.name, "test")["1"].state == "ready", what="the server")
+    ModelServer(spec.name, engine.servers(spec.name, "test")["1"].address).predict(spec, ROW, "first")
+
+
+def _rollout(place: Serving) -> str:
+    spec = place.new_model()
+    deployment.start_canary(spec, "1", "first")
+    deployment.promote(spec, "1", "first")
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Traffic(spec)) for _ in range(CLIENTS)]
+        roll_out(spec, "2", "second")
+        deployment.roll_back(spec, "back")
+        before = server_pid(spec.name, "1")
+        os.kill(before, signal.SIGKILL)
+        until(lambda: server_pid(spec.name, "1") not in (0, before), what="the server's return")
+        answered = sum(len(client.answered) for client in clients)
+        until(lambda: sum(len(client.answered) for client in clients) > answered + 100, what="answers")
+    seconds = time.monotonic() - started
+    answered = sum(len(client.answered) for client in clients)
+    failed = [why for client in clients for why in client.failures]
+    return f"{answered} requests, {answered / seconds:.0f}/s, {len(failed)} failed {failed[:1] or ''}".rstrip()
+
+
+def _images(place: Serving) -> Iterator[tuple[str, str]]:
+    from include.adapters import docker_images
+    from include.adapters.docker_client import open_client
+
+    spec = place.new_model()
+    lineage, bundle = registry.lineage(spec.name, "1"), registry.fetch(spec.name, "1")
+
+    def release(number: int) -> None:
+        docker_images.release_image(spec, "1", lineage["build"], bundle, {**lineage, "run": str(number)})
+
+    yield "docker: a new release image", _median(release)
+    client = open_client()
+    folder = settings().builds / place.template.name / place.build.build_id
+    (folder / "image").unlink()
+    for image in client.images.list(filters={"label": f"evergreen.build={place.build.build_id}"}):
+        client.images.remove(str(image.id), force=True)
+    with patch.object(client.api, "build", partial(client.api.build, nocache=True)):
+        start = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            open_engine().prepare_build(place.template, place.build.commit)
+        yield "docker: a build image without any cache", f"{time.perf_counter() - start:.0f} s"
+    image = client.images.get(docker_images.build_image(place.template.name, place.build.build_id))
+    layers = [step for step in image.history() if step["Size"]]
+    sizes = ", ".join(f"{step['Size'] / 1e6:.2f}" for step in reversed(layers))
+    yield "docker: layers of a build image, MB (base, packages, runtime, code)", sizes
+
+
+def _median(what: Callable[[int], Any]) -> str:
+    found = []
+    for number in range(RUNS):
+        start = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            what(number)
+        found.append(time.perf_counter() - start)
+    return f"{statistics.median(found):.2f} s"
+
+
+def main() -> None:
+    for what, figure in measured():
+        print(json.dumps([what, figure]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
