@@ -70,7 +70,8 @@ def _status(here: Settings) -> int:
     where = parts.addresses(here)
     print(f"{'part':<28} {'state':<9} {'address':<23} health")
     for name in known:
-        state = states.get(name, "MISSING")
+        container = here.engine == "docker" and name not in parts.commands(here)
+        state = ("RUNNING" if wrong.get(name) is None else "BROKEN") if container else states.get(name, "MISSING")
         if state != "RUNNING":
             wrong[name] = wrong.get(name) or f"supervisord says {state}"
         print(f"{name:<28} {state:<9} {where.get(name, ''):<23} {wrong.get(name) or 'well'}")
