@@ -28,7 +28,12 @@ def seconds_to_parse(models: int, runs: int = 3) -> tuple[int, float]:
             path = Path(folder) / f"flights{number}" / "model.yaml"
             path.parent.mkdir()
             path.write_text(text.replace("name: flights", f"name: flights{number}", 1), encoding="utf-8")
-        environment = {**os.environ, "EVERGREEN_MODELS": folder, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+        environment = {
+            **os.environ,
+            "AIRFLOW_HOME": f"{folder}/.airflow",
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+            "EVERGREEN_MODELS": folder,
+        }
         command = [sys.executable, "-c", CODE.format(dags=str(PROJECT / "dags"))]
         found = []
         for _ in range(runs):
