@@ -288,7 +288,7 @@ def _address(container: Container) -> str:
     That name is the container's short id: with a long model name, its own would be too long for DNS.
     """
     port = container.labels.get("evergreen.port")
-    return f"127.0.0.1:{port}" if port else f"{container.id[:12]}:{PORT}"
+    return f"127.0.0.1:{port}" if port else f"{container.short_id}:{PORT}"
 
 
 def _log_volume(model: str) -> str:
