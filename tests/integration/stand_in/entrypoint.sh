@@ -8,7 +8,7 @@ case "${1:-postgres}" in
             : "${POSTGRES_PASSWORD:?}"
             mkdir -p "$PGDATA" && chmod 700 "$PGDATA"
             printf '%s\n' "$POSTGRES_PASSWORD" > /tmp/password
-            initdb --username="${POSTGRES_USER:-postgres}" --pwfile=/tmp/password >/dev/null
+            initdb --encoding=UTF8 --locale=C.UTF-8 --username="${POSTGRES_USER:-postgres}" --pwfile=/tmp/password >/dev/null
             rm /tmp/password
             printf 'host all all all scram-sha-256\n' >> "$PGDATA/pg_hba.conf"
         fi
