@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import secrets
 import shutil
@@ -22,11 +23,13 @@ import yaml
 from docker.errors import APIError, DockerException
 from dotenv import dotenv_values
 
-from include.embedded.compose import COMPOSE_SECRETS, make_databases, write_env
-from include.settings import settings
+from include.adapters.docker_client import labels
+from include.adapters.docker_engine import DockerEngine
+from include.embedded.compose import COMPOSE_SECRETS, configure_gateway, make_databases, write_env
+from include.settings import Settings, settings
 from tests.conftest import PROJECT
 from tests.integration.conftest import wait_for
-from tests.integration.engines import use_engine
+from tests.integration.engines import forget, use_engine
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -140,6 +143,25 @@ def test_the_file_of_secrets_is_not_for_git_or_images():
 
 
 # Compose itself
+
+
+def test_the_gateway_keeps_the_routes_of_models_when_it_is_configured_again(tmp_path):
+    here = Settings(home=tmp_path)
+    configure_gateway(here, "token", "password")
+    file = tmp_path / "run" / "caddy.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    model = {"@id": "model-flights", "handle": []}
+    config["apps"]["http"]["servers"]["gateway"]["routes"].insert(1, model)
+    file.write_text(json.dumps(config), encoding="utf-8")
+    configure_gateway(here, "another", "password")
+    servers = json.loads(file.read_text(encoding="utf-8"))["apps"]["http"]["servers"]
+    first, second, last = servers["gateway"]["routes"]
+    assert "Bearer another" in json.dumps(first) and second == model and last["@id"] == "fallback"
+    assert {name: server["listen"] for name, server in servers.items()} == {
+        "gateway": [":8000"],
+        "mlflow": [":5500"],
+        "metrics": [":9180"],
+    }
 
 
 @dataclass
@@ -305,3 +327,24 @@ def test_the_proxy_refuses_what_evergreen_never_asks(running, call):
     client = docker.DockerClient(f"tcp://{running.address('docker-socket-proxy')}:2375")
     with pytest.raises((APIError, DockerException, requests.HTTPError), match="40[34]"):
         call(client)
+
+
+def test_a_model_server_is_on_its_environments_network_and_nowhere_else(running, spec, monkeypatch, tmp_path):
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    monkeypatch.setenv("EVERGREEN_SERVER_NETWORK", f"{running.name}-servers")
+    use_engine("docker", monkeypatch)
+    client = docker.from_env()
+    network = client.networks.create(f"{running.name}-servers-production", internal=True)
+    about = labels("server", model=spec.name, environment="production", version="1")
+    try:
+        created = DockerEngine()._create(STAND_IN, spec, "production", about)
+        assert list(created.attrs["NetworkSettings"]["Networks"]) == [network.name]
+        assert not created.attrs["HostConfig"]["PortBindings"], "it would be published"
+        server = DockerEngine().servers(spec.name, "production")["1"]
+        assert server.address == f"{created.short_id}:8000"
+        like_it = client.containers.run(STAND_IN, ["sleep", "60"], network=network.name, detach=True, labels=about)
+        seen = client.containers.run(STAND_IN, ["getent", "hosts", like_it.short_id], network=network.name, remove=True)
+        assert like_it.short_id in seen.decode(), "the gateway would not find it"
+    finally:
+        forget("docker")
+        network.remove()
