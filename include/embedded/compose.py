@@ -6,6 +6,7 @@ time the platform comes up: databases, settings, administrator, and the gateway'
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -104,14 +105,16 @@ def configure_gateway(here: Settings, token: str, mlflow_password: str) -> None:
     write_private(file, json.dumps(config, indent=1))
 
 
-def main(command: str) -> None:
-    if command == "init":
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m include.embedded.compose", description=__doc__)
+    parser.add_argument("command", choices=["env", "init"])
+    if parser.parse_args(arguments).command == "init":
         return initialize(settings())
     added = write_env()
     print(f"{ENV_FILE.name}: {'made ' + ', '.join(added) if added else 'nothing is missing'}")
-    print(f"docker compose --env-file {ENV_FILE.name} up --build --detach --wait   starts the platform")
+    print(f"start the platform: docker compose --env-file {ENV_FILE.name} up --build --detach")
     return None
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if sys.argv[1:] in (["env"], ["init"]) else sys.exit(__doc__))
+    main(sys.argv[1:])
