@@ -1,6 +1,6 @@
 # One file for both ways to run this project in containers:
 #   astro dev start, or a deployment on Astro   Astronomer's runtime, the default
-#   docker build --build-arg BASE=apache/airflow:3.3.2 .   the official image
+#   docker build --build-arg BASE=apache/airflow:3.3.2 .   the official image, as compose.yaml does
 # The embedded platform (make up) needs neither.
 ARG BASE=astrocrpublic.azurecr.io/runtime:3.3-2
 FROM ${BASE}
@@ -9,6 +9,8 @@ FROM ${BASE}
 COPY requirements.txt ./
 RUN pip install --no-cache-dir -r requirements.txt
 COPY . .
+# A volume takes its owner from the folder that it is mounted on.
+RUN mkdir -p logs .evergreen/run .evergreen/mlflow/artifacts && chmod -R go= .evergreen
 
 # Both set AIRFLOW_HOME to the working directory, where the project now is; 'include' is imported from there.
 ENV PYTHONPATH="${AIRFLOW_HOME}:${AIRFLOW_HOME}/plugins" \

@@ -11,10 +11,10 @@ export EVERGREEN_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up down status check bench pictures docs lock clean
+.PHONY: help setup demo test up down status check bench pictures docs lock clean compose-env
 
 help: ## show what each target does
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: ## make .venv from the lock (the other targets do it by themselves)
 	@bin/setup
@@ -39,6 +39,9 @@ check: setup ## lint, types, import directions
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
+
+compose-env: setup ## make the secrets of compose.yaml, in .env.compose; see docs/compose.md
+	@$(PYTHON) -m include.embedded.compose env
 
 pictures: setup ## take the pictures of the README from the running platform (wants Chromium)
 	@$(PYTHON) -m docs.pictures

@@ -31,6 +31,7 @@ class Settings:
     engine: str = "process"
     base_image: str = "python:3.11.13-slim-bookworm"
     docker_connection: str = "evergreen_docker"
+    server_network: str = ""
     image_registry_connection: str = ""
 
     @property

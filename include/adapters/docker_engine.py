@@ -92,7 +92,7 @@ class DockerEngine:
         found = {}
         for container in self._containers(model=model, environment=environment):
             version = container.labels["evergreen.version"]
-            address = f"127.0.0.1:{container.labels['evergreen.port']}"
+            address = _address(container)
             state = _state(container, model, address)
             found[version] = RunningServer(version, address, state, container.labels["evergreen.image"])
         return found
@@ -105,9 +105,9 @@ class DockerEngine:
         self.stop(spec.name, environment, version)
         settings().run.mkdir(parents=True, exist_ok=True)
         with docker_errors(), FileLock(settings().run / "docker.lock"):
-            port = self._free_port()
+            port = {} if settings().server_network else {"port": str(self._free_port())}
             about = {"model": spec.name, "environment": environment, "version": version, "release": release}
-            container = self._create(image, spec, environment, labels("server", port=str(port), image=image, **about))
+            container = self._create(image, spec, environment, labels("server", **port, image=image, **about))
             try:
                 config = self._config(spec, environment, version, release, lineage["build"])
                 token = (settings().secrets / "prediction_token").read_bytes()
@@ -184,7 +184,7 @@ class DockerEngine:
             [python, "-m", "runtime.serve", str(CONFIG / "config.json")],
             name=f"evergreen-{instance()}-{spec.name}-{environment}-{about['evergreen.version']}",
             network=self._network(environment),
-            ports={f"{PORT}/tcp": ("127.0.0.1", int(about["evergreen.port"]))},
+            ports={f"{PORT}/tcp": ("127.0.0.1", int(about["evergreen.port"]))} if "evergreen.port" in about else {},
             volumes=[str(CONFIG), *(f"{name}:{mount['bind']}:rw" for name, mount in volumes.items())],
             restart_policy=RESTART,
             healthcheck=Healthcheck(
@@ -217,7 +217,12 @@ class DockerEngine:
         }
 
     def _network(self, environment: Environment) -> str:
-        """The environment's bridge. What is on it can neither see each other nor, without masquerade, the world."""
+        """The environment's bridge. What is on it can neither see each other nor, without masquerade, the world.
+
+        Where the gateway is a container too, both are on a network that is there already (EVERGREEN_SERVER_NETWORK).
+        """
+        if settings().server_network:
+            return f"{settings().server_network}-{environment}"
         client = open_client()
         name = f"evergreen-{instance()}-{environment}"
         if not client.networks.list(names=[f"^{name}$"]):
@@ -241,9 +246,9 @@ class DockerEngine:
         return found
 
     def _free_port(self) -> int:
-        taken = {int(container.labels["evergreen.port"]) for container in self._containers()}
+        taken = {container.labels.get("evergreen.port") for container in self._containers()}
         for port in settings().server_port_range:
-            if port in taken:
+            if str(port) in taken:
                 continue
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -288,6 +293,15 @@ def _state(container: Container, model: str, address: str) -> str:
         return "ready" if ModelServer(model, address).ready() else "starting"
     looping = state["ExitCode"] == MISTAKE or container.attrs["RestartCount"] >= RESTARTS
     return "starting" if state["Status"] == "restarting" and not looping else "broken"
+
+
+def _address(container: Container) -> str:
+    """Where the gateway and the tasks reach a server: at its published port, or by name on a network they share.
+
+    That name is the container's short id: with a long model name, its own would be too long for DNS.
+    """
+    port = container.labels.get("evergreen.port")
+    return f"127.0.0.1:{port}" if port else f"{container.short_id}:{PORT}"
 
 
 def _log_volume(model: str) -> str:

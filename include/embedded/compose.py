@@ -1,0 +1,120 @@
+"""``python -m include.embedded.compose env|init``: what compose.yaml needs beside containers.
+
+``env`` (``make compose-env``) writes the secrets into .env.compose. ``init`` runs in the container airflow-init, each
+time the platform comes up: databases, settings, administrator, and the gateway's configuration. Both may be repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from include.adapters.private_file import write_private
+from include.embedded.gateway_config import gateway_config, hashed, with_model_routes
+from include.embedded.platform import SECRETS, new_secret
+from include.settings import PROJECT, Settings, settings
+
+ENV_FILE = PROJECT / ".env.compose"
+DATABASE_URLS = (
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    "CELERY_RESULT_URL",
+    "EVERGREEN_MLFLOW_URL",
+    "EVERGREEN_STORE_URL",
+)
+COMPOSE_SECRETS = (
+    *SECRETS,
+    *("postgres_password", "airflow_db_password", "celery_db_password", "mlflow_db_password", "evergreen_db_password"),
+    *("redis_password", "grafana_password"),
+)
+FOLDERS = ("lake", "repositories", "secrets", "tmp", "mlflow/artifacts", "run/gateway")
+
+
+def write_env(path: Path = ENV_FILE, socket: Path = Path("/var/run/docker.sock")) -> list[str]:
+    """Add what the file lacks and return the names; what stands there stays. Only the owner may read it."""
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Secrets of compose.yaml. Never commit this file.\n"
+    wanted = {name.upper(): new_secret(name) for name in COMPOSE_SECRETS}
+    if socket.exists():
+        wanted["DOCKER_GID"] = str(socket.stat().st_gid)
+    known = dotenv_values(path) if path.exists() else {}
+    missing = {name: value for name, value in wanted.items() if not known.get(name)}
+    separator = "" if text.endswith("\n") else "\n"
+    write_private(path, text + separator + "".join(f"{name}={value}\n" for name, value in missing.items()))
+    return list(missing)
+
+
+def initialize(here: Settings) -> None:
+    """Bring databases, Airflow's settings, administrator and the gateway's configuration to where they should be."""
+    from include.adapters.store import open_store
+    from include.embedded import airflow_settings
+
+    os.umask(0o077)
+    make_databases(os.environ["POSTGRES_URL"], [os.environ[name] for name in DATABASE_URLS])
+    airflow_settings.main()
+    make_admin(os.environ["ADMIN_PASSWORD"])
+    subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", here.mlflow], check=True)
+    open_store()
+    configure_gateway(here, os.environ["PREDICTION_TOKEN"], os.environ["MLFLOW_PASSWORD"])
+
+
+def make_databases(admin_url: str, urls: Sequence[str]) -> None:
+    """A role and a database of its own for each URL; the role's password becomes the URL's."""
+    import psycopg2
+    from psycopg2.sql import SQL, Identifier, Literal
+    from sqlalchemy.engine import make_url
+
+    with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        for url in map(make_url, urls):
+            role, database = Identifier(url.username), Identifier(url.database)
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [url.username])
+            verb = SQL("ALTER" if cursor.fetchone() else "CREATE")
+            cursor.execute(SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, role, Literal(url.password)))
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [url.database])
+            if not cursor.fetchone():
+                cursor.execute(SQL("CREATE DATABASE {} OWNER {}").format(database, role))
+            cursor.execute(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+
+
+def make_admin(password: str) -> None:
+    """Airflow's administrator, unless there is one: a password that was changed in the web UI stays."""
+    from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+
+    with get_application_builder() as builder:
+        users = builder.sm
+        if users.find_user("admin") is None:
+            users.add_user("admin", "Evergreen", "Admin", "admin@localhost", users.find_role("Admin"), password)
+
+
+def configure_gateway(here: Settings, token: str, mlflow_password: str) -> None:
+    """Write the prediction token, and what Caddy starts with; the routes of models that serve already stay."""
+    for folder in FOLDERS:
+        (here.home / folder).mkdir(parents=True, exist_ok=True)
+    write_private(here.secrets / "prediction_token", token)
+    file = here.run / "caddy.json"
+    config = gateway_config(here, hashed(mlflow_password), host="", mlflow="mlflow:5000", metrics=":9180")
+    if file.exists():
+        config = with_model_routes(config, json.loads(file.read_text(encoding="utf-8")))
+    write_private(file, json.dumps(config, indent=1))
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m include.embedded.compose", description=__doc__)
+    parser.add_argument("command", choices=["env", "init"])
+    if parser.parse_args(arguments).command == "init":
+        return initialize(settings())
+    added = write_env()
+    print(f"{ENV_FILE.name}: {'made ' + ', '.join(added) if added else 'nothing is missing'}")
+    print(f"start the platform: docker compose --env-file {ENV_FILE.name} up --build --detach")
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
