@@ -29,7 +29,7 @@ from include.settings import PROJECT, Settings
 
 RUNS = 3
 """Each pair of training runs, by Airflow and as a plain script, is timed so often, in turn; medians are compared."""
-WINDOW = "2013-02"
+WINDOW = "2013-04"
 MONTHS = 2
 
 

@@ -53,7 +53,7 @@ def with_labels(kind: str, **more: str) -> dict[str, Any]:
 
 
 def server_addresses() -> dict[str, str]:
-    """``<model>.<environment>.<version>`` of each model server's container → its address."""
+    """``<model>.<environment>.<version>`` of each model server that is published on this host → its address."""
     with docker_errors():
         found = open_client().containers.list(all=True, filters=with_labels("server"), ignore_removed=True)
     return {
@@ -61,6 +61,7 @@ def server_addresses() -> dict[str, str]:
             f"127.0.0.1:{one.labels['evergreen.port']}"
         )
         for one in found
+        if "evergreen.port" in one.labels
     }
 
 

@@ -10,6 +10,7 @@ the client nothing. A live server that is gone is waited for.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -33,9 +34,11 @@ class Gateway:
     def __init__(self, here: Settings):
         self._config = here.run / "caddy.json"
         self._folder = here.run / "gateway"
-        self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(here.run / "caddy.sock")), base_url="http://caddy", timeout=10.0
+        # Caddy closes its admin API's connections when its configuration changes: none is kept for another question.
+        transport = httpx.HTTPTransport(
+            uds=str(here.run / "caddy.sock"), limits=httpx.Limits(max_keepalive_connections=0), retries=2
         )
+        self._client = httpx.Client(transport=transport, base_url="http://caddy", timeout=10.0)
 
     def weights(self, model: str) -> dict[str, int]:
         """Server address → share of traffic in percent, as the gateway has it now; empty when there is no route."""
@@ -68,6 +71,13 @@ class Gateway:
             self._keep_config()
 
     def _has_route(self, model: str) -> bool:
+        """Asked again when Caddy hangs up: asking changes nothing."""
+        for _ in range(2):
+            with contextlib.suppress(PlatformError):
+                return self._route_answers(model)
+        return self._route_answers(model)
+
+    def _route_answers(self, model: str) -> bool:
         return self._ask("GET", f"/id/{_route_id(model)}", missing_ok=True).status_code != 404
 
     def _keep_config(self) -> None:

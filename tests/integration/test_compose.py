@@ -372,7 +372,7 @@ def test_a_model_server_is_on_its_environments_network_and_nowhere_else(running,
     use_engine("docker", monkeypatch)
     client = docker.from_env()
     network = client.networks.create(f"{running.name}-servers-production", internal=True)
-    about = labels("server", model=spec.name, environment="production", version="1")
+    about = labels("server", model=spec.name, environment="production", version="1", image=STAND_IN)
     try:
         created = DockerEngine()._create(STAND_IN, spec, "production", about)
         assert list(created.attrs["NetworkSettings"]["Networks"]) == [network.name]
