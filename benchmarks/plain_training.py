@@ -56,4 +56,4 @@ def main(model: str, window: str, parameters: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])
