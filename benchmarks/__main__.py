@@ -31,6 +31,8 @@ RUNS = 3
 """Each pair of training runs, by Airflow and as a plain script, is timed so often, in turn; medians are compared."""
 WINDOW = "2013-04"
 MONTHS = 2
+LAKE = '{"conn_type": "fs", "extra": {"path": "lake"}}'
+"""The connection of airflow_settings.yaml, for the plain script: outside of a task Airflow only looks here."""
 
 
 def main() -> None:
@@ -87,7 +89,7 @@ def platform() -> Iterator[Settings]:
 
 def run(here: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments on the platform; what it printed is shown when it fails."""
-    environment = {**os.environ, "EVERGREEN_HOME": str(here.home)}
+    environment = {**os.environ, "EVERGREEN_HOME": str(here.home), "AIRFLOW_CONN_EVERGREEN_LAKE": LAKE}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
     )
