@@ -10,7 +10,9 @@ COPY requirements.txt ./
 RUN pip install --no-cache-dir -r requirements.txt
 COPY . .
 # A volume takes its owner from the folder that it is mounted on.
-RUN mkdir -p logs .evergreen/run .evergreen/mlflow/artifacts && chmod -R go= .evergreen
+RUN mkdir -p logs .evergreen/run .evergreen/targets .evergreen/mlflow/artifacts \
+        .evergreen/monitoring/prometheus .evergreen/monitoring/alertmanager \
+    && chmod -R go= .evergreen
 
 # Both set AIRFLOW_HOME to the working directory, where the project now is; 'include' is imported from there.
 ENV PYTHONPATH="${AIRFLOW_HOME}:${AIRFLOW_HOME}/plugins" \

@@ -49,8 +49,9 @@ pictures: setup ## take the pictures of the README from the running platform (wa
 bench: setup ## measure speed, as ratios against baselines in the same run
 	@$(PYTHON) -m benchmarks
 
-docs: setup ## write the pages that are made from the code
+docs: setup ## write the pages and dashboards that are made from the code
 	@$(PYTHON) -m docs.generate
+	@$(PYTHON) -m include.observability.grafana.generate
 
 lock: setup ## resolve requirements.txt and requirements-dev.txt again into requirements.lock
 	@UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \

@@ -1,6 +1,6 @@
 """``make bench``: plays two months on a platform of its own, then measures it; prints a table and writes it as JSON.
 
-Every figure is printed beside its baseline of the same run. Takes about six minutes; wants the default ports free.
+Every figure is printed beside its baseline of the same run. Takes about half an hour; wants the default ports free.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 import psutil
 
+from benchmarks.coverage import coverage
 from benchmarks.load import load
 from benchmarks.parse_time import seconds_to_parse
 from demo import repository
@@ -45,6 +46,8 @@ def main() -> None:
     for models in (1, 10, 100):
         dags, seconds = seconds_to_parse(models)
         show(f"parse dags/ with {models} model(s), {dags} DAGs", f"{seconds:.2f} s")
+    for what, figure in coverage():
+        show(what, figure)
     with platform() as here:
         show("start of the platform, its databases made before", f"{here_up(here):.0f} s")
         show("memory of the idle platform (PSS)", f"{memory_mb(here):.0f} MB")
@@ -61,14 +64,13 @@ def main() -> None:
         show("ratio (goal: at most 1.2)", f"{by_airflow / plain:.2f}")
         for name, figures in prediction_load(here).items():
             show(f"prediction {name}", figures)
-    engines = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.engines"], cwd=PROJECT, stdout=subprocess.PIPE, text=True
-    )
-    for line in engines.stdout or ():
-        if line.startswith("["):
-            show(*json.loads(line))
-    if engines.wait() != 0:
-        raise SystemExit("benchmarks.engines failed; its error stands above")
+    for module in ("benchmarks.engines", "benchmarks.drift"):
+        part = subprocess.Popen([sys.executable, "-m", module], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+        for line in part.stdout or ():
+            if line.startswith("["):
+                show(*json.loads(line))
+        if part.wait() != 0:
+            raise SystemExit(f"{module} failed; its error stands above")
     path = PROJECT / ".evergreen" / "bench.json"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.write_text(json.dumps(dict(rows), indent=1), encoding="utf-8")

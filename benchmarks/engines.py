@@ -27,7 +27,8 @@ from include.core.errors import PlatformError
 from include.settings import settings
 from tests.integration.engines import server_pid
 from tests.integration.serving import MODEL_CODE, Serving, short_home
-from tests.integration.test_deployment import Traffic, roll_out, until
+from tests.integration.test_deployment import roll_out
+from tests.integration.traffic import traffic_of, until
 from tests.ports import free_port
 from tests.real_repository import RealRepository
 
@@ -53,8 +54,10 @@ def _place() -> Iterator[tuple[Serving, RealRepository]]:
     os.environ |= {
         "EVERGREEN_HOME": str(home),
         "EVERGREEN_GATEWAY_PORT": str(free_port()),
+        "EVERGREEN_MLFLOW_PORT": str(free_port()),
         "EVERGREEN_SERVER_PORTS": "18500-18599",
         "AIRFLOW_HOME": str(home / "airflow"),
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "AIRFLOW_CONN_EVERGREEN_LAKE": '{"conn_type": "fs", "extra": {"path": "lake"}}',
     }
     if settings().engine == "docker":
@@ -88,7 +91,7 @@ def _measure(engine: str, place: Serving, repository: RealRepository) -> Iterato
         _median(lambda number: _first_prediction(specs[number])),
     )
     if engine == "docker":
-        yield from _images(place)
+        yield from _images(place, repository)
     yield f"{engine}: rollout, rollback and a killed server under traffic", _rollout(place)
 
 
@@ -105,7 +108,7 @@ def _rollout(place: Serving) -> str:
     deployment.promote(spec, "1", "first")
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(Traffic(spec)) for _ in range(CLIENTS)]
+        clients = [stack.enter_context(traffic_of(spec)) for _ in range(CLIENTS)]
         roll_out(spec, "2", "second")
         deployment.roll_back(spec, "back")
         before = server_pid(spec.name, "1")
@@ -119,7 +122,7 @@ def _rollout(place: Serving) -> str:
     return f"{answered} requests, {answered / seconds:.0f}/s, {len(failed)} failed {failed[:1] or ''}".rstrip()
 
 
-def _images(place: Serving) -> Iterator[tuple[str, str]]:
+def _images(place: Serving, repository: RealRepository) -> Iterator[tuple[str, str]]:
     from include.adapters import docker_images
     from include.adapters.docker_client import open_client
 
@@ -131,16 +134,13 @@ def _images(place: Serving) -> Iterator[tuple[str, str]]:
 
     yield "docker: a new release image", _median(release)
     client = open_client()
-    folder = settings().builds / place.template.name / place.build.build_id
-    (folder / "image").unlink()
-    for image in client.images.list(filters={"label": f"evergreen.build={place.build.build_id}"}):
-        client.images.remove(str(image.id), force=True)
+    repository.commit({"model.py": f"{MODEL_CODE}\nNUMBER = 'cold'\n"})
     with patch.object(client.api, "build", partial(client.api.build, nocache=True)):
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            open_engine().prepare_build(place.template, place.build.commit)
+            built = open_engine().prepare_build(place.template, resolve_commit(place.template.repository))
         yield "docker: a build image without any cache", f"{time.perf_counter() - start:.0f} s"
-    image = client.images.get(docker_images.build_image(place.template.name, place.build.build_id))
+    image = client.images.get(built.environment)
     layers = [step for step in image.history() if step["Size"]]
     sizes = ", ".join(f"{step['Size'] / 1e6:.2f}" for step in reversed(layers))
     yield "docker: layers of a build image, MB (base, packages, runtime, code)", sizes

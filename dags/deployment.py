@@ -3,20 +3,22 @@
 **Starts** when training offers a candidate, or by hand with *Trigger*: name a version, or tick *rollback* to put the
 release that served before back into production at once.
 
-**Does** start the version in the test environment, replay golden examples and hold the latency budget; then give it
-growing shares of production's traffic, judged at each step on errors, latency and predictions beside the release in
-production. The old release stays loaded. A canary that lacks requests waits, and is rolled back when its time is up.
+**Does** start the version in the test environment, replay golden examples, load it and hold the latency budget; then
+give it growing shares of production's traffic, judged at each step on errors, latency and predictions beside the
+release in production. The old release stays loaded. A canary without enough requests waits, and is rolled back when
+its time is up.
 
 **Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`.
 
 ### When it fails
 - **Production is safe**: *settle* runs whatever happened, and ends the canary of a run that failed. It is red when the
   version did not get into production; its log says what serves. Look at the task that failed before it.
-- **deploy_to_test** or **start_canary**: the end of the server's own log is in the error. *Another deployment* in the
-  message: two runs wanted production; the other one owns it. Wait, then clear this run.
-- **verify_in_test**: predictions are not those that training recorded, or too slow. Do not deploy this version.
-- **watch_canary**: the verdict names the figure. *lacking requests* means that too little traffic came in
-  `canary.step_timeout_minutes`.
+- **deploy_to_test** or **start_canary**: the end of the server's own log is in the error. *run … is deploying
+  version …*: two runs wanted production, and the other one owns it. Wait, then clear this run.
+- **verify_in_test**: predictions are not those that training recorded, requests failed under load, or answers were too
+  slow. Do not deploy this version.
+- **watch_canary**: the verdict names the figure. *fewer than … requests in the step's time* means that too little
+  traffic came in `canary.step_timeout_minutes`.
 - **settle** itself failed: run this DAG by hand with *rollback*, or `make up`, which reconciles everything.
 """
 

@@ -1,15 +1,19 @@
 """Measures what became of the model's predictions: quality, drift, missing values and service, by window.
 
-**Starts** by the schedule `monitoring.schedule` of model.yaml, and by hand for any window.
+**Starts** by the schedule `monitoring.schedule` of model.yaml, and by hand for any window. Skipped while nothing of the
+model was ever released.
 
 **Steps**
 1. `gather_predictions` moves new lines of the prediction log into the lake, each once.
-2. `measure_health` joins them with truth and compares them with the live version's reference. Windows that wait for
-   truth, and windows that late predictions came for, are measured again.
-3. `publish_health` writes a page for each window, the Prometheus metrics, and tells the asset `<model>/health`.
+2. `measure_health` joins them with truth and compares them with the live version's reference (drift), with model.yaml
+   and with the rows that training reads (data quality). Where truth has not come, it estimates quality; once it has, it
+   compares. Windows that wait for truth, and windows that late predictions came for, are measured again; parts of a
+   window that were counted before are not read again.
+3. `publish_health` writes a page for each window and one of all, and tells the asset `<model>/health`.
 
-**Makes** the health of the window in the store, `reports/<model>/<window>.html` with a JSON beside it, and
-`reports/metrics/<model>.prom`. `<model>.retraining` looks at the health next.
+**Makes** the health of the window in the store, from where Prometheus gets it (docs/monitoring.md),
+`reports/<model>/<window>.html` with a JSON beside it, and `reports/<model>/index.html`. `<model>.retraining` looks at
+the health next.
 
 ### When it fails
 * `gather_predictions`: read its log; mostly the disk is full or `prediction_log/<model>/` can't be read. Torn last
@@ -18,7 +22,9 @@
   `metrics.json`. Look at the version in MLflow.
 * A window that stays `waiting` or `partial`: truth has not come, or can't be read. The page names the reason at its
   top. Put the truth right and run this DAG again; a window without truth never starts a retraining.
-* `publish_health`: the page or the metrics file can't be written to `reports/`. Clear the task; it measures nothing.
+* A feature drifts in every window: look at the shares on the page. If the change is real but small, raise
+  `monitoring.drift_effect_at_least`; if the world has changed for good, the next retraining renews the reference.
+* `publish_health`: the page can't be written to `reports/`. Clear the task; it measures nothing.
 """
 
 from airflow.sdk import Param, dag

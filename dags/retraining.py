@@ -1,6 +1,7 @@
 """Starts one training when the model's health has degraded.
 
-**Starts** whenever `<model>.monitoring` has published health, and by hand.
+**Starts** whenever `<model>.monitoring` has published health, by hand, and by an alert where Alertmanager may do that
+(docs/monitoring.md). All of them ask the same policy.
 
 **Steps**
 1. `degraded_health` (a sensor) asks the policy `degradation` of model.yaml about the health history: enough of the

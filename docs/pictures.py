@@ -90,7 +90,7 @@ def main() -> None:
         wait_for(driver, "a[href*='assets/']")
         driver.find_element(By.LINK_TEXT, "flights/build").click()
         take(driver, "assets", ".react-flow__node")
-        newest = sorted((here.reports / "flights").glob("*.html"))[-1]
+        newest = sorted((here.reports / "flights").glob("[0-9]*.html"))[-1]
         for name, page in {"demo": here.home / "demo" / "report.html", "health": newest}.items():
             driver.get(Path(page).as_uri())
             take(driver, name, "h1")

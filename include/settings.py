@@ -33,6 +33,8 @@ class Settings:
     docker_connection: str = "evergreen_docker"
     server_network: str = ""
     image_registry_connection: str = ""
+    prometheus: str = ""
+    prometheus_port: int = 9090
 
     @property
     def lake(self) -> Path:
@@ -60,6 +62,11 @@ class Settings:
     @property
     def reports(self) -> Path:
         return self.home / "reports"
+
+    @property
+    def targets(self) -> Path:
+        """Lists of the model servers, for Prometheus."""
+        return self.home / "targets"
 
     @property
     def secrets(self) -> Path:

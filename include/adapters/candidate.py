@@ -24,13 +24,14 @@ from include.adapters.store import open_store
 from include.core import evaluation
 from include.core.build import Build
 from include.core.errors import DataError
+from include.core.estimation import build_estimator
 from include.core.profile import build_profile
 from include.core.promotion import holdout_start, judge_promotion
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.settings import settings
 
-BUNDLE = ("model.skops", "model.json", "metrics.json", "profile.json", "golden.json", "lineage.json")
+BUNDLE = ("model.skops", "model.json", "metrics.json", "profile.json", "estimator.json", "golden.json", "lineage.json")
 
 
 def candidate_folder(model: str, run_id: str) -> Path:
@@ -98,7 +99,7 @@ def compare(spec: ModelSpec, folder: Path, champion: str | None) -> Verdict:
 
 
 def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: Mapping[str, Any]) -> Path:
-    """Add reference profile, golden examples and lineage, and gather what belongs to the version in ``bundle/``."""
+    """Add reference profile, estimator, golden examples and lineage, and gather what belongs to it in ``bundle/``."""
     holdout = pd.read_parquet(folder / "holdout.parquet")
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     reference = pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)
@@ -107,6 +108,7 @@ def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: 
     inputs = golden[spec.feature_names].astype(object).where(golden[spec.feature_names].notna(), None)
     contents = {
         "profile.json": build_profile(reference, spec, holdout["prediction"].to_numpy()),
+        "estimator.json": build_estimator(holdout, spec),
         "golden.json": {"inputs": inputs.to_dict("records"), "predictions": golden["prediction"].tolist()},
         "lineage.json": {**lineage, "trained_until": training["trained_until"], "training": training},
     }

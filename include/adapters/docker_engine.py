@@ -11,10 +11,12 @@ import contextlib
 import json
 import socket
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError, NotFound
+import docker
+from docker.errors import APIError, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import Healthcheck, LogConfig
 from filelock import FileLock
@@ -41,7 +43,8 @@ RESTARTS = 3
 """A server that ended this often without getting ready is broken."""
 MISTAKE = 3
 """The runtime's exit code for what no restart can put right."""
-RESTART: Any = {"Name": "unless-stopped", "MaximumRetryCount": 0}
+RESTART: Any = {"Name": "always", "MaximumRetryCount": 0}
+"""Not unless-stopped: for an engine that crashed and starts again, its containers count as stopped by somebody."""
 _SECOND = 1_000_000_000
 
 
@@ -80,6 +83,7 @@ class DockerEngine:
             log=log,
             time_limit=time_limit or training.time_limit_minutes * 60,
             limits=Limits(training.memory_mb, training.processes, training.cpus, file_mb or FILE_MB),
+            network=training.network,
             about={"model": spec.name, "build": build_id},
         )
 
@@ -277,8 +281,25 @@ def remove_everything() -> None:
             network.remove()
         for volume in client.volumes.list(filters=mine):
             volume.remove()
-        for image in client.images.list(filters=mine):
-            client.images.remove(str(image.id), force=True)
+        _remove_images(client, {str(image.id) for image in client.images.list(filters=mine)})
+
+
+def _remove_images(client: docker.DockerClient, images: set[str]) -> None:
+    """Remove images, those first that no other one stands on."""
+    while images:
+        kept = set()
+        for image in images:
+            try:
+                client.images.remove(image, force=True)
+            except ImageNotFound:
+                continue  # it went with its child
+            except APIError as error:
+                if error.status_code != HTTPStatus.CONFLICT:
+                    raise
+                kept.add(image)
+        if kept == images:
+            raise PlatformError(f"images that something still uses are not removed: {', '.join(sorted(kept))}.")
+        images = kept
 
 
 def _end(container: Container) -> None:

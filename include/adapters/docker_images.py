@@ -178,6 +178,10 @@ def _build(model: str, context: bytes, arguments: dict[str, str]) -> str:
             image = (entry.get("aux") or {}).get("ID", image)
             if "error" in entry:
                 _explain(model, str(entry["error"]), said)
+    if not image:
+        raise PlatformError(
+            f"{model}: the Docker Engine ended the build without an answer. Look at its log; run again."
+        )
     return image
 
 

@@ -2,20 +2,28 @@
 
 It has no network, no capabilities and no platform environment, a read-only root, and limits of time, memory,
 processors and processes. Its files lie in a volume at the platform's own home, so that paths are the same on both
-sides, and the Docker host may be another machine. The container goes when the command has ended, whatever happened;
-one whose task was killed ends by itself at its time limit, and the next job removes it.
+sides, and the Docker host may be another machine. The container goes when the command has ended, whatever happened.
+
+A container whose task was killed works on, until its time limit at most. Airflow's next try of that task goes on with
+it, if it would start the very same: its labels name the task, and a hash of the image, the command and all the files.
+What nobody can go on with is removed by the next job.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import os
 import signal
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,33 +87,43 @@ def run_in_container(
     log: Path,
     time_limit: float,
     limits: Limits,
+    network: bool,
     about: Mapping[str, str],
 ) -> Completed:
     """Run a command in ``image`` to its end; see :meth:`include.adapters.engine.Engine.run`.
 
-    ``about`` goes into the container's labels. Raises PlatformError when the engine is gone.
+    With ``network`` it is on the Docker host's default one, else on none. ``about`` goes into the container's labels.
+    Raises PlatformError when the engine is gone.
     """
     sweep()
     log.unlink(missing_ok=True)  # else an earlier try's would come back out of the container
-    started = time.monotonic()
-    with docker_errors():
-        client = open_client()
-        container = client.containers.create(
-            image,
-            ["timeout", "--kill-after=1", f"{time_limit + GRACE_SECONDS:.0f}", *command],
-            working_dir=str(cwd),
-            network_mode="none",
-            volumes=[str(settings().home)],
-            log_config=LogConfig(type="none"),
-            labels=job_labels(time_limit, about),
-            **limits.options(client.info()["NCPU"]),
-            **HARDENED,
-        )
+    with docker_errors(), _inputs(readable, writable) as inputs:
+        network_mode = "bridge" if network else "none"
+        job = _job_hash([image, network_mode, str(cwd), f"{limits} {time_limit}", *command], inputs)
+        container = _left_by_earlier_try(job)
+        if container is None:
+            client = open_client()
+            container = client.containers.create(
+                image,
+                ["timeout", "--kill-after=1", f"{time_limit + GRACE_SECONDS:.0f}", *command],
+                working_dir=str(cwd),
+                network_mode=network_mode,
+                volumes=[str(settings().home)],
+                log_config=LogConfig(type="json-file", config={"max-size": f"{OUTPUT_BYTES // 2**20}m"}),
+                labels=job_labels(time_limit, {**about, "job": job}),
+                **limits.options(client.info()["NCPU"]),
+                **HARDENED,
+            )
+        else:
+            print(f"going on with container {container.name}, which an earlier try of this task started", flush=True)
         try:
-            _put_in(container, readable, writable)
+            if container.status == "created":
+                for file in inputs:
+                    file.seek(0)
+                    container.put_archive(str(settings().home), file)
+                container.start()
             output = _Output(log)
-            reader = threading.Thread(target=output.copy, args=(container.attach(stream=True),), daemon=True)
-            container.start()
+            reader = threading.Thread(target=output.copy, args=(container.logs(stream=True, follow=True),), daemon=True)
             reader.start()
             limit: Literal["time", "memory"] | None = _await_end(container, time_limit)
             reader.join(GRACE_SECONDS)
@@ -116,10 +134,12 @@ def run_in_container(
             with contextlib.suppress(NotFound):
                 container.remove(force=True, v=True)
     output.close()
-    code = _exit_code(container.attrs["State"]["ExitCode"])
-    if limit is None and code != 0 and (container.attrs["State"]["OOMKilled"] or NO_MEMORY.search(output.tail)):
+    state = container.attrs["State"]
+    code = _exit_code(state["ExitCode"])
+    if limit is None and code != 0 and (state["OOMKilled"] or NO_MEMORY.search(output.tail)):
         limit = "memory"
-    return Completed(code, output.tail, time.monotonic() - started, limit)
+    seconds = datetime.fromisoformat(state["FinishedAt"]) - datetime.fromisoformat(state["StartedAt"])
+    return Completed(code, output.tail, seconds.total_seconds(), limit)
 
 
 def sweep() -> list[str]:
@@ -136,16 +156,50 @@ def sweep() -> list[str]:
 
 
 def job_labels(time_limit: float, about: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The labels of a container that must not outlive the process that made it, nor ``time_limit`` (seconds)."""
+    """The labels of a container that must outlive neither who made it nor ``time_limit`` (seconds).
+
+    Who made it is the Airflow task, in any try; outside of Airflow, this process.
+    """
     me = psutil.Process()
-    owner = {"host": socket.gethostname(), "pid": str(me.pid), "since": str(me.create_time())}
+    owner = {"host": socket.gethostname(), "pid": str(me.pid), "since": str(me.create_time()), "task": _task()}
     return labels("job", until=f"{time.time() + time_limit + 4 * GRACE_SECONDS:.0f}", **owner, **(about or {}))
+
+
+def _task() -> str:
+    """The Airflow task instance that this process runs, whatever its try; empty outside of one."""
+    parts = [os.environ.get(f"AIRFLOW_CTX_{name}", "") for name in ("DAG_ID", "DAG_RUN_ID", "TASK_ID")]
+    return "/".join(parts) if all(parts) else ""
+
+
+def _job_hash(what: Sequence[str], inputs: Iterable[BufferedRandom]) -> str:
+    digest = hashlib.sha256(json.dumps(what).encode())
+    for file in inputs:
+        file.seek(0)
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _left_by_earlier_try(job: str) -> Container | None:
+    """The container of this very job that an earlier try of this task left, at work or done; its others are removed.
+
+    One that failed is no result: it may have gone down with the engine.
+    """
+    if not (task := _task()):
+        return None
+    found = None
+    for container in open_client().containers.list(all=True, filters=with_labels("job", task=task)):
+        well = container.status in ("running", "exited") and container.attrs["State"]["ExitCode"] == 0
+        if found is None and well and container.labels.get("evergreen.job") == job:
+            found = container
+        else:
+            container.remove(force=True, v=True)
+    return found
 
 
 def _is_left_over(values: Mapping[str, str]) -> bool:
     if float(values.get("evergreen.until", 0)) < time.time():
         return True
-    if values.get("evergreen.host") != socket.gethostname():
+    if values.get("evergreen.task") or values.get("evergreen.host") != socket.gethostname():
         return False
     try:
         owner = psutil.Process(int(values["evergreen.pid"]))
@@ -154,14 +208,13 @@ def _is_left_over(values: Mapping[str, str]) -> bool:
         return True
 
 
-def _put_in(container: Container, readable: Sequence[Path], writable: Path) -> None:
-    with tempfile.TemporaryFile() as file:
-        for owner, paths in ((0, readable), (USER, [writable])):
-            file.seek(0)
-            file.truncate()
+@contextlib.contextmanager
+def _inputs(readable: Sequence[Path], writable: Path) -> Iterator[list[BufferedRandom]]:
+    """What the command finds: an archive of what it may read, and one of what it may change."""
+    with tempfile.TemporaryFile() as fixed, tempfile.TemporaryFile() as changeable:
+        for file, owner, paths in ((fixed, 0, readable), (changeable, USER, [writable])):
             archive({_place(path): path.resolve() for path in paths}, into=file, owner=owner)
-            file.seek(0)
-            container.put_archive(str(settings().home), file)
+        yield [fixed, changeable]
 
 
 def _place(path: Path) -> str:
@@ -172,13 +225,18 @@ def _place(path: Path) -> str:
 
 
 def _await_end(container: Container, time_limit: float) -> Literal["time"] | None:
-    """Wait for the container to end, or end it when its time is over."""
-    deadline = time.monotonic() + time_limit
-    while (left := deadline - time.monotonic()) > 0:
-        container.reload()
+    """Wait for the container to end, or end it when its time, which an earlier try may have used, is over."""
+    container.reload()
+    running = datetime.now(UTC) - datetime.fromisoformat(container.attrs["State"]["StartedAt"])
+    deadline = time.monotonic() + time_limit - running.total_seconds()
+    while True:
         if container.status in ("exited", "dead"):
             return None
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
         time.sleep(min(0.1, left))
+        container.reload()
     container.kill()
     container.wait(timeout=GRACE_SECONDS)
     return "time"

@@ -55,7 +55,8 @@ class Engine(Protocol):
         time_limit: float | None = None,
         file_mb: int | None = None,
     ) -> Completed:
-        """Run the build's Python with these arguments to its end: no network, no platform environment, no keys.
+        """Run the build's Python with these arguments to its end: no platform environment, no keys, and no network
+        unless the spec's ``training.network`` says so.
 
         It works in the model's folder with ``in_code``, else where it can import ``runtime``. Beside the build it can
         read ``readable`` and change ``writable``, a folder; both keep their absolute paths. ``time_limit`` (seconds)

@@ -72,6 +72,7 @@ class ProcessEngine:
             time_limit=time_limit or spec.training.time_limit_minutes * 60,
             memory_mb=spec.training.memory_mb,
             file_mb=file_mb or FILE_MB,
+            connect=spec.training.network,
         )
         print(done.output_tail)
         return done

@@ -14,6 +14,7 @@ from include.adapters import registry
 from include.adapters.engine import Engine, open_engine
 from include.adapters.gateway import open_gateway
 from include.adapters.store import open_store
+from include.adapters.targets import targets_file, write_targets
 from include.core.errors import EvergreenError, GateError, ModelSpecError
 from include.core.release import Action, Environment, Observed, Release, plan
 from include.core.spec import ModelSpec
@@ -45,11 +46,15 @@ def reconcile(spec: ModelSpec, environment: Environment) -> list[Action]:
     engine = open_engine()
     desired = open_store().release(spec.name, environment)
     actions = plan(desired, observe(spec, environment, engine))
-    for action in actions:
-        log.info(
-            "%s %s: %s %s %s", spec.name, environment, action.verb, action.version or "", dict(action.weights) or ""
-        )
-        _act(action, spec, desired, engine)
+    try:
+        for action in actions:
+            log.info(
+                "%s %s: %s %s %s", spec.name, environment, action.verb, action.version or "", dict(action.weights) or ""
+            )
+            _act(action, spec, desired, engine)
+    finally:
+        if actions or not targets_file(spec.name, environment).exists():
+            write_targets(spec.name, environment, engine.servers(spec.name, environment))
     return actions
 
 

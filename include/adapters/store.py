@@ -182,6 +182,13 @@ class Store:
         with self.engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
+    def newest_health(self, model: str, count: int) -> list[dict[str, Any]]:
+        """The health of the newest ``count`` windows, oldest first, each with ``recorded`` (epoch seconds)."""
+        query = sa.select(health.c.recorded, health.c.health).where(health.c.model == model)
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(health.c.window.desc()).limit(count)).all()
+        return [{**row.health, "recorded": row.recorded} for row in reversed(rows)]
+
     def record_incident(self, model: str, incident: str, window: str, verdict: Mapping[str, Any]) -> bool:
         """Open the incident; False when it was open already."""
         try:

@@ -20,8 +20,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from include.core.counts import WindowCount, count_frame
+from include.core.data_quality import data_quality, keys_as_text, skew
+from include.core.drift import drift
+from include.core.estimation import against_truth, estimate
 from include.core.evaluation import evaluate
-from include.core.profile import drift
 from include.core.spec import ModelSpec
 from include.core.windows import window_bounds
 
@@ -53,10 +56,13 @@ def measure(
     *,
     reference: Mapping[str, Any] | None,
     profile: Mapping[str, Any] | None,
+    estimator: Mapping[str, Any] | None = None,
     as_of: datetime,
     duplicates: int = 0,
     truth_problem: str | None = None,
     service: Mapping[str, Any] | None = None,
+    counted: WindowCount | None = None,
+    source: pd.DataFrame | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The health row of one window; JSON values only.
@@ -64,8 +70,10 @@ def measure(
     ``predictions`` has request_id, row, received, version, key, event_time, prediction and the features;
     repeats are counted once and added to ``duplicates``. ``truth`` has the spec's truth key and column, or is
     None when there is none yet (``truth_problem`` says why). ``reference`` (``{"quality": {metric: figure}}``) and
-    ``profile`` belong to the live version. ``as_of`` is a naive UTC moment. ``service`` is added to the service
-    figures.
+    ``profile`` belong to the live version, as does ``estimator`` (:func:`include.core.estimation.build_estimator`),
+    without which nothing is estimated. ``as_of`` is a naive UTC moment. ``service`` is added to the service figures.
+    ``counted`` are the live version's rows counted with ``profile``, where that is done already. ``source`` has the
+    rows of the window as training reads them, to compare the served features with.
     """
     predictions, repeats = count_once(predictions)
     live = live_version_of(predictions)
@@ -80,11 +88,7 @@ def measure(
         else dict.fromkeys(versions, whole["quality"])
     )
     served = versions.get(live, known) if live else known
-    drifted = drift(profile or {}, served, spec)
-    limit = spec.monitoring.drift_threshold
-    names = [name for name, figure in drifted["features"].items() if (figure["psi"] or 0) > limit]
-    if (drifted["prediction"]["psi"] or 0) > limit:
-        names.append("prediction")
+    count = counted or count_frame(served, profile, spec)
     return {
         "window": window,
         "grain": spec.monitoring.window,
@@ -101,7 +105,18 @@ def measure(
         "by_version": by_version,
         "slices": whole["slices"],
         "reference": {name: figure["value"] for name, figure in ((reference or {}).get("quality") or {}).items()},
-        "drift": {**drifted, "drifted": names, "threshold": limit},
+        "estimate": _estimate(estimator, served, spec, by_version.get(live or "", {}), seed),
+        "drift": drift(profile, count, spec),
+        "data_quality": data_quality(
+            count,
+            spec,
+            profile,
+            repeats=duplicates + repeats,
+            repeated_keys=int(served["key"].duplicated().sum()),
+            newest=served["event_time"].max().to_pydatetime() if len(served) else None,
+            until=min(as_of, window_bounds(window, spec.monitoring.window)[1]),
+            skew=None if source is None else skew(served, source, spec),
+        ),
         "service": {
             "requests": _requests(known),
             "duplicates": duplicates + repeats,
@@ -111,6 +126,18 @@ def measure(
             **(service or {}),
         },
     }
+
+
+def _estimate(
+    estimator: Mapping[str, Any] | None, served: pd.DataFrame, spec: ModelSpec, measured: Mapping[str, Any], seed: int
+) -> dict[str, Any] | None:
+    """What the live version's metrics were to be expected, and beside it what came true of the rows that have truth."""
+    if estimator is None or served.empty:
+        return None
+    expected = estimate(estimator, served, spec, seed=seed)
+    known = served[served[spec.target].notna()]
+    same = expected if len(known) == len(served) else estimate(estimator, known, spec, seed=seed)
+    return {"method": estimator["method"], "quality": expected, "truth": against_truth(same, measured)}
 
 
 def _status(window: str, spec: ModelSpec, predictions: int, rows: int, as_of: datetime) -> Status:
@@ -136,18 +163,11 @@ def _join(predictions: pd.DataFrame, truth: pd.DataFrame | None, spec: ModelSpec
     known = predictions.drop(columns=spec.target, errors="ignore")
     if truth is None or truth.empty:
         return known.assign(**{spec.target: pd.Series(dtype="object")}), 0, 0
-    values = pd.Series(truth[spec.truth.column].to_numpy(), index=_as_text(truth[spec.truth.key])).dropna()
+    values = pd.Series(truth[spec.truth.column].to_numpy(), index=keys_as_text(truth[spec.truth.key])).dropna()
     conflicts = int((values.groupby(level=0).nunique() > 1).sum())
     values = values[~values.index.duplicated(keep="last")]
-    keys = _as_text(known["key"])
+    keys = keys_as_text(known["key"])
     return known.assign(**{spec.target: keys.map(values).to_numpy()}), int((~values.index.isin(keys)).sum()), conflicts
-
-
-def _as_text(keys: pd.Series) -> pd.Series:
-    """Keys as text: a log holds JSON, truth may hold numbers (3 and 3.0 are the same key)."""
-    if pd.api.types.is_float_dtype(keys) and (keys.dropna() % 1 == 0).all():
-        keys = keys.astype("Int64")
-    return keys.astype("object").map(str, na_action="ignore").reset_index(drop=True)
 
 
 def _requests(frame: pd.DataFrame) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from include.core.metric_names import CLASSIFICATION_METRICS, HIGHER_IS_BETTER, REGRESSION_METRICS, WITHOUT_DIRECTION
 from include.core.windows import Grain
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
@@ -19,14 +20,10 @@ Entrypoint = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 FeatureType = Literal["integer", "number", "category", "boolean"]
 Task = Literal["binary_classification", "regression"]
 
-CLASSIFICATION_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
-REGRESSION_METRICS = ("mae", "rmse", "r2")
 RESERVED = frozenset(
     {"request_id", "row", "received", "version", "release", "key", "event_time", "prediction", "champion"}
 )
 """Columns that the prediction log and the holdout have beside the features."""
-
-HIGHER_IS_BETTER = frozenset({"roc_auc", "pr_auc", "r2"})
 
 
 class Part(BaseModel):
@@ -124,6 +121,7 @@ class Training(Part):
     memory_mb: int = Field(4096, ge=256, description="Memory that training may use, in MiB.")
     cpus: float | None = Field(None, gt=0, description="Processors that training may use; null: all (engine docker).")
     processes: int = Field(256, ge=16, description="Processes and threads that training may have (engine docker).")
+    network: bool = Field(False, description="Let training, and the checks of a commit, use the network.")
 
 
 class Metrics(Part):
@@ -132,7 +130,15 @@ class Metrics(Part):
     primary: str = Field(description="The metric that gates look at.")
     also: list[str] = Field(default_factory=list, description="Further metrics to report.")
     slices: list[Column] = Field(default_factory=list, description="Category features to report separately.")
+    threshold: Fraction = Field(
+        0.5, description="Probability from which a row is predicted true, for accuracy, precision, recall and f1."
+    )
     confidence: Fraction = Field(0.95, description="Level of the bootstrap intervals.")
+
+    @property
+    def names(self) -> list[str]:
+        """Every metric that is reported, the primary one first."""
+        return list(dict.fromkeys([self.primary, *self.also]))
 
 
 class Promotion(Part):
@@ -188,11 +194,18 @@ class Monitoring(Part):
     schedule: str | None = Field(
         "@daily", description="When to measure; a cron expression, @daily and so on; null: only by hand."
     )
-    rows_at_least: int = Field(200, ge=1, description="Fewest predictions with truth for a window to be judged.")
+    rows_at_least: int = Field(
+        200, ge=1, description="Fewest predictions (for quality: with truth) for a window to be judged."
+    )
     truth_share_at_least: Fraction = Field(
         0.5, description="Share of predictions that must have truth, once its delay has passed, for a whole window."
     )
-    drift_threshold: float = Field(0.2, gt=0, description="Population stability index that counts as drift.")
+    drift_false_alarm_rate: float = Field(
+        0.05, ge=0.001, le=0.5, description="Share of windows that may be called drifted though nothing has changed."
+    )
+    drift_effect_at_least: Fraction = Field(
+        0.02, description="Smallest share of a column's rows that must have moved (total variation) to count as drift."
+    )
 
 
 class Degradation(Part):
@@ -260,6 +273,11 @@ class ModelSpec(Part):
         for metric in (self.metrics.primary, *self.metrics.also):
             if metric not in known:
                 raise ValueError(f"metric '{metric}' is not one for {self.task}. Use one of: {', '.join(known)}")
+        if self.metrics.primary in WITHOUT_DIRECTION:
+            raise ValueError(
+                f"metric '{self.metrics.primary}' has no better side, so no gate can look at it. List it under "
+                "metrics.also, and take another as metrics.primary, such as mae"
+            )
         categories = {feature.name for feature in self.features if feature.type in ("category", "boolean")}
         for column in self.metrics.slices:
             if column not in categories:

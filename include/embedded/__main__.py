@@ -92,16 +92,18 @@ def _env(here: Settings, program: list[str]) -> int:
 
 def addresses(here: Settings) -> str:
     """Where everything is, and how to get in."""
-    return "\n".join(
-        [
-            f"web UI      http://127.0.0.1:{here.airflow_port}   admin / {here.secret('admin_password')}",
-            f"MLflow      http://127.0.0.1:{here.mlflow_port}   admin / {here.secret('mlflow_password')}",
-            (
-                f"prediction  http://127.0.0.1:{here.gateway_port}/v2/models/<model>/infer   bearer token in "
-                f"{here.secrets / 'prediction_token'}"
-            ),
-        ]
-    )
+    lines = [
+        f"web UI      http://127.0.0.1:{here.airflow_port}   admin / {here.secret('admin_password')}",
+        f"MLflow      http://127.0.0.1:{here.mlflow_port}   admin / {here.secret('mlflow_password')}",
+        (
+            f"prediction  http://127.0.0.1:{here.gateway_port}/v2/models/<model>/infer   bearer token in "
+            f"{here.secrets / 'prediction_token'}"
+        ),
+    ]
+    if here.prometheus:
+        login = f"admin / {here.secret('prometheus_password')}"
+        lines.append(f"Prometheus  http://127.0.0.1:{here.prometheus_port}   {login}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

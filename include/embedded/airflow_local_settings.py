@@ -27,6 +27,7 @@ PRELOADED = (
     "include.adapters.deployment",
     "include.adapters.environments",
     "include.adapters.git",
+    "include.adapters.health_history",
     "include.adapters.health_report",
     "include.adapters.predictions",
 )

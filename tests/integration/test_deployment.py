@@ -22,79 +22,17 @@ from include.adapters.gateway import open_gateway
 from include.adapters.model_server import ModelServer, inference_inputs
 from include.adapters.reconciler import reconcile
 from include.adapters.store import open_store
+from include.adapters.targets import targets_file
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release import Release
 from include.settings import settings
 from tests.integration.engines import ENGINES, forget, server_pid, use_engine
 from tests.integration.serving import Serving, short_home
+from tests.integration.traffic import ask, logged, traffic_of, until
 from tests.ports import free_port
 from tests.real_repository import RealRepository
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-
-class Traffic:
-    """Sends one prediction request after another until it is stopped; counts what clients see."""
-
-    def __init__(self, spec, distance: float = 500.0):
-        self.spec, self.distance = spec, distance
-        self.answered: list[str] = []
-        self.failures: list[str] = []
-        self.versions: dict[str, int] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(30)
-
-    def _send(self):
-        number = 0
-        while not self._stop.is_set():
-            number += 1
-            identity = f"{id(self)}-{number}"
-            try:
-                response = ask(self.spec, identity, self.distance)
-            except requests.RequestException as error:
-                self.failures.append(repr(error))
-                continue
-            if response.status_code == 200:
-                self.answered.append(identity)
-                version = response.json()["model_version"]
-                self.versions[version] = self.versions.get(version, 0) + 1
-            else:
-                self.failures.append(f"{response.status_code} {response.text[:200]}")
-
-
-def ask(spec, identity: str, distance: float = 500.0) -> requests.Response:
-    rows = [{"distance": distance, "hour": 8.0, "id": identity, "at": "2013-05-01T08:00:00"}]
-    return requests.post(
-        f"http://127.0.0.1:{settings().gateway_port}/v2/models/{spec.name}/infer",
-        json={"id": identity, "inputs": inference_inputs(spec, rows)},
-        headers={"Authorization": f"Bearer {settings().secret('prediction_token')}"},
-        timeout=30,
-    )
-
-
-def logged(spec) -> list[str]:
-    """Request ids in the prediction log, in all segments."""
-    found = []
-    open_engine().fetch_predictions(spec.name)
-    for path in (settings().prediction_log / spec.name).glob("*.jsonl"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            found.append(json.loads(line)["request_id"])
-    return found
-
-
-def until(condition, seconds: float = 60.0, what: str = "the condition"):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.05)
 
 
 def roll_out(spec, version: str, run: str):
@@ -155,9 +93,9 @@ def test_the_first_release_ever_serves_and_is_champion(live):
 
 
 def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live):
-    with Traffic(live) as traffic:
+    with traffic_of(live) as traffic:
         roll_out(live, "2", "run-2")
-        until(lambda: traffic.versions.get("2", 0) > 20, what="traffic on version 2")
+        until(lambda: traffic.versions["2"] > 20, what="traffic on version 2")
     assert traffic.failures == []
     assert registry.alias(live.name, "champion") == "2"
     assert set(open_engine().servers(live.name, "production")) == {"1", "2"}, "the old release stays loaded"
@@ -165,8 +103,21 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
     assert set(traffic.answered) <= set(logged(live))
 
 
+def test_prometheus_is_told_which_servers_there_are(live):
+    def listed(environment):
+        content = json.loads(targets_file(live.name, environment).read_text(encoding="utf-8"))
+        return {entry["labels"]["version"]: entry["targets"] for entry in content}
+
+    production = open_engine().servers(live.name, "production")["1"].address
+    deployment.deploy_to_test(live, "2", "run-2")
+    in_test = open_engine().servers(live.name, "test")["2"].address
+    assert (listed("production"), listed("test")) == ({"1": [production]}, {"2": [in_test]})
+    deployment.clear_test(live, "run-2")
+    assert (listed("production"), listed("test")) == ({"1": [production]}, {})
+
+
 def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
-    with Traffic(live):
+    with traffic_of(live):
         roll_out(live, "2", "run-2")
     pid = server_pid(live.name, "1")
     deployment.roll_back(live, "back")
@@ -178,7 +129,7 @@ def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
 
 def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(live):
     broken = with_feature_code(live)
-    with Traffic(broken, distance=666.0) as traffic:
+    with traffic_of(broken, distance=666.0) as traffic:
         with pytest.raises(GateError, match="5xx"):
             roll_out(broken, "3", "run-3")
         release = deployment.settle(broken, "run-3")
@@ -271,7 +222,7 @@ def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
 
 
 def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(live):
-    with Traffic(live) as traffic:
+    with traffic_of(live) as traffic:
         until(lambda: len(traffic.answered) > 50, what="traffic")
         before = server_pid(live.name, "1")
         os.kill(before, signal.SIGKILL)

@@ -39,6 +39,7 @@ def place(request):
         patch.setenv("EVERGREEN_HOME", str(home))
         use_engine(request.param, patch)
         patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
+        patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
         patch.setenv("EVERGREEN_SERVER_PORTS", "18400-18499")
         patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
         (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
@@ -187,6 +188,22 @@ def test_docker_socket():
 """
         report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": spying}))
     assert report["answer"] == "pass", Path(report["file"]).read_text(encoding="utf-8")
+
+
+def test_a_model_that_asks_for_the_network_gets_it(place):
+    """Of containers, a route to anywhere; 192.0.2.1 answers nobody, and nothing is sent to it."""
+    address = "192.0.2.1" if settings().engine == "docker" else "127.0.0.1"
+    asking = f"""
+import socket
+
+
+def test_network():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.connect(("{address}", 9))
+"""
+    for network, answer in ((True, "pass"), (False, "fail")):
+        report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": asking}, network=network))
+        assert report["answer"] == answer, report
 
 
 def test_a_commit_that_writes_without_end_is_stopped(place):

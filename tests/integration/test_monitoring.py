@@ -53,6 +53,7 @@ class House:
         )
 
     def bundle(self, version: str) -> None:
+        from include.core.estimation import build_estimator
         from include.core.profile import build_profile
 
         frame, folder = self.frame(2000), self.home / "artifacts" / "late" / version
@@ -60,6 +61,8 @@ class House:
         figure = {"value": 0.9, "low": 0.88, "high": 0.92, "n": 2000}
         (folder / "metrics.json").write_text(json.dumps({"quality": {"roc_auc": figure}, "slices": {}}))
         (folder / "profile.json").write_text(json.dumps(build_profile(frame, self.spec, frame.prediction)))
+        holdout = frame.assign(late=frame.prediction + self.random.normal(0, 0.1, len(frame)) > 0.5)
+        (folder / "estimator.json").write_text(json.dumps(build_estimator(holdout, self.spec)))
 
     def predict(self, window: str, rows: int = 300, version: str = "1", noise: float = 0.1) -> None:
         """Log ``rows`` requests; more noise makes predictions worse."""
@@ -118,6 +121,13 @@ class House:
         return next(row for row in self.store.health("late") if row["window"] == window)
 
 
+def is_self_contained(page: str) -> None:
+    """Fails when a page would load anything, or links to anything but the pages beside it."""
+    assert not re.search(r"src=|url\(|@import|<script", page), "the page must need no network"
+    for link in re.findall(r'href="([^"]*)"', page):
+        assert re.fullmatch(r"#\w+|[\w-]+\.html", link), f"{link} is not beside the page"
+
+
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     models = tmp_path / "models" / "late"
@@ -154,21 +164,39 @@ def test_a_window_is_measured_and_published(house):
     assert "<b>healthy</b>" in page
     assert "Lateness &lt;of&gt; flights." in page
     assert "origin=EWR" in page
-    assert not re.search(r"(src|href)=|url\(|@import|<script", page), "the page must need no network"
+    is_self_contained(page)
 
 
-def test_prometheus_reads_the_newest_window_with_bounded_labels(house):
-    from prometheus_client.parser import text_string_to_metric_families
+def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(house):
+    house.predict("2013-05")
+    log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    source = pd.DataFrame(
+        {"id": line["keys"][0], **{name: values[0] for name, values in line["features"].items()}} for line in lines
+    )
+    (house.home / "data").mkdir()
+    source.assign(distance=source.distance * 2).to_parquet(house.home / "data" / "2013-05.parquet")
+    for line in lines:
+        line["features"]["origin"] = ["LGA"]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    house.monitor("2013-05")
+    row = house.health("2013-05")
+    assert row["drift"]["drifted"] == ["origin"]
+    assert row["data_quality"]["skew"]["features"]["distance"] == {"rows": 300, "different": 300}
+    page = Path(row["report"]).read_text()
+    assert "Drifted: <b>origin</b>" in page
+    assert "new: LGA" in page
+    assert "vanished: EWR, JFK" in page
+    assert "distance: 300 of 300 rows differ from the source" in page
 
-    house.month("2013-05")
-    text = (house.home / "reports" / "metrics" / "late.prom").read_text()
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    found = {(s.name, *sorted(s.labels.items())): s.value for s in samples}
-    labels = (("metric", "roc_auc"), ("model", "late"), ("version", "1"))
-    value = house.health("2013-05")["by_version"]["1"]["roc_auc"]["value"]
-    assert found[("evergreen_health_quality", *labels)] == pytest.approx(value)
-    assert found[("evergreen_health_status", ("model", "late"), ("status", "complete"))] == 1
-    assert {name for s in samples for name in s.labels} <= {"model", "version", "metric", "status", "feature"}
+
+def test_rows_in_two_logs_are_counted_once_for_drift_too(house):
+    house.predict("2013-05", rows=300)
+    log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
+    (log.parent / "1-1-again.jsonl").write_text("".join(log.read_text().splitlines(keepends=True)[:200]))
+    house.monitor("2013-05")
+    row = house.health("2013-05")
+    assert (row["service"]["duplicates"], row["data_quality"]["rows"]) == (200, 300)
 
 
 def test_late_truth_and_late_predictions_bring_earlier_windows_up_to_date(house):
@@ -273,3 +301,68 @@ def test_the_sensor_in_its_run_skips_in_place_of_failing(house):
     context: Any = {"params": {"wait": False}, "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None)}
     with pytest.raises(AirflowSkipException, match="no window has been measured"):
         sensor.execute(context)
+
+
+def test_quality_is_estimated_before_truth_and_held_against_it_afterwards(house):
+    house.predict("2013-05")
+    house.monitor()
+    row = house.health("2013-05")
+    assert (row["status"], row["estimate"]["truth"]) == ("waiting", {})
+    expected = row["estimate"]["quality"]["roc_auc"]
+    assert expected["low"] < expected["value"] < expected["high"]
+    page = Path(row["report"]).read_text()
+    assert "what was to be expected of its 300 predictions" in page
+    assert "came true</th>" not in page
+    house.truth_arrives("2013-05")
+    house.monitor()
+    after = house.health("2013-05")["estimate"]
+    assert after["quality"]["roc_auc"] == expected, "truth must not change what was expected before it"
+    assert after["truth"]["roc_auc"]["inside"]
+    assert "came true</th>" in Path(row["report"]).read_text()
+
+
+def test_an_estimate_by_itself_starts_no_retraining(house):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    house.predict("2013-05")
+    house.monitor()
+    hopeless = {"value": 0.1, "low": 0.05, "high": 0.15, "n": 300}
+    row = house.health("2013-05")
+    row["estimate"]["quality"]["roc_auc"] = hopeless
+    house.store.record_health("late", "2013-05", row)
+    with pytest.raises(AirflowSkipException, match="hold"):
+        house.ask()
+
+
+def test_a_version_from_before_estimates_is_measured_without_one(house):
+    (house.home / "artifacts" / "late" / "1" / "estimator.json").unlink()
+    house.month("2013-05")
+    assert house.health("2013-05")["estimate"] is None
+    assert "before truth</h2>" not in Path(house.health("2013-05")["report"]).read_text()
+
+
+def test_the_history_page_shows_every_window_and_pages_link_to_each_other(house):
+    for window in WINDOWS:
+        house.month(window)
+    folder = house.home / "reports" / "late"
+    page = (folder / "index.html").read_text()
+    is_self_contained(page)
+    for window in WINDOWS:
+        assert f'href="{window}.html"' in page
+    assert "<caption>Population stability index by feature and window" in page
+    middle = (folder / "2013-04.html").read_text()
+    assert 'href="2013-03.html" rel="prev"' in middle
+    assert 'href="2013-05.html" rel="next"' in middle, "the page before a new window must learn of it"
+    for source in (page, middle):
+        for link in re.findall(r'href="([\w-]+\.html)"', source):
+            assert (folder / link).exists(), f"{link} leads nowhere"
+
+
+def test_health_that_was_kept_before_estimates_and_data_quality_still_has_its_pages(house):
+    house.month("2013-04")
+    row = house.health("2013-04")
+    del row["estimate"], row["data_quality"]
+    row["drift"] |= {"threshold": 0.2}
+    house.store.record_health("late", "2013-04", row)
+    house.month("2013-05")
+    assert "2013-04" in (house.home / "reports" / "late" / "index.html").read_text()

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from evergreen.model_dags import spec_of
-from include.core.errors import DataError
+from include.core.errors import DataError, PlatformError
 from include.core.windows import window_bounds, window_of, windows_before
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from include.adapters.store import Store
+    from include.core.counts import WindowCount
     from include.core.spec import ModelSpec
 
 OLDER_WINDOWS = 60
@@ -83,6 +84,7 @@ class MeasureHealthOperator(BaseOperator):
         predictions, duplicates = read_predictions(spec, window)
         live = live_version_of(predictions)
         bundle = self.bundle(live) if live else None
+        profile = _read(bundle, "profile.json")
         truth, problem = self.truth(spec, window)
         gathered = self.gathered or {}
         row = measure(
@@ -91,11 +93,14 @@ class MeasureHealthOperator(BaseOperator):
             predictions,
             truth,
             reference=_read(bundle, "metrics.json"),
-            profile=_read(bundle, "profile.json"),
+            profile=profile,
+            estimator=_read(bundle, "estimator.json"),
             as_of=datetime.now(UTC).replace(tzinfo=None),
             duplicates=duplicates,
             truth_problem=problem,
             service={name: gathered.get(name, 0) for name in ("torn_lines", "broken_lines")},
+            counted=self.counted(spec, window, live, profile, predictions) if live and not duplicates else None,
+            source=self.source(spec, window) if live else None,
         )
         return row | {"report": str(report_path(self.model, window))}
 
@@ -111,6 +116,36 @@ class MeasureHealthOperator(BaseOperator):
         except DataError as error:
             self.log.error("no truth for %s: %s", window, error)
             return None, str(error)
+
+    def counted(
+        self, spec: ModelSpec, window: str, version: str, profile: dict[str, Any] | None, predictions: pd.DataFrame
+    ) -> WindowCount | None:
+        """The version's rows counted part by part; None when parts came in since the predictions were read."""
+        from include.adapters.counting import count_window
+
+        told = 0
+
+        def tell(done: int, whole: int) -> None:
+            nonlocal told
+            if (tenths := 10 * done // max(whole, 1)) > told:
+                told = tenths
+                self.log.info("%s %s: %d %% of the window is counted", self.model, window, 10 * tenths)
+
+        count = count_window(spec, window, version, profile, progress=tell)
+        return count if count.rows == int((predictions["version"].astype(str) == version).sum()) else None
+
+    def source(self, spec: ModelSpec, window: str) -> pd.DataFrame | None:
+        """The window's rows as training reads them, to find train/serve skew; None where there are none (yet)."""
+        from include.adapters.lake import read_window, window_exists
+
+        source, grain = spec.data.source, spec.monitoring.window
+        try:
+            if not window_exists(source, window, grain):
+                return None
+            return read_window(source, window, grain, [spec.data.key, *spec.feature_names])
+        except (DataError, PlatformError) as error:
+            self.log.warning("%s is not compared with its source: %s", window, error)
+            return None
 
     def bundle(self, version: str) -> Path:
         """Folder with the artifacts of a version."""

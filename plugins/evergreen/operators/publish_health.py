@@ -1,7 +1,8 @@
-"""Publishes measured health: the page of each window, Prometheus metrics, and the asset that retraining waits for."""
+"""Publishes measured health: its pages, and the asset that retraining waits for."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from airflow.sdk import BaseOperator
@@ -11,7 +12,7 @@ from evergreen.model_dags import spec_of
 
 
 class PublishHealthOperator(BaseOperator):
-    """Write the report of every window in ``windows`` and the metrics of the newest, then tell ``<model>/health``.
+    """Write the pages of ``windows`` and the page of their history, then tell ``<model>/health``.
 
     Returns ``{"window", "status", "report"}`` of the window measured last, which also is the asset event's extra.
     """
@@ -24,20 +25,32 @@ class PublishHealthOperator(BaseOperator):
         self.windows = windows
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.health_report import write_metrics, write_report
+        from include.adapters.health_history import write_history
+        from include.adapters.health_report import write_report
         from include.adapters.store import open_store
         from include.core.policy import evaluate_policy
 
         spec, store = spec_of(self.model), open_store()
         history, incidents = store.health(self.model), store.incidents(self.model)
-        for window in self.windows:
+        for window in pages_to_write(history, self.windows):
             until = [row for row in history if row["window"] <= window]
             before = [incident for incident in incidents if incident["window"] <= window]
             verdict = evaluate_policy(spec, until, before).verdict
-            path = write_report(spec, window, until, before, verdict)
+            path = write_report(spec, window, history, before, verdict)
             self.log.info("%s: %s. %s", window, verdict, path)
-        write_metrics(spec, history)
+        index = write_history(spec, history, incidents, evaluate_policy(spec, history, incidents).verdict)
+        self.log.info("all windows: %s", index)
         row = next(row for row in history if row["window"] == self.windows[-1])
         event = {"window": row["window"], "status": row["status"], "report": row["report"]}
         context["outlet_events"][model_asset(self.model, "health")].extra = {**event, "windows": list(self.windows)}
         return event
+
+
+def pages_to_write(history: list[dict[str, Any]], measured: list[str]) -> list[str]:
+    """The measured windows, and the one before each, whose page links to it, unless its health has an older form."""
+    neighbours = [
+        earlier["window"]
+        for earlier, later in pairwise(history)
+        if later["window"] in measured and earlier.keys() >= later.keys()
+    ]
+    return sorted({*measured, *neighbours})

@@ -14,6 +14,5 @@ case "${1:-postgres}" in
         fi
         exec postgres -c listen_addresses='*'
         ;;
-    --*) exec prometheus "$@" ;;
     *) exec "$@" ;;
 esac

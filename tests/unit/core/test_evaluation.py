@@ -10,7 +10,8 @@ from sklearn import metrics as sklearn_metrics
 
 from include.core.errors import DataError
 from include.core.evaluation import compare, evaluate, figures
-from include.core.spec import CLASSIFICATION_METRICS, REGRESSION_METRICS, ModelSpec
+from include.core.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from include.core.spec import ModelSpec
 from include.core.spec_file import load_spec
 
 MODELS = Path(__file__).resolve().parents[3] / "include" / "models"
@@ -22,6 +23,17 @@ REFERENCES = {
     "mae": sklearn_metrics.mean_absolute_error,
     "rmse": sklearn_metrics.root_mean_squared_error,
     "r2": sklearn_metrics.r2_score,
+    "accuracy": lambda truth, p: sklearn_metrics.accuracy_score(truth, p >= 0.5),
+    "precision": lambda truth, p: sklearn_metrics.precision_score(truth, p >= 0.5),
+    "recall": lambda truth, p: sklearn_metrics.recall_score(truth, p >= 0.5),
+    "f1": lambda truth, p: sklearn_metrics.f1_score(truth, p >= 0.5),
+    "calibration_error": lambda truth, p: sum(
+        part.size / p.size * abs(p[part.index].mean() - truth[part.index].mean())
+        for _, part in pd.Series(np.minimum(np.floor(p * 10), 9)).groupby(np.minimum(np.floor(p * 10), 9))
+    ),
+    "bias": lambda truth, p: np.mean(p - truth),
+    "median_absolute_error": sklearn_metrics.median_absolute_error,
+    "p90_absolute_error": lambda truth, p: np.quantile(np.abs(truth - p), 0.9),
 }
 
 
@@ -85,6 +97,10 @@ def test_same_seed_gives_the_same_interval_and_another_seed_another():
         (["yes", "no"], [0.1, 0.2], "brier", "not a finite number"),
         ([0, 1], [0.1, float("nan")], "roc_auc", "missing or not finite"),
         ([0, 1], [0.1, 7.0], "log_loss", "not probabilities"),
+        ([0, 1], [0.1, 7.0], "calibration_error", "not probabilities"),
+        ([0, 1], [0.1, 0.2], "precision", "no prediction reaches"),
+        ([0, 0], [0.1, 0.7], "recall", "no row is true"),
+        ([0, 0], [0.1, 0.2], "f1", "no row is true or predicted true"),
         ([3.0, 3.0], [1.0, 2.0], "r2", "single value"),
         ([3.0, float("inf")], [1.0, 2.0], "mae", "not a finite number"),
     ],

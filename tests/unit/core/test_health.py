@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from include.core.estimation import build_estimator
 from include.core.health import count_once, live_version_of, measure
 from include.core.profile import build_profile
 from include.core.spec import ModelSpec
@@ -169,3 +170,28 @@ def test_without_reference_and_profile_nothing_is_made_up():
 
 def test_of_versions_with_equal_traffic_the_newest_is_live():
     assert live_version_of(pd.DataFrame({"version": ["9", "10"]})) == "10"
+
+
+def test_before_truth_the_live_versions_quality_is_estimated_and_after_it_compared():
+    holdout = predictions(2000, start=9000)
+    kept = build_estimator(holdout.assign(late=truth_of(holdout).was_late.to_numpy()), SPEC)
+    frame = pd.concat([predictions(400), predictions(100, "2", 1000)])
+    before = health(frame, None, estimator=kept)
+    assert (before["status"], before["estimate"]["method"], before["estimate"]["truth"]) == ("waiting", "cbpe", {})
+    assert before["estimate"]["quality"]["roc_auc"]["n"] == 400, "only the live version's rows"
+    after = health(frame, truth_of(frame), estimator=kept)
+    assert after["estimate"]["quality"] == before["estimate"]["quality"]
+    assert after["estimate"]["truth"]["roc_auc"]["value"] == after["by_version"]["1"]["roc_auc"]["value"]
+    assert after["estimate"]["truth"]["roc_auc"]["inside"]
+
+
+def test_with_part_of_the_truth_the_estimate_is_compared_on_those_rows_alone():
+    frame = predictions(400)
+    kept = build_estimator(frame.assign(late=truth_of(frame).was_late.to_numpy()), SPEC)
+    row = health(frame, truth_of(frame).iloc[:150], estimator=kept)
+    assert row["estimate"]["quality"]["brier"]["n"] == 400
+    assert row["estimate"]["truth"]["brier"]["n"] == row["by_version"]["1"]["brier"]["n"] == 150
+
+
+def test_without_an_estimator_nothing_is_estimated():
+    assert health(predictions(50), None)["estimate"] is None

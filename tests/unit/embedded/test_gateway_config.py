@@ -30,12 +30,13 @@ def test_the_admin_api_is_a_socket_of_the_owner(config, tmp_path):
     assert config["admin"]["listen"] == f"unix/{tmp_path / 'run' / 'caddy.sock'}|0600"
 
 
-def test_the_token_is_asked_for_before_any_model_route(config):
+def test_the_token_is_asked_for_before_any_other_route(config):
     """The gateway puts a model's route at index 1: after the question, before the fallback."""
-    first, last = config["apps"]["http"]["servers"]["gateway"]["routes"]
+    first, metrics, last = config["apps"]["http"]["servers"]["gateway"]["routes"]
     assert first["match"] == [{"not": [{"header": {"Authorization": ["Bearer the-token"]}}]}]
     assert first["handle"][0]["status_code"] == 401
     assert first["terminal"]
+    assert metrics["@id"] == "metrics"
     assert last["@id"] == "fallback"
     assert "match" not in last
 

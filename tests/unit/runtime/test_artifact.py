@@ -1,6 +1,8 @@
 """An artifact is loaded only when it is the one that was saved, and only when nothing in it can run code."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from include.runtime import artifact
 from include.runtime.jobs import Mistake
+from tests.conftest import PROJECT
 
 X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
 
@@ -108,6 +111,37 @@ def test_a_type_that_the_spec_trusts_is_taken_and_recorded(tmp_path):
     digest = artifact.save(fitted_with(object()), tmp_path, described("builtins.object"), {})
     assert artifact.describe(tmp_path)["trusted_types"] == ["builtins.object"]
     assert type(artifact.load(tmp_path, digest, described("builtins.object")).extra) is object
+
+
+SAVING = """
+import sys
+from pathlib import Path
+
+from include.runtime import artifact
+
+import sklearn.utils
+from sklearn.linear_model import LogisticRegression
+
+assert "sklearn.gaussian_process" not in sys.modules, "all of scikit-learn was imported"
+assert len(sklearn.utils.all_estimators()) > 100, "it is as it was"
+folder, model = Path(sys.argv[1]), {"name": "", "task": "", "features": [], "feature_code": None, "trusted_types": []}
+fitted = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+loaded = artifact.load(folder, artifact.save(fitted, folder, model, {}), model)
+assert loaded.predict([[1.0]])[0] == 1
+fitted.extra = sklearn.utils.Bunch(a=1)
+try:
+    artifact.save(fitted, folder, model, {})
+except artifact.Mistake as mistake:
+    print(mistake)
+"""
+
+
+def test_an_estimator_is_trusted_without_importing_all_of_them_and_nothing_else_of_scikit_learn_is(tmp_path):
+    """In a process of its own, where nothing has imported skops before."""
+    command = [sys.executable, "-c", SAVING, str(tmp_path)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "not allowed in artifacts: sklearn.utils._bunch.Bunch" in done.stdout
 
 
 def test_what_skops_can_not_save_is_a_mistake_with_the_remedy(tmp_path):

@@ -1,0 +1,117 @@
+"""How often intervals hold what they should: ``python -m benchmarks.coverage``, or as part of ``make bench``.
+
+For each metric, 1,000 windows are drawn from a known population, with one seed each. A bootstrap interval should hold
+the population's value, the interval of an estimate before truth what then comes true, as often as its level says. The
+goal is to be within 2 points of the level; what is not is printed with that remark, never left out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from include.core.estimation import build_estimator, estimate
+from include.core.evaluation import figures
+from include.core.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from include.core.spec import ModelSpec
+
+REPEATS = 1000
+WINDOW = 1000
+HOLDOUT = 2000
+POPULATION = 4_000_000
+LEVEL = 0.95
+GOAL = 0.02
+BEND = 1.5
+"""By how much the logits are stretched: the model is too sure of itself, as real ones are."""
+
+
+def coverage(repeats: int = REPEATS) -> Iterator[tuple[str, str]]:
+    """What was measured and what came out, one metric at a time."""
+    for task, metrics in (("binary_classification", CLASSIFICATION_METRICS), ("regression", REGRESSION_METRICS)):
+        spec = _spec(task, metrics)
+        yield from _of_measured(spec, repeats)
+        yield from _of_estimates(spec, repeats)
+    held = sum(_holds_zero(seed) for seed in range(repeats))
+    yield "95 % interval of calibration_error, a calibrated model holds its true value 0", _share(held, repeats)
+
+
+def draw(task: str, rows: int, seed: int, *, shift: float = 0.0, bend: float = BEND) -> pd.DataFrame:
+    """Rows with the feature ``x``, the ``prediction`` and the ``truth``; the error of a regression grows with x."""
+    random = np.random.default_rng(seed)
+    x = random.normal(shift, 1, rows)
+    if task == "regression":
+        error = 0.5 + (1 + (x > 0)) * random.standard_normal(rows)
+        prediction = 3 * x
+        return pd.DataFrame({"x": x, "prediction": prediction, "truth": prediction - error})
+    logit = 1.5 * x - 0.5
+    truth = (random.random(rows) < 1 / (1 + np.exp(-logit))).astype(float)
+    return pd.DataFrame({"x": x, "prediction": 1 / (1 + np.exp(-bend * logit)), "truth": truth})
+
+
+def _of_measured(spec: ModelSpec, repeats: int) -> Iterator[tuple[str, str]]:
+    whole = draw(spec.task, POPULATION, 0)
+    true = figures(whole.truth, whole.prediction, spec.metrics.names, resamples=0)
+    held = dict.fromkeys(spec.metrics.names, 0)
+    for seed in range(1, repeats + 1):
+        window = draw(spec.task, WINDOW, seed)
+        found = figures(window.truth, window.prediction, spec.metrics.names, confidence=LEVEL, seed=seed)
+        for name, figure in found.items():
+            held[name] += figure["low"] <= true[name]["value"] <= figure["high"]
+    for name, count in held.items():
+        yield f"95 % interval of {name}, {WINDOW} rows, holds the true value", _share(count, repeats)
+
+
+def _of_estimates(spec: ModelSpec, repeats: int) -> Iterator[tuple[str, str]]:
+    inside = dict.fromkeys(spec.metrics.names, 0)
+    for seed in range(1, repeats + 1):
+        estimator = build_estimator(draw(spec.task, HOLDOUT, 10_000 + seed), spec)
+        window = draw(spec.task, WINDOW, 20_000 + seed, shift=0.3)
+        estimated = estimate(estimator or {}, window, spec, seed=seed)
+        came = figures(window.truth, window.prediction, spec.metrics.names, resamples=0)
+        for name, figure in estimated.items():
+            if figure["value"] is None:
+                inside.pop(name, None)
+            else:
+                inside[name] += figure["low"] <= came[name]["value"] <= figure["high"]
+    for name, count in inside.items():
+        what = f"95 % interval of the estimate of {name}, shifted inputs, {HOLDOUT} rows of holdout, holds what came"
+        yield what, _share(count, repeats)
+
+
+def _holds_zero(seed: int) -> bool:
+    window = draw("binary_classification", WINDOW, seed, bend=1.0)
+    figure = figures(window.truth, window.prediction, ["calibration_error"], confidence=LEVEL, seed=seed)
+    return bool(figure["calibration_error"]["low"] == 0)
+
+
+def _share(count: int, repeats: int) -> str:
+    share = count / repeats
+    return f"{share:.1%}" + (
+        "" if abs(share - LEVEL) <= GOAL + 1e-9 else f" (the goal, {LEVEL:.0%} ± 2 points, is missed)"
+    )
+
+
+def _spec(task: str, metrics: tuple[str, ...]) -> ModelSpec:
+    return ModelSpec.model_validate(
+        {
+            **{"schema": 1, "name": "known", "owner": "bench", "description": "A known population."},
+            **{
+                "repository": {"url": "r"},
+                "task": task,
+                "target": "truth",
+                "features": [{"name": "x", "type": "number"}],
+            },
+            "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
+            "truth": {"source": {"path": "{window}.csv"}, "key": "id", "column": "truth"},
+            "metrics": {"primary": metrics[0], "also": list(metrics[1:]), "confidence": LEVEL},
+            "degradation": {"drop": 0.1},
+        }
+    )
+
+
+if __name__ == "__main__":
+    for what, figure in coverage(int(sys.argv[1]) if len(sys.argv) > 1 else REPEATS):
+        print(f"{what}: {figure}", flush=True)

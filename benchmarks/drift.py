@@ -1,0 +1,181 @@
+"""Drift, measured: ``python -m benchmarks.drift``, also a part of ``make bench``.
+
+How often windows without drift alert, how often real changes are found, and speed and memory against a plain
+numpy/scipy version and Evidently (in an environment of its own, since it needs pandas 2). The windows are seeded: each
+run prints the same shares.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from benchmarks.drift_data import SHARES, Columns, columns_of, drift_spec, write_parquet
+from include.core.counts import WindowCount, count_categories, count_numbers, counted_columns, reference_of
+from include.core.drift import drift
+from include.core.profile import Array, build_profile
+from include.core.spec import ModelSpec
+
+NUMBERS, CATEGORIES = 17, 3
+REFERENCE_ROWS = 50_000
+SIZES = (500, 5_000, 50_000)
+WINDOWS = 200
+REFERENCES = 10
+"""The windows of a size are spread over so many references, which are chance too."""
+POWER_WINDOWS = 100
+SHIFTS = (0.1, 0.2, 0.3)
+SHARE_CHANGE = 0.05
+RATE = 0.05
+SPEED = ((NUMBERS, CATEGORIES, 300_000), (NUMBERS, CATEGORIES, 3_000_000), (85, 15, 350_000))
+TIME_LIMIT = 120
+EVIDENTLY = ("evidently==0.7.23", "pandas<3", "pyarrow")
+
+
+def measured() -> Iterator[tuple[str, str]]:
+    """What was measured and its figure."""
+    yield from _false_alarms()
+    yield from _power()
+    yield from _speed()
+
+
+def _false_alarms() -> Iterator[tuple[str, str]]:
+    spec = drift_spec(NUMBERS, CATEGORIES, RATE)
+    for size in SIZES:
+        alarms = 0
+        for random, profile in _references(spec, WINDOWS, seed=size):
+            alarms += bool(drift(profile, _count(columns_of(spec, size, random), profile, spec), spec)["drifted"])
+        share = alarms / WINDOWS
+        verdict = "holds" if share <= RATE + 0.02 else "DOES NOT HOLD"
+        yield (
+            f"drift: share of {WINDOWS} windows of {size} rows without drift that alert",
+            f"{share:.1%} at a rate of {RATE:.0%} (at most {RATE + 0.02:.0%}: {verdict})",
+        )
+
+
+def _power() -> Iterator[tuple[str, str]]:
+    """Each window has all the changes, each in a column of its own; a change is found when its column is named."""
+    spec = drift_spec(NUMBERS, CATEGORIES, RATE)
+    changed = {f"shift of {shift} sd": f"n{3 * number}" for number, shift in enumerate(SHIFTS)}  # n0, n3, n6 are normal
+    changed[f"a category's share {SHARES[0]:.0%} to {SHARES[0] + SHARE_CHANGE:.0%}"] = "c0"
+    for size in SIZES:
+        found = dict.fromkeys(changed, 0)
+        for random, profile in _references(spec, POWER_WINDOWS, seed=size + 1):
+            columns = columns_of(spec, size, random)
+            for number, shift in enumerate(SHIFTS):
+                columns[f"n{3 * number}"] = columns[f"n{3 * number}"] + shift
+            columns["c0"] = np.where(random.random(size) < SHARE_CHANGE / (1 - SHARES[0]), 0, columns["c0"])
+            drifted = drift(profile, _count(columns, profile, spec), spec)["drifted"]
+            for change, column in changed.items():
+                found[change] += column in drifted
+        figures = "; ".join(f"{change} {hits / POWER_WINDOWS:.0%}" for change, hits in found.items())
+        yield f"drift: found in {POWER_WINDOWS} windows of {size} rows", figures
+
+
+def _references(spec: ModelSpec, windows: int, seed: int) -> Iterator[tuple[np.random.Generator, dict[str, Any]]]:
+    """A random source and a profile for each of ``windows`` windows."""
+    random = np.random.default_rng(seed)
+    for number in range(windows):
+        if number % (windows // REFERENCES) == 0:
+            columns = columns_of(spec, REFERENCE_ROWS, random)
+            profile = build_profile(pd.DataFrame(columns), spec, columns["prediction"])
+        yield random, profile
+
+
+def _count(columns: Columns, profile: dict[str, Any], spec: ModelSpec) -> WindowCount:
+    counts = {}
+    for feature in counted_columns(spec):
+        values, reference = columns[feature.name], reference_of(profile, feature.name)
+        if feature.type == "category":
+            tally = {str(code): int(rows) for code, rows in enumerate(np.bincount(values)) if rows}
+            counts[feature.name] = count_categories(tally, len(values), feature, reference)
+        else:
+            counts[feature.name] = count_numbers(_floats(values), feature, reference)
+    return WindowCount(len(columns["prediction"]), counts)
+
+
+def _floats(values: Array) -> Array:
+    return np.asarray(values, dtype=float)
+
+
+def _speed() -> Iterator[tuple[str, str]]:
+    with tempfile.TemporaryDirectory(prefix="eg-drift-") as name:
+        folder = Path(name)
+        pythons = {"evergreen": sys.executable, "plain numpy/scipy": sys.executable, "Evidently": _evidently(folder)}
+        for numbers, categories, rows in SPEED:
+            what = f"{numbers + categories} columns x {rows} rows"
+            files = [folder / "reference.parquet", folder / "window.parquet"]
+            for seed, path in enumerate(files):
+                write_parquet(path, drift_spec(numbers, categories, RATE), rows, seed)
+            yield f"drift of {what}, profile of the reference, made once", _make_profile(files[0], numbers, categories)
+            taken = {}
+            for engine, python in pythons.items():
+                found = _run(python, engine, numbers, categories, *files)
+                yield f"drift of {what}, {engine}", str(found.get("text"))
+                taken[engine] = found.get("seconds")
+            ours = taken.pop("evergreen")
+            ratios = [f"{engine} {seconds / ours:.0f} x" for engine, seconds in taken.items() if seconds and ours]
+            yield f"drift of {what}, how much longer others take", ", ".join(ratios) or "not known"
+
+
+def _make_profile(reference: Path, numbers: int, categories: int) -> str:
+    """Write the profile of at most 500,000 rows of the reference beside it; returns the time that it took."""
+    start = time.perf_counter()
+    frame = pq.ParquetFile(reference).read_row_group(0).to_pandas()
+    profile = build_profile(frame, drift_spec(numbers, categories, RATE), frame["prediction"])
+    reference.with_suffix(".json").write_text(json.dumps(profile))
+    return f"{time.perf_counter() - start:.1f} s, {reference.with_suffix('.json').stat().st_size / 1000:.0f} kB"
+
+
+def _run(python: str | None, engine: str, numbers: int, categories: int, *files: Path) -> dict[str, Any]:
+    """Seconds and peak memory of one engine in a process of its own."""
+    if python is None:
+        return {"text": "not measured: it could not be installed"}
+    module = "benchmarks.evidently_drift" if engine == "Evidently" else "benchmarks.drift_engines"
+    command = [python, "-m", module, engine, str(numbers), str(categories), *map(str, files)]
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"text": f"none within {TIME_LIMIT} s"}
+    if done.returncode != 0:
+        return {"text": f"failed: {done.stderr.strip().splitlines()[-1:]}"}
+    found = json.loads(done.stdout.splitlines()[-1])
+    above = found["peak_mb"] - found["before_mb"]
+    text = f"{found['seconds']:.2f} s, {above:.0f} MB above its imports ({found['peak_mb']:.0f} MB)"
+    return {"seconds": found["seconds"], "text": f"{text}{found.get('more', '')}"}
+
+
+def _evidently(folder: Path) -> str | None:
+    """Python of a new environment with Evidently; None when it can't be installed."""
+    uv, place = str(Path(sys.executable).with_name("uv")), folder / "evidently"
+    environment = {**os.environ, "UV_SYSTEM_CERTS": "1"}
+    for command in (
+        [uv, "venv", "--quiet", "--python", sys.executable, str(place)],
+        [uv, "pip", "install", "--quiet", "--python", str(place / "bin" / "python"), *EVIDENTLY],
+    ):
+        if subprocess.run(command, env=environment, check=False, capture_output=True).returncode != 0:
+            return None
+    return str(place / "bin" / "python")
+
+
+def main() -> None:
+    for what, figure in measured():
+        print(json.dumps([what, figure]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Seeded windows for the drift benchmark: normal, skewed and counting numbers, and categories of falling share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.core.profile import Array
+from include.core.spec import ModelSpec
+
+SHARES = np.round(1 / np.arange(1, 21) / np.sum(1 / np.arange(1, 21)), 10)
+CHUNK = 500_000
+"""Rows of a row group."""
+
+Columns = dict[str, Array]
+
+
+def drift_spec(numbers: int, categories: int, false_alarm_rate: float) -> ModelSpec:
+    """A model with columns n0, n1, … and c0, c1, …; every change counts, however small."""
+    features = [{"name": f"n{number}", "type": "number"} for number in range(numbers)]
+    features += [{"name": f"c{number}", "type": "category"} for number in range(categories)]
+    source = {"source": {"path": "{window}.parquet"}, "key": "id"}
+    return ModelSpec.model_validate(
+        {
+            "schema": 1,
+            "name": "bench",
+            "owner": "bench",
+            "description": "Drift benchmark.",
+            "repository": {"url": "bench"},
+            "task": "regression",
+            "target": "y",
+            "features": features,
+            "data": {**source, "event_time": "at"},
+            "truth": {**source, "column": "y"},
+            "metrics": {"primary": "mae"},
+            "degradation": {"drop": 1},
+            "monitoring": {"drift_false_alarm_rate": false_alarm_rate, "drift_effect_at_least": 0},
+        }
+    )
+
+
+def columns_of(spec: ModelSpec, rows: int, random: np.random.Generator) -> Columns:
+    """Columns of numbers (normal, gamma and Poisson in turn), of category codes, and the prediction."""
+    columns: Columns = {}
+    for position, feature in enumerate(spec.features):
+        if feature.type == "category":
+            columns[feature.name] = np.searchsorted(np.cumsum(SHARES)[:-1], random.random(rows))
+        else:
+            kinds = (random.standard_normal, lambda n: random.gamma(2, 2, n), lambda n: random.poisson(3, n) * 1.0)
+            columns[feature.name] = np.asarray(kinds[position % 3](rows))
+    return {**columns, "prediction": random.random(rows)}
+
+
+def write_parquet(path: Path, spec: ModelSpec, rows: int, seed: int) -> None:
+    """Write ``rows`` rows, one row group at a time."""
+    random = np.random.default_rng(seed)
+    names = pa.array([f"category {code}" for code in range(len(SHARES))])
+    writer = None
+    for start in range(0, rows, CHUNK):
+        columns = columns_of(spec, min(CHUNK, rows - start), random)
+        arrays = {
+            name: pa.DictionaryArray.from_arrays(pa.array(values, pa.int32()), names).cast(pa.string())
+            if name.startswith("c")
+            else pa.array(values)
+            for name, values in columns.items()
+        }
+        table = pa.table(arrays)
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer:
+        writer.close()

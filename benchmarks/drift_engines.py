@@ -1,0 +1,88 @@
+"""One drift engine in a process of its own, so that its memory is its own; started by ``benchmarks.drift``.
+
+Prints ``{"seconds", "peak_mb", "before_mb", "more"}``. Time starts after the imports and includes reading the Parquet.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.drift_data import drift_spec
+from include.adapters.counting import count_parquet
+from include.core.drift import drift
+from include.core.spec import ModelSpec
+
+
+def main(engine: str, numbers: str, categories: str, reference: str, window: str) -> None:
+    spec = drift_spec(int(numbers), int(categories), 0.05)
+    measure = _evergreen if engine == "evergreen" else _plain
+    print(json.dumps(measure(spec, Path(reference), Path(window))))
+
+
+def _evergreen(spec: ModelSpec, reference: Path, window: Path) -> dict[str, object]:
+    """The window against a profile that was made before, once, with the model."""
+    profile = json.loads(reference.with_suffix(".json").read_text())
+    taken: list[float] = []
+    before = _reset_peak()
+    for _ in range(3):
+        start = time.perf_counter()
+        counted = count_parquet(window, spec, profile)
+        scanned = time.perf_counter() - start
+        drift(profile, counted, spec)
+        taken.append(time.perf_counter() - start)
+    more = f"; the scan alone {scanned:.2f} s"
+    return {"seconds": sorted(taken)[1], "peak_mb": _peak(), "before_mb": before, "more": more}
+
+
+def _plain(spec: ModelSpec, reference: Path, window: Path) -> dict[str, object]:
+    """What one writes by hand: both files in memory, PSI over deciles, KS of the rows, chi-square."""
+    before = _reset_peak()
+    start = time.perf_counter()
+    old, new = pd.read_parquet(reference), pd.read_parquet(window)
+    for feature in spec.features:
+        left, right = old[feature.name], new[feature.name]
+        if feature.type == "category":
+            table = pd.concat([left.value_counts(), right.value_counts()], axis=1).fillna(0).to_numpy()
+            stats.chi2_contingency(table.T + 0.5)
+        else:
+            edges = np.unique(np.quantile(left, np.linspace(0, 1, 11)))[1:-1]
+            found = [
+                np.bincount(np.searchsorted(edges, side), minlength=len(edges) + 1) + 0.5 for side in (left, right)
+            ]
+            shares = [counts / counts.sum() for counts in found]
+            np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0]))
+            stats.ks_2samp(left, right, method="asymp")
+    return {"seconds": time.perf_counter() - start, "peak_mb": _peak(), "before_mb": before}
+
+
+def _reset_peak() -> float:
+    """Forget the highest memory so far (Linux); returns what is in use, in MB."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return _status("VmRSS")
+
+
+def _peak() -> float:
+    try:
+        return _status("VmHWM")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _status(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

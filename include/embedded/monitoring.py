@@ -1,0 +1,178 @@
+"""Prometheus and Alertmanager: what they are told, in the embedded platform and in compose.yaml.
+
+The embedded platform starts a Prometheus only where ``EVERGREEN_PROMETHEUS`` names the program; all else works without.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import yaml
+
+from include.adapters.private_file import write_private
+from include.core.errors import PlatformError
+from include.embedded.gateway_config import hashed
+from include.settings import PROJECT, Settings
+
+RULES = PROJECT / "include" / "observability" / "rules"
+USER = "admin"
+"""Who may enter Prometheus' and Alertmanager's own pages."""
+
+
+@dataclass(frozen=True)
+class Scraped:
+    """Where Prometheus finds what it asks, and the files with what it has to say there."""
+
+    airflow: str
+    gateway: str
+    prometheus: str
+    targets: str
+    rules: str
+    token_file: str
+    password_file: str
+    seconds: int = 15
+    alertmanager: str = ""
+    alertmanager_password_file: str = ""
+
+
+def prometheus_config(where: Scraped) -> str:
+    """Prometheus' configuration: four jobs, each with its credentials, and the rules."""
+    token = {"credentials_file": where.token_file}
+    config: dict[str, Any] = {
+        "global": {"scrape_interval": f"{where.seconds}s", "evaluation_interval": f"{where.seconds}s"},
+        "rule_files": [where.rules],
+        "scrape_configs": [
+            {
+                "job_name": "prometheus",
+                "basic_auth": {"username": USER, "password_file": where.password_file},
+                "static_configs": [{"targets": [where.prometheus]}],
+            },
+            {
+                "job_name": "evergreen",
+                "metrics_path": "/evergreen/metrics",
+                "honor_labels": True,
+                "authorization": token,
+                "static_configs": [{"targets": [where.airflow]}],
+            },
+            {"job_name": "gateway", "authorization": token, "static_configs": [{"targets": [where.gateway]}]},
+            {
+                "job_name": "models",
+                "honor_labels": True,
+                "authorization": token,
+                "file_sd_configs": [{"files": [where.targets], "refresh_interval": "1m"}],
+            },
+        ],
+    }
+    if where.alertmanager:
+        login = {"username": USER, "password_file": where.alertmanager_password_file}
+        manager = {"basic_auth": login, "static_configs": [{"targets": [where.alertmanager]}]}
+        config["alerting"] = {"alertmanagers": [manager]}
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def web_config(password: str) -> str:
+    """What makes Prometheus and Alertmanager ask for a password on every page and route."""
+    return yaml.safe_dump({"basic_auth_users": {USER: hashed(password)}})
+
+
+def alertmanager_config(options: Mapping[str, str]) -> str:
+    """Alertmanager's configuration from the ``ALERT_*`` lines of .env.compose; who is not named there is not told.
+
+    With ``ALERT_RETRAIN=true``, an alert that asks for it also starts ``<model>.retraining``, as an Airflow user who
+    may do that. PlatformError when ALERT_EMAIL_TO lacks what it needs.
+    """
+    text = (
+        "{{ range .Alerts }}{{ .Annotations.summary }}. {{ .Annotations.description }}\n"
+        "{{ .Annotations.runbook_url }} {{ .Annotations.run_url }}\n{{ end }}"
+    )
+    people: dict[str, Any] = {"name": "people"}
+    config: dict[str, Any] = {"global": {}}
+    if options.get("ALERT_WEBHOOK_URL"):
+        people["webhook_configs"] = [{"url": options["ALERT_WEBHOOK_URL"]}]
+    if options.get("ALERT_SLACK_URL"):
+        slack = {"api_url": options["ALERT_SLACK_URL"], "send_resolved": True, "text": text}
+        people["slack_configs"] = [{**slack, "title": "{{ .Status }}: {{ .CommonLabels.alertname }}"}]
+    if options.get("ALERT_EMAIL_TO"):
+        config["global"] = _mail(options)
+        people["email_configs"] = [{"to": options["ALERT_EMAIL_TO"], "send_resolved": True, "text": text}]
+    routes: list[dict[str, Any]] = [{"receiver": "people"}]
+    receivers = [people]
+    if options.get("ALERT_RETRAIN", "").lower() == "true":
+        retrain = {"receiver": "retraining", "matchers": ['retrain="true"'], "group_wait": "0s", "continue": True}
+        routes.insert(0, retrain)
+        user = options.get("ALERT_RETRAIN_USER") or "alertmanager"
+        login = {"username": user, "password": options["ALERT_RETRAIN_PASSWORD"]}
+        hook = {"url": options["ALERT_RETRAIN_URL"], "send_resolved": False, "http_config": {"basic_auth": login}}
+        receivers.append({"name": "retraining", "webhook_configs": [hook]})
+    config["route"] = {"receiver": "people", "group_by": ["alertname", "model"], "routes": routes}
+    return yaml.safe_dump({**config, "receivers": receivers}, sort_keys=False)
+
+
+def _mail(options: Mapping[str, str]) -> dict[str, str]:
+    missing = [name for name in ("ALERT_SMTP_HOST", "ALERT_EMAIL_FROM") if not options.get(name)]
+    if missing:
+        raise PlatformError(f"ALERT_EMAIL_TO needs {' and '.join(missing)} too. Set them in .env.compose.")
+    mail = {"smtp_smarthost": options["ALERT_SMTP_HOST"], "smtp_from": options["ALERT_EMAIL_FROM"]}
+    if options.get("ALERT_SMTP_USER"):
+        mail |= {"smtp_auth_username": options["ALERT_SMTP_USER"]}
+        mail |= {"smtp_auth_password": options.get("ALERT_SMTP_PASSWORD", "")}
+    return mail
+
+
+def prometheus_command(settings: Settings) -> str:
+    """How supervisord starts it."""
+    options = {
+        "config.file": settings.run / "prometheus.yml",
+        "web.config.file": settings.run / "prometheus-web.yml",
+        "web.listen-address": f"127.0.0.1:{settings.prometheus_port}",
+        "storage.tsdb.path": settings.home / "prometheus",
+        "storage.tsdb.retention.time": "90d",
+        "log.level": "warn",
+    }
+    program = shutil.which(settings.prometheus) or settings.prometheus
+    return shlex.join([program, *(f"--{name}={value}" for name, value in options.items())])
+
+
+def configure_prometheus(settings: Settings) -> None:
+    """Write the configuration of the embedded platform's Prometheus, if it has one.
+
+    PlatformError when ``EVERGREEN_PROMETHEUS`` names no program.
+    """
+    if not settings.prometheus:
+        return
+    if shutil.which(settings.prometheus) is None:
+        raise PlatformError(
+            f"EVERGREEN_PROMETHEUS={settings.prometheus!r} is no program. Install it (on Debian: apt install "
+            "--no-install-recommends prometheus), give its path, or leave it out."
+        )
+    settings.targets.mkdir(parents=True, exist_ok=True)
+    where = Scraped(
+        airflow=f"127.0.0.1:{settings.airflow_port}",
+        gateway=f"127.0.0.1:{settings.gateway_port}",
+        prometheus=f"127.0.0.1:{settings.prometheus_port}",
+        targets=str(settings.targets / "*.json"),
+        rules=str(RULES / "*.yml"),
+        token_file=str(settings.secrets / "prediction_token"),
+        password_file=str(settings.secrets / "prometheus_password"),
+        seconds=5,  # a year passes in minutes in the demo
+    )
+    write_private(settings.run / "prometheus.yml", prometheus_config(where))
+    write_private(settings.run / "prometheus-web.yml", web_config(settings.secret("prometheus_password")))
+
+
+def prometheus_problem(settings: Settings) -> str | None:
+    """What is wrong with the embedded platform's Prometheus, or None when it is well."""
+    login = base64.b64encode(f"{USER}:{settings.secret('prometheus_password')}".encode()).decode()
+    url = f"http://127.0.0.1:{settings.prometheus_port}/-/ready"
+    try:
+        with urlopen(Request(url, headers={"Authorization": f"Basic {login}"}), timeout=3):
+            return None
+    except (OSError, URLError) as error:
+        return f"does not answer ({error})"

@@ -1,0 +1,114 @@
+"""Evergreen's routes in Airflow's api-server. Each asks who is there.
+
+``GET /evergreen/metrics`` is for Prometheus and wants the bearer token, as the gateway and the model servers do.
+``POST /evergreen/alerts`` is for Alertmanager and wants the name and password of an Airflow user who may start runs of
+``<model>.retraining``: the route logs in as that user and asks Airflow's own API, which decides.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+from typing import Annotated, Any
+
+import httpx
+from airflow.configuration import conf
+from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
+from pydantic import BaseModel
+
+from evergreen.model_dags import spec_files
+from include.settings import settings
+
+log = logging.getLogger(__name__)
+app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+
+class Alert(BaseModel):
+    """What is used of an alert in Alertmanager's webhook, version 4."""
+
+    status: str
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    startsAt: str
+    fingerprint: str = ""
+
+
+class Notification(BaseModel):
+    """The body of Alertmanager's webhook."""
+
+    alerts: list[Alert]
+
+
+def with_token(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
+    """Let in who has the prediction token."""
+    expected = settings().secret("prediction_token").encode()
+    if given is None or not hmac.compare_digest(given.credentials.encode(), expected):
+        raise HTTPException(401, "send the header 'Authorization: Bearer <token>'", {"WWW-Authenticate": "Bearer"})
+
+
+@app.get("/metrics", dependencies=[Depends(with_token)])
+def metrics() -> Response:
+    """Health, verdicts, releases and incidents of every model; heartbeats, runs and queues of its DAGs."""
+    from evergreen.airflow_metrics import add_airflow
+    from evergreen.model_dags import models_to_parse
+    from include.adapters.exposition import CONTENT_TYPE, Exposition
+    from include.adapters.health_metrics import add_model
+    from include.adapters.store import open_store
+
+    page = Exposition()
+    specs = list(models_to_parse("monitoring"))
+    for spec in specs:
+        add_model(page, spec, open_store())
+    add_airflow(page, specs)
+    return Response(page.page(), media_type=CONTENT_TYPE)
+
+
+@app.post("/alerts")
+def alerts(body: Notification, user: Annotated[HTTPBasicCredentials, Depends(HTTPBasic())]) -> dict[str, str]:
+    """Start ``<model>.retraining`` for each firing alert; returns what became of it, by the run's id.
+
+    The run asks the policy, as after each monitoring: an alert starts no training that the policy would not start. An
+    alert that is sent again finds the run that it started.
+    """
+    models = {path.parent.name for path in spec_files()}
+    wanted = [alert for alert in body.alerts if alert.status == "firing" and alert.labels.get("model") in models]
+    with httpx.Client(base_url=_server(), timeout=20) as client:
+        client.headers["Authorization"] = f"Bearer {_log_in(client, user)}"
+        return {f"{_dag(alert)} {_run(alert)}": _start(client, alert) for alert in wanted}
+
+
+def _server() -> str:
+    """This api-server, as Airflow's other parts reach it."""
+    address = conf.get("core", "execution_api_server_url", fallback="") or conf.get("api", "base_url", fallback="")
+    return str(address or "http://localhost:8080").removesuffix("/execution/")
+
+
+def _log_in(client: httpx.Client, user: HTTPBasicCredentials) -> str:
+    answer = client.post("/auth/token", json={"username": user.username, "password": user.password})
+    if answer.status_code != 201:
+        raise HTTPException(401, "Airflow knows no such user", {"WWW-Authenticate": "Basic"})
+    return str(answer.json()["access_token"])
+
+
+def _start(client: httpx.Client, alert: Alert) -> str:
+    run: dict[str, Any] = {"dag_run_id": _run(alert), "logical_date": None, "conf": {}}
+    run["note"] = f"Alert {alert.labels.get('alertname', '')}: {alert.annotations.get('summary', '')}"[:1000]
+    answer = client.post(f"/api/v2/dags/{_dag(alert)}/dagRuns", json=run)
+    log.info("%s %s: %s", _dag(alert), _run(alert), answer.status_code)
+    if answer.status_code == 409:
+        return "there already"
+    if answer.is_error:
+        raise HTTPException(answer.status_code, f"{_dag(alert)} could not be started: {answer.text[:500]}")
+    return "started"
+
+
+def _dag(alert: Alert) -> str:
+    return f"{alert.labels['model']}.retraining"
+
+
+def _run(alert: Alert) -> str:
+    """One run for each alert that fires, however often Alertmanager tells of it."""
+    name = f"alert__{alert.labels.get('alertname', '')}__{alert.startsAt}__{alert.fingerprint}"
+    return re.sub(r"[^\w.~:-]", "-", name)[:200]

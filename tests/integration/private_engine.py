@@ -1,0 +1,130 @@
+"""A Docker Engine of a test's own, which may be killed, and whose disk may fill up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import docker
+import psutil
+import pytest
+from docker.errors import DockerException
+
+from include.adapters import docker_client
+from include.adapters.docker_images import base_image
+from include.core.errors import PlatformError
+from include.settings import settings
+
+BRIDGE, ADDRESS = "evergreen-test0", "10.231.77.1/24"
+"""The private engine's way to the package index; the rules of the other engine stay as they are."""
+RULES = [
+    ["--table", "nat", "POSTROUTING", "--source", ADDRESS, "!", "--out-interface", BRIDGE, "--jump", "MASQUERADE"],
+    ["--table", "filter", "FORWARD", "--in-interface", BRIDGE, "--jump", "ACCEPT"],
+    ["--table", "filter", "FORWARD", "--out-interface", BRIDGE, "--jump", "ACCEPT"],
+]
+PROGRAMS = {"dockerd": "docker.io", "iptables": "iptables", "ip": "iproute2"}
+
+
+class PrivateEngine:
+    """A second dockerd beside the installation's, with the same base image; it needs root."""
+
+    def __init__(self, data: Path):
+        self.data = data
+        self.run = Path(tempfile.mkdtemp(prefix="eg-dockerd-"))  # its sockets' paths must be short
+        self.host = f"unix://{self.run}/docker.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, or start it again after :meth:`kill`; returns when it answers."""
+        (self.run / "pid").unlink(missing_ok=True)
+        if not Path("/sys/class/net", BRIDGE).exists():
+            _make_bridge()
+        folders = ["--data-root", str(self.data), "--exec-root", str(self.run / "exec"), "--pidfile", f"{self.run}/pid"]
+        with (self.run / "log").open("ab") as log:
+            command = ["dockerd", "--host", self.host, *folders, "--bridge", BRIDGE, "--iptables=false"]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with contextlib.closing(docker.DockerClient(self.host)) as client:
+                    client.ping()
+                    return
+            except DockerException:
+                assert self.process.poll() is None and time.monotonic() < deadline, (self.run / "log").read_text()
+                time.sleep(0.2)
+
+    def kill(self) -> None:
+        """End it at once, as a crash does; its containers stay behind."""
+        assert self.process is not None
+        containerd = psutil.Process(int((self.run / "exec" / "containerd" / "containerd.pid").read_text()))
+        self.process.kill()
+        self.process.wait(30)
+        containerd.wait(30)  # goes with it, a moment later; a dockerd that still sees it waits for it in vain
+
+    def stop(self) -> None:
+        """End it and what it runs, and remove what it kept."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
+        _remove_bridge()
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for path in sorted((path for path in mounted if path.startswith(f"{self.data}/")), reverse=True):
+            subprocess.run(["umount", path], check=False)
+        subprocess.run(["umount", str(self.data)], check=False, capture_output=True)  # dockerd mounts it on itself
+        shutil.rmtree(self.run, ignore_errors=True)
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def take_base_image(self) -> None:
+        """Copy the base image of the engine that the tests have."""
+        name = settings().base_image
+        saved = subprocess.Popen(["docker", "save", name], stdout=subprocess.PIPE)
+        subprocess.run(["docker", "--host", self.host, "load", "--quiet"], stdin=saved.stdout, check=True)
+        assert saved.wait(60) == 0
+
+    def use(self, patch: pytest.MonkeyPatch) -> None:
+        """Let Evergreen use it."""
+        patch.setenv("EVERGREEN_ENGINE", "docker")
+        patch.setenv("DOCKER_HOST", self.host)
+        docker_client._client.cache_clear()
+
+
+def start_private_engine(data: Path) -> PrivateEngine:
+    """A private engine with the base image; skips, with how to get one, where there can be none."""
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    if os.geteuid() != 0 or missing:
+        pytest.skip(f"needs root, and on Debian 'apt install {' '.join(PROGRAMS.values())}'")
+    try:
+        base_image()
+    except PlatformError as error:
+        pytest.skip(str(error))
+    engine = PrivateEngine(data)
+    try:
+        engine.start()
+        engine.take_base_image()
+    except BaseException:
+        engine.stop()
+        raise
+    return engine
+
+
+def _make_bridge() -> None:
+    _run("ip", "link", "add", "name", BRIDGE, "type", "bridge")
+    _run("ip", "address", "add", ADDRESS, "dev", BRIDGE)
+    _run("ip", "link", "set", BRIDGE, "up")
+    for table, chain, rule in ((rule[:2], rule[2], rule[3:]) for rule in RULES):
+        _run("iptables", *table, "--insert", chain, *rule)
+
+
+def _remove_bridge() -> None:
+    for table, chain, rule in ((rule[:2], rule[2], rule[3:]) for rule in RULES):
+        subprocess.run(["iptables", *table, "--delete", chain, *rule], check=False, capture_output=True)
+    subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)

@@ -1,0 +1,149 @@
+"""The Docker Engine dies in the middle of a build, of a canary and while it serves; its disk is full.
+
+The engine is one of the test's own, so that it can be killed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from include.adapters import deployment, docker_client, registry
+from include.adapters.docker_client import open_client
+from include.adapters.docker_engine import remove_everything
+from include.adapters.engine import open_engine
+from include.adapters.git import resolve_commit
+from include.adapters.store import open_store
+from include.core.errors import PlatformError
+from include.settings import settings
+from tests.integration.private_engine import PrivateEngine, start_private_engine
+from tests.integration.serving import MODEL_CODE, Serving, short_home, small_spec
+from tests.integration.traffic import ask, logged, traffic_of, until
+from tests.ports import free_port
+from tests.real_repository import RealRepository
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+GONE = r"no Docker Engine answers.*bin/docker-engine"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    """A running private engine that the installation in a home of its own uses."""
+    private = start_private_engine(tmp_path_factory.mktemp("engine"))
+    with pytest.MonkeyPatch.context() as patch:
+        home = short_home()
+        patch.setenv("EVERGREEN_HOME", str(home))
+        private.use(patch)
+        patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
+        patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
+        patch.setenv("EVERGREEN_SERVER_PORTS", "18600-18699")
+        patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
+        (home / "git").mkdir()
+        yield private
+        remove_everything()
+        private.stop()
+    docker_client._client.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def live(engine):
+    """Version 1 of a model in production, and version 2 to deploy."""
+    place = Serving(RealRepository(settings().home / "git"))
+    spec = place.new_model()
+    deployment.start_canary(spec, "1", "run-1")
+    deployment.promote(spec, "1", "run-1")
+    yield spec
+    place.retire(spec)
+    place.stop()
+
+
+def commit_of_its_own(name: str):
+    """The spec of a model in a new repository, and its commit; its packages are those of every test's model."""
+    folder = settings().home / name
+    folder.mkdir(parents=True)
+    repository = RealRepository(folder)
+    repository.commit({"model.py": MODEL_CODE, "requirements.txt": "scikit-learn==1.9.1\n"})
+    spec = small_spec(name, str(repository.bare))
+    return spec, resolve_commit(spec.repository)
+
+
+def test_a_build_whose_engine_died_is_made_by_the_next_try(engine: PrivateEngine):
+    spec, commit = commit_of_its_own("begun")
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(open_engine().prepare_build, spec, commit)
+        until(lambda: any("uv pip sync" in str(one.attrs["Args"]) for one in open_client().containers.list()), 120)
+        engine.kill()
+        with pytest.raises(PlatformError, match="Docker Engine"):
+            building.result(120)
+    with pytest.raises(PlatformError, match=GONE):
+        open_engine().prepare_build(spec, commit)
+    engine.start()
+    made = open_engine().prepare_build(spec, commit)
+    assert not made.cached
+    assert open_client().images.get(made.environment).labels["evergreen.model"] == "begun"
+
+
+def test_a_server_whose_engine_died_serves_again_with_every_answer_in_the_log(engine: PrivateEngine, live):
+    with traffic_of(live) as traffic:
+        until(lambda: len(traffic.answered) > 50, what="traffic")
+        engine.kill()
+        with pytest.raises(PlatformError, match=GONE):
+            open_engine().servers(live.name, "production")
+        with pytest.raises(PlatformError, match=GONE):
+            open_engine().fetch_predictions(live.name)
+        engine.start()
+        answered = len(traffic.answered)
+        until(lambda: len(traffic.answered) > answered + 50, what="answers, though nobody did anything")
+    assert set(traffic.answered) <= set(logged(live))
+
+
+def test_a_canary_whose_engine_died_holds_and_is_rolled_back_when_it_answers_again(engine: PrivateEngine, live):
+    deployment.start_canary(live, "2", "run-2")
+    engine.kill()
+    verdict, finished = deployment.watch_canary(live, "run-2")
+    assert (verdict.answer, finished) == ("hold", False), "what can't be measured is not passed"
+    with pytest.raises(PlatformError, match=GONE):
+        deployment.settle(live, "run-2")
+    engine.start()
+    deployment.settle(live, "run-2")  # Airflow's next try
+    assert dict(open_store().release(live.name, "production").weights) == {"1": 100}
+    until(lambda: set(open_engine().servers(live.name, "production")) == {"1"}, what="the canary to be gone")
+    until(lambda: ask(live, "after").status_code == 200, what="an answer")
+    assert ask(live, "again").json()["model_version"] == "1"
+    assert registry.alias(live.name, "champion") == "1"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A private engine on a disk that holds the base image and not much more, and a home of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    private = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
+        patch.setenv("EVERGREEN_ENGINE", "docker")
+        (tmp_path / "home").mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=450m", "tmpfs", str(disk)], check=False).returncode:
+            pytest.skip("needs root, to mount a small disk")
+        try:
+            private = start_private_engine(disk)
+            private.use(patch)
+            yield private
+        finally:
+            if private:
+                private.stop()
+            subprocess.run(["umount", "--lazy", str(disk)], check=False, capture_output=True)
+    docker_client._client.cache_clear()
+
+
+def test_a_build_that_fills_the_disk_says_so_and_leaves_nothing_half_done(small_disk: PrivateEngine):
+    spec, commit = commit_of_its_own("large")
+    with pytest.raises(PlatformError, match=r"large: the Docker host's disk is full. Free some.*run again"):
+        open_engine().prepare_build(spec, commit)
+    assert not list(settings().builds.glob("large/*/image")), "a build without an image"
+    assert not open_client().images.list(filters={"label": "evergreen.kind=build"})
+    assert open_client().containers.list(all=True) == [], "no container of the build is left"

@@ -1,0 +1,171 @@
+"""The pages of health in a real browser: no errors, something to see, and a way through with keyboard and reader.
+
+Wants Debian's packages ``chromium`` and ``chromium-driver`` (or Chrome with its driver).
+"""
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from docs.pictures import browser
+from include.adapters.health_history import heat_map, render_history
+from include.adapters.health_report import render
+from include.core.estimation import build_estimator
+from include.core.health import measure
+from include.core.policy import evaluate_policy
+from include.core.profile import build_profile
+from include.core.windows import window_bounds
+
+WINDOWS = [f"2013-{month:02d}" for month in range(3, 13)]
+PAGES = ("2013-09.html", "2013-12.html", "index.html")
+
+
+def rows_of(spec, window: str, seed: int, rows: int = 400) -> pd.DataFrame:
+    """Flights that get windier, and less predictable, by the month."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({feature.name: random.normal(seed % 100 / 3, 3, rows) for feature in spec.features})
+    for feature in spec.features:
+        if feature.type == "category":
+            frame[feature.name] = random.choice(["EWR", "JFK", "LGA"], rows)
+        elif feature.name != "wind_speed":
+            frame[feature.name] = random.normal(0, 1, rows)
+    frame["prediction"] = random.beta(2, 4, rows)
+    frame["late"] = random.random(rows) < frame.prediction * 0.8 + 0.1 * random.random(rows) * (seed % 100)
+    return frame.assign(
+        request_id=[f"{window}/{n}" for n in range(rows)], key=[f"{window}/{n}" for n in range(rows)], row=0,
+        received=np.arange(rows) + 0.0, version="1" if window < "2013-08" else "2", release="production@1",
+        event_time=window_bounds(window, "month")[0],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Ten windows of the bundled example's spec; the newest waits for its truth."""
+    from include.core.spec_file import load_spec
+    from include.settings import PROJECT
+
+    spec = load_spec(PROJECT / "include" / "models" / "flights" / "model.yaml")
+    holdout = rows_of(spec, "2013-02", 100, 2000)
+    profile, estimator = build_profile(holdout, spec, holdout.prediction), build_estimator(holdout, spec)
+    history = []
+    for number, window in enumerate(WINDOWS):
+        frame = rows_of(spec, window, number, 400)
+        truth = None if window == WINDOWS[-1] else frame[["key", "late"]].rename(columns={"key": spec.truth.key})
+        reference = {"quality": {"roc_auc": {"value": 0.68}}}
+        row = measure(
+            window, spec, frame.drop(columns="late"), truth, reference=reference, profile=profile, estimator=estimator,
+            as_of=window_bounds(window, "month")[1], truth_problem="has not arrived" if truth is None else None,
+        )  # fmt: skip
+        history.append(row)
+    shares = {
+        "bins": ["< 0", "0 to 1", "1 to 2", "> 2"],
+        "reference": [0.2, 0.4, 0.3, 0.1],
+        "window": [0, 0.1, 0.4, 0.5],
+    }
+    history[-1]["drift"]["features"]["wind_speed"]["distribution"] = shares
+    history[-1]["data_quality"] = {"findings": ["wind_speed: 12 of 400 values are outside of what model.yaml allows"]}
+    incidents = [{"incident": "flights-2013-09", "window": "2013-09"}]
+    place = tmp_path_factory.mktemp("flights")
+    for number, row in enumerate(history):  # as publish_health does it
+        until = history[: number + 1]
+        after = WINDOWS[number + 1] if number + 1 < len(WINDOWS) else None
+        verdict = evaluate_policy(spec, until, []).verdict
+        (place / f"{row['window']}.html").write_text(render(spec, row, until, incidents, verdict, after=after))
+    (place / "index.html").write_text(
+        render_history(spec, history, incidents, evaluate_policy(spec, history, incidents).verdict)
+    )
+    return place
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator:
+    if not (shutil.which("chromedriver") and (shutil.which("chromium") or shutil.which("google-chrome"))):
+        pytest.skip("no Chromium with its driver was found. On Debian: apt-get install chromium chromium-driver")
+    with browser(1280, 1000) as found:
+        yield found
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_shows_something_and_the_console_has_no_errors(driver, folder, page):
+    driver.get((folder / page).as_uri())
+    assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+    picture = np.asarray(Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("L"))
+    assert len(np.unique(picture)) > 20, "the page has hardly any colours"
+    assert (picture < 128).mean() > 0.002, "the page has hardly any ink"
+    assert driver.execute_script("return document.body.scrollWidth <= window.innerWidth"), "it scrolls to the side"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver, folder, page):
+    driver.get((folder / page).as_uri())
+    ask = driver.execute_script
+    assert ask("return document.documentElement.lang") == "en"
+    levels = ask("return [...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False)), levels
+    assert ask("return [...document.querySelectorAll('table')].filter(t => !t.caption).length") == 0
+    assert ask("return [...document.querySelectorAll('th')].filter(t => !t.scope).length") == 0
+    assert ask("return [...document.querySelectorAll('svg')].filter(s => !s.getAttribute('aria-label')).length") == 0
+    ids = ask("return [...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    driver.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    assert driver.switch_to.active_element.text == "Skip to the figures"
+    driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert driver.switch_to.active_element.get_attribute("id") == "main"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("page", PAGES)
+def test_text_stands_out_from_its_background(driver, folder, page):
+    """At least 4.5 to 1: WCAG 2.1, success criterion 1.4.3."""
+    driver.get((folder / page).as_uri())
+    assert driver.execute_script(CONTRAST) == []
+
+
+@pytest.mark.integration
+def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver, folder):
+    driver.get((folder / "index.html").as_uri())
+    driver.find_element(By.LINK_TEXT, "2013-08").click()
+    driver.find_element(By.CSS_SELECTOR, "a[rel=next]").click()
+    assert driver.title == "flights 2013-09: health"
+    driver.find_element(By.LINK_TEXT, "All windows").click()
+    assert driver.title == "flights: history of health"
+
+
+def test_the_heat_map_is_hottest_where_a_feature_is_beyond_its_limit():
+    def row(window: str, psi: float | None, drifted: list[str]) -> dict:
+        features = {"calm": {"psi": 0.0}, "windy": {"psi": psi}, "own": {"psi": 0.02, "limits": {"psi": 0.01}}}
+        drift = {"features": features, "prediction": {"psi": 0.1}, "drifted": drifted, "threshold": 0.2}
+        return {"window": window, "drift": drift}
+
+    found = heat_map([row("2013-04", None, []), row("2013-05", 0.3, ["windy"])])
+    cells = dict(found["rows"])
+    assert [name for name, _ in found["rows"]] == ["own", "windy", "prediction", "calm"]
+    assert [cell["drifted"] for cell in cells["windy"]] == [False, True]
+    assert [cell["psi"] for cell in cells["windy"]] == [None, 0.3]
+    assert cells["calm"][0]["color"] == "#ffffff"
+    assert cells["own"][0]["heat"] == 1, "at twice a limit of its own"
+
+
+CONTRAST = """
+const linear = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4
+const light = c => { const [r, g, b] = c.map(v => linear(v / 255)); return .2126 * r + .7152 * g + .0722 * b }
+const parse = text => text.match(/[\\d.]+/g).map(Number)
+const behind = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor)
+                                                        if (c.length < 4 || c[3] > 0) return c.slice(0, 3) }
+                      return [255, 255, 255] }
+return [...document.querySelectorAll('body *')].filter(e => !e.closest('svg') && [...e.childNodes].some(
+    n => n.nodeType === 3 && n.textContent.trim())).flatMap(e => {
+        const [a, b] = [light(parse(getComputedStyle(e).color).slice(0, 3)), light(behind(e))].sort((x, y) => y - x)
+        return (a + .05) / (b + .05) < 4.5 ? [e.outerHTML.slice(0, 80)] : [] })
+"""
