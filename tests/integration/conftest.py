@@ -129,6 +129,8 @@ def new_platform(home: Path) -> Platform:
         "EVERGREEN_SERVER_PORTS": settings.server_ports,
         "EVERGREEN_PROMETHEUS": settings.prometheus,
         "EVERGREEN_PROMETHEUS_PORT": str(settings.prometheus_port),
+        # A failed call of Airflow's API then says why in the test's own output.
+        "AIRFLOW__API__EXPOSE_STACKTRACE": "True",
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
     }
     return Platform(settings, {**os.environ, **mine})

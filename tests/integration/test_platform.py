@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import stat
+import threading
 
 import psutil
 import pytest
@@ -62,6 +65,24 @@ def test_the_dags_are_there_without_import_errors(platform):
     dags = wait_for(lambda: platform.ask("GET", "dags")["dags"], 60, "the first DAG")
     assert "flights" in {dag["dag_id"].partition(".")[0] for dag in dags}
     assert platform.ask("GET", "importErrors")["import_errors"] == []
+
+
+def test_a_long_write_of_one_part_is_waited_for(platform):
+    """SQLite by itself gives up after 5 seconds: on a slow disk, that was a 500 of Airflow's API."""
+    database = platform.settings.home / "airflow" / "airflow.db"
+    with contextlib.closing(sqlite3.connect(database, timeout=60, check_same_thread=False)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        end_of_write = threading.Timer(8, writer.rollback)
+        end_of_write.start()
+        pool = {"name": "made_meanwhile", "slots": 1}
+        made = platform.ask("POST", "pools", json=pool)
+        assert not end_of_write.is_alive(), "the writer did not block anybody: this test shows nothing"
+    assert made["slots"] == 1
+    requests.delete(
+        f"{platform.airflow_url}/api/v2/pools/made_meanwhile",
+        headers={"Authorization": f"Bearer {platform.token()}"},
+        timeout=30,
+    ).raise_for_status()
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/models/flights/infer", "/metrics", "/config/", "/"])
