@@ -5,6 +5,8 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 # An inherited PYTHONDONTWRITEBYTECODE would make every start of Airflow twice as slow.
 unexport PYTHONDONTWRITEBYTECODE
 
+WORKERS := 2
+
 # 'make demo ENGINE=docker' makes an installation whose builds are images and whose servers are containers.
 ifdef ENGINE
 export EVERGREEN_ENGINE := $(ENGINE)
@@ -22,8 +24,8 @@ setup: ## make .venv from the lock (the other targets do it by themselves)
 demo: setup ## play the whole loop on a year of real flights; the platform stays up to explore
 	@$(PYTHON) -m demo $(DEMO)
 
-test: setup ## run all tests
-	@$(PYTHON) -m pytest $(TESTS)
+test: setup ## run all tests, two at a time; TESTS=<file> runs some of them, WORKERS=0 one after the other
+	@$(PYTHON) -m pytest -n $(WORKERS) --no-loadscope-reorder $(TESTS)
 
 up: setup ## start the platform
 	@$(PYTHON) -m include.embedded up

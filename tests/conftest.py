@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ for folder in (PROJECT, PROJECT / "plugins"):
         sys.path.insert(0, str(folder))
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="evergreen-tests-"))
-os.environ.setdefault("EVERGREEN_HOME", str(SCRATCH / "home"))
+os.environ["EVERGREEN_HOME"] = str(SCRATCH / "home")
 os.environ["AIRFLOW_HOME"] = str(SCRATCH / "airflow")
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
@@ -21,6 +22,36 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{SCRATCH / 'airflow.db'}"
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+ON_THE_ENGINE = {"docker", "engines", "deployment", "engine_faults", "image_registry", "compose"}
+"""Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one at a time."""
+
+
+def group_of(nodeid: str) -> str:
+    """What shares something runs in one process: the engine, the demo of the end-to-end tests, a module's fixtures."""
+    path = Path(nodeid.partition("::")[0])
+    if path.parts[1:2] == ("e2e",):
+        return "e2e"
+    return "engine" if path.stem.removeprefix("test_") in ON_THE_ENGINE else str(path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest groups come first, so that no process ends up waiting for them."""
+    longest = ["engine", "e2e"]
+    items.sort(key=lambda item: (*longest, group_of(item.nodeid)).index(group_of(item.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How ``make test`` spreads the groups over its processes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
 
 
 def pytest_sessionfinish() -> None:

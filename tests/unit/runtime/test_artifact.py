@@ -94,7 +94,7 @@ def test_a_file_that_is_not_there_is_said_with_the_remedy(tmp_path):
         artifact.load(tmp_path, "0" * 64, described())
 
 
-@pytest.mark.parametrize("extra", [Harmful(), os.system, open, object()], ids=repr)
+@pytest.mark.parametrize("extra", [Harmful(), os.system, open, object()], ids=["of ours", "system", "open", "object"])
 def test_a_type_that_may_run_code_is_neither_saved_nor_loaded_even_with_the_right_hash(
     tmp_path, extra, never_loaded, capfd
 ):
