@@ -7,8 +7,6 @@ model's environment, its servers and the gateway.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 import uuid
 from pathlib import Path
@@ -16,13 +14,13 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import requests
 
 from demo import repository
 from demo.airflow_client import RunFailedError
 from include.adapters.store import Store
+from tests.killing import task_process
 from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -211,21 +209,10 @@ def test_a_task_that_is_killed_is_finished_by_its_retry(airflow, home, report, s
 
 def kill_task(airflow, story: str, run_id: str, task_id: str) -> None:
     """``kill -9`` of the process that runs the task, as soon as it does."""
-
-    def find() -> psutil.Process | None:
-        for task in airflow.tasks(f"flights.{story}", run_id):
-            if task["task_id"] == task_id and task["state"] == "running":
-                title = ["airflow", "worker", "--", task["id"]]
-                for process in psutil.process_iter():
-                    try:
-                        if " ".join(process.cmdline()).split() == title:
-                            return process
-                    except psutil.Error:
-                        continue
-        return None
-
-    process = wait_for(find, f"{story}'s {task_id} to run")
-    os.kill(process.pid, signal.SIGKILL)
+    process = wait_for(
+        lambda: task_process(airflow.tasks(f"flights.{story}", run_id), task_id), f"{story}'s {task_id} to run"
+    )
+    process.kill()
 
 
 def wait_for(condition, what: str):

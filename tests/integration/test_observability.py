@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from tests.conftest import PROJECT
 from tests.integration.conftest import Platform, new_platform, wait_for
 from tests.integration.model_bundle import TOKEN, Server, make_bundle, start_server
 from tests.integration.test_monitoring import MODEL, House
+from tests.killing import task_process
 from tests.ports import free_port
 from tests.unit.runtime.small_model import request
 
@@ -55,6 +57,7 @@ class Observed:
 
     platform: Platform
     server: Server
+    house: House
     alertmanager_url: str = ""
     login: tuple[str, str] = field(default=("", ""), repr=False)
 
@@ -93,11 +96,12 @@ def observed() -> Iterator[Observed]:
         stack.callback(platform.down)
         platform.up()
         server = stack.enter_context(model_server(home))
-        found = Observed(platform, server, login=("admin", platform.settings.secret("prometheus_password")))
+        house = House(home)
+        found = Observed(platform, server, house, login=("admin", platform.settings.secret("prometheus_password")))
         found.alertmanager_url = stack.enter_context(alertmanager(found, home))
         run = platform.trigger("late.retraining")
         platform.wait("late.retraining", run, 120)  # skips: there is no health yet
-        degrade(House(home))
+        degrade(house)
         found.predict(None)  # the first of a kind: it counts from nothing, which no rate sees
         yield found
 
@@ -271,3 +275,25 @@ def test_the_same_alert_told_again_and_a_later_one_start_no_second_training(obse
     assert trainings == ["incident__late-2013-05"]
     states = platform.ask("GET", f"dags/{dag}/dagRuns/{quote(run, safe='')}/taskInstances")["task_instances"]
     assert {t["task_id"]: t["state"] for t in states}["trigger_training"] == "skipped"
+
+
+def test_a_retraining_that_is_killed_is_finished_by_its_retry_and_starts_one_training(observed):
+    platform, dag = observed.platform, "late.retraining"
+    for window in ("2013-06", "2013-07"):
+        observed.house.month(window, noise=2.0)
+
+    def tasks() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = platform.ask("GET", f"dags/{dag}/dagRuns/{quote(run)}/taskInstances")[
+            "task_instances"
+        ]
+        return found
+
+    with contextlib.closing(sqlite3.connect(platform.settings.home / "evergreen.db", isolation_level=None)) as store:
+        store.execute("BEGIN IMMEDIATE")  # while this lasts, no incident can be recorded: the task is in the middle
+        run = platform.trigger(dag)
+        wait_for(lambda: task_process(tasks(), "trigger_training"), 120, "the task that opens the incident").kill()
+    assert platform.wait(dag, run, 240) == "success"
+    (killed,) = [task for task in tasks() if task["task_id"] == "trigger_training"]
+    assert (killed["state"], killed["try_number"]) == ("success", 2)
+    trainings = [r["dag_run_id"] for r in observed.runs("training") if r["dag_run_id"].startswith("incident__")]
+    assert sorted(trainings) == ["incident__late-2013-05", "incident__late-2013-07"]
