@@ -90,7 +90,7 @@ class Settings:
     @property
     def mlflow(self) -> str:
         """MLflow tracking URI that tasks use."""
-        return self.mlflow_url or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}?timeout=60"
+        return self.mlflow_url or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}?timeout=20"
 
     @property
     def artifact_root(self) -> str:

@@ -1,4 +1,4 @@
-"""The one plugin of this project: its routes in Airflow's api-server, below ``/evergreen``.
+"""The one plugin of this project: what it adds to Airflow's api-server.
 
 Airflow loads this file in each of its processes, tasks too: what the routes need is imported by the api-server only.
 """
@@ -11,7 +11,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 
 class EvergreenPlugin(AirflowPlugin):
-    """Metrics for Prometheus, and the way from an alert to a retraining; see :mod:`evergreen.web`."""
+    """Routes below ``/evergreen`` (:mod:`evergreen.web`); turns for requests that write (:mod:`evergreen.turns`)."""
 
     name = "evergreen"
 
@@ -20,3 +20,13 @@ class EvergreenPlugin(AirflowPlugin):
         from evergreen.web import app
 
         return [{"app": app, "url_prefix": "/evergreen", "name": "evergreen"}]
+
+    @property
+    def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        from airflow.configuration import conf
+
+        from evergreen.turns import WritesInTurn
+
+        if not conf.get("database", "sql_alchemy_conn").startswith("sqlite"):
+            return []
+        return [{"middleware": WritesInTurn, "args": [], "kwargs": {}, "name": "evergreen writes in turn"}]
