@@ -207,6 +207,8 @@ def _learn(table: Table, labels: Array, seed: int) -> Classifier:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     left, right = _pairs(table, labels)
+    inputs = _inputs(table, left, right)
+    inputs[:, np.isnan(inputs).all(axis=0)] = 0  # scikit-learn finds no bins for a column without any value
     model = HistGradientBoostingClassifier(
         max_iter=25,
         max_leaf_nodes=6,
@@ -217,7 +219,7 @@ def _learn(table: Table, labels: Array, seed: int) -> Classifier:
         random_state=seed,
     )
     even = float(np.log(labels.sum() / (~labels).sum()))
-    return Classifier(model.fit(_inputs(table, left, right), labels), left, right, even)
+    return Classifier(model.fit(inputs, labels), left, right, even)
 
 
 def _inputs(table: Table, left: Array, right: Array) -> Array:
