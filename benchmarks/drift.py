@@ -1,8 +1,8 @@
 """Drift, measured: ``python -m benchmarks.drift``, also a part of ``make bench``.
 
-How often windows without drift alert, how often real changes are found, by column and by all columns together, and speed and memory against a plain
-numpy/scipy version and Evidently (in an environment of its own, since it needs pandas 2). The windows are seeded: each
-run prints the same shares.
+How often windows without drift alert, how often real changes are found, by column and by all columns together, and
+speed and memory against a plain numpy/scipy version and Evidently (in an environment of its own, since it needs pandas
+2). The windows are seeded: each run prints the same shares.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def _together() -> Iterator[tuple[str, str]]:
         allowed = rate + 2 * (rate * (1 - rate) / TOGETHER_WINDOWS) ** 0.5
         verdict = "holds" if alarms / TOGETHER_WINDOWS <= allowed else "DOES NOT HOLD"
         yield (
-            f"drift: share of {TOGETHER_WINDOWS} windows of {size} rows without drift that alert, all columns together",
-            f"{alarms / TOGETHER_WINDOWS:.1%} at a rate of {rate:.1%} (at most {allowed:.1%}, with two standard errors: "
-            f"{verdict}), {seconds:.2f} s a window",
+            f"drift: share of {TOGETHER_WINDOWS} windows of {size} rows without drift that alert, all together",
+            f"{alarms / TOGETHER_WINDOWS:.1%} at a rate of {rate:.1%} (at most {allowed:.1%}, two standard errors more:"
+            f" {verdict}), {seconds:.2f} s a window",
         )
         found = {rho: _judged_together(spec, size, TOGETHER_POWER_WINDOWS, rho)[0] for rho in CORRELATIONS}
         yield (

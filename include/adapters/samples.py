@@ -1,8 +1,8 @@
 """Rows for the multivariate drift test: random samples of a window, and of the rows that its version was trained on.
 
 The reference's rows are not kept with the version. They are read again from the snapshot that its lineage names, which
-is immutable; where that is gone, the test says so and nothing else is touched. Of each file, one column of one row group
-is in memory at a time.
+is immutable; where that is gone, the test says so and nothing else is touched. Of each file, one column of one row
+group is in memory at a time.
 """
 
 from __future__ import annotations

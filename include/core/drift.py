@@ -38,11 +38,11 @@ def drift(
     """Every feature and the prediction of a counted window against the profile that it was counted with.
 
     Returns ``{"features": {name: figure}, "prediction": figure, "multivariate", "drifted": names, "status",
-    "false_alarm_rate", "effect_at_least"}``. ``together`` is what :func:`include.core.multivariate.compare` found: it is
-    part of ``status``, but names no column as drifted. A figure has ``psi``, ``js``, ``moved`` and, for numbers, ``ks`` and ``wasserstein``, for
-    categories ``chi_square``, ``new`` ({value: rows}) and ``vanished``; ``errors`` and ``limits`` by score;
-    ``missing`` and ``reference_missing`` (shares); and a ``status``: ``unknown`` without rows or reference,
-    ``insufficient`` with fewer than ``monitoring.rows_at_least`` rows on either side, which never is drift.
+    "false_alarm_rate", "effect_at_least"}``. ``together`` is what :func:`include.core.multivariate.compare` found: it
+    is part of ``status``, but names no column as drifted. A figure has ``psi``, ``js``, ``moved`` and, for numbers,
+    ``ks`` and ``wasserstein``, for categories ``chi_square``, ``new`` ({value: rows}) and ``vanished``; ``errors`` and
+    ``limits`` by score; ``missing`` and ``reference_missing`` (shares); and a ``status``: ``unknown`` without rows or
+    reference, ``insufficient`` with fewer than ``monitoring.rows_at_least`` rows on either side, which never is drift.
     """
     rules = spec.monitoring
     together = together or multivariate.unknown("rows were not compared")

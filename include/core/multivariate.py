@@ -2,14 +2,14 @@
 
 It finds what no column shows alone: a change in how columns depend on each other. Both sides are samples of rows.
 
-**The test** is a classifier two-sample test (D. Lopez-Paz, M. Oquab, ICLR 2017; J. Friedman, PHYSTAT 2003). The rows are
-cut into four parts by chance; a classifier learns from the parts before and scores the next one (progressive
+**The test** is a classifier two-sample test (D. Lopez-Paz, M. Oquab, ICLR 2017; J. Friedman, PHYSTAT 2003). The rows
+are cut into four parts by chance; a classifier learns from the parts before and scores the next one (progressive
 validation: A. Blum, A. Kalai, J. Langford, COLT 1999). The figure is the mean AUC of the three scored parts.
 
 **The limit needs no resampling.** Without drift the labels of a part may be swapped at will, whatever the earlier parts
 taught. So the rank sum of each part has Wilcoxon's null distribution with known variance, ties included (E. Lehmann,
-*Nonparametrics* (Holden-Day, 1975), 1.4), and the parts are independent of each other. With K-fold cross-validation they
-are not, and that variance is too small: the same rows teach and are scored.
+*Nonparametrics* (Holden-Day, 1975), 1.4), and no part's chance is another's. With K-fold cross-validation the same rows
+teach and are scored, the parts' figures depend on each other, and their mean has no known variance.
 
 **The classifier** is gradient boosting on the columns, and on products of those few pairs of them whose correlation
 differs most between both sides in the rows to learn from. Boosted trees alone hardly see a pair whose columns stay as
@@ -121,9 +121,9 @@ def compare(reference: Sample, window: Sample, spec: ModelSpec, *, seed: int = 0
     """Tell a sample of the window's rows from one of the reference's; the same arguments give the same figure.
 
     Returns ``{"auc", "error", "low", "high", "limit", "moved", "status", "leaning", "rows", "reference_rows",
-    "drawn_from", "reason"}``: ``error`` is the AUC's standard error and ``low`` to ``high`` its interval with the spec's
-    confidence; ``leaning`` are the features that the classifier used most (``[{"feature", "share"}]``). ``status`` is as
-    in :mod:`include.core.drift`; a ``reason`` says why there is no judgement.
+    "drawn_from", "reason"}``: ``error`` is the AUC's standard error and ``low`` to ``high`` its interval with the
+    spec's confidence; ``leaning`` are the features that the classifier used most (``[{"feature", "share"}]``).
+    ``status`` is as in :mod:`include.core.drift`; a ``reason`` says why there is no judgement.
     """
     features = [feature for feature in spec.features if feature.name in reference.frame]
     rows, reference_rows = len(window.frame), len(reference.frame)

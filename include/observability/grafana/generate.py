@@ -138,7 +138,7 @@ def model() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Drift of all features together",
-                "AUC of telling the newest window's rows from the reference's (0.5: not at all), and what chance allows.",
+                "AUC of telling the newest window's rows from the reference's (0.5: not at all); what chance allows.",
                 THIRD,
                 (f"evergreen_health_multivariate_auc{of}", "AUC"),
                 (f"evergreen_health_multivariate_limit{of}", "limit"),
