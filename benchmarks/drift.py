@@ -119,7 +119,8 @@ def _judged_together(spec: ModelSpec, size: int, windows: int, correlation: floa
             columns["n3"] = rho * columns["n0"] + (1 - rho**2) ** 0.5 * columns["n3"]
             sides.append(Sample(pd.DataFrame(columns), rows))
         start = time.perf_counter()
-        drifted += compare(*sides, spec, seed=number)["status"] == "drifted"
+        reference, window = sides
+        drifted += compare(reference, window, spec, seed=number)["status"] == "drifted"
         taken += time.perf_counter() - start
     return drifted, taken / windows
 

@@ -127,7 +127,7 @@ def compare(reference: Sample, window: Sample, spec: ModelSpec, *, seed: int = 0
     """
     features = [feature for feature in spec.features if feature.name in reference.frame]
     rows, reference_rows = len(window.frame), len(reference.frame)
-    sizes = {
+    sizes: Figure = {
         "rows": rows,
         "reference_rows": reference_rows,
         "drawn_from": {"window": window.drawn_from, "reference": reference.drawn_from},
