@@ -92,7 +92,7 @@ class Classifier:
     right: Array
     """Signals of the chosen pairs."""
     even: float
-    """Log odds where both sides are equally likely, were they of equal size. Weights would do it, some ten times slower."""
+    """Log odds where both sides are equally likely, were they of equal size. Weights would do it, ten times slower."""
 
     def score(self, table: Table) -> Array:
         """Above 0: rather of the window. Shape [rows]."""
