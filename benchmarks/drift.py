@@ -1,8 +1,8 @@
 """Drift, measured: ``python -m benchmarks.drift``, also a part of ``make bench``.
 
-How often windows without drift alert, how often real changes are found, and speed and memory against a plain
-numpy/scipy version and Evidently (in an environment of its own, since it needs pandas 2). The windows are seeded: each
-run prints the same shares.
+How often windows without drift alert, how often real changes are found, by column and by all columns together, and
+speed and memory against a plain numpy/scipy version and Evidently (in an environment of its own, since it needs pandas
+2). The windows are seeded: each run prints the same shares.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from benchmarks.drift_data import SHARES, Columns, columns_of, drift_spec, write_parquet
 from include.core.counts import WindowCount, count_categories, count_numbers, counted_columns, reference_of
 from include.core.drift import drift
+from include.core.multivariate import SHARE_OF_RATE, Sample, compare
 from include.core.profile import Array, build_profile
 from include.core.spec import ModelSpec
 
@@ -37,6 +38,11 @@ POWER_WINDOWS = 100
 SHIFTS = (0.1, 0.2, 0.3)
 SHARE_CHANGE = 0.05
 RATE = 0.05
+TOGETHER_SIZES = (500, 5_000)
+TOGETHER_WINDOWS = 60
+TOGETHER_REFERENCE = 5_000
+TOGETHER_POWER_WINDOWS = 20
+CORRELATIONS = (0.2, 0.4)
 SPEED = ((NUMBERS, CATEGORIES, 300_000), (NUMBERS, CATEGORIES, 3_000_000), (85, 15, 350_000))
 TIME_LIMIT = 120
 EVIDENTLY = ("evidently==0.7.23", "pandas<3", "pyarrow")
@@ -46,6 +52,7 @@ def measured() -> Iterator[tuple[str, str]]:
     """What was measured and its figure."""
     yield from _false_alarms()
     yield from _power()
+    yield from _together()
     yield from _speed()
 
 
@@ -80,6 +87,42 @@ def _power() -> Iterator[tuple[str, str]]:
                 found[change] += column in drifted
         figures = "; ".join(f"{change} {hits / POWER_WINDOWS:.0%}" for change, hits in found.items())
         yield f"drift: found in {POWER_WINDOWS} windows of {size} rows", figures
+
+
+def _together() -> Iterator[tuple[str, str]]:
+    """The multivariate test: without drift, and where two of the columns become correlated and stay each as it was."""
+    spec, rate = drift_spec(NUMBERS, CATEGORIES, RATE), SHARE_OF_RATE * RATE
+    for size in TOGETHER_SIZES:
+        alarms, seconds = _judged_together(spec, size, TOGETHER_WINDOWS, 0.0)
+        allowed = rate + 2 * (rate * (1 - rate) / TOGETHER_WINDOWS) ** 0.5
+        verdict = "holds" if alarms / TOGETHER_WINDOWS <= allowed else "DOES NOT HOLD"
+        yield (
+            f"drift: share of {TOGETHER_WINDOWS} windows of {size} rows without drift that alert, all together",
+            f"{alarms / TOGETHER_WINDOWS:.1%} at a rate of {rate:.1%} (at most {allowed:.1%}, two standard errors more:"
+            f" {verdict}), {seconds:.2f} s a window",
+        )
+        found = {rho: _judged_together(spec, size, TOGETHER_POWER_WINDOWS, rho)[0] for rho in CORRELATIONS}
+        yield (
+            f"drift: found in {TOGETHER_POWER_WINDOWS} windows of {size} rows, all columns together",
+            "; ".join(f"correlation 0 to {rho} {hits / TOGETHER_POWER_WINDOWS:.0%}" for rho, hits in found.items()),
+        )
+
+
+def _judged_together(spec: ModelSpec, size: int, windows: int, correlation: float) -> tuple[int, float]:
+    """How many windows are called drifted, and the seconds that one took."""
+    drifted, taken = 0, 0.0
+    for number in range(windows):
+        random = np.random.default_rng([size, number])
+        sides = []
+        for rows, rho in ((TOGETHER_REFERENCE, 0.0), (size, correlation)):
+            columns = columns_of(spec, rows, random)
+            columns["n3"] = rho * columns["n0"] + (1 - rho**2) ** 0.5 * columns["n3"]
+            sides.append(Sample(pd.DataFrame(columns), rows))
+        start = time.perf_counter()
+        reference, window = sides
+        drifted += compare(reference, window, spec, seed=number)["status"] == "drifted"
+        taken += time.perf_counter() - start
+    return drifted, taken / windows
 
 
 def _references(spec: ModelSpec, windows: int, seed: int) -> Iterator[tuple[np.random.Generator, dict[str, Any]]]:

@@ -100,6 +100,17 @@ def _add_newest(page: Exposition, spec: ModelSpec, row: Health) -> None:
     text = "Population stability index of the predictions."
     page.set("health_prediction_psi", text, drift["prediction"].get("psi"), model=name)
     page.set("health_drifted_features", "How many have drifted.", len(drift["drifted"]), model=name)
+    _add_multivariate(page, name, drift.get("multivariate") or {})
+
+
+def _add_multivariate(page: Exposition, name: str, figure: Mapping[str, Any]) -> None:
+    """How well the newest window's rows can be told from the reference's; nothing where that is not known."""
+    text = "AUC of telling the window's rows from the reference's (0.5: not at all)."
+    page.set("health_multivariate_auc", text, figure.get("auc"), model=name)
+    page.set("health_multivariate_limit", "The AUC that chance sets.", figure.get("limit"), model=name)
+    if figure.get("status") in ("steady", "drifted"):
+        text = "1 where features depend on each other, or are distributed, otherwise than in the reference."
+        page.set("health_multivariate_drifted", text, figure["status"] == "drifted", model=name)
 
 
 def _add_windows(page: Exposition, spec: ModelSpec, history: Sequence[Health]) -> None:

@@ -2,7 +2,8 @@
 
 A column has drifted when a deciding score (PSI; for numbers also the Kolmogorov-Smirnov distance) is above the limit
 that chance sets (:mod:`include.core.drift_limits`) *and* at least ``monitoring.drift_effect_at_least`` of its rows have
-moved: in a large window the smallest change is certain, and still does not matter.
+moved: in a large window the smallest change is certain, and still does not matter. What columns don't show one by one
+is the multivariate test's (:mod:`include.core.multivariate`); where it judges, both share the rate of false alarms.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from include.core import divergence
+from include.core import divergence, multivariate
 from include.core.counts import PREDICTION, ColumnCount, WindowCount, counted_columns, reference_of
 from include.core.drift_limits import Array, Judged, limits, sampling_errors
 from include.core.profile import Distribution
@@ -28,16 +29,25 @@ PSI_BINS = 10
 Figure = dict[str, Any]
 
 
-def drift(profile: Mapping[str, Any] | None, window: WindowCount, spec: ModelSpec) -> dict[str, Any]:
+def drift(
+    profile: Mapping[str, Any] | None,
+    window: WindowCount,
+    spec: ModelSpec,
+    together: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Every feature and the prediction of a counted window against the profile that it was counted with.
 
-    Returns ``{"features": {name: figure}, "prediction": figure, "drifted": names, "status", "false_alarm_rate",
-    "effect_at_least"}``. A figure has ``psi``, ``js``, ``moved`` and, for numbers, ``ks`` and ``wasserstein``, for
-    categories ``chi_square``, ``new`` ({value: rows}) and ``vanished``; ``errors`` and ``limits`` by score;
-    ``missing`` and ``reference_missing`` (shares); and a ``status``: ``unknown`` without rows or reference,
-    ``insufficient`` with fewer than ``monitoring.rows_at_least`` rows on either side, which never is drift.
+    Returns ``{"features": {name: figure}, "prediction": figure, "multivariate", "drifted": names, "status",
+    "false_alarm_rate", "effect_at_least"}``. ``together`` is what :func:`include.core.multivariate.compare` found: it
+    is part of ``status``, but names no column as drifted. A figure has ``psi``, ``js``, ``moved`` and, for numbers,
+    ``ks`` and ``wasserstein``, for categories ``chi_square``, ``new`` ({value: rows}) and ``vanished``; ``errors`` and
+    ``limits`` by score; ``missing`` and ``reference_missing`` (shares); and a ``status``: ``unknown`` without rows or
+    reference, ``insufficient`` with fewer than ``monitoring.rows_at_least`` rows on either side, which never is drift.
     """
     rules = spec.monitoring
+    together = together or multivariate.unknown("rows were not compared")
+    both = together["status"] in ("steady", "drifted")
+    rate = rules.drift_false_alarm_rate * (1 - multivariate.SHARE_OF_RATE if both else 1)
     judged: dict[str, Judged] = {}
     figures: dict[str, Figure] = {}
     for feature in counted_columns(spec):
@@ -46,7 +56,7 @@ def drift(profile: Mapping[str, Any] | None, window: WindowCount, spec: ModelSpe
         figures[feature.name] = {**_nothing(count, reference), **_scores(feature.name, count, reference)}
         if reference and min(count.rows, reference["rows"]) >= rules.rows_at_least:
             judged[feature.name] = Judged(_bins(reference), _found(count), partial(_deciding, reference))
-    allowed = limits(judged, rules.drift_false_alarm_rate)
+    allowed = limits(judged, rate)
     for name, figure in figures.items():
         figure["limits"] = allowed.get(name, {})
         figure["status"] = _status(figure, rules.drift_effect_at_least)
@@ -54,8 +64,9 @@ def drift(profile: Mapping[str, Any] | None, window: WindowCount, spec: ModelSpe
     return {
         "features": {name: figure for name, figure in figures.items() if name != PREDICTION.name},
         "prediction": figures[PREDICTION.name],
+        "multivariate": dict(together),
         "drifted": drifted,
-        "status": _overall([figure["status"] for figure in figures.values()]),
+        "status": _overall([together["status"], *(figure["status"] for figure in figures.values())]),
         "false_alarm_rate": rules.drift_false_alarm_rate,
         "effect_at_least": rules.drift_effect_at_least,
     }

@@ -63,6 +63,7 @@ def measure(
     service: Mapping[str, Any] | None = None,
     counted: WindowCount | None = None,
     source: pd.DataFrame | None = None,
+    multivariate: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The health row of one window; JSON values only.
@@ -73,7 +74,8 @@ def measure(
     ``profile`` belong to the live version, as does ``estimator`` (:func:`include.core.estimation.build_estimator`),
     without which nothing is estimated. ``as_of`` is a naive UTC moment. ``service`` is added to the service figures.
     ``counted`` are the live version's rows counted with ``profile``, where that is done already. ``source`` has the
-    rows of the window as training reads them, to compare the served features with.
+    rows of the window as training reads them, to compare the served features with. ``multivariate`` is what
+    :func:`include.core.multivariate.compare` found of the live version's rows.
     """
     predictions, repeats = count_once(predictions)
     live = live_version_of(predictions)
@@ -106,7 +108,7 @@ def measure(
         "slices": whole["slices"],
         "reference": {name: figure["value"] for name, figure in ((reference or {}).get("quality") or {}).items()},
         "estimate": _estimate(estimator, served, spec, by_version.get(live or "", {}), seed),
-        "drift": drift(profile, count, spec),
+        "drift": drift(profile, count, spec, multivariate),
         "data_quality": data_quality(
             count,
             spec,

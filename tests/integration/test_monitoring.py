@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,17 @@ class House:
         (folder / "profile.json").write_text(json.dumps(build_profile(frame, self.spec, frame.prediction)))
         holdout = frame.assign(late=frame.prediction + self.random.normal(0, 0.1, len(frame)) > 0.5)
         (folder / "estimator.json").write_text(json.dumps(build_estimator(holdout, self.spec)))
+
+    def keep_reference(self, version: str = "1", rows: int = 2000) -> None:
+        """The rows that the version was trained on, in the lake as a training leaves them."""
+        from include.adapters.lake import take_snapshot
+
+        data = self.home / "data" / "2013-01.parquet"
+        data.parent.mkdir(exist_ok=True)
+        frame = self.frame(rows).drop(columns="prediction").assign(late=False, at=pd.Timestamp("2013-01-15"))
+        frame.assign(id=[str(number) for number in range(rows)]).to_parquet(data)
+        lineage = {"snapshot": take_snapshot(self.spec, "2013-01").hash, "trained_until": "2013-01-31T00:00:00"}
+        (self.home / "artifacts" / "late" / version / "lineage.json").write_text(json.dumps(lineage))
 
     def predict(self, window: str, rows: int = 300, version: str = "1", noise: float = 0.1) -> None:
         """Log ``rows`` requests; more noise makes predictions worse."""
@@ -188,6 +200,39 @@ def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(h
     assert "new: LGA" in page
     assert "vanished: EWR, JFK" in page
     assert "distance: 300 of 300 rows differ from the source" in page
+
+
+def test_features_that_depend_on_each_other_otherwise_are_drift_though_each_is_as_it_was(house):
+    house.keep_reference()
+    house.predict("2013-05", rows=400)
+    house.monitor("2013-05")
+    assert house.health("2013-05")["drift"]["multivariate"]["status"] == "steady"
+    log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.rename(log.with_name("before"))
+    shutil.rmtree(house.home / "lake" / "predictions")
+    for line in lines:  # far flights start at one airport now; as many as before
+        line["features"]["origin"] = ["EWR" if line["features"]["distance"][0] > 500 else "JFK"]
+    log.with_name("1-2-2013-05.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    house.monitor("2013-05")
+    drift = house.health("2013-05")["drift"]
+    assert (drift["drifted"], drift["status"], drift["multivariate"]["status"]) == ([], "drifted", "drifted")
+    assert {one["feature"] for one in drift["multivariate"]["leaning"]} == {"distance", "origin"}
+    page = Path(house.health("2013-05")["report"]).read_text()
+    assert "together they have" in page
+    assert "What the classifier leaned on" in page
+    is_self_contained(page)
+
+
+def test_a_snapshot_that_is_gone_leaves_the_rest_of_the_health_as_it_is(house):
+    house.keep_reference()
+    for path in (house.home / "lake" / "snapshots" / "objects").glob("*.parquet"):
+        path.unlink()
+    house.month("2013-05")
+    drift = house.health("2013-05")["drift"]
+    assert (drift["status"], drift["multivariate"]["status"]) == ("steady", "unknown")
+    page = Path(house.health("2013-05")["report"]).read_text()
+    assert "Not judged" in page and "can&#39;t be read" in page
 
 
 def test_rows_in_two_logs_are_counted_once_for_drift_too(house):

@@ -143,6 +143,7 @@ def model_server(home: Path) -> Iterator[Server]:
 
 def degrade(house: House) -> None:
     """One good month, two bad ones, and an incident of long ago."""
+    house.keep_reference()
     house.month("2013-03")
     house.month("2013-04", noise=2.0)
     house.month("2013-05", noise=2.0)

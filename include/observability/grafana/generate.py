@@ -121,7 +121,7 @@ def model() -> dashboard.Dashboard:
             lines(
                 "Drift by feature",
                 "Population stability index against the live version's reference.",
-                HALF,
+                THIRD,
                 (f"evergreen_health_psi{of}", "{{feature}}"),
                 (f"evergreen_health_prediction_psi{of}", "prediction"),
             )
@@ -130,9 +130,18 @@ def model() -> dashboard.Dashboard:
             lines(
                 "Missing values by feature",
                 "Share of the newest window.",
-                HALF,
+                THIRD,
                 (f"evergreen_health_missing_share{of}", "{{feature}}"),
                 unit="percentunit",
+            )
+        )
+        .with_panel(
+            lines(
+                "Drift of all features together",
+                "AUC of telling the newest window's rows from the reference's (0.5: not at all); what chance allows.",
+                THIRD,
+                (f"evergreen_health_multivariate_auc{of}", "AUC"),
+                (f"evergreen_health_multivariate_limit{of}", "limit"),
             )
         )
         .with_panel(
