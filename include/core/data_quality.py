@@ -29,20 +29,23 @@ def data_quality(
     newest: datetime | None = None,
     until: datetime | None = None,
     skew: Mapping[str, Any] | None = None,
+    row_count: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The checks of a counted window; JSON values only.
 
     ``repeats`` are rows that were logged twice and counted once, ``repeated_keys`` rows whose key had an answer
     before; ``newest`` is the newest event and ``until`` the window's end, or now if that is earlier. ``skew`` is what
-    :func:`skew` found.
+    :func:`skew` found, ``row_count`` what :func:`include.core.row_count.judge_row_count` did.
 
-    Returns ``{"rows", "repeats", "repeated_keys", "newest", "hours_old", "features": {name: {"missing", "type_errors",
+    Returns ``{"rows", "row_count", "repeats", "repeated_keys", "newest", "hours_old", "features": {name: {"missing", "type_errors",
     "out_of_range", "new_categories"}}, "skew", "findings"}``: rows, and in ``findings`` a sentence for each
     check that does not hold.
     """
     features = {feature.name: _feature(feature, window, profile) for feature in spec.features}
     hours = (until - newest).total_seconds() / 3600 if newest and until else None
     findings = [f"{name}: {text}" for name, figure in features.items() for text in figure.pop("findings")]
+    if row_count and row_count["finding"]:
+        findings.insert(0, row_count["finding"])
     allowed = spec.data.newest_at_most_days_old
     if hours is not None and allowed is not None and hours > allowed * 24:
         findings.append(f"the newest event is {hours / 24:.1f} days old, {allowed:g} are allowed")
@@ -53,6 +56,7 @@ def data_quality(
             findings.append(f"{name}: {figure['different']} of {figure['rows']} rows differ from the source")
     return {
         "rows": window.rows,
+        "row_count": dict(row_count) if row_count else None,
         "repeats": repeats,
         "repeated_keys": repeated_keys,
         "newest": newest.isoformat() if newest else None,

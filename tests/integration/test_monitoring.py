@@ -190,6 +190,22 @@ def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(h
     assert "distance: 300 of 300 rows differ from the source" in page
 
 
+def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_page(house):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    for month in range(1, 6):
+        house.month(f"2012-{month:02d}", rows=100)
+    house.month("2012-06", rows=40)
+    fifth, sixth = house.health("2012-05"), house.health("2012-06")
+    assert "5 earlier windows" in fifth["data_quality"]["row_count"]["not_judged"]
+    assert "is not judged: it takes 5 earlier windows" in Path(fifth["report"]).read_text()
+    sentence = "unusually few predictions: 40, while the median of 5 earlier windows is 100"
+    assert sixth["data_quality"]["findings"][0].startswith(sentence)
+    assert sentence in Path(sixth["report"]).read_text()
+    with pytest.raises(AirflowSkipException):  # a finding starts nothing
+        house.ask()
+
+
 def test_rows_in_two_logs_are_counted_once_for_drift_too(house):
     house.predict("2013-05", rows=300)
     log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"

@@ -79,7 +79,8 @@ class MeasureHealthOperator(BaseOperator):
         """The window's health row, from the lake and the live version's bundle."""
         from include.adapters.health_report import report_path
         from include.adapters.predictions import read_predictions
-        from include.core.health import live_version_of, measure
+        from include.adapters.store import open_store
+        from include.core.health import live_version_of, measure, predictions_before
 
         predictions, duplicates = read_predictions(spec, window)
         live = live_version_of(predictions)
@@ -101,6 +102,7 @@ class MeasureHealthOperator(BaseOperator):
             service={name: gathered.get(name, 0) for name in ("torn_lines", "broken_lines")},
             counted=self.counted(spec, window, live, profile, predictions) if live and not duplicates else None,
             source=self.source(spec, window) if live else None,
+            earlier=predictions_before(window, spec, open_store().health(self.model)),
         )
         return row | {"report": str(report_path(self.model, window))}
 

@@ -9,6 +9,7 @@ import pytest
 from include.core.counts import WindowCount, count_frame
 from include.core.data_quality import data_quality, skew
 from include.core.profile import build_profile
+from include.core.row_count import judge_row_count
 from include.core.spec import ModelSpec
 from tests.unit.core.monitored_rides import ride_spec, rides
 
@@ -65,6 +66,14 @@ def test_stale_windows_and_clocks_that_run_ahead_are_said(newest, finding):
     data = {**SPEC.data.model_dump(), "newest_at_most_days_old": 7}
     spec = ModelSpec.model_validate({**SPEC.model_dump(by_alias=True), "data": data})
     assert checked(rides(5), spec, newest=newest, until=datetime(2013, 6, 1))["findings"] == finding
+
+
+def test_an_unusual_number_of_predictions_is_the_first_finding():
+    judged = judge_row_count(3, [1000] * 6, over=True)
+    found = checked(rides(3).assign(hour=2.5), row_count=judged)
+    assert [sentence.partition(":")[0] for sentence in found["findings"]] == ["unusually few predictions", "hour"]
+    assert found["row_count"] == judged
+    assert checked(rides(3), row_count=judge_row_count(3, [], over=True))["findings"] == []
 
 
 def test_repeats_are_reported():
