@@ -5,8 +5,8 @@ modified z-score of B. Iglewicz, D. C. Hoaglin, *How to Detect and Handle Outlie
 median in units of the median absolute deviation (MAD), which one odd window can't move; 3.5 is their limit. The MAD of
 few values is corrected upwards (C. Croux, P. J. Rousseeuw, "Time-efficient algorithms for two highly robust estimators
 of scale", 1992), and is never below what chance alone does to a count (Poisson: 1 / sqrt(median)). As with drift, what
-is certain may still not matter, so the count must also be half or double of the median. Simulated: with counts that vary
-by 20 % (log-normal), 1 of 700 windows is called unusual after five earlier ones; with 50 %, 1 of 20, and 1 of 55 after
+is certain may still not matter, so the count must also be half or double of the median. Simulated: where counts vary by
+20 % (log-normal), 1 of 700 windows is called unusual after five earlier ones; with 50 %, 1 of 20, and 1 of 55 after
 twelve.
 """
 

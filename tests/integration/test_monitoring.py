@@ -183,6 +183,7 @@ def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(h
     row = house.health("2013-05")
     assert row["drift"]["drifted"] == ["origin"]
     assert row["data_quality"]["skew"]["features"]["distance"] == {"rows": 300, "different": 300}
+    assert (row["data_quality"]["skew"]["asked"], row["data_quality"]["skew"]["of"]) == (300, 300)
     page = Path(row["report"]).read_text()
     assert "Drifted: <b>origin</b>" in page
     assert "new: LGA" in page
@@ -209,10 +210,14 @@ def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_pa
 def test_rows_in_two_logs_are_counted_once_for_drift_too(house):
     house.predict("2013-05", rows=300)
     log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
+    house.monitor("2013-05")
+    alone = house.health("2013-05")
     (log.parent / "1-1-again.jsonl").write_text("".join(log.read_text().splitlines(keepends=True)[:200]))
     house.monitor("2013-05")
     row = house.health("2013-05")
     assert (row["service"]["duplicates"], row["data_quality"]["rows"]) == (200, 300)
+    assert row["drift"] == alone["drift"]
+    assert row["slices"] == alone["slices"]
 
 
 def test_late_truth_and_late_predictions_bring_earlier_windows_up_to_date(house):

@@ -3,11 +3,12 @@
 import json
 from datetime import datetime
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from include.core.counts import WindowCount, count_frame
-from include.core.data_quality import data_quality, skew
+from include.core.data_quality import SKEW_ROWS, data_quality, sampled, skew
 from include.core.profile import build_profile
 from include.core.row_count import judge_row_count
 from include.core.spec import ModelSpec
@@ -108,6 +109,17 @@ def test_rows_that_differ_from_the_source_are_counted_by_feature_and_found():
     }  # fmt: skip
     sentences = checked(rides(5), skew=found)["findings"]
     assert sentences == ["distance: 2 of 4 rows differ from the source", "zone: 1 of 4 rows differ from the source"]
+
+
+def test_of_many_rows_a_seeded_sample_is_compared():
+    few = np.arange(10, 500)
+    assert sampled(few) is few
+    many = np.arange(SKEW_ROWS * 3)[::-1]
+    chosen = sampled(many)
+    assert len(set(chosen)) == len(chosen) == SKEW_ROWS
+    assert (np.diff(chosen) > 0).all()
+    assert (sampled(many) == chosen).all(), "measuring a window again gives the same health"
+    assert chosen.mean() == pytest.approx(many.mean(), rel=0.02)
 
 
 def test_strangers_missing_on_both_sides_and_ambiguous_keys_are_no_skew():

@@ -1,4 +1,4 @@
-"""A window with far fewer or far more predictions than earlier ones is said; what is usual, or can't be known, is not."""
+"""A window with far fewer or more predictions than earlier ones is said; what is usual, or unknown, is not."""
 
 import json
 import math
