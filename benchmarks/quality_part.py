@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ def write_window(home: Path, spec: ModelSpec, rows: int, rows_of_a_part: int) ->
     frame[["id", "y"]].to_parquet(home / "truth" / f"{WINDOW}.parquet", index=False)
     frame[["id", *spec.feature_names]].to_parquet(home / "data" / f"{WINDOW}.parquet", index=False)
     reference = rows_of(spec, REFERENCE_ROWS, 0)
-    contents = {"profile": build_profile(reference, spec, reference["prediction"])}
+    contents: dict[str, Any] = {"profile": build_profile(reference, spec, reference["prediction"])}
     contents |= {"estimator": build_estimator(reference, spec), "metrics": {"quality": {"roc_auc": {"value": 0.8}}}}
     for name, values in contents.items():
         (home / "bundle" / f"{name}.json").write_text(json.dumps(values))

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +61,7 @@ def read_window(source: Source, window: str, grain: Grain, columns: list[str] | 
     return frame if columns is None else _with_columns(frame, columns, source, window)
 
 
-def read_keys(
-    source: Source, window: str, grain: Grain, columns: list[str], key: str, keys: Container[str]
-) -> pd.DataFrame:
+def read_keys(source: Source, window: str, grain: Grain, columns: list[str], key: str, keys: Set[str]) -> pd.DataFrame:
     """The rows of one window whose ``key``, as text, is among ``keys``; no other rows are held in memory.
 
     Raises DataError as :func:`read_window` does, but not where there is no row.
@@ -72,7 +70,7 @@ def read_keys(
     with _opened(source, window, grain) as opened:
         for batch in opened.batches(columns):
             rows = _with_columns(batch, columns, source, window)
-            found.append(rows[keys_as_text(rows[key]).isin(keys).to_numpy()])
+            found.append(rows[[text in keys for text in keys_as_text(rows[key])]])
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
 
 

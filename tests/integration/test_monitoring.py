@@ -207,6 +207,39 @@ def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_pa
         house.ask()
 
 
+def test_truth_that_is_there_before_the_predictions_counts_once_they_come(house):
+    house.predict("2013-05")
+    log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
+    lines = log.read_text()
+    log.write_text("")
+    house.truth_arrives("2013-05")
+    house.monitor("2013-05")
+    before = house.health("2013-05")
+    assert (before["status"], before["service"]["truth_unknown"]) == ("empty", 300)
+    log.write_text(lines)
+    house.monitor("2013-05")
+    after = house.health("2013-05")
+    assert (after["status"], after["rows"], after["service"]["truth_unknown"]) == ("complete", 300, 0)
+
+
+def test_two_windows_measured_at_once_are_as_if_measured_one_after_the_other(house):
+    from concurrent.futures import ThreadPoolExecutor
+
+    windows = ("2013-03", "2013-04", "2013-05")
+    for window in windows:
+        house.predict(window)
+        house.truth_arrives(window)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(house.monitor, windows))
+    at_once = {window: house.health(window) for window in windows}
+    for window in windows:
+        house.monitor(window)
+        alone = house.health(window)
+        for part in ("predictions", "rows", "status", "quality", "drift", "estimate"):
+            assert at_once[window][part] == alone[part]
+        assert (alone["predictions"], alone["service"]["duplicates"]) == (300, 0), "each logged row once"
+
+
 def test_rows_in_two_logs_are_counted_once_for_drift_too(house):
     house.predict("2013-05", rows=300)
     log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"

@@ -158,7 +158,7 @@ class MeasureHealthOperator(BaseOperator):
             rows = sampled(answered)
             keys = frame["key"].iloc[rows].reset_index(drop=True)
             columns = [spec.data.key, *spec.feature_names]
-            known = read_keys(source, window, grain, columns, spec.data.key, set(keys))
+            known = read_keys(source, window, grain, columns, spec.data.key, set(keys.dropna()))
             served = pd.DataFrame({"key": keys, **{name: predictions.feature(name, rows) for name in columns[1:]}})
             return {**skew(served, known, spec), "asked": len(rows), "of": len(answered)}
         except (DataError, PlatformError) as error:
