@@ -45,6 +45,7 @@ TOGETHER_POWER_WINDOWS = 20
 CORRELATIONS = (0.2, 0.4)
 SPEED = ((NUMBERS, CATEGORIES, 300_000), (NUMBERS, CATEGORIES, 3_000_000), (85, 15, 350_000))
 TIME_LIMIT = 120
+QUALITY_ROWS = 1_000_000
 EVIDENTLY = ("evidently==0.7.23", "pandas<3", "pyarrow")
 
 
@@ -54,6 +55,19 @@ def measured() -> Iterator[tuple[str, str]]:
     yield from _power()
     yield from _together()
     yield from _speed()
+    yield f"health of {QUALITY_ROWS} rows x 20 columns, all of it", _quality_part()
+
+
+def _quality_part() -> str:
+    """Seconds and peak memory of the whole of measure_health, in a process of its own."""
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins'}"}
+    command = [sys.executable, "-m", "benchmarks.quality_part", str(QUALITY_ROWS)]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return f"failed: {done.stderr.strip().splitlines()[-1:]}"
+    found = json.loads(done.stdout.splitlines()[-1])
+    return f"{found['seconds']:.0f} s, {found['peak_mb'] - found['before_mb']:.0f} MB above its imports"
 
 
 def _false_alarms() -> Iterator[tuple[str, str]]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +29,7 @@ from include.core.counts import (
     reference_of,
 )
 from include.core.errors import DataError
+from include.core.profile import Array
 from include.core.spec import Feature, ModelSpec
 
 FORMAT = 1
@@ -47,18 +47,24 @@ def count_window(
     version: str,
     profile: Profile | None,
     *,
+    parts: Mapping[Path, Array] | None = None,
     lake: Path | None = None,
     progress: Progress = lambda done, rows: None,
 ) -> WindowCount:
-    """The rows that ``version`` answered in a window, as they were logged: repeats count.
+    """The rows that ``version`` answered in a window: those of ``parts`` (part → which of its rows), or all.
 
-    Parts that were counted with this profile before are not opened. Raises DataError for a part that can't be read.
+    Parts that were counted with this profile before are not opened, but for those of which some rows are left out.
+    Raises DataError for a part that can't be read, or that has other rows than ``parts`` says.
     """
-    parts = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
-    sizes = [part.stat().st_size for part in parts]
+    found = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet")) if parts is None else list(parts)
+    sizes = [part.stat().st_size for part in found]
     total = WindowCount()
-    for number, part in enumerate(parts, 1):
-        total += _counted_once(part, spec, version, profile)
+    for number, part in enumerate(found, 1):
+        rows = None if parts is None else parts[part]
+        if rows is None or rows.all():
+            total += _counted_once(part, spec, version, profile)
+        else:
+            total += count_parquet(part, spec, profile, version=version, rows=rows)
         progress(sum(sizes[:number]), sum(sizes))
     return total
 
@@ -69,20 +75,25 @@ def count_parquet(
     profile: Profile | None,
     *,
     version: str | None = None,
+    rows: Array | None = None,
     progress: Progress = lambda done, rows: None,
 ) -> WindowCount:
     """Count one Parquet file: a path, or an open file of any fsspec filesystem.
 
-    With ``version``, only the rows whose column ``version`` says so. A column that the file lacks counts as missing.
+    With ``version``, only the rows whose column ``version`` says so; with ``rows`` (true or false for each row of the
+    file), only these. A column that the file lacks counts as missing.
     """
     texts = [feature.name for feature in counted_columns(spec) if feature.type == "category"]
     try:
         file = pq.ParquetFile(source, read_dictionary=texts)
+        if rows is not None and len(rows) != file.metadata.num_rows:
+            raise DataError(f"{source} was written again while its window was measured. Run measure_health again.")
         total = WindowCount()
         done = 0
         for group in range(file.num_row_groups):
-            total += _count_group(file, group, spec, profile, version)
-            done += file.metadata.row_group(group).num_rows
+            end = done + file.metadata.row_group(group).num_rows
+            total += _count_group(file, group, spec, profile, version, None if rows is None else rows[done:end])
+            done = end
             progress(done, file.metadata.num_rows)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{source}: can't be counted ({error}). Remove the file, or write it again.") from error
@@ -105,9 +116,16 @@ def _counted_once(part: Path, spec: ModelSpec, version: str, profile: Profile | 
 
 
 def _count_group(
-    file: pq.ParquetFile, group: int, spec: ModelSpec, profile: Profile | None, version: str | None
+    file: pq.ParquetFile,
+    group: int,
+    spec: ModelSpec,
+    profile: Profile | None,
+    version: str | None,
+    kept: Array | None,
 ) -> WindowCount:
-    chosen = None if version is None else _rows_of(file, group, version)
+    chosen = kept if version is None else _rows_of(file, group, version)
+    if version is not None and kept is not None:
+        chosen = chosen & kept
     rows = file.metadata.row_group(group).num_rows if chosen is None else int(chosen.sum())
     columns = {}
     for feature in counted_columns(spec):
@@ -122,9 +140,9 @@ def _count_group(
     return WindowCount(rows, columns)
 
 
-def _rows_of(file: pq.ParquetFile, group: int, version: str) -> np.ndarray[Any, Any]:
+def _rows_of(file: pq.ParquetFile, group: int, version: str) -> Array:
     versions = file.read_row_group(group, columns=["version"], use_threads=False).column(0)
-    chosen: np.ndarray[Any, Any] = pc.equal(versions.cast(pa.string()), version).to_numpy()
+    chosen: Array = pc.equal(versions.cast(pa.string()), version).to_numpy()
     return chosen.astype(bool)
 
 

@@ -20,8 +20,6 @@ from include.settings import settings
 
 CHART = (760.0, 240.0, 54.0, 28.0)
 """Width, height, left and bottom margin of the history chart, in SVG units."""
-WORST = 6
-"""Features whose distributions are drawn, where the health row has them."""
 
 Health = Mapping[str, Any]
 
@@ -61,6 +59,7 @@ def render(
 ) -> str:
     """The page as text, ``after`` being the next window that has one. It needs no network; every value is escaped."""
     drifted = sorted(row["drift"]["features"].items(), key=lambda item: -(item[1]["psi"] or 0))
+    drift = [*drifted, ("prediction", row["drift"]["prediction"])]
     return template("health_report.html.j2").render(
         spec=spec,
         row=row,
@@ -68,8 +67,8 @@ def render(
         metrics=spec.metrics.names,
         before=max((other["window"] for other in history if other["window"] < row["window"]), default=None),
         after=after,
-        worst=[(name, figure) for name, figure in drifted if figure.get("distribution")][:WORST],
-        drift=[*drifted, ("prediction", row["drift"]["prediction"])],
+        drift=drift,
+        sides=[(name, figure) for name, figure in drift if figure.get("distribution")],
         chart=history_chart(spec, history, incidents),
         incidents=[incident for incident in incidents if incident["window"] == row["window"]],
     )

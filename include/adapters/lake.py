@@ -10,20 +10,26 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, Protocol
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from include.core.data_quality import keys_as_text
 from include.core.errors import DataError, PlatformError
 from include.core.spec import FileSource, ModelSpec, SqlSource
 from include.core.windows import Grain, window_bounds, windows_before
 from include.settings import settings
 
 Source = FileSource | SqlSource
+
+BATCH_ROWS = 50_000
+"""So many rows of a partition are held at a time where only some of them are wanted."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +54,31 @@ def read_window(source: Source, window: str, grain: Grain, columns: list[str] | 
 
     Raises DataError when the partition is missing, empty, unreadable or lacks a column.
     """
-    frame = _read_sql(source, window, grain) if isinstance(source, SqlSource) else _read_file(source, window)
+    with _opened(source, window, grain) as opened:
+        frame = opened.whole(columns)
     if frame.empty:
         raise DataError(f"{_name(source, window)} has no rows. Load the window's data, then run again.")
-    if columns is not None:
-        missing = [column for column in columns if column not in frame.columns]
-        if missing:
-            raise DataError(
-                f"{_name(source, window)} lacks the column(s) {', '.join(missing)} (found: "
-                f"{', '.join(map(str, frame.columns))}). Add them there, or correct model.yaml."
-            )
-        frame = frame[columns]
-    return frame
+    return frame if columns is None else _with_columns(frame, columns, source, window)
+
+
+def read_keys(source: Source, window: str, grain: Grain, columns: list[str], key: str, keys: Set[str]) -> pd.DataFrame:
+    """The rows of one window whose ``key``, as text, is among ``keys``; no other rows are held in memory.
+
+    Raises DataError as :func:`read_window` does, but not where there is no row.
+    """
+    found = []
+    with _opened(source, window, grain) as opened:
+        for batch in opened.batches(columns):
+            rows = _with_columns(batch, columns, source, window)
+            found.append(rows[[text in keys for text in keys_as_text(rows[key])]])
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
 
 
 def window_exists(source: Source, window: str, grain: Grain) -> bool:
     """Whether there is anything to read for the window."""
     if isinstance(source, SqlSource):
-        return not _read_sql(source, window, grain).empty
+        with _query(source, window, grain) as result:
+            return result.first() is not None
     filesystem, path = _locate(source, window)
     return bool(filesystem.exists(path))
 
@@ -178,23 +191,88 @@ def _check_within_window(frame: pd.DataFrame, spec: ModelSpec, window: str) -> N
     frame[column] = times
 
 
-def _read_file(source: FileSource, window: str) -> pd.DataFrame:
+class _Rows(Protocol):
+    """An opened partition."""
+
+    def whole(self, columns: list[str] | None) -> pd.DataFrame:
+        """All rows; of a Parquet file only ``columns``, where it has all of them."""
+
+    def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
+        """At most BATCH_ROWS rows at a time."""
+
+
+@dataclass(frozen=True)
+class _ParquetRows:
+    file: IO[bytes]
+
+    def whole(self, columns: list[str] | None) -> pd.DataFrame:
+        opened = pq.ParquetFile(self.file)
+        return opened.read(columns=self._known(opened, columns)).to_pandas()
+
+    def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
+        opened = pq.ParquetFile(self.file)
+        for batch in opened.iter_batches(BATCH_ROWS, columns=self._known(opened, columns)):
+            yield batch.to_pandas()
+
+    @staticmethod
+    def _known(opened: pq.ParquetFile, columns: list[str] | None) -> list[str] | None:
+        return columns if columns is None or set(columns) <= set(opened.schema_arrow.names) else None
+
+
+@dataclass(frozen=True)
+class _CsvRows:
+    file: IO[bytes]
+    compression: Literal["gzip"] | None
+
+    def whole(self, columns: list[str] | None) -> pd.DataFrame:
+        return pd.read_csv(self.file, compression=self.compression)
+
+    def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
+        yield from pd.read_csv(self.file, compression=self.compression, chunksize=BATCH_ROWS)
+
+
+@dataclass(frozen=True)
+class _SqlRows:
+    result: Any
+
+    def whole(self, columns: list[str] | None) -> pd.DataFrame:
+        return self._frame(self.result.fetchall())
+
+    def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
+        yield from map(self._frame, self.result.partitions(BATCH_ROWS))
+
+    def _frame(self, rows: Any) -> pd.DataFrame:
+        return pd.DataFrame(rows, columns=list(self.result.keys()))
+
+
+def _with_columns(frame: pd.DataFrame, columns: list[str], source: Source, window: str) -> pd.DataFrame:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{_name(source, window)} lacks the column(s) {', '.join(missing)} (found: "
+            f"{', '.join(map(str, frame.columns))}). Add them there, or correct model.yaml."
+        )
+    return frame[columns]
+
+
+@contextmanager
+def _opened(source: Source, window: str, grain: Grain) -> Iterator[_Rows]:
+    """The partition, open; what can't be read inside is a DataError."""
+    if isinstance(source, SqlSource):
+        with _query(source, window, grain) as result:
+            yield _SqlRows(result)
+        return
     filesystem, path = _locate(source, window)
     try:
         with filesystem.open(path, "rb") as file:
-            return _parse(file, path)
+            zipped: Literal["gzip"] | None = "gzip" if path.endswith(".gz") else None
+            yield _ParquetRows(file) if path.endswith(".parquet") else _CsvRows(file, zipped)
     except FileNotFoundError:
         raise DataError(
             f"{_name(source, window)} does not exist. Load this window, or train up to an earlier one."
         ) from None
     except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{_name(source, window)} can't be read: {error}. Write the file again.") from error
-
-
-def _parse(file: IO[bytes], path: str) -> pd.DataFrame:
-    if path.endswith(".parquet"):
-        return pq.read_table(file).to_pandas()
-    return pd.read_csv(file, compression="gzip" if path.endswith(".gz") else None)
 
 
 def _locate(source: FileSource, window: str) -> tuple[Any, str]:
@@ -229,7 +307,8 @@ def _connection(name: str) -> Any:
         ) from error
 
 
-def _read_sql(source: SqlSource, window: str, grain: Grain) -> pd.DataFrame:
+@contextmanager
+def _query(source: SqlSource, window: str, grain: Grain) -> Iterator[Any]:
     import sqlalchemy as sa
     from airflow.sdk.exceptions import AirflowException
 
@@ -242,8 +321,9 @@ def _read_sql(source: SqlSource, window: str, grain: Grain) -> pd.DataFrame:
             "correct the type in airflow_settings.yaml."
         ) from error
     with hook.get_sqlalchemy_engine().connect() as connection:
-        result = connection.execute(sa.text(source.query), {"start": start, "end": end})
-        return pd.DataFrame(result.fetchall(), columns=list(result.keys()))
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS)
+        with streaming.execute(sa.text(source.query), {"start": start, "end": end}) as result:
+            yield result
 
 
 def _name(source: Source, window: str) -> str:

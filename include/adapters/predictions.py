@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,12 +27,18 @@ import pyarrow.parquet as pq
 from include.adapters.engine import open_engine
 from include.adapters.lake import write_atomically
 from include.adapters.store import Store, open_store
+from include.core.errors import DataError
 from include.core.health import count_once
 from include.core.spec import ModelSpec
 from include.core.windows import Grain, window_of
 from include.settings import settings
 
 log = logging.getLogger(__name__)
+
+ANSWER = ["request_id", "row", "received", "version", "key", "event_time", "prediction"]
+"""What is read of every prediction: who asked for what, when, and what was answered."""
+
+Array = np.ndarray[Any, Any]
 
 CHUNK_BYTES = 16 * 2**20
 """How much of a segment becomes one part; bounds the memory that gathering takes."""
@@ -55,11 +62,34 @@ class Gathered:
         return asdict(self) | {"windows": dict(self.windows)}
 
 
-class Predictions(NamedTuple):
-    """The predictions of a window, each counted once."""
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of a window, each counted once. Features are read one at a time, when they are asked for."""
 
     frame: pd.DataFrame
+    """request_id, row, received, version, key, event_time, prediction."""
     duplicates: int
+    places: Array
+    """Of each row of ``frame``: its place among all the rows of the parts."""
+    parts: dict[Path, Array]
+    """Part → which of its rows are counted."""
+    spec: ModelSpec
+
+    def feature(self, name: str, rows: Array | None = None) -> pd.Series:
+        """A feature of all rows, or of those at the positions ``rows``, as it was logged; missing where it was not.
+
+        Raises DataError when a part has other rows than before.
+        """
+        schema = pa.schema([_schema(self.spec).field(name)])
+        tables = [schema.empty_table()]
+        for part, counted in self.parts.items():
+            file = pq.ParquetFile(part)
+            if file.metadata.num_rows != len(counted):
+                raise DataError(f"{part} was written again while its window was measured. Run measure_health again.")
+            tables.append(file.read(columns=[name]) if name in file.schema_arrow.names else _missing(len(counted)))
+        places = self.places if rows is None else self.places[rows]
+        whole = pa.concat_tables(tables, promote_options="default").column(name)
+        return whole.take(pa.array(places)).to_pandas().rename(name)
 
 
 def gather(
@@ -84,12 +114,19 @@ def gather(
 def read_predictions(spec: ModelSpec, window: str, lake: Path | None = None) -> Predictions:
     """All predictions of the window; a row that stands in two logs is there once.
 
-    Columns: request_id, row, received, version, release, key, event_time, prediction, and the spec's features.
+    Raises DataError for a part that can't be read.
     """
     parts = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
-    tables = [pq.ParquetFile(part).read() for part in parts]
-    whole = pa.concat_tables([_schema(spec).empty_table(), *tables], promote_options="default")
-    return Predictions(*count_once(whole.select(_schema(spec).names).to_pandas()))
+    schema = pa.schema([_schema(spec).field(name) for name in ANSWER])
+    tables = [_read_part(part) for part in parts]
+    whole = pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(ANSWER).to_pandas()
+    frame, duplicates = count_once(whole.assign(place=np.arange(len(whole))))
+    places = frame.pop("place").to_numpy()
+    counted = np.zeros(len(whole), dtype=bool)
+    counted[places] = True
+    ends = np.cumsum([table.num_rows for table in tables], dtype=int)
+    kept = np.split(counted, ends[:-1]) if parts else []
+    return Predictions(frame, duplicates, places, dict(zip(parts, kept, strict=True)), spec)
 
 
 def gathered_rows(model: str, lake: Path | None = None) -> dict[str, int]:
@@ -103,6 +140,18 @@ def gathered_rows(model: str, lake: Path | None = None) -> dict[str, int]:
 
 def predictions_folder(model: str, lake: Path | None = None) -> Path:
     return (lake or settings().lake) / "predictions" / model
+
+
+def _read_part(part: Path) -> pa.Table:
+    try:
+        return pq.ParquetFile(part).read(columns=ANSWER)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{part}: can't be read ({error}). Remove the file, or write it again.") from error
+
+
+def _missing(rows: int) -> pa.Table:
+    """So many rows without any column, which have nulls once they are joined with others."""
+    return pa.table({"": pa.nulls(rows)})
 
 
 def _gather_segment(segment: Path, spec: ModelSpec, store: Store, folder: Path, found: Gathered) -> None:

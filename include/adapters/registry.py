@@ -21,6 +21,8 @@ from include.core.errors import ArtifactError, EvergreenError
 from include.settings import settings
 
 CANDIDATE_TAG = "evergreen.candidate"
+FILES_TAG = "evergreen.files"
+"""JSON on a version: each file of its bundle → sha256. Versions from before it have ``sha256``, of the model alone."""
 
 
 @lru_cache(maxsize=2)
@@ -72,7 +74,8 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    all_tags = {**tags, CANDIDATE_TAG: candidate, "sha256": file_hash(bundle / "model.skops")}
+    files = {path.name: file_hash(path) for path in sorted(bundle.iterdir())}
+    all_tags = {**tags, CANDIDATE_TAG: candidate, "sha256": files["model.skops"], FILES_TAG: json.dumps(files)}
     version = mlflow.create_model_version(
         model, source=run.info.artifact_uri, run_id=run.info.run_id, tags=all_tags, description=description
     )
@@ -116,7 +119,7 @@ def tag_version(model: str, number: str, name: str, value: str) -> None:
 def fetch(model: str, number: str) -> Path:
     """The local folder with the version's bundle, copied from the registry's artifacts when it isn't there yet.
 
-    Raises ArtifactError when model.skops is not the file that was registered.
+    Raises ArtifactError when a file is not the one that was registered: gates and monitoring go by them.
     """
     folder = settings().artifacts / model / str(number)
     registered = version(model, str(number))
@@ -136,13 +139,23 @@ def fetch(model: str, number: str) -> Path:
 
 
 def verify(model: str, number: str, folder: Path) -> None:
-    """Hold model.skops in ``folder`` against the hash that was recorded at registration."""
-    recorded, found = version(model, number).tags.get("sha256"), file_hash(folder / "model.skops")
-    if recorded != found:
-        raise ArtifactError(
-            f"{model} version {number}: model.skops has sha256 {found[:12]}…, registered was {str(recorded)[:12]}…. "
-            f"It was changed or damaged: delete {folder} to copy it again, or deploy another version."
-        )
+    """Hold the files in ``folder`` against the hashes that were recorded at registration.
+
+    Of a version from before all were recorded, only model.skops is held against its own.
+    """
+    tags = version(model, number).tags
+    recorded = {**json.loads(tags.get(FILES_TAG, "{}")), "model.skops": tags.get("sha256")}
+    remedy = f"It was changed or damaged: delete {folder} to copy it again, or deploy another version."
+    for name, registered in recorded.items():
+        found = file_hash(folder / name) if (folder / name).is_file() else "missing"
+        if found != registered:
+            raise ArtifactError(
+                f"{model} version {number}: {name} has sha256 {found[:12]}…, registered was {str(registered)[:12]}…. "
+                f"{remedy}"
+            )
+    added = sorted({path.name for path in folder.glob("*.json")} - set(recorded)) if FILES_TAG in tags else []
+    if added:
+        raise ArtifactError(f"{model} version {number}: {', '.join(added)} was not registered with it. {remedy}")
 
 
 def lineage(model: str, number: str) -> dict[str, Any]:

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from include.core.counts import ColumnCount, WindowCount, reference_of
-from include.core.profile import as_numbers, as_text
+from include.core.profile import Array, as_numbers, as_text
 from include.core.spec import Feature, ModelSpec
 
+SKEW_ROWS = 100_000
+"""So many rows of a window are compared with their source, which bounds memory and time."""
 TOLERANCE = 1e-6
 """Numbers that differ by less than this share of themselves are equal: a request may carry single precision."""
 
@@ -29,20 +32,23 @@ def data_quality(
     newest: datetime | None = None,
     until: datetime | None = None,
     skew: Mapping[str, Any] | None = None,
+    row_count: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The checks of a counted window; JSON values only.
 
     ``repeats`` are rows that were logged twice and counted once, ``repeated_keys`` rows whose key had an answer
     before; ``newest`` is the newest event and ``until`` the window's end, or now if that is earlier. ``skew`` is what
-    :func:`skew` found.
+    :func:`skew` found, ``row_count`` what :func:`include.core.row_count.judge_row_count` did.
 
-    Returns ``{"rows", "repeats", "repeated_keys", "newest", "hours_old", "features": {name: {"missing", "type_errors",
-    "out_of_range", "new_categories"}}, "skew", "findings"}``: rows, and in ``findings`` a sentence for each
-    check that does not hold.
+    Returns ``{"rows", "row_count", "repeats", "repeated_keys", "newest", "hours_old", "features": {name: {"missing",
+    "type_errors", "out_of_range", "new_categories"}}, "skew", "findings"}``: rows, and in ``findings`` a sentence for
+    each check that does not hold.
     """
     features = {feature.name: _feature(feature, window, profile) for feature in spec.features}
     hours = (until - newest).total_seconds() / 3600 if newest and until else None
     findings = [f"{name}: {text}" for name, figure in features.items() for text in figure.pop("findings")]
+    if row_count and row_count["finding"]:
+        findings.insert(0, row_count["finding"])
     allowed = spec.data.newest_at_most_days_old
     if hours is not None and allowed is not None and hours > allowed * 24:
         findings.append(f"the newest event is {hours / 24:.1f} days old, {allowed:g} are allowed")
@@ -53,6 +59,7 @@ def data_quality(
             findings.append(f"{name}: {figure['different']} of {figure['rows']} rows differ from the source")
     return {
         "rows": window.rows,
+        "row_count": dict(row_count) if row_count else None,
         "repeats": repeats,
         "repeated_keys": repeated_keys,
         "newest": newest.isoformat() if newest else None,
@@ -66,7 +73,8 @@ def data_quality(
 def skew(served: pd.DataFrame, source: pd.DataFrame, spec: ModelSpec) -> dict[str, Any]:
     """Features as they were served against the same rows, by key, of the data that training reads.
 
-    ``served`` has ``key`` and features; ``source`` has ``data.key`` and features. Returns ``{"rows", "features":
+    ``served`` has ``key`` and features, ``source`` has ``data.key`` and features, both of as many rows as are to be
+    compared (:func:`sampled`). Returns ``{"rows", "features":
     {name: {"rows", "different"}}}``: how many served rows the source has, and how many of these differ. Numbers may
     differ by a millionth; missing on both sides is equal. A key that the source has twice is left out.
     """
@@ -81,6 +89,16 @@ def skew(served: pd.DataFrame, source: pd.DataFrame, spec: ModelSpec) -> dict[st
         if feature.name in ours and feature.name in theirs
     }
     return {"rows": len(ours), "features": features}
+
+
+def sampled(rows: Array, *, seed: int = 0) -> Array:
+    """At most SKEW_ROWS of these positions, drawn without repetition and in their order; the same seed, the same ones.
+
+    A difference in one row of 10,000 is missed by so many with probability exp(-10).
+    """
+    if len(rows) <= SKEW_ROWS:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, SKEW_ROWS, replace=False))
 
 
 def keys_as_text(keys: pd.Series) -> pd.Series:

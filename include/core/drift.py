@@ -19,6 +19,7 @@ from include.core import divergence, multivariate
 from include.core.counts import PREDICTION, ColumnCount, WindowCount, counted_columns, reference_of
 from include.core.drift_limits import Array, Judged, limits, sampling_errors
 from include.core.profile import Distribution
+from include.core.side_by_side import side_by_side, worth_drawing
 from include.core.spec import ModelSpec
 
 Status = Literal["steady", "drifted", "insufficient", "unknown"]
@@ -41,7 +42,8 @@ def drift(
     "false_alarm_rate", "effect_at_least"}``. ``together`` is what :func:`include.core.multivariate.compare` found: it
     is part of ``status``, but names no column as drifted. A figure has ``psi``, ``js``, ``moved`` and, for numbers,
     ``ks`` and ``wasserstein``, for categories ``chi_square``, ``new`` ({value: rows}) and ``vanished``; ``errors`` and
-    ``limits`` by score; ``missing`` and ``reference_missing`` (shares); and a ``status``: ``unknown`` without rows or
+    ``limits`` by score; ``missing`` and ``reference_missing`` (shares); for the worst features and the prediction
+    ``distribution`` (:func:`include.core.side_by_side.side_by_side`); and a ``status``: ``unknown`` without rows or
     reference, ``insufficient`` with fewer than ``monitoring.rows_at_least`` rows on either side, which never is drift.
     """
     rules = spec.monitoring
@@ -60,6 +62,7 @@ def drift(
     for name, figure in figures.items():
         figure["limits"] = allowed.get(name, {})
         figure["status"] = _status(figure, rules.drift_effect_at_least)
+    _add_distributions(figures, profile, window)
     drifted = [name for name, figure in figures.items() if figure["status"] == "drifted"]
     return {
         "features": {name: figure for name, figure in figures.items() if name != PREDICTION.name},
@@ -70,6 +73,15 @@ def drift(
         "false_alarm_rate": rules.drift_false_alarm_rate,
         "effect_at_least": rules.drift_effect_at_least,
     }
+
+
+def _add_distributions(figures: dict[str, Figure], profile: Mapping[str, Any] | None, window: WindowCount) -> None:
+    features = {name: figure for name, figure in figures.items() if name != PREDICTION.name}
+    for name in [*worth_drawing(features), PREDICTION.name]:
+        reference, count = reference_of(profile, name), window.columns.get(name, ColumnCount())
+        if reference and count.rows:
+            starts = _joined(reference) if reference["kind"] == "numeric" else np.array([], dtype=int)
+            figures[name]["distribution"] = side_by_side(reference, count, starts)
 
 
 def _nothing(count: ColumnCount, reference: Distribution | None) -> Figure:

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from include.core.evaluation import Figure, interval, unknown
-from include.core.losses import build_loss_tree, estimate_losses
+from include.core.losses import build_loss_tree, estimate_losses, features_asked_for
 from include.core.metrics import INTERVALS, Array, prepare
 from include.core.spec import ModelSpec
 
@@ -54,7 +54,7 @@ def build_estimator(holdout: pd.DataFrame, spec: ModelSpec) -> dict[str, Any] | 
 
 
 def estimate(estimator: Estimator, frame: pd.DataFrame, spec: ModelSpec, *, seed: int = 0) -> dict[str, Figure]:
-    """Every metric of the spec as it is to be expected on ``frame`` (the features and ``prediction``).
+    """Every metric of the spec as it is to be expected on ``frame`` (``prediction`` and :func:`features_needed`).
 
     Each is ``{"value", "low", "high", "n"}``, with a ``reason`` where there is no value.
     """
@@ -62,6 +62,11 @@ def estimate(estimator: Estimator, frame: pd.DataFrame, spec: ModelSpec, *, seed
         return estimate_losses(estimator, frame, spec)
     score = frame["prediction"].to_numpy(dtype=float)
     return expected(estimator, score, spec.metrics.names, spec.metrics.threshold, spec.metrics.confidence, seed=seed)
+
+
+def features_needed(estimator: Estimator | None) -> list[str]:
+    """The features without which this estimator can't estimate: none where predictions alone do."""
+    return features_asked_for(estimator) if estimator and estimator["method"] == "dle" else []
 
 
 def against_truth(estimated: Mapping[str, Figure], measured: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:

@@ -14,17 +14,18 @@ Pure: predictions, truth, reference and the moment come in as values. A window's
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pandas as pd
 
 from include.core.counts import WindowCount, count_frame
-from include.core.data_quality import data_quality, keys_as_text, skew
+from include.core.data_quality import data_quality, keys_as_text
 from include.core.drift import drift
 from include.core.estimation import against_truth, estimate
 from include.core.evaluation import evaluate
+from include.core.row_count import judge_row_count
 from include.core.spec import ModelSpec
 from include.core.windows import window_bounds
 
@@ -48,6 +49,15 @@ def count_once(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return kept.reset_index(drop=True), len(predictions) - len(kept)
 
 
+def predictions_before(window: str, spec: ModelSpec, history: Sequence[Mapping[str, Any]]) -> list[int]:
+    """How many predictions each window of the same grain before ``window`` had, oldest first; empty ones left out.
+
+    ``history`` are health rows, oldest first. Windows before one that is over are over themselves.
+    """
+    same = [row for row in history if row["window"] < window and row.get("grain") == spec.monitoring.window]
+    return [row["predictions"] for row in same if row["predictions"]]
+
+
 def measure(
     window: str,
     spec: ModelSpec,
@@ -62,20 +72,23 @@ def measure(
     truth_problem: str | None = None,
     service: Mapping[str, Any] | None = None,
     counted: WindowCount | None = None,
-    source: pd.DataFrame | None = None,
     multivariate: Mapping[str, Any] | None = None,
+    skew: Mapping[str, Any] | None = None,
+    earlier: Sequence[int] = (),
     seed: int = 0,
 ) -> dict[str, Any]:
     """The health row of one window; JSON values only.
 
-    ``predictions`` has request_id, row, received, version, key, event_time, prediction and the features;
-    repeats are counted once and added to ``duplicates``. ``truth`` has the spec's truth key and column, or is
-    None when there is none yet (``truth_problem`` says why). ``reference`` (``{"quality": {metric: figure}}``) and
-    ``profile`` belong to the live version, as does ``estimator`` (:func:`include.core.estimation.build_estimator`),
-    without which nothing is estimated. ``as_of`` is a naive UTC moment. ``service`` is added to the service figures.
-    ``counted`` are the live version's rows counted with ``profile``, where that is done already. ``source`` has the
-    rows of the window as training reads them, to compare the served features with. ``multivariate`` is what
-    :func:`include.core.multivariate.compare` found of the live version's rows.
+    ``predictions`` has request_id, row, received, version, key, event_time, prediction, and of the features the slices,
+    those that the estimator needs, and all of them where ``counted`` is not given; repeats are counted once and added
+    to ``duplicates``. ``truth`` has the spec's truth key and column, or is None when there is none yet
+    (``truth_problem`` says why). ``reference`` (``{"quality": {metric: figure}}``) and ``profile`` belong to the live
+    version, as does ``estimator`` (:func:`include.core.estimation.build_estimator`), without which nothing is
+    estimated. ``as_of`` is a naive UTC moment. ``service`` is added to the service figures.
+    ``counted`` are the live version's rows counted with ``profile``, where that is done already; ``skew`` is what
+    :func:`include.core.data_quality.skew` found. ``earlier`` are the predictions of each earlier window, oldest first
+    (:func:`predictions_before`). ``multivariate`` is what :func:`include.core.multivariate.compare` found of the live
+    version's rows.
     """
     predictions, repeats = count_once(predictions)
     live = live_version_of(predictions)
@@ -91,6 +104,7 @@ def measure(
     )
     served = versions.get(live, known) if live else known
     count = counted or count_frame(served, profile, spec)
+    end = window_bounds(window, spec.monitoring.window)[1]
     return {
         "window": window,
         "grain": spec.monitoring.window,
@@ -116,8 +130,9 @@ def measure(
             repeats=duplicates + repeats,
             repeated_keys=int(served["key"].duplicated().sum()),
             newest=served["event_time"].max().to_pydatetime() if len(served) else None,
-            until=min(as_of, window_bounds(window, spec.monitoring.window)[1]),
-            skew=None if source is None else skew(served, source, spec),
+            until=min(as_of, end),
+            skew=skew,
+            row_count=judge_row_count(len(known), earlier, over=as_of >= end),
         ),
         "service": {
             "requests": _requests(known),

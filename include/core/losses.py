@@ -48,7 +48,7 @@ def build_loss_tree(holdout: pd.DataFrame, spec: ModelSpec) -> dict[str, Any]:
         for feature in spec.features
         if feature.type in ("category", "boolean")
     }
-    columns = _columns(holdout, spec, categories)
+    columns = _columns(holdout, spec.feature_names, categories)
     nodes: list[list[Any]] = []
     leaves: list[dict[str, float]] = []
     _grow(columns, errors, half, np.arange(len(errors)), DEPTH, nodes, leaves)
@@ -56,9 +56,12 @@ def build_loss_tree(holdout: pd.DataFrame, spec: ModelSpec) -> dict[str, Any]:
 
 
 def estimate_losses(tree: Mapping[str, Any], frame: pd.DataFrame, spec: ModelSpec) -> dict[str, Figure]:
-    """MAE and RMSE to be expected on ``frame`` (features and ``prediction``); a reason for the spec's other metrics."""
+    """MAE and RMSE to be expected on ``frame``; a reason for the spec's other metrics.
+
+    ``frame`` has ``prediction`` and the features that the tree asks for (:func:`features_asked_for`).
+    """
     found: dict[str, Figure] = {}
-    leaf = _leaf_of_each(tree, _columns(frame, spec, tree["categories"]), len(frame))
+    leaf = _leaf_of_each(tree, _columns(frame, features_asked_for(tree), tree["categories"]), len(frame))
     rows = np.bincount(leaf, minlength=len(tree["leaves"])).astype(float)
     for name in spec.metrics.names:
         if name not in ("mae", "rmse"):
@@ -71,6 +74,11 @@ def estimate_losses(tree: Mapping[str, Any], frame: pd.DataFrame, spec: ModelSpe
             square = _mean(tree["leaves"], rows, "_square", spec.metrics.confidence)
             found[name] = square | {end: float(np.sqrt(square[end])) for end in ("value", "low", "high")}
     return found
+
+
+def features_asked_for(tree: Mapping[str, Any]) -> list[str]:
+    """The features that a split looks at, by name."""
+    return sorted({node[0] for node in tree["nodes"] if len(node) > 1} - {"prediction"})
 
 
 def _mean(leaves: list[Mapping[str, float]], rows: Array, of: str, confidence: float) -> Figure:
@@ -155,10 +163,10 @@ def _leaf_of_each(tree: Mapping[str, Any], columns: dict[str, Array], rows: int)
     return leaf
 
 
-def _columns(frame: pd.DataFrame, spec: ModelSpec, categories: Mapping[str, Mapping[str, int]]) -> dict[str, Array]:
-    """Every feature and the prediction as floats: numbers, or the codes of categories; NaN where there is none."""
+def _columns(frame: pd.DataFrame, features: list[str], categories: Mapping[str, Mapping[str, int]]) -> dict[str, Array]:
+    """These features and the prediction as floats: numbers, or the codes of categories; NaN where there is none."""
     found = {}
-    for name in [*spec.feature_names, "prediction"]:
+    for name in [*features, "prediction"]:
         values = _text(frame[name]).map(categories[name]) if name in categories else frame[name]
         found[name] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     return found

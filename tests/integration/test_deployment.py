@@ -179,6 +179,38 @@ def test_a_damaged_artifact_is_refused_and_the_previous_release_stays(live):
     assert ask(live, "still").json()["model_version"] == "1"
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "lineage.json", "golden.json"])
+def test_a_file_that_gates_go_by_is_refused_when_it_was_changed_or_is_gone(live, name):
+    path = registry.fetch(live.name, "2") / name
+    whole = path.read_bytes()
+    path.write_bytes(whole + b" ")
+    with pytest.raises(ArtifactError, match=rf"version 2: {name} has sha256 .* delete {path.parent} to copy it again"):
+        deployment.deploy_to_test(live, "2", "run-2")
+    path.unlink()
+    with pytest.raises(ArtifactError, match=rf"version 2: {name} has sha256 missing"):
+        registry.fetch(live.name, "2")
+    path.write_bytes(whole)
+    assert registry.fetch(live.name, "2") == path.parent
+
+
+def test_a_file_that_was_added_to_a_version_is_refused(live):
+    added = registry.fetch(live.name, "2") / "thresholds.json"
+    assert not added.exists()
+    added.write_text("{}")
+    with pytest.raises(ArtifactError, match=r"thresholds.json was not registered with it. .* delete"):
+        registry.fetch(live.name, "2")
+
+
+def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_held_against_its_hash(live):
+    registry.client().delete_model_version_tag(live.name, "2", registry.FILES_TAG)
+    folder = registry.fetch(live.name, "2")
+    (folder / "metrics.json").write_text("{}")
+    assert registry.fetch(live.name, "2") == folder
+    (folder / "model.skops").write_bytes(b"another")
+    with pytest.raises(ArtifactError, match=r"model.skops has sha256"):
+        registry.fetch(live.name, "2")
+
+
 def test_the_server_itself_refuses_an_artifact_with_another_hash(live, monkeypatch):
     path = registry.fetch(live.name, "2") / "model.skops"
     path.write_bytes(path.read_bytes() + b"x")

@@ -17,7 +17,7 @@ from include.adapters.git import resolve_commit
 from include.adapters.lake import take_snapshot
 from include.adapters.model_server import ModelServer
 from include.core.build import Build
-from include.core.errors import TrainingError
+from include.core.errors import ArtifactError, TrainingError
 from include.settings import settings
 from tests.integration.engines import ENGINES, forget, server_pid, use_engine
 from tests.integration.serving import MODEL_CODE, Serving, short_home
@@ -265,6 +265,15 @@ def test_a_broken_server_says_why(place, monkeypatch):
         assert "sha256" in open_engine().last_words(spec.name, "production", "1")
     finally:
         open_engine().stop(spec.name, "production", "1")
+
+
+def test_a_file_of_the_bundle_that_was_changed_is_named_before_anything_starts(place):
+    spec = place.new_model()
+    path = registry.fetch(spec.name, "1") / "metrics.json"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ArtifactError, match=r"metrics.json has sha256 .* delete .* to copy it again"):
+        open_engine().start(spec, "production", "1", "production@1")
+    assert open_engine().servers(spec.name, "production") == {}
 
 
 def test_a_wrong_engine_is_named_with_its_setting(monkeypatch):

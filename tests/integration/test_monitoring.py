@@ -195,6 +195,7 @@ def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(h
     row = house.health("2013-05")
     assert row["drift"]["drifted"] == ["origin"]
     assert row["data_quality"]["skew"]["features"]["distance"] == {"rows": 300, "different": 300}
+    assert (row["data_quality"]["skew"]["asked"], row["data_quality"]["skew"]["of"]) == (300, 300)
     page = Path(row["report"]).read_text()
     assert "Drifted: <b>origin</b>" in page
     assert "new: LGA" in page
@@ -235,13 +236,66 @@ def test_a_snapshot_that_is_gone_leaves_the_rest_of_the_health_as_it_is(house):
     assert "Not judged" in page and "can&#39;t be read" in page
 
 
+def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_page(house):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    for month in range(1, 6):
+        house.month(f"2012-{month:02d}", rows=100)
+    house.month("2012-06", rows=40)
+    fifth, sixth = house.health("2012-05"), house.health("2012-06")
+    assert "5 earlier windows" in fifth["data_quality"]["row_count"]["not_judged"]
+    assert "is not judged: it takes 5 earlier windows" in Path(fifth["report"]).read_text()
+    sentence = "unusually few predictions: 40, while the median of 5 earlier windows is 100"
+    assert sixth["data_quality"]["findings"][0].startswith(sentence)
+    assert sentence in Path(sixth["report"]).read_text()
+    with pytest.raises(AirflowSkipException):  # a finding starts nothing
+        house.ask()
+
+
+def test_truth_that_is_there_before_the_predictions_counts_once_they_come(house):
+    house.predict("2013-05")
+    log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
+    lines = log.read_text()
+    log.write_text("")
+    house.truth_arrives("2013-05")
+    house.monitor("2013-05")
+    before = house.health("2013-05")
+    assert (before["status"], before["service"]["truth_unknown"]) == ("empty", 300)
+    log.write_text(lines)
+    house.monitor("2013-05")
+    after = house.health("2013-05")
+    assert (after["status"], after["rows"], after["service"]["truth_unknown"]) == ("complete", 300, 0)
+
+
+def test_two_windows_measured_at_once_are_as_if_measured_one_after_the_other(house):
+    from concurrent.futures import ThreadPoolExecutor
+
+    windows = ("2013-03", "2013-04", "2013-05")
+    for window in windows:
+        house.predict(window)
+        house.truth_arrives(window)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(house.monitor, windows))
+    at_once = {window: house.health(window) for window in windows}
+    for window in windows:
+        house.monitor(window)
+        alone = house.health(window)
+        for part in ("predictions", "rows", "status", "quality", "drift", "estimate"):
+            assert at_once[window][part] == alone[part]
+        assert (alone["predictions"], alone["service"]["duplicates"]) == (300, 0), "each logged row once"
+
+
 def test_rows_in_two_logs_are_counted_once_for_drift_too(house):
     house.predict("2013-05", rows=300)
     log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
+    house.monitor("2013-05")
+    alone = house.health("2013-05")
     (log.parent / "1-1-again.jsonl").write_text("".join(log.read_text().splitlines(keepends=True)[:200]))
     house.monitor("2013-05")
     row = house.health("2013-05")
     assert (row["service"]["duplicates"], row["data_quality"]["rows"]) == (200, 300)
+    assert row["drift"] == alone["drift"]
+    assert row["slices"] == alone["slices"]
 
 
 def test_late_truth_and_late_predictions_bring_earlier_windows_up_to_date(house):

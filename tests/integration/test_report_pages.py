@@ -65,13 +65,7 @@ def folder(tmp_path_factory) -> Path:
             as_of=window_bounds(window, "month")[1], truth_problem="has not arrived" if truth is None else None,
         )  # fmt: skip
         history.append(row)
-    shares = {
-        "bins": ["< 0", "0 to 1", "1 to 2", "> 2"],
-        "reference": [0.2, 0.4, 0.3, 0.1],
-        "window": [0, 0.1, 0.4, 0.5],
-    }
-    history[-1]["drift"]["features"]["wind_speed"]["distribution"] = shares
-    history[-1]["data_quality"] = {"findings": ["wind_speed: 12 of 400 values are outside of what model.yaml allows"]}
+    history[-1]["data_quality"] |= {"findings": ["wind_speed: 12 of 400 values are outside of what model.yaml allows"]}
     incidents = [{"incident": "flights-2013-09", "window": "2013-09"}]
     place = tmp_path_factory.mktemp("flights")
     for number, row in enumerate(history):  # as publish_health does it
@@ -130,6 +124,27 @@ def test_text_stands_out_from_its_background(driver, folder, page):
     """At least 4.5 to 1: WCAG 2.1, success criterion 1.4.3."""
     driver.get((folder / page).as_uri())
     assert driver.execute_script(CONTRAST) == []
+
+
+@pytest.mark.integration
+def test_distributions_are_drawn_and_their_shares_can_be_read(driver, folder):
+    """Bars for the eye, and the same shares as a table: nothing depends on colours."""
+    driver.get((folder / "2013-12.html").as_uri())
+    ask = driver.execute_script
+    names = ask("return [...document.querySelectorAll('.shares caption b')].map(e => e.textContent)")
+    assert names[-1] == "prediction"
+    assert "wind_speed" in names
+    assert "wind_speed, share of rows (drifted)" in ask(
+        "return [...document.querySelectorAll('.shares caption')].map(e => e.textContent)"
+    )
+    find = "[...document.querySelectorAll('.shares tbody {}')]"
+    bars = ask(f"return {find.format('i.now')}.map(e => e.getBoundingClientRect().width)")
+    shares = ask(f"return {find.format('td:last-child')}.map(e => parseFloat(e.textContent))")
+    assert len(bars) == len(shares) > 20
+    assert max(bars) > 80, "the bars are too short to be seen"
+    assert all(width >= 1 for width in bars)
+    assert all(abs(bars[n] - bars[m]) < 3 for n in range(4) for m in range(4) if shares[n] == shares[m])
+    assert ask("return getComputedStyle(document.querySelector('.shares i.before')).backgroundImage") != "none"
 
 
 @pytest.mark.integration

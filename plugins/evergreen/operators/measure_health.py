@@ -16,6 +16,7 @@ from include.core.windows import window_bounds, window_of, windows_before
 if TYPE_CHECKING:
     import pandas as pd
 
+    from include.adapters.predictions import Predictions
     from include.adapters.store import Store
     from include.core.counts import WindowCount
     from include.core.spec import ModelSpec
@@ -80,28 +81,33 @@ class MeasureHealthOperator(BaseOperator):
         from include.adapters.health_report import report_path
         from include.adapters.predictions import read_predictions
         from include.adapters.samples import compare_window
-        from include.core.health import live_version_of, measure
+        from include.adapters.store import open_store
+        from include.core.estimation import features_needed
+        from include.core.health import live_version_of, measure, predictions_before
 
-        predictions, duplicates = read_predictions(spec, window)
-        live = live_version_of(predictions)
+        predictions = read_predictions(spec, window)
+        live = live_version_of(predictions.frame)
         bundle = self.bundle(live) if live else None
         profile = _read(bundle, "profile.json")
         truth, problem = self.truth(spec, window)
+        estimator = _read(bundle, "estimator.json")
+        needed = {*spec.metrics.slices, *features_needed(estimator)}
         gathered = self.gathered or {}
         row = measure(
             window,
             spec,
-            predictions,
+            predictions.frame.assign(**{name: predictions.feature(name) for name in sorted(needed)}),
             truth,
             reference=_read(bundle, "metrics.json"),
             profile=profile,
-            estimator=_read(bundle, "estimator.json"),
+            estimator=estimator,
             as_of=datetime.now(UTC).replace(tzinfo=None),
-            duplicates=duplicates,
+            duplicates=predictions.duplicates,
             truth_problem=problem,
             service={name: gathered.get(name, 0) for name in ("torn_lines", "broken_lines")},
-            counted=self.counted(spec, window, live, profile, predictions) if live and not duplicates else None,
-            source=self.source(spec, window) if live else None,
+            counted=self.counted(spec, window, live, profile, predictions) if live else None,
+            skew=self.skew(spec, window, live, predictions) if live else None,
+            earlier=predictions_before(window, spec, open_store().health(self.model)),
             multivariate=compare_window(spec, window, live, _read(bundle, "lineage.json")) if live else None,
         )
         return row | {"report": str(report_path(self.model, window))}
@@ -120,9 +126,9 @@ class MeasureHealthOperator(BaseOperator):
             return None, str(error)
 
     def counted(
-        self, spec: ModelSpec, window: str, version: str, profile: dict[str, Any] | None, predictions: pd.DataFrame
-    ) -> WindowCount | None:
-        """The version's rows counted part by part; None when parts came in since the predictions were read."""
+        self, spec: ModelSpec, window: str, version: str, profile: dict[str, Any] | None, predictions: Predictions
+    ) -> WindowCount:
+        """The version's rows of these predictions, each once, counted part by part."""
         from include.adapters.counting import count_window
 
         told = 0
@@ -133,18 +139,30 @@ class MeasureHealthOperator(BaseOperator):
                 told = tenths
                 self.log.info("%s %s: %d %% of the window is counted", self.model, window, 10 * tenths)
 
-        count = count_window(spec, window, version, profile, progress=tell)
-        return count if count.rows == int((predictions["version"].astype(str) == version).sum()) else None
+        count = count_window(spec, window, version, profile, parts=predictions.parts, progress=tell)
+        if count.rows != (predictions.frame["version"] == version).sum():
+            raise DataError(f"{self.model}: predictions of {window} were written again meanwhile. Measure it again.")
+        return count
 
-    def source(self, spec: ModelSpec, window: str) -> pd.DataFrame | None:
-        """The window's rows as training reads them, to find train/serve skew; None where there are none (yet)."""
-        from include.adapters.lake import read_window, window_exists
+    def skew(self, spec: ModelSpec, window: str, version: str, predictions: Predictions) -> dict[str, Any] | None:
+        """A sample of the version's rows against those that training reads; None where there are none (yet)."""
+        import numpy as np
+        import pandas as pd
 
-        source, grain = spec.data.source, spec.monitoring.window
+        from include.adapters.lake import read_keys, window_exists
+        from include.core.data_quality import sampled, skew
+
+        source, grain, frame = spec.data.source, spec.monitoring.window, predictions.frame
         try:
             if not window_exists(source, window, grain):
                 return None
-            return read_window(source, window, grain, [spec.data.key, *spec.feature_names])
+            answered = np.flatnonzero(frame["version"] == version)
+            rows = sampled(answered)
+            keys = frame["key"].iloc[rows].reset_index(drop=True)
+            columns = [spec.data.key, *spec.feature_names]
+            known = read_keys(source, window, grain, columns, spec.data.key, set(keys.dropna()))
+            served = pd.DataFrame({"key": keys, **{name: predictions.feature(name, rows) for name in columns[1:]}})
+            return {**skew(served, known, spec), "asked": len(rows), "of": len(answered)}
         except (DataError, PlatformError) as error:
             self.log.warning("%s is not compared with its source: %s", window, error)
             return None

@@ -114,6 +114,30 @@ def test_what_was_counted_is_not_read_again_and_new_parts_are(lake, monkeypatch)
     assert read[3:] == [part(lake, 7)]
 
 
+def test_only_parts_of_which_rows_are_left_out_are_read_again(lake, monkeypatch):
+    """A row in two logs counts once; the parts that it does not touch are not opened for it."""
+    count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
+    read = []
+    count = counting.count_parquet
+    monkeypatch.setattr(
+        counting, "count_parquet", lambda path, *rest, **more: read.append(path) or count(path, *rest, **more)
+    )
+    random = np.random.default_rng(0)
+    rows = {part(lake, n): np.ones(1000, dtype=bool) if n else random.random(1000) < 0.6 for n in range(3)}
+    counted = count_window(SPEC, "2013-05", "1", PROFILE, parts=rows, lake=lake)
+    whole = pd.concat([odd_rows(n)[rows[part(lake, n)]] for n in range(3)])
+    assert counted == count_frame(whole[whole.version == "1"], PROFILE, SPEC)
+    assert read == [part(lake, 0)]
+    rows[part(lake, 0)] = rows[part(lake, 0)][:900]
+    with pytest.raises(DataError, match=r"segment-0.parquet was written again .* Run measure_health again"):
+        count_window(SPEC, "2013-05", "1", PROFILE, parts=rows, lake=lake)
+
+
+def test_parts_that_came_since_the_predictions_were_read_wait_for_the_next_measuring(lake):
+    rows = {part(lake, n): np.ones(1000, dtype=bool) for n in range(2)}
+    assert count_window(SPEC, "2013-05", "1", PROFILE, parts=rows, lake=lake).rows == 1400
+
+
 def test_a_part_that_was_written_again_and_another_reference_are_counted_anew(lake):
     before = count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
     write(odd_rows(0, 2000), part(lake, 0))

@@ -1,11 +1,24 @@
 """Snapshots and their checks: the same data has the same hash, and bad data is refused with column and remedy."""
 
+import json
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from include.adapters import lake
 from include.adapters.data_checks import check_snapshot
-from include.adapters.lake import known_windows, load_snapshot, read_snapshot, read_window, take_snapshot, window_exists
+from include.adapters.lake import (
+    known_windows,
+    load_snapshot,
+    read_keys,
+    read_snapshot,
+    read_window,
+    take_snapshot,
+    window_exists,
+)
 from include.core.errors import DataError
 from include.core.spec import FileSource, SqlSource
 from include.core.spec_file import load_spec
@@ -173,6 +186,30 @@ def test_data_can_come_from_sql_through_a_connection(land, tmp_path, monkeypatch
     source = SqlSource(connection="warehouse", query="select id, at from flights where at >= :start and at < :end")
     assert read_window(source, "2013-02", "month")["id"].tolist() == ["b"]
     assert not window_exists(source, "2013-03", "month")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz", "sql"])
+def test_rows_are_found_by_key_a_batch_at_a_time(land, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(lake, "BATCH_ROWS", 7)
+    frame = pd.DataFrame({"id": range(50), "x": [n / 2 for n in range(50)], "other": "text"})
+    source: FileSource | SqlSource = FileSource(path=f"{{window}}.{kind if kind != 'sql' else 'csv'}")
+    if kind == "sql":
+        database = tmp_path / "source.db"
+        with closing(sqlite3.connect(database)) as connection:
+            frame.to_sql("flights", connection, index=False)
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(database)}))
+        source = SqlSource(query="SELECT * FROM flights WHERE :start < :end", connection="warehouse")
+    else:
+        path = tmp_path / "lake" / f"2013-01.{kind}"
+        path.parent.mkdir()
+        frame.to_parquet(path) if kind == "parquet" else frame.to_csv(path, index=False)
+    keys = {"3", "20", "49", "unknown"}
+    found = read_keys(source, "2013-01", "month", ["id", "x"], "id", keys)
+    assert found.to_dict("list") == {"id": [3, 20, 49], "x": [1.5, 10.0, 24.5]}
+    assert read_keys(source, "2013-01", "month", ["id", "x"], "id", set()).empty
+    assert window_exists(source, "2013-01", "month")
+    with pytest.raises(DataError, match=r"lacks the column\(s\) y \(found: id, x, other\)"):
+        read_keys(source, "2013-01", "month", ["id", "y"], "id", keys)
 
 
 def test_the_lake_is_below_home(land):

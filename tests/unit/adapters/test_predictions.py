@@ -7,12 +7,14 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from include.adapters import predictions
 from include.adapters.predictions import gather, gathered_rows, read_predictions
 from include.adapters.store import Store
+from include.core.errors import DataError
 from include.core.spec import ModelSpec
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -83,15 +85,15 @@ def test_requests_become_rows_in_the_window_of_their_event(place):
     place.segment("a", request(1) + request(2, month=6))
     found = place.gather()
     assert (found.rows, found.segments, dict(found.windows)) == (4, 1, {"2013-05": 2, "2013-06": 2})
-    frame = read_predictions(MODEL, "2013-05", place.lake).frame
-    assert list(frame.columns) == [
-        "request_id", "row", "received", "version", "release", "key", "event_time", "prediction",
-        "distance", "origin", "night",
-    ]  # fmt: skip
-    first = frame.iloc[0]
-    assert (first.request_id, first.row, first.version, first.release) == ("r1", 0, "3", "production@7")
+    written = pd.read_parquet(place.lake / "predictions" / "late" / "2013-05" / "a-0.parquet")
+    assert written.release.tolist() == ["production@7"] * 2
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    assert list(read.frame.columns) == predictions.ANSWER, "features are read when they are asked for"
+    first = read.frame.iloc[0]
+    assert (first.request_id, first.row, first.version) == ("r1", 0, "3")
     assert first.event_time == pd.Timestamp("2013-05-17 08:00")
-    assert frame.origin.isna().tolist() == frame.night.isna().tolist() == [False, True]
+    assert read.feature("origin").isna().tolist() == read.feature("night").isna().tolist() == [False, True]
+    assert read.feature("distance").tolist() == [100.5, 100.5]
     assert gathered_rows("late", place.lake) == {"2013-05": 2, "2013-06": 2}
 
 
@@ -139,14 +141,65 @@ def test_a_row_in_two_logs_is_read_once_with_the_later_answer(place):
     place.segment("a", request(1, version="3"))
     place.segment("b", request(1, version="4", received=5000.0))
     place.gather()
-    frame, duplicates = read_predictions(MODEL, "2013-05", place.lake)
-    assert (len(frame), duplicates, set(frame.version)) == (2, 2, {"4"})
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    assert (len(read.frame), read.duplicates, set(read.frame.version)) == (2, 2, {"4"})
+
+
+def test_features_stand_beside_their_rows_whatever_the_order_of_parts_and_repeats(place):
+    """Rows are put in the order of their arrival and repeats are dropped; a feature must follow."""
+
+    def odd(number: int, received: float) -> str:
+        features = {"distance": [float(number), number + 0.5], "origin": [f"o{number}", None]}
+        return request(number, features=features, received=received)
+
+    place.segment("a", "".join(odd(n, 9000.0 - n) for n in range(20)))
+    place.segment("b", "".join(odd(n, 100.0 * n) for n in range(10, 30)))
+    place.gather()
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    number = read.frame.key.str.split("-").str[0].astype(float)
+    assert (len(read.frame), read.duplicates) == (60, 20)
+    assert read.feature("distance").tolist() == (number + read.frame.row / 2).tolist()
+    origins = read.feature("origin")
+    assert origins[read.frame.row == 0].tolist() == [f"o{n:.0f}" for n in number[read.frame.row == 0]]
+    assert origins[read.frame.row == 1].isna().all()
+    some = np.array([3, 7, 40])
+    assert read.feature("distance", some).tolist() == read.feature("distance")[some].tolist()
+
+
+def test_a_part_that_was_written_again_meanwhile_is_an_error_and_not_other_rows(place):
+    place.segment("a", request(1))
+    place.gather()
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    (part,) = read.parts
+    pd.read_parquet(part).iloc[:1].to_parquet(part)
+    with pytest.raises(DataError, match=r"a-0.parquet was written again .* Run measure_health again"):
+        read.feature("distance")
+
+
+def test_a_torn_part_is_named_with_its_remedy(place):
+    place.segment("a", request(1))
+    place.gather()
+    (part,) = read_predictions(MODEL, "2013-05", place.lake).parts
+    part.write_bytes(part.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"a-0.parquet: can't be read .* Remove the file, or write it again"):
+        read_predictions(MODEL, "2013-05", place.lake)
 
 
 def test_a_feature_that_an_older_version_did_not_log_is_missing(place):
     place.segment("a", request(1, features={"distance": [1.0, 2.0], "gone": [1, 2]}))
     place.gather()
-    assert read_predictions(MODEL, "2013-05", place.lake).frame.origin.isna().all()
+    assert read_predictions(MODEL, "2013-05", place.lake).feature("origin").isna().all()
+
+
+def test_a_feature_that_the_spec_has_since_is_missing_in_parts_from_before(place):
+    place.segment("a", request(1))
+    place.gather()
+    features = [*SPEC["features"], {"name": "new", "type": "number"}]
+    spec = ModelSpec.model_validate(SPEC | {"features": features})
+    place.segment("b", request(2, features={"distance": [1.0, 2.0], "new": [3.0, 4.0]}))
+    gather(spec, place.store, place.log, place.lake)
+    read = read_predictions(spec, "2013-05", place.lake)
+    assert read.feature("new").fillna(0).tolist() == [0, 0, 3, 4]
 
 
 def test_times_with_an_offset_are_taken_as_utc(place):
@@ -163,9 +216,9 @@ def test_a_large_segment_is_gathered_in_parts(place, monkeypatch):
 
 
 def test_a_window_that_nothing_was_predicted_in_is_an_empty_frame(place):
-    frame, duplicates = read_predictions(MODEL, "2013-05", place.lake)
-    assert (len(frame), duplicates) == (0, 0)
-    assert "distance" in frame.columns
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    assert (len(read.frame), read.duplicates, read.parts) == (0, 0, {})
+    assert len(read.feature("distance")) == 0
     assert place.gather().rows == 0
 
 

@@ -3,12 +3,14 @@
 import json
 from datetime import datetime
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from include.core.counts import WindowCount, count_frame
-from include.core.data_quality import data_quality, skew
+from include.core.data_quality import SKEW_ROWS, data_quality, sampled, skew
 from include.core.profile import build_profile
+from include.core.row_count import judge_row_count
 from include.core.spec import ModelSpec
 from tests.unit.core.monitored_rides import ride_spec, rides
 
@@ -67,6 +69,14 @@ def test_stale_windows_and_clocks_that_run_ahead_are_said(newest, finding):
     assert checked(rides(5), spec, newest=newest, until=datetime(2013, 6, 1))["findings"] == finding
 
 
+def test_an_unusual_number_of_predictions_is_the_first_finding():
+    judged = judge_row_count(3, [1000] * 6, over=True)
+    found = checked(rides(3).assign(hour=2.5), row_count=judged)
+    assert [sentence.partition(":")[0] for sentence in found["findings"]] == ["unusually few predictions", "hour"]
+    assert found["row_count"] == judged
+    assert checked(rides(3), row_count=judge_row_count(3, [], over=True))["findings"] == []
+
+
 def test_repeats_are_reported():
     found = checked(rides(5), repeats=3, repeated_keys=2)
     assert (found["repeats"], found["repeated_keys"]) == (3, 2)
@@ -99,6 +109,17 @@ def test_rows_that_differ_from_the_source_are_counted_by_feature_and_found():
     }  # fmt: skip
     sentences = checked(rides(5), skew=found)["findings"]
     assert sentences == ["distance: 2 of 4 rows differ from the source", "zone: 1 of 4 rows differ from the source"]
+
+
+def test_of_many_rows_a_seeded_sample_is_compared():
+    few = np.arange(10, 500)
+    assert sampled(few) is few
+    many = np.arange(SKEW_ROWS * 3)[::-1]
+    chosen = sampled(many)
+    assert len(set(chosen)) == len(chosen) == SKEW_ROWS
+    assert (np.diff(chosen) > 0).all()
+    assert (sampled(many) == chosen).all(), "measuring a window again gives the same health"
+    assert chosen.mean() == pytest.approx(many.mean(), rel=0.02)
 
 
 def test_strangers_missing_on_both_sides_and_ambiguous_keys_are_no_skew():

@@ -76,6 +76,16 @@ def test_a_rare_category_that_a_small_window_lacks_has_not_vanished():
     assert found(rides(300, seed=1), profile)["features"]["zone"]["vanished"] == []
 
 
+def test_a_hundred_thousand_new_categories_are_drift_in_a_row_that_stays_small():
+    frame = rides(100_000, seed=1).assign(zone=[f"zone {n}" for n in range(100_000)])
+    result = found(frame)
+    figure = result["features"]["zone"]
+    assert result["drifted"] == ["zone"]
+    assert len(figure["new"]) == 20
+    assert figure["distribution"]["bins"][-1] == "all others"
+    assert len(json.dumps(result)) < 12_000
+
+
 def test_small_windows_and_small_references_say_insufficient_and_are_no_drift():
     moved = rides(50, seed=1).assign(distance=1000.0)
     result = found(moved)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from include.core.estimation import build_estimator
-from include.core.health import count_once, live_version_of, measure
+from include.core.health import count_once, live_version_of, measure, predictions_before
 from include.core.profile import build_profile
 from include.core.spec import ModelSpec
 
@@ -195,3 +195,21 @@ def test_with_part_of_the_truth_the_estimate_is_compared_on_those_rows_alone():
 
 def test_without_an_estimator_nothing_is_estimated():
     assert health(predictions(50), None)["estimate"] is None
+
+
+def test_the_number_of_predictions_is_held_against_earlier_windows_once_the_window_is_over():
+    usual = [300, 310, 290, 305, 295]
+    few = health(predictions(30), None, earlier=usual)["data_quality"]
+    assert few["findings"] == [few["row_count"]["finding"]]
+    assert few["findings"][0].startswith("unusually few predictions: 30,")
+    running = health(predictions(30), None, earlier=usual, as_of=datetime(2013, 5, 3))["data_quality"]
+    assert (running["findings"], running["row_count"]["not_judged"]) == ([], "the window is not over")
+    assert health(predictions(0), None, earlier=usual)["data_quality"]["findings"][0].startswith("unusually few")
+
+
+def test_only_windows_before_it_of_the_same_grain_and_with_predictions_are_earlier():
+    def row(window, predictions, grain="month"):
+        return {"window": window, "predictions": predictions, "grain": grain}
+
+    history = [row("2013-02", 5), row("2013-03", 0), row("2013-04", 7), row("2013-04-02", 9, "day"), row("2013-06", 8)]
+    assert predictions_before("2013-05", SPEC, history) == [5, 7]

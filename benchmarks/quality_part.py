@@ -1,0 +1,119 @@
+"""The whole of ``measure_health`` on a large window, in a process of its own: ``python -m benchmarks.quality_part``.
+
+Everything is on files as on the platform: a prediction log in the lake, truth, the rows that training reads, and the
+version's bundle. A twentieth of one part is logged twice. Prints ``{"seconds", "peak_mb", "before_mb"}``; arguments:
+rows of the window, and of each part.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.drift_data import SHARES, columns_of, drift_spec
+from benchmarks.drift_engines import _peak, _reset_peak
+from include.core.estimation import build_estimator
+from include.core.profile import build_profile
+from include.core.spec import ModelSpec
+
+WINDOW = "2013-05-15"
+NUMBERS, CATEGORIES = 17, 3
+REFERENCE_ROWS = 50_000
+
+
+def quality_spec() -> ModelSpec:
+    """The columns of the drift benchmark, for a classifier that is reported by slice."""
+    values = drift_spec(NUMBERS, CATEGORIES, 0.05).model_dump(by_alias=True, exclude_unset=True)
+    metrics = {"primary": "roc_auc", "also": ["brier", "log_loss", "calibration_error"], "slices": ["c0"]}
+    return ModelSpec.model_validate(values | {"task": "binary_classification", "metrics": metrics})
+
+
+def rows_of(spec: ModelSpec, rows: int, seed: int) -> pd.DataFrame:
+    """Features, prediction, key and truth."""
+    random = np.random.default_rng(seed)
+    names = np.array([f"category {code}" for code in range(len(SHARES))])
+    columns = columns_of(spec, rows, random)
+    frame = pd.DataFrame({name: names[v] if name.startswith("c") else v for name, v in columns.items()})
+    return frame.assign(id=[f"{seed}-{n}" for n in range(rows)], y=random.random(rows) < frame["prediction"])
+
+
+def write_window(home: Path, spec: ModelSpec, rows: int, rows_of_a_part: int) -> None:
+    """Predictions in parts, truth and source in a file each, and the bundle."""
+    log = home / "lake" / "predictions" / spec.name / WINDOW
+    for folder in (log, home / "truth", home / "data", home / "bundle"):
+        folder.mkdir(parents=True)
+    whole = []
+    for number, start in enumerate(range(0, rows, rows_of_a_part), 1):
+        frame = rows_of(spec, min(rows_of_a_part, rows - start), number)
+        whole.append(frame)
+        fixed = {"request_id": frame["id"], "row": 0, "received": float(number) + frame.index, "version": "1"}
+        fixed |= {"release": "production@1", "key": frame["id"], "event_time": pd.Timestamp("2013-05-15")}
+        logged = pd.DataFrame({**fixed, **frame[["prediction", *spec.feature_names]]})
+        write_predictions(logged, spec, log / f"1-{number}.parquet")
+        if number == 1:
+            again = logged.iloc[: len(logged) // 20]
+            write_predictions(again.assign(received=again["received"] + 1e9), spec, log / "1-again.parquet")
+    frame = pd.concat(whole, ignore_index=True)
+    frame[["id", "y"]].to_parquet(home / "truth" / f"{WINDOW}.parquet", index=False)
+    frame[["id", *spec.feature_names]].to_parquet(home / "data" / f"{WINDOW}.parquet", index=False)
+    reference = rows_of(spec, REFERENCE_ROWS, 0)
+    contents: dict[str, Any] = {"profile": build_profile(reference, spec, reference["prediction"])}
+    contents |= {"estimator": build_estimator(reference, spec), "metrics": {"quality": {"roc_auc": {"value": 0.8}}}}
+    for name, values in contents.items():
+        (home / "bundle" / f"{name}.json").write_text(json.dumps(values))
+
+
+def write_predictions(logged: pd.DataFrame, spec: ModelSpec, part: Path) -> None:
+    """Write a part as gathering does: text and numbers of the types that it uses."""
+    kinds = {"category": pa.string(), "number": pa.float64()}
+    features = [(feature.name, kinds[feature.type]) for feature in spec.features]
+    fixed = [("request_id", pa.string()), ("row", pa.int64()), ("received", pa.float64()), ("version", pa.string())]
+    fixed += [("release", pa.string()), ("key", pa.string()), ("event_time", pa.timestamp("us"))]
+    schema = pa.schema([*fixed, ("prediction", pa.float64()), *features])
+    pq.write_table(pa.Table.from_pandas(logged, schema=schema, preserve_index=False), part, compression="zstd")
+
+
+def measured(home: Path, spec: ModelSpec) -> dict[str, float]:
+    """Measure the window as the task does."""
+    from evergreen.operators.measure_health import MeasureHealthOperator
+
+    operator = MeasureHealthOperator(task_id="measure_health", model=spec.name, window=WINDOW)
+    operator.bundle = lambda version: home / "bundle"  # type: ignore[method-assign]
+    before, start = _reset_peak(), time.perf_counter()
+    row = operator.measure(spec, WINDOW)
+    seconds = time.perf_counter() - start
+    assert row["data_quality"]["skew"]["rows"], "nothing was compared with the source"
+    assert row["service"]["duplicates"], "nothing was logged twice"
+    return {"seconds": seconds, "peak_mb": _peak(), "before_mb": before}
+
+
+def main(rows: str = "1000000", rows_of_a_part: str = "100000") -> None:
+    spec = quality_spec()
+    sources = {name: {"path": f"{name}/{{window}}.parquet"} for name in ("data", "truth")}
+    values = spec.model_dump(by_alias=True, exclude_unset=True)
+    spec = ModelSpec.model_validate(values | {name: values[name] | {"source": sources[name]} for name in sources})
+    with tempfile.TemporaryDirectory(prefix="eg-quality-") as name:
+        home = Path(name)
+        os.environ["EVERGREEN_HOME"] = name
+        os.environ["AIRFLOW_CONN_EVERGREEN_LAKE"] = json.dumps({"conn_type": "fs", "extra": {"path": name}})
+        pid = os.fork()  # what writing takes is no part of what measuring takes
+        if pid == 0:
+            write_window(home, spec, int(rows), int(rows_of_a_part))
+            os._exit(0)
+        if os.waitpid(pid, 0)[1]:
+            raise SystemExit("the window could not be written")
+        print(json.dumps(measured(home, spec)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
