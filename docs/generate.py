@@ -46,7 +46,8 @@ def reference() -> str:
 
 def dags() -> str:
     """The page of every DAG of the bundled example, as the web UI shows it."""
-    os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="evergreen-docs-"))  # else it makes ~/airflow
+    scratch = tempfile.TemporaryDirectory(prefix="evergreen-docs-")  # goes when this function ends
+    os.environ.setdefault("AIRFLOW_HOME", scratch.name)  # else it makes ~/airflow
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(dag_folder=str(PROJECT / "dags"))

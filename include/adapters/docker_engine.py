@@ -275,7 +275,7 @@ def remove_everything() -> None:
     mine: Any = {"label": f"evergreen.instance={instance()}"}
     with docker_errors():
         client = open_client()
-        for container in client.containers.list(all=True, filters=mine):
+        for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
             container.remove(force=True, v=True)
         for network in client.networks.list(filters=mine):
             network.remove()

@@ -187,7 +187,9 @@ def _left_by_earlier_try(job: str) -> Container | None:
     if not (task := _task()):
         return None
     found = None
-    for container in open_client().containers.list(all=True, filters=with_labels("job", task=task)):
+    for container in open_client().containers.list(
+        all=True, filters=with_labels("job", task=task), ignore_removed=True
+    ):
         well = container.status in ("running", "exited") and container.attrs["State"]["ExitCode"] == 0
         if found is None and well and container.labels.get("evergreen.job") == job:
             found = container

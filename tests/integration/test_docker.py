@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from threading import Thread
 
+import docker.errors
 import pytest
 
 from include.adapters import checks, docker_client, docker_images, environments, registry
@@ -46,7 +47,16 @@ def image_of(model: str, build_id: str) -> str:
 
 
 def jobs():
-    return open_client().containers.list(all=True, filters=with_labels("job"))
+    return open_client().containers.list(all=True, filters=with_labels("job"), ignore_removed=True)
+
+
+def jobs_that_said(text: bytes):
+    found = []
+    for job in jobs():
+        with contextlib.suppress(docker.errors.NotFound):  # it was removed meanwhile
+            if text in job.logs():
+                found.append(job)
+    return found
 
 
 def job_volumes() -> set[str]:
@@ -282,11 +292,12 @@ def test_the_next_try_of_a_killed_task_goes_on_with_its_container(place, as_a_ta
     arguments = (spec, build_id, ["-c", working])
     victim = multiprocessing.get_context("spawn").Process(target=_run, args=(arguments, folder))
     victim.start()
-    until(lambda: [job for job in jobs() if b"begun" in job.logs()], 60, "the job")
+    until(lambda: jobs_that_said(b"begun"), 60, "the job")
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
     assert sweep() == [], "the next try is to find it"
-    me = jobs()[0].logs().split()[1].decode()
+    (left,) = jobs_that_said(b"begun")
+    me = left.logs().split()[1].decode()
     done = _run(arguments, folder)
     assert (done.code, done.output_tail) == (0, f"begun {me}\ndone\n")
     assert (folder / "result").read_text(encoding="utf-8") == me
