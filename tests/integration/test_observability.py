@@ -110,7 +110,8 @@ def platform_of(home: Path, patch: pytest.MonkeyPatch) -> Platform:
     """A platform, not started yet, that has the model ``late`` alone; this process sees it as its own."""
     models = home / "models" / "late"
     models.mkdir(parents=True)
-    (models / "model.yaml").write_text(yaml.safe_dump(MODEL), encoding="utf-8")
+    by_hand = {**MODEL["monitoring"], "schedule": None}  # a scheduled run would measure this year's windows, empty ones
+    (models / "model.yaml").write_text(yaml.safe_dump(MODEL | {"monitoring": by_hand}), encoding="utf-8")
     (home / "secrets").mkdir()
     (home / "secrets" / "prediction_token").write_text(TOKEN, encoding="utf-8")
     platform = new_platform(home)
