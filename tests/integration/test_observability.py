@@ -10,6 +10,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -72,11 +73,24 @@ class Observed:
         found: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
         return found
 
-    def predict(self, distance: float | None = 100.0) -> None:
+    def predict(self, distance: float | None = 100.0) -> requests.Response:
         """One request through the gateway."""
         url = f"{self.platform.gateway_url}/v2/models/late/infer"
         body = request(1, distance={"data": [distance]})
-        requests.post(url, json=body, headers=CREDENTIALS, timeout=10)
+        return requests.post(url, json=body, headers=CREDENTIALS, timeout=10)
+
+    @contextlib.contextmanager
+    def without_prometheus(self) -> Iterator[None]:
+        """Prometheus is stopped, and started again at the end."""
+        config = str(self.platform.settings.run / "supervisord.conf")
+        control = [str(Path(sys.executable).parent / "supervisorctl"), "-c", config]
+        subprocess.run([*control, "stop", "prometheus"], check=True, timeout=60)
+        try:
+            with pytest.raises(requests.ConnectionError):
+                requests.get(self.platform.prometheus_url, timeout=10)
+            yield
+        finally:
+            subprocess.run([*control, "start", "prometheus"], check=True, timeout=60)
 
     def runs(self, story: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.platform.ask("GET", f"dags/late.{story}/dagRuns")["dag_runs"]
@@ -299,3 +313,27 @@ def test_a_retraining_that_is_killed_is_finished_by_its_retry_and_starts_one_tra
     assert (killed["state"], killed["try_number"]) == ("success", 2)
     trainings = [r["dag_run_id"] for r in observed.runs("training") if r["dag_run_id"].startswith("incident__")]
     assert sorted(trainings) == ["incident__late-2013-05", "incident__late-2013-07"]
+
+
+def test_while_prometheus_is_down_nothing_is_lost_and_nothing_waits_for_it(observed):
+    platform, server = observed.platform, observed.server
+    window, counted, logged = "2013-08", 'evergreen_requests_total{code="200"}', len(server.logged())
+    with observed.without_prometheus():
+        assert [observed.predict().status_code for _ in range(20)] == [200] * 20
+        assert len(server.logged()) == logged + 20, "every answer is in the log"
+        observed.house.month(window)
+        run = platform.trigger("late.retraining")
+        assert platform.wait("late.retraining", run, 120) == "success"
+        health = observed.house.health(window)
+        assert (health["status"], health["predictions"], health["rows"]) == ("complete", 300, 300)
+        page = requests.get(f"{platform.airflow_url}/evergreen/metrics", headers=CREDENTIALS, timeout=30)
+        assert f'evergreen_health_window_quality{{model="late",window="{window}"}}' in page.text
+
+    def caught_up() -> bool:
+        with contextlib.suppress(requests.ConnectionError):  # it starts
+            measured = observed.values(f'evergreen_health_window_quality{{window="{window}"}}')
+            requests_seen = observed.values('evergreen_requests_total{model="late",code="200"}')
+            return bool(measured) and [float(s["value"][1]) for s in requests_seen] == [server.count(counted)]
+        return False
+
+    wait_for(caught_up, 60, "Prometheus to know what happened while it was down")
