@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from include.core.condensed import condense
 from include.core.evaluation import Figure, interval, unknown
 from include.core.losses import build_loss_tree, estimate_losses, features_asked_for
 from include.core.metrics import INTERVALS, Array, prepare
@@ -126,19 +127,17 @@ def expected(
     positives, counts = np.array(estimator["positives"]), np.array(estimator["counts"])
     if not 0 < positives.sum() < counts.sum():
         return {name: unknown("the holdout of the version has one class only", rows) for name in metrics}
-    truth, twice = np.repeat([1.0, 0.0], rows), np.tile(score, 2)  # each row as true, and as false
+    cells = condense(score, calibrated(estimator, score), threshold)
+    truth, twice, mean = cells.outcomes()
     measures = {name: prepare(name, truth, twice, threshold) for name in metrics}
-    probability = calibrated(estimator, score)
-    mean = np.concatenate([probability, 1 - probability])
+    usable = {name: measure for name, measure in measures.items() if not isinstance(measure, str)}
     random = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {name: [] for name in metrics}
-    for _ in range(DRAWS):
+    drawn: dict[str, list[float]] = {name: [] for name in usable}
+    for _ in range(DRAWS if usable else 0):
         shares = random.beta(positives + 0.5, counts - positives + 0.5)
-        true = random.random(rows) < np.interp(score, estimator["scores"], shares)
-        weights = np.concatenate([true, ~true]).astype(float)
-        for name, measure in measures.items():
-            if not isinstance(measure, str):
-                drawn[name].append(measure(weights))
+        weights = cells.draw(np.interp(cells.score, estimator["scores"], shares), random)
+        for name, measure in usable.items():
+            drawn[name].append(measure(weights))
     return {
         name: unknown(measure, rows)
         if isinstance(measure, str)

@@ -11,7 +11,7 @@ Davison, D. V. Hinkley, *Bootstrap Methods and their Application*, 1997, section
 interval does less the resamples' bias, and begins at 0 where a calibrated model could have shown such an error by
 chance. Those ends were chosen by simulation: ``make bench`` shows how often each interval holds what is true. A
 resample is represented by how often each row was drawn, so that a metric is prepared once (sorting, losses) and then
-costs one pass per resample.
+costs one pass per resample; of many classified rows, one pass over cells of them (:mod:`include.core.condensed`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from include.core.condensed import LARGEST_ROWS, condense
 from include.core.errors import DataError
-from include.core.metrics import INTERVALS, THRESHOLD, Array, Interval, Measure, prepare
+from include.core.metric_names import CLASSIFICATION_METRICS
+from include.core.metrics import INTERVALS, THRESHOLD, Array, Interval, Measure, must, prepare
 from include.core.spec import ModelSpec
 
 RESAMPLES = 200
@@ -121,7 +123,11 @@ def figures(
             measures[name] = prepared
             found[name] = {"value": prepared(whole), "low": None, "high": None, "n": len(known)}
     if measures and len(known) > 1 and resamples:
-        drawn = _bootstrap(list(measures.values()), len(known), resamples, seed)
+        rows = whole
+        if len(known) > LARGEST_ROWS and set(metrics) <= set(CLASSIFICATION_METRICS):
+            cells_truth, score, rows = condense(predicted, known, threshold).outcomes()
+            measures = {name: must(prepare(name, cells_truth, score, threshold)) for name in measures}
+        drawn = _bootstrap(list(measures.values()), rows, resamples, seed)
         for name, values in zip(measures, drawn, strict=True):
             ends = INTERVALS.get(name, "percentile")
             found[name]["low"], found[name]["high"] = interval(values, confidence, ends, found[name]["value"])
@@ -147,7 +153,7 @@ def _difference(
     values = [measure(whole) for measure in measures]
     low = high = None
     if len(known) > 1:
-        drawn = _bootstrap(measures, len(known), resamples, seed)
+        drawn = _bootstrap(measures, whole, resamples, seed)
         better = drawn[0] - drawn[1] if spec.higher_is_better else drawn[1] - drawn[0]
         low, high = interval(better, spec.metrics.confidence)
     return {
@@ -169,12 +175,18 @@ def _aligned(truth: Any, prediction: Any) -> tuple[Array, Array]:
     return numbers, pd.to_numeric(predicted, errors="coerce").astype(float).to_numpy(na_value=np.nan)
 
 
-def _bootstrap(measures: list[Measure], rows: int, resamples: int, seed: int) -> Array:
-    """Values of each measure on ``resamples`` resamples, shape [measures, resamples]; the same draws for all."""
-    random = np.random.default_rng(seed)
+def _bootstrap(measures: list[Measure], rows: Array, resamples: int, seed: int) -> Array:
+    """Values of each measure on ``resamples`` resamples, shape [measures, resamples]; the same draws for all.
+
+    ``rows`` is how many rows each entry of the measures' arrays stands for.
+    """
+    random, whole = np.random.default_rng(seed), int(rows.sum())
     drawn = np.empty((len(measures), resamples))
     for column in range(resamples):
-        counts = np.bincount(random.integers(0, rows, rows, dtype=np.int32), minlength=rows).astype(float)
+        if whole == len(rows):
+            counts = np.bincount(random.integers(0, whole, whole, dtype=np.int32), minlength=whole).astype(float)
+        else:
+            counts = random.multinomial(whole, rows / whole).astype(float)
         for row, measure in enumerate(measures):
             drawn[row, column] = measure(counts)
     return drawn
@@ -203,10 +215,10 @@ def _calibration_error_by_chance(score: Array, confidence: float, resamples: int
     Labels are drawn from the probabilities: "consistency resampling" of J. Bröcker, L. A. Smith, "Increasing the
     Reliability of Reliability Diagrams", Weather and Forecasting 22 (2007).
     """
-    measure = prepare("calibration_error", np.repeat([1.0, 0.0], len(score)), np.tile(score, 2))
-    assert not isinstance(measure, str)
-    drawn = [random.random(len(score)) < score for _ in range(resamples)]
-    values = [measure(np.concatenate([true, ~true]).astype(float)) for true in drawn]
+    cells = condense(score, score, THRESHOLD)
+    truth, twice, _ = cells.outcomes()
+    measure = must(prepare("calibration_error", truth, twice))
+    values = [measure(cells.draw(cells.score, random)) for _ in range(resamples)]
     return float(np.quantile(values, confidence, method="weibull"))
 
 

@@ -48,6 +48,12 @@ def prepare(metric: str, truth: Array, prediction: Array, threshold: float = THR
     return _METRICS[metric](truth, prediction)
 
 
+def must(prepared: Measure | str) -> Measure:
+    """The measure of rows that are known to have one."""
+    assert not isinstance(prepared, str), prepared
+    return prepared
+
+
 def _roc_auc(truth: Array, prediction: Array) -> Measure | str:
     """Area under the ROC curve: the share of (true, false) pairs in the right order; ties count half."""
     reason = _not_two_classes(truth)
