@@ -13,7 +13,6 @@ Pure: predictions, truth, reference and the moment come in as values. A window's
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -34,7 +33,7 @@ Status = Literal["complete", "partial", "waiting", "empty"]
 
 def live_version_of(predictions: pd.DataFrame) -> str | None:
     """The version that answered most of these predictions (the newest of several); None when there are none."""
-    counts = Counter(predictions["version"].astype(str))
+    counts = {str(version): rows for version, rows in predictions["version"].astype(str).value_counts().items()}
     return max(counts, key=lambda version: (counts[version], _by_number(version)), default=None)
 
 
@@ -184,7 +183,9 @@ def _join(predictions: pd.DataFrame, truth: pd.DataFrame | None, spec: ModelSpec
     conflicts = int((values.groupby(level=0).nunique() > 1).sum())
     values = values[~values.index.duplicated(keep="last")]
     keys = keys_as_text(known["key"])
-    return known.assign(**{spec.target: keys.map(values).to_numpy()}), int((~values.index.isin(keys)).sum()), conflicts
+    places = values.index.get_indexer(pd.Index(keys))  # pandas' isin of text goes through it value by value
+    used = len(pd.unique(places[places >= 0]))
+    return known.assign(**{spec.target: keys.map(values).to_numpy()}), len(values) - used, conflicts
 
 
 def _requests(frame: pd.DataFrame) -> int:
