@@ -164,24 +164,38 @@ def training_pairs(here: Settings, airflow: AirflowClient) -> tuple[float, float
 
 
 def prediction_load(here: Settings) -> dict[str, str]:
-    """One row a request, over one and eight connections, directly and through the gateway."""
+    """One row a request: over one and eight connections, directly and by the gateway, and beside busy processes."""
     body = json.loads((here.home / "demo" / "request.json").read_text(encoding="utf-8"))
     one_row = [{**column, "shape": [1], "data": column["data"][:1]} for column in body["inputs"]]
     configs = [json.loads(path.read_text(encoding="utf-8")) for path in (here.run / "servers").glob("*.json")]
     live = (here.run / "gateway" / "flights" / "live").read_text(encoding="utf-8")
     assert live in {f"{config['host']}:{config['port']}" for config in configs}
+
+    def figures(address: str, clients: int, requests: int) -> str:
+        token, path = here.secret("prediction_token"), "/v2/models/flights/infer"
+        measured = load(address, path, token, {"inputs": one_row}, clients=clients, requests=requests)
+        speed = f"{measured.requests_per_second:.0f}/s, p50 {measured.p50_ms:.1f} ms, p99 {measured.p99_ms:.1f} ms"
+        return f"{speed}, {measured.failed} failed"
+
     found = {}
     for clients in (1, 8):
         for name, address in {"directly": live, "through the gateway": f"127.0.0.1:{here.gateway_port}"}.items():
-            measured = load(
-                address, "/v2/models/flights/infer", here.secret("prediction_token"), {"inputs": one_row},
-                clients=clients, requests=1600,
-            )  # fmt: skip
-            found[f"{name}, {clients} connection(s)"] = (
-                f"{measured.requests_per_second:.0f}/s, p50 {measured.p50_ms:.1f} ms, p99 {measured.p99_ms:.1f} ms, "
-                f"{measured.failed} failed"
-            )
+            found[f"{name}, {clients} connection(s)"] = figures(address, clients, 1600)
+    with busy_processors():
+        found["directly, 1 connection, beside a busy process for each processor"] = figures(live, 1, 200)
     return found
+
+
+@contextmanager
+def busy_processors() -> Iterator[None]:
+    """As many processes that never rest as there are processors."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from include.adapters.container_files import USER, archived, take_new
 from include.adapters.docker_client import docker_errors, instance, labels, open_client, with_labels
 from include.adapters.docker_images import ARTIFACT, CONFIG, INSIDE, LOG
 from include.adapters.docker_job import HARDENED, Limits, job_labels, run_in_container
-from include.adapters.engine import RunningServer
+from include.adapters.engine import SERVER_ENVIRONMENT, RunningServer
 from include.adapters.environments import PreparedBuild
 from include.adapters.jobs import model_block
 from include.adapters.model_server import ModelServer
@@ -186,6 +186,7 @@ class DockerEngine:
         created: Container = client.containers.create(
             image,
             [python, "-m", "runtime.serve", str(CONFIG / "config.json")],
+            environment=SERVER_ENVIRONMENT,
             name=f"evergreen-{instance()}-{spec.name}-{environment}-{about['evergreen.version']}",
             network=self._network(environment),
             ports={f"{PORT}/tcp": ("127.0.0.1", int(about["evergreen.port"]))} if "evergreen.port" in about else {},

@@ -17,6 +17,10 @@ from include.core.release import Environment
 from include.core.spec import ModelSpec
 from include.settings import settings
 
+SERVER_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+"""What each server gets beyond its command. One request is one thread's work: a team of threads for each of a hundred
+trees costs more than the trees, and where processors are busy the threads wait for each other (decision 0004)."""
+
 
 @dataclass(frozen=True)
 class RunningServer:

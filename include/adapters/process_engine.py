@@ -19,7 +19,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from include.adapters import environments, registry
 from include.adapters.confinement import FILE_MB, Completed, confined_command, isolation, run_confined
-from include.adapters.engine import RunningServer
+from include.adapters.engine import SERVER_ENVIRONMENT, RunningServer
 from include.adapters.jobs import build_folder, model_block
 from include.adapters.model_server import ModelServer
 from include.core.errors import PlatformError
@@ -156,6 +156,7 @@ class ProcessEngine:
             ],
             writable=[Path(config["log_dir"])] if config["log_dir"] else [],
             memory_mb=spec.deployment.memory_mb,
+            env=SERVER_ENVIRONMENT,
             bind_ports=[config["port"]],
         )
         log = settings().home / "logs" / f"{name}.log"

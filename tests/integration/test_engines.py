@@ -226,6 +226,12 @@ def test_a_server_predicts_what_training_recorded(place, served):
     assert predicted == pytest.approx(recorded["predictions"])
 
 
+def test_a_request_is_one_threads_work(place, served):
+    """Otherwise each tree of a forest waits for a team of threads, which takes seconds where processors are busy."""
+    variables = Path(f"/proc/{server_pid(served.name, '1')}/environ").read_bytes().split(b"\0")
+    assert b"OMP_NUM_THREADS=1" in variables
+
+
 def test_another_engine_finds_the_servers_again(place, served):
     first, second = type(open_engine())(), type(open_engine())()
     assert first.servers(served.name, "production") == second.servers(served.name, "production")
