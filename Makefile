@@ -13,7 +13,7 @@ export EVERGREEN_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up down status check bench pictures docs lock clean compose-env
+.PHONY: help setup demo test test-fast up down status check bench pictures docs lock clean compose-env
 
 help: ## show what each target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: setup ## play the whole loop on a year of real flights; the platform stays
 
 test: setup ## run all tests, two at a time; TESTS=<file> runs some of them, WORKERS=0 one after the other
 	@$(PYTHON) -m pytest -n $(WORKERS) --no-loadscope-reorder $(TESTS)
+
+test-fast: setup ## run the tests that need no running services: for every save
+	@$(PYTHON) -m pytest -n $(WORKERS) tests/unit tests/dags
 
 up: setup ## start the platform
 	@$(PYTHON) -m include.embedded up

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["pytester", "tests.support.needs", "tests.support.environment_guard", "tests.support.progress"]
+
 PROJECT = Path(__file__).resolve().parent.parent
 for folder in (PROJECT, PROJECT / "plugins"):
     if str(folder) not in sys.path:
@@ -58,16 +60,6 @@ def pytest_sessionfinish() -> None:
     import shutil
 
     shutil.rmtree(SCRATCH, ignore_errors=True)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """Where everything must run (``EVERGREEN_REQUIRE_ALL=1``), a skipped test is a failed one."""
-    report = yield
-    if report.skipped and os.environ.get("EVERGREEN_REQUIRE_ALL") == "1" and not hasattr(report, "wasxfail"):
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, and EVERGREEN_REQUIRE_ALL=1 allows none: {report.longrepr}"
-    return report
 
 
 @pytest.fixture

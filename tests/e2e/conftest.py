@@ -47,14 +47,13 @@ def free_range(length: int) -> str:
 def environment():
     """The environment of an installation of its own; whatever happens, the platform is down afterwards."""
     home = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets live below it
-    names = ("AIRFLOW", "MLFLOW", "GATEWAY", "PROMETHEUS", "WORKER_LOG", "TRIGGER_LOG")
+    names = ("AIRFLOW", "MLFLOW", "GATEWAY", "WORKER_LOG", "TRIGGER_LOG")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "EVERGREEN"))}
     values = {
         **inherited,
         **{f"EVERGREEN_{name}_PORT": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)},
         "EVERGREEN_SERVER_PORTS": free_range(12),
         "EVERGREEN_HOME": str(home / "h"),
-        "EVERGREEN_PROMETHEUS": "prometheus" if shutil.which("prometheus") else "",
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
     }
     yield values

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import requests
 
 from include.settings import PROJECT
 from tests.e2e.conftest import MONTHS, run
@@ -56,25 +55,6 @@ def test_no_request_failed_also_not_during_the_canaries(report):
     assert report["traffic"]["failures"] == []
     assert report["traffic"]["failed"] == 0
     assert report["traffic"]["rows"] >= 2500 * len(MONTHS)
-
-
-def test_prometheus_saw_the_demo(report, environment):
-    if not environment["EVERGREEN_PROMETHEUS"]:
-        pytest.skip("there is no prometheus. On Debian and Ubuntu: apt install --no-install-recommends prometheus")
-    password = (Path(environment["EVERGREEN_HOME"]) / "secrets" / "prometheus_password").read_text(encoding="utf-8")
-
-    def ask(expression):
-        url = f"http://127.0.0.1:{environment['EVERGREEN_PROMETHEUS_PORT']}/api/v1/query"
-        answer = requests.get(url, params={"query": expression}, auth=("admin", password.strip()), timeout=30)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["data"]["result"]
-
-    assert {up["metric"]["job"] for up in ask("up == 1")} == {"prometheus", "evergreen", "gateway", "models"}
-    live = {one["metric"]["version"] for one in ask('evergreen_live_version_info{model="flights"}')}
-    served = {one["metric"]["version"] for one in ask('up{job="models", environment="production"} == 1')}
-    assert live <= served
-    assert {one["metric"]["window"] for one in ask("evergreen_health_window_quality")} == set(MONTHS)
-    assert ask('sum(evergreen_requests_total{model="flights", code="200"}) > 0')
 
 
 def test_every_stage_is_a_real_run_that_airflow_knows(report, airflow):

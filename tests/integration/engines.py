@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
 import pytest
 
 from include.adapters.engine import open_engine
-from include.core.errors import PlatformError
 from include.settings import settings
+from tests.ports import free_port
 
-ENGINES = ["process", "docker"]
-
-
-def use_engine(name: str, patch: pytest.MonkeyPatch) -> None:
-    """Let everything use this engine; skips, with how to get one, where no Docker Engine answers."""
-    patch.setenv("EVERGREEN_ENGINE", name)
-    if name == "docker":
-        from include.adapters.docker_images import base_image
-
-        try:
-            base_image()
-        except PlatformError as error:
-            pytest.skip(str(error))
+ENGINES = ["process", pytest.param("docker", marks=pytest.mark.needs("docker"))]
 
 
-def forget(name: str) -> None:
-    """Remove what a test's installation left on the Docker host."""
-    if name == "docker":
-        from include.adapters.docker_engine import remove_everything
+@contextmanager
+def installation(engine: str, server_ports: str) -> Iterator[Path]:
+    """A new home that everything in this process uses, with this engine; all is undone at the end."""
+    home = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets live below it
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        patch.setenv("EVERGREEN_HOME", str(home))
+        patch.setenv("EVERGREEN_ENGINE", engine)
+        patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
+        patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
+        patch.setenv("EVERGREEN_SERVER_PORTS", server_ports)
+        patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
+        if engine == "docker":
+            stack.callback(remove_everything)
+        (home / "git").mkdir()
+        yield home
 
-        remove_everything()
+
+def remove_everything() -> None:
+    """Remove what this process's installation left on the Docker host."""
+    from include.adapters import docker_engine
+
+    docker_engine.remove_everything()
 
 
 def server_pid(model: str, version: str) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import docker
@@ -16,8 +16,6 @@ import pytest
 from docker.errors import DockerException
 
 from include.adapters import docker_client
-from include.adapters.docker_images import base_image
-from include.core.errors import PlatformError
 from include.settings import settings
 
 BRIDGE, ADDRESS = "evergreen-test0", "10.231.77.1/24"
@@ -27,7 +25,7 @@ RULES = [
     ["--table", "filter", "FORWARD", "--in-interface", BRIDGE, "--jump", "ACCEPT"],
     ["--table", "filter", "FORWARD", "--out-interface", BRIDGE, "--jump", "ACCEPT"],
 ]
-PROGRAMS = {"dockerd": "docker.io", "iptables": "iptables", "ip": "iproute2"}
+NEEDS = ("root", "docker", "dockerd", "iptables", "iproute")
 
 
 class PrivateEngine:
@@ -86,30 +84,21 @@ class PrivateEngine:
         subprocess.run(["docker", "--host", self.host, "load", "--quiet"], stdin=saved.stdout, check=True)
         assert saved.wait(60) == 0
 
-    def use(self, patch: pytest.MonkeyPatch) -> None:
-        """Let Evergreen use it."""
-        patch.setenv("EVERGREEN_ENGINE", "docker")
-        patch.setenv("DOCKER_HOST", self.host)
-        docker_client._client.cache_clear()
 
-
-def start_private_engine(data: Path) -> PrivateEngine:
-    """A private engine with the base image; skips, with how to get one, where there can be none."""
-    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
-    if os.geteuid() != 0 or missing:
-        pytest.skip(f"needs root, and on Debian 'apt install {' '.join(PROGRAMS.values())}'")
-    try:
-        base_image()
-    except PlatformError as error:
-        pytest.skip(str(error))
+@contextlib.contextmanager
+def private_engine(data: Path) -> Iterator[PrivateEngine]:
+    """A private engine with the base image, which Evergreen uses meanwhile; mark what needs it with :data:`NEEDS`."""
     engine = PrivateEngine(data)
-    try:
-        engine.start()
-        engine.take_base_image()
-    except BaseException:
-        engine.stop()
-        raise
-    return engine
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            engine.start()
+            engine.take_base_image()
+            patch.setenv("DOCKER_HOST", engine.host)
+            docker_client._client.cache_clear()
+            yield engine
+        finally:
+            engine.stop()
+    docker_client._client.cache_clear()
 
 
 def _make_bridge() -> None:

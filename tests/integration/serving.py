@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -103,7 +101,7 @@ class Serving:
         try:
             self._prepare(repository)
         except BaseException:
-            self.stop()
+            self.close()
             raise
 
     def _prepare(self, repository) -> None:
@@ -149,10 +147,10 @@ class Serving:
                 store.swap_release(now, Release(spec.name, environment, now.revision + 1, note="the test is over"))
                 reconcile(spec, environment)
 
-    def stop(self) -> None:
+    def close(self) -> None:
+        """End the supervisor and all that it runs."""
         self.supervisor.terminate()
         self.supervisor.wait(60)
-        shutil.rmtree(settings().home, ignore_errors=True)
 
     def _train(self, spec: ModelSpec, run: str, parameters: dict) -> Path:
         snapshot = take_snapshot(spec, None)
@@ -197,8 +195,3 @@ stdout_logfile={here.home}/logs/caddy.log
             except PlatformError:
                 assert time.monotonic() < deadline, (here.home / "logs" / "caddy.log").read_text(encoding="utf-8")
                 time.sleep(0.1)
-
-
-def short_home() -> Path:
-    """A new home whose path is short enough for sockets."""
-    return Path(tempfile.mkdtemp(prefix="eg-"))

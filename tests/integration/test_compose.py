@@ -37,10 +37,12 @@ from include.embedded.compose import (
 from include.settings import Settings, settings
 from tests.conftest import PROJECT
 from tests.integration.conftest import wait_for
-from tests.integration.engines import forget, use_engine
+from tests.integration.engines import remove_everything
 from tests.ports import free_port
+from tests.support.needs import compose_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+on_docker = pytest.mark.needs("docker", "compose")
 
 FILE = PROJECT / "compose.yaml"
 CONTENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -216,12 +218,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    for command in (["docker", "compose"], ["docker-compose"]):
-        with contextlib.suppress(OSError):
-            if subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
-                break
-    else:
-        pytest.skip("there is no Docker Compose. On Debian and Ubuntu: apt install docker-compose")
+    command = compose_command()
     name = f"evergreen-test-{secrets.token_hex(4)}"
     file = tmp_path_factory.mktemp("compose") / "env"
     write_env(file)
@@ -237,6 +234,7 @@ def project(tmp_path_factory) -> Project:
     return Project(command, name, file)
 
 
+@pytest.mark.needs("compose")
 def test_compose_takes_the_file(project):
     assert set(yaml.safe_load(project.run("config"))["services"]) == set(SERVICES)
 
@@ -244,14 +242,12 @@ def test_compose_takes_the_file(project):
 @pytest.fixture(scope="module")
 def running(project, tmp_path_factory) -> Iterator[Project]:
     """The services whose programs Debian has, started from compose.yaml and healthy."""
-    with pytest.MonkeyPatch.context() as patch:
-        use_engine("docker", patch)  # skips where none answers
-        folder = tmp_path_factory.mktemp("stand-in") / "context"
-        shutil.copytree(Path(__file__).with_name("stand_in"), folder)
-        shutil.copy(caddy(), folder / "caddy")
-        base = settings().base_image
-        build_arguments = ["--quiet", "--tag", STAND_IN, "--build-arg", f"BASE={base}", str(folder)]
-        subprocess.run(["docker", "build", *build_arguments], check=True, capture_output=True, timeout=600)
+    folder = tmp_path_factory.mktemp("stand-in") / "context"
+    shutil.copytree(Path(__file__).with_name("stand_in"), folder)
+    shutil.copy(caddy(), folder / "caddy")
+    base = settings().base_image
+    build_arguments = ["--quiet", "--tag", STAND_IN, "--build-arg", f"BASE={base}", str(folder)]
+    subprocess.run(["docker", "build", *build_arguments], check=True, capture_output=True, timeout=600)
     try:
         for service in ("gateway", "airflow-init"):  # together, the first would wait for the second to end
             project.run("up", "--no-start", "--no-build", "--no-deps", service)
@@ -290,6 +286,7 @@ def health(project: Project, service: str) -> str:
     return str(project.container(service).attrs["State"]["Health"]["Status"])
 
 
+@on_docker
 @pytest.mark.parametrize("service", STARTED)
 def test_a_started_service_has_no_power(running, service):
     status = running.container(service).exec_run(["cat", "/proc/1/status"]).output.decode()
@@ -301,6 +298,7 @@ def test_a_started_service_has_no_power(running, service):
     assert running.container(service).exec_run(["touch", "/usr/x"]).exit_code != 0
 
 
+@on_docker
 def test_postgres_has_a_database_and_a_role_for_each_user_of_it(running):
     host = running.address("postgres")
     admin = f"postgresql://postgres:{running.secret('POSTGRES_PASSWORD')}@{host}/postgres"
@@ -314,6 +312,7 @@ def test_postgres_has_a_database_and_a_role_for_each_user_of_it(running):
             psycopg2.connect(host=host, user="mlflow", password=password, dbname=database)
 
 
+@on_docker
 def test_redis_asks_for_its_password_and_keeps_what_is_queued(running):
     host, password = running.address("redis"), running.secret("REDIS_PASSWORD")
     with pytest.raises(redis.AuthenticationError):
@@ -325,6 +324,7 @@ def test_redis_asks_for_its_password_and_keeps_what_is_queued(running):
     assert password not in running.container("redis").exec_run(["cat", "/proc/1/cmdline"]).output.decode()
 
 
+@on_docker
 def test_prometheus_sees_the_gateway(running):
     url = f"http://{running.address('prometheus')}:9090/api/v1/targets"
     login = ("admin", running.secret("PROMETHEUS_PASSWORD"))
@@ -338,6 +338,7 @@ def test_prometheus_sees_the_gateway(running):
     wait_for(seen, 60, "Prometheus to have asked the gateway")
 
 
+@on_docker
 def test_the_gateway_asks_for_the_token_and_comes_back_after_a_crash(running):
     port = running.container("gateway").attrs["NetworkSettings"]["Ports"]["8000/tcp"][0]
     assert port["HostIp"] == "127.0.0.1"
@@ -355,6 +356,7 @@ def test_the_gateway_asks_for_the_token_and_comes_back_after_a_crash(running):
     wait_for(lambda: answers(401, {}) and answers(404, token), 30, "the gateway's answers after a crash")
 
 
+@on_docker
 def test_the_proxy_lets_a_container_run_its_life(running):
     client = docker.DockerClient(f"tcp://{running.address('docker-socket-proxy')}:2375")
     client.info()
@@ -373,6 +375,7 @@ def test_the_proxy_lets_a_container_run_its_life(running):
         docker.from_env().images.remove("evergreen-test/stand-in:1")
 
 
+@on_docker
 @pytest.mark.parametrize(
     "call",
     [
@@ -394,10 +397,11 @@ def test_the_proxy_refuses_what_evergreen_never_asks(running, call):
         call(client)
 
 
+@on_docker
 def test_a_model_server_is_on_its_environments_network_and_nowhere_else(running, spec, monkeypatch, tmp_path):
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     monkeypatch.setenv("EVERGREEN_SERVER_NETWORK", f"{running.name}-servers")
-    use_engine("docker", monkeypatch)
+    monkeypatch.setenv("EVERGREEN_ENGINE", "docker")
     client = docker.from_env()
     network = client.networks.create(f"{running.name}-servers-production", internal=True)
     about = labels("server", model=spec.name, environment="production", version="1", image=STAND_IN)
@@ -411,5 +415,5 @@ def test_a_model_server_is_on_its_environments_network_and_nowhere_else(running,
         seen = client.containers.run(STAND_IN, ["getent", "hosts", like_it.short_id], network=network.name, remove=True)
         assert like_it.short_id in seen.decode(), "the gateway would not find it"
     finally:
-        forget("docker")
+        remove_everything()
         network.remove()

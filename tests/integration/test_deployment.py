@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -26,10 +27,9 @@ from include.adapters.targets import targets_file
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release import Release
 from include.settings import settings
-from tests.integration.engines import ENGINES, forget, server_pid, use_engine
-from tests.integration.serving import Serving, short_home
+from tests.integration.engines import ENGINES, installation, server_pid
+from tests.integration.serving import Serving
 from tests.integration.traffic import ask, logged, traffic_of, until
-from tests.ports import free_port
 from tests.real_repository import RealRepository
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -55,21 +55,10 @@ def roll_out(spec, version: str, run: str):
 @pytest.fixture(scope="module", params=ENGINES)
 def serving(request):
     """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
-    home = short_home()
-    patch = pytest.MonkeyPatch()
-    patch.setenv("EVERGREEN_HOME", str(home))
-    use_engine(request.param, patch)
-    patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
-    patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
-    patch.setenv("EVERGREEN_SERVER_PORTS", "18300-18399")
-    patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
-    (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
-    (home / "git").mkdir()
-    place = Serving(RealRepository(home / "git"))
-    yield place
-    place.stop()
-    forget(request.param)
-    patch.undo()
+    with installation(request.param, "18300-18399") as home:
+        (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
+        with closing(Serving(RealRepository(home / "git"))) as place:
+            yield place
 
 
 @pytest.fixture

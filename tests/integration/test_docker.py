@@ -24,18 +24,17 @@ from include.adapters.docker_job import sweep
 from include.adapters.engine import open_engine
 from include.core.errors import PlatformError
 from include.settings import settings
-from tests.integration import test_engines
 from tests.integration.engines import container
-from tests.integration.test_engines import build_of, rows, served, server, until  # noqa: F401 - fixture
+from tests.integration.serving import MODEL_CODE
+from tests.integration.test_engines import build_of, contract_place, rows, served, server, until  # noqa: F401 - fixture
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.needs("docker")]
 
 
 @pytest.fixture(scope="module")
 def place(request):
     """The installation of the contract tests, with the engine docker."""
-    request.param = "docker"
-    yield from test_engines.place.__wrapped__(request)
+    yield from contract_place("docker", request.config.cache.mkdir("environments"))
 
 
 def layers(image: str) -> list[str]:
@@ -146,9 +145,9 @@ def test_a_build_says_where_it_comes_from(place):
 
 
 def test_a_change_of_code_changes_the_last_layer_alone(place):
-    spec, first = build_of(place, {"model.py": test_engines.MODEL_CODE + "\nVALUE = 1\n"})
+    spec, first = build_of(place, {"model.py": MODEL_CODE + "\nVALUE = 1\n"})
     started = time.monotonic()
-    _, second = build_of(place, {"model.py": test_engines.MODEL_CODE + "\nVALUE = 2\n"})
+    _, second = build_of(place, {"model.py": MODEL_CODE + "\nVALUE = 2\n"})
     print(f"a change of code: {time.monotonic() - started:.1f} s")
     one, two = layers(image_of(spec.name, first)), layers(image_of(spec.name, second))
     assert one[:-1] == two[:-1]

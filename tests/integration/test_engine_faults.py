@@ -7,58 +7,45 @@ from __future__ import annotations
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from include.adapters import deployment, docker_client, registry
+from include.adapters import deployment, registry
 from include.adapters.docker_client import open_client
-from include.adapters.docker_engine import remove_everything
 from include.adapters.engine import open_engine
 from include.adapters.git import resolve_commit
 from include.adapters.store import open_store
 from include.core.errors import PlatformError
 from include.settings import settings
-from tests.integration.private_engine import PrivateEngine, start_private_engine
-from tests.integration.serving import MODEL_CODE, Serving, short_home, small_spec
+from tests.integration.engines import installation
+from tests.integration.private_engine import NEEDS, PrivateEngine, private_engine
+from tests.integration.serving import MODEL_CODE, Serving, small_spec
 from tests.integration.traffic import ask, logged, traffic_of, until
-from tests.ports import free_port
 from tests.real_repository import RealRepository
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.needs(*NEEDS)]
 
 GONE = r"no Docker Engine answers.*bin/docker-engine"
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    """A running private engine that the installation in a home of its own uses."""
-    private = start_private_engine(tmp_path_factory.mktemp("engine"))
-    with pytest.MonkeyPatch.context() as patch:
-        home = short_home()
-        patch.setenv("EVERGREEN_HOME", str(home))
-        private.use(patch)
-        patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
-        patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
-        patch.setenv("EVERGREEN_SERVER_PORTS", "18600-18699")
-        patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
-        (home / "git").mkdir()
+    """A running private engine that an installation of its own uses."""
+    with private_engine(tmp_path_factory.mktemp("engine")) as private, installation("docker", "18600-18699"):
         yield private
-        remove_everything()
-        private.stop()
-    docker_client._client.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def live(engine):
     """Version 1 of a model in production, and version 2 to deploy."""
-    place = Serving(RealRepository(settings().home / "git"))
-    spec = place.new_model()
-    deployment.start_canary(spec, "1", "run-1")
-    deployment.promote(spec, "1", "run-1")
-    yield spec
-    place.retire(spec)
-    place.stop()
+    with closing(Serving(RealRepository(settings().home / "git"))) as place:
+        spec = place.new_model()
+        deployment.start_canary(spec, "1", "run-1")
+        deployment.promote(spec, "1", "run-1")
+        yield spec
+        place.retire(spec)
 
 
 def commit_of_its_own(name: str):
@@ -122,22 +109,12 @@ def small_disk(tmp_path: Path):
     """A private engine on a disk that holds the base image and not much more, and a home of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    private = None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
-        patch.setenv("EVERGREEN_ENGINE", "docker")
-        (tmp_path / "home").mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=450m", "tmpfs", str(disk)], check=False).returncode:
-            pytest.skip("needs root, to mount a small disk")
-        try:
-            private = start_private_engine(disk)
-            private.use(patch)
-            yield private
-        finally:
-            if private:
-                private.stop()
-            subprocess.run(["umount", "--lazy", str(disk)], check=False, capture_output=True)
-    docker_client._client.cache_clear()
+    with ExitStack() as stack:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=450m", "tmpfs", str(disk)], check=True)
+        stack.callback(subprocess.run, ["umount", "--lazy", str(disk)], check=False, capture_output=True)
+        private = stack.enter_context(private_engine(disk))
+        stack.enter_context(installation("docker", "18700-18799"))
+        yield private
 
 
 def test_a_build_that_fills_the_disk_says_so_and_leaves_nothing_half_done(small_disk: PrivateEngine):

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,8 @@ from include.adapters.model_server import ModelServer
 from include.core.build import Build
 from include.core.errors import ArtifactError, TrainingError
 from include.settings import settings
-from tests.integration.engines import ENGINES, forget, server_pid, use_engine
-from tests.integration.serving import MODEL_CODE, Serving, short_home
-from tests.ports import free_port
+from tests.integration.engines import ENGINES, installation, server_pid
+from tests.integration.serving import MODEL_CODE, Serving
 from tests.real_repository import RealRepository
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -34,22 +35,17 @@ ENDLESS = "import time\ntime.sleep(600)\n"
 @pytest.fixture(scope="module", params=ENGINES)
 def place(request):
     """An installation with this engine, three trained versions of a small model, and its repository."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = short_home()
-        patch.setenv("EVERGREEN_HOME", str(home))
-        use_engine(request.param, patch)
-        patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
-        patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
-        patch.setenv("EVERGREEN_SERVER_PORTS", "18400-18499")
-        patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
-        (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
-        (home / "git").mkdir()
+    yield from contract_place(request.param, request.config.cache.mkdir("environments"))
+
+
+def contract_place(engine: str, environments: Path) -> Iterator[Serving]:
+    """The installation of these tests; ``environments`` is kept from run to run."""
+    with installation(engine, "18400-18499") as home:
+        (home / "environments").symlink_to(environments)
         repository = RealRepository(home / "git")
-        serving = Serving(repository)
-        serving.git = repository
-        yield serving
-        serving.stop()
-        forget(request.param)
+        with closing(Serving(repository)) as serving:
+            serving.git = repository
+            yield serving
 
 
 @pytest.fixture

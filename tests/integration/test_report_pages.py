@@ -1,10 +1,6 @@
-"""The pages of health in a real browser: no errors, something to see, and a way through with keyboard and reader.
-
-Wants Debian's packages ``chromium`` and ``chromium-driver`` (or Chrome with its driver).
-"""
+"""The pages of health in a real browser: no errors, something to see, and a way through with keyboard and reader."""
 
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +19,8 @@ from include.core.health import measure
 from include.core.policy import evaluate_policy
 from include.core.profile import build_profile
 from include.core.windows import window_bounds
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("browser")]
 
 WINDOWS = [f"2013-{month:02d}" for month in range(3, 13)]
 PAGES = ("2013-09.html", "2013-12.html", "index.html")
@@ -81,13 +79,10 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator:
-    if not (shutil.which("chromedriver") and (shutil.which("chromium") or shutil.which("google-chrome"))):
-        pytest.skip("no Chromium with its driver was found. On Debian: apt-get install chromium chromium-driver")
     with browser(1280, 1000) as found:
         yield found
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("page", PAGES)
 def test_the_page_shows_something_and_the_console_has_no_errors(driver, folder, page):
     driver.get((folder / page).as_uri())
@@ -98,7 +93,6 @@ def test_the_page_shows_something_and_the_console_has_no_errors(driver, folder, 
     assert driver.execute_script("return document.body.scrollWidth <= window.innerWidth"), "it scrolls to the side"
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("page", PAGES)
 def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver, folder, page):
     driver.get((folder / page).as_uri())
@@ -118,7 +112,6 @@ def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver, folder,
     assert driver.switch_to.active_element.get_attribute("id") == "main"
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("page", PAGES)
 def test_text_stands_out_from_its_background(driver, folder, page):
     """At least 4.5 to 1: WCAG 2.1, success criterion 1.4.3."""
@@ -126,7 +119,6 @@ def test_text_stands_out_from_its_background(driver, folder, page):
     assert driver.execute_script(CONTRAST) == []
 
 
-@pytest.mark.integration
 def test_distributions_are_drawn_and_their_shares_can_be_read(driver, folder):
     """Bars for the eye, and the same shares as a table: nothing depends on colours."""
     driver.get((folder / "2013-12.html").as_uri())
@@ -147,7 +139,6 @@ def test_distributions_are_drawn_and_their_shares_can_be_read(driver, folder):
     assert ask("return getComputedStyle(document.querySelector('.shares i.before')).backgroundImage") != "none"
 
 
-@pytest.mark.integration
 def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver, folder):
     driver.get((folder / "index.html").as_uri())
     driver.find_element(By.LINK_TEXT, "2013-08").click()

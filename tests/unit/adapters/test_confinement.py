@@ -16,7 +16,7 @@ import pytest
 from include.adapters import confinement
 from include.adapters.confinement import Completed, confined_command, isolation, run_confined
 
-landlocked = pytest.mark.skipif(isolation() != "landlock", reason="this kernel has no Landlock")
+landlocked = pytest.mark.needs("landlock")
 
 
 @pytest.fixture(autouse=True)

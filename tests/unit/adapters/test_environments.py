@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from include.adapters import environments
-from include.adapters.confinement import Completed, isolation
+from include.adapters.confinement import Completed
 from include.adapters.environments import build_environment, discard_checkout, model_folder, prepare_build, resolve_lock
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import Repository
@@ -164,7 +164,7 @@ def test_a_package_without_wheels_is_not_built(tmp_path):
     assert not (tmp_path / "ran").exists(), "code of a dependency ran while it was resolved"
 
 
-@pytest.mark.skipif(isolation() != "landlock", reason="this kernel has no Landlock")
+@pytest.mark.needs("landlock")
 def test_requirements_can_not_show_the_platforms_files(tmp_path, home):
     secret = home / "secrets" / "token"
     secret.parent.mkdir(parents=True)

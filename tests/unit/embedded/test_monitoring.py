@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +27,7 @@ RETRAIN = {
 }
 
 
-def checked(program: str, package: str, *arguments: str | Path) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"there is no {program}. On Debian and Ubuntu: apt install --no-install-recommends {package}")
+def checked(program: str, *arguments: str | Path) -> None:
     done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -49,10 +46,11 @@ def here(tmp_path):
     return found
 
 
+@pytest.mark.needs("promtool")
 def test_prometheus_takes_its_configuration_its_rules_and_its_password(here):
     configure_prometheus(here)
-    checked("promtool", "prometheus", "check", "config", here.run / "prometheus.yml")
-    checked("promtool", "prometheus", "check", "web-config", here.run / "prometheus-web.yml")
+    checked("promtool", "check", "config", here.run / "prometheus.yml")
+    checked("promtool", "check", "web-config", here.run / "prometheus-web.yml")
 
 
 def test_every_job_says_who_asks(here):
@@ -80,6 +78,7 @@ def test_without_the_setting_nothing_is_written(here):
     assert list(here.run.iterdir()) == []
 
 
+@pytest.mark.needs("amtool")
 @pytest.mark.parametrize(
     "options", [{}, HOOK, SLACK, MAIL, RETRAIN, {**HOOK, **SLACK, **MAIL, **RETRAIN}],
     ids=["nobody", "webhook", "slack", "mail", "retraining", "all"],
@@ -87,9 +86,10 @@ def test_without_the_setting_nothing_is_written(here):
 def test_alertmanager_takes_every_choice_of_receivers(options, tmp_path):
     path = tmp_path / "alertmanager.yml"
     path.write_text(alertmanager_config(options), encoding="utf-8")
-    checked("amtool", "prometheus-alertmanager", "check-config", path)
+    checked("amtool", "check-config", path)
 
 
+@pytest.mark.needs("amtool")
 @pytest.mark.parametrize(
     "labels, receivers",
     [
@@ -101,7 +101,7 @@ def test_an_alert_reaches_people_and_a_retraining_only_if_it_asks_for_one(labels
     path = tmp_path / "alertmanager.yml"
     path.write_text(alertmanager_config({**HOOK, **RETRAIN}), encoding="utf-8")
     arguments = ["config", "routes", "test", f"--config.file={path}", f"--verify.receivers={receivers}", *labels]
-    checked("amtool", "prometheus-alertmanager", *arguments)
+    checked("amtool", *arguments)
 
 
 def test_without_receivers_alerts_are_only_shown():
@@ -127,16 +127,17 @@ def for_compose(tmp_path) -> Path:
     return tmp_path / "monitoring"
 
 
+@pytest.mark.needs("promtool", "amtool")
 def test_the_programs_take_what_airflow_init_writes_for_the_containers(for_compose, tmp_path):
     """promtool wants the files that are named to be there: here at their places outside of the containers."""
     config = (for_compose / "prometheus" / "prometheus.yml").read_text()
     config = config.replace(f"{MONITORING}-targets", str(tmp_path / "targets"))
     config = config.replace(MONITORING, str(for_compose / "prometheus")).replace("/etc/prometheus/rules", str(RULES))
     (tmp_path / "prometheus.yml").write_text(config, encoding="utf-8")
-    checked("promtool", "prometheus", "check", "config", tmp_path / "prometheus.yml")
+    checked("promtool", "check", "config", tmp_path / "prometheus.yml")
     for name in ("prometheus", "alertmanager"):
-        checked("promtool", "prometheus", "check", "web-config", for_compose / name / "web.yml")
-    checked("amtool", "prometheus-alertmanager", "check-config", for_compose / "alertmanager" / "alertmanager.yml")
+        checked("promtool", "check", "web-config", for_compose / name / "web.yml")
+    checked("amtool", "check-config", for_compose / "alertmanager" / "alertmanager.yml")
 
 
 def test_only_the_group_of_the_containers_may_read_it(for_compose):

@@ -1,0 +1,134 @@
+"""What a test needs beyond Python, Git and make, and how to get it: ``@pytest.mark.needs("docker", "root")``.
+
+The marker is checked before any fixture is set up. A test whose needs are missing is skipped with the way to get
+them; with ``EVERGREEN_REQUIRE_ALL=1`` it fails. A test that skips for any other reason always fails, so no check can
+disappear unnoticed.
+
+``EVERGREEN_SKIPPED=<file>`` appends the ids of all skipped tests to a file, for a later run of exactly these.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Generator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+
+def program(*names: str, package: str) -> Callable[[], str]:
+    """A need for one of these programs on PATH, which Debian's package brings."""
+
+    def missing() -> str:
+        if any(shutil.which(name) for name in names):
+            return ""
+        return f"{' or '.join(names)} is not on PATH. On Debian and Ubuntu: apt install {package}"
+
+    return missing
+
+
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "this test must run as root"
+
+
+def _landlock() -> str:
+    from include.adapters.confinement import isolation
+
+    return "" if isolation() == "landlock" else "this kernel has no Landlock. Linux 5.13 or newer has it"
+
+
+def _docker() -> str:
+    from include.adapters.docker_images import base_image
+    from include.core.errors import PlatformError
+
+    try:
+        base_image()
+    except PlatformError as error:
+        return str(error)
+    return ""
+
+
+def compose_command() -> list[str]:
+    """The command line of Docker Compose; empty where it is not installed."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        asked = [*command, "version"]
+        if shutil.which(command[0]) and subprocess.run(asked, capture_output=True, check=False).returncode == 0:
+            return command
+    return []
+
+
+def _compose() -> str:
+    return (
+        "" if compose_command() else "Docker Compose is not installed. On Debian and Ubuntu: apt install docker-compose"
+    )
+
+
+def _browser() -> str:
+    if shutil.which("chromedriver") and (shutil.which("chromium") or shutil.which("google-chrome")):
+        return ""
+    return "Chromium with its driver is not on PATH. On Debian and Ubuntu: apt install chromium chromium-driver"
+
+
+PROMETHEUS = "--no-install-recommends prometheus"
+NEEDS: dict[str, Callable[[], str]] = {
+    "root": _root,
+    "landlock": _landlock,
+    "docker": _docker,
+    "dockerd": program("dockerd", package="docker.io"),
+    "compose": _compose,
+    "iproute": program("ip", package="iproute2"),
+    "iptables": program("iptables", package="iptables"),
+    "image_registry": program("docker-registry", package="docker-registry"),
+    "browser": _browser,
+    "prometheus": program("prometheus", package=PROMETHEUS),
+    "promtool": program("promtool", package=PROMETHEUS),
+    "alertmanager": program("prometheus-alertmanager", package="--no-install-recommends prometheus-alertmanager"),
+    "amtool": program("amtool", package="--no-install-recommends prometheus-alertmanager"),
+}
+"""Each need's check: why it is missing and how to get it, or an empty string."""
+
+
+@lru_cache
+def missing(need: str) -> str:
+    """Why the need is missing and how to get it; empty when it is there. Asked once a process."""
+    return NEEDS[need]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"needs(*what): skipped where one of these is missing: {', '.join(NEEDS)}")
+
+
+def needs_of(item: pytest.Item) -> list[str]:
+    """What the test's markers name."""
+    return [str(need) for marker in item.iter_markers("needs") for need in marker.args]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    reasons = [reason for need in needs_of(item) if (reason := missing(need))]
+    if reasons:
+        pytest.skip("; ".join(reasons))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where everything is required, and where no marker names what is missing."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        if os.environ.get("EVERGREEN_REQUIRE_ALL") == "1":
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} was skipped, and EVERGREEN_REQUIRE_ALL=1 allows none: {why}"
+        elif not any(missing(need) for need in needs_of(item)):
+            report.outcome = "failed"
+            report.longrepr = (
+                f"{item.nodeid} was skipped, and no marker says what is missing. Mark it with "
+                f"@pytest.mark.needs(...), see tests/support/needs.py: {why}"
+            )
+        elif skipped := os.environ.get("EVERGREEN_SKIPPED"):
+            with Path(skipped).open("a", encoding="utf-8") as file:
+                file.write(f"{item.nodeid}\n")
+    return report
