@@ -26,8 +26,10 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
-ON_THE_ENGINE = {"docker", "engines", "deployment", "engine_faults", "image_registry", "compose"}
-"""Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one at a time."""
+ON_THE_ENGINE = {"docker", "image_registry", "compose"}
+"""Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one test at a time."""
+LONGEST = ["e2e", "engine", "tests/integration/test_observability.py", "tests/integration/test_deployment.py"]
+"""These groups start first, so that no process ends up waiting for one of them."""
 
 
 def group_of(nodeid: str) -> str:
@@ -35,13 +37,15 @@ def group_of(nodeid: str) -> str:
     path = Path(nodeid.partition("::")[0])
     if path.parts[1:2] == ("e2e",):
         return "e2e"
-    return "engine" if path.stem.removeprefix("test_") in ON_THE_ENGINE else str(path)
+    return "engine" if path.stem.removeprefix("test_") in ON_THE_ENGINE or "[docker" in nodeid else str(path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest groups come first, so that no process ends up waiting for them."""
-    longest = ["engine", "e2e"]
-    items.sort(key=lambda item: (*longest, group_of(item.nodeid)).index(group_of(item.nodeid)))
+    """Bring the tests of a group together, the longest groups first."""
+    order = {group: number for number, group in enumerate(LONGEST)}
+    groups = {group_of(item.nodeid): None for item in items}
+    order |= {group: order.get(group, len(order) + number) for number, group in enumerate(groups)}
+    items.sort(key=lambda item: order[group_of(item.nodeid)])
 
 
 @pytest.hookimpl(optionalhook=True)
