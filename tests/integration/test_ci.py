@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -90,7 +92,8 @@ def run_ci(**conf: Any) -> tuple[str, dict[str, str]]:
     folder = Path(__file__).resolve().parents[2] / "dags"
     bag = DagBag(dag_folder=str(folder / "ci.py"))
     assert not bag.import_errors, bag.import_errors
-    run = bag.dags["tiny.ci"].test(run_conf=conf)
+    with mock.patch.dict(os.environ):  # Airflow leaves AIRFLOW_CTX_* behind
+        run = bag.dags["tiny.ci"].test(run_conf=conf)
     return str(run.state), {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
 
 
