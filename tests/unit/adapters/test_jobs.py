@@ -124,7 +124,9 @@ for name in {PLATFORMS_FILES!r}:
     assert len(pd.read_parquet(folder / "holdout.parquet")) == 39
 
 
-@pytest.mark.parametrize("name, what", zip(TRAINED, ["a symbolic link", "a named pipe", "nothing", "a folder"], strict=True))
+@pytest.mark.parametrize(
+    "name, what", zip(TRAINED, ["a symbolic link", "a named pipe", "nothing", "a folder"], strict=True)
+)
 def test_a_file_that_a_training_must_leave_is_a_plain_one(secrets, name, what):
     leave = f"""
 def leave():
