@@ -5,59 +5,24 @@ Each code prints what it got; ``refused`` names the error, so that a call which 
 
 from __future__ import annotations
 
-import os
 import resource
 import socket
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from include.adapters import confinement, system_calls
-from include.adapters.confinement import Completed, confined_command, isolation, run_confined
+from include.adapters import system_calls
+from include.adapters.confinement import confined_command, run_confined
 from include.adapters.system_calls import ALWAYS_THERE, AUDIT_ARCHITECTURES, seccomp_program
-from include.core.errors import PlatformError
+from tests.attacks import attack, needs_table
 from tests.ports import free_port
 
-pytestmark = [
-    pytest.mark.skipif(
-        not seccomp_program(listen=False, connect=False),
-        reason=f"there is no table of system calls for this machine (there is for {', '.join(AUDIT_ARCHITECTURES)})",
-    ),
-]
-
-
-def landlock_abi() -> int:
-    if isolation() != "landlock":
-        return 0
-    from py_landlock import get_abi_version
-
-    return get_abi_version()
-
-
-landlocked = pytest.mark.skipif(landlock_abi() < 4, reason="needs Landlock for TCP: a kernel from 6.7 on")
-signals_scoped = pytest.mark.skipif(landlock_abi() < 6, reason="needs Landlock for signals: a kernel from 6.12 on")
-
-CALLS = """
-import ctypes, errno, os, socket, sys, platform
-NUMBERS = {numbers!r}
-libc = ctypes.CDLL(None, use_errno=True)
-
-def call(name, *arguments):
-    words = [a if isinstance(a, (bytes, ctypes.Array)) or a is None else ctypes.c_long(a) for a in arguments]
-    ctypes.set_errno(0)
-    got = libc.syscall(ctypes.c_long(NUMBERS[name]), *words)
-    return got if got >= 0 else -ctypes.get_errno()
-
-def show(name, *arguments):
-    got = call(name, *arguments)
-    print(name, errno.errorcode.get(-got, got) if got < 0 else got, flush=True)
-"""
+pytestmark = needs_table
 
 
 @pytest.fixture(autouse=True)
@@ -83,29 +48,11 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-def attack(code: str, folder: Path, **policy) -> Completed:
-    numbers = {call.name: getattr(call, os.uname().machine) for call in ALWAYS_THERE}
-    numbers |= {"socket": {"x86_64": 41, "aarch64": 198}[os.uname().machine]}
-    numbers |= {"pidfd_send_signal": 424, "mseal": 462}
-    settled = {"readable": [], "writable": [], "log": None, "time_limit": 30.0, "memory_mb": 512} | policy
-    program = CALLS.format(numbers=numbers) + textwrap.dedent(code)
-    return run_confined([sys.executable, "-c", program], cwd=folder, **settled)
-
-
 def nobody_came(listener: socket.socket) -> bool:
     try:
         listener.accept()[0].close()
     except TimeoutError:
         return True
-    return False
-
-
-def until(condition, seconds: float = 15.0) -> bool:
-    moment = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return True
-        moment.wait(0.02)
     return False
 
 
@@ -239,27 +186,6 @@ def test_limits_of_another_process_can_not_be_set(tmp_path, victim):
     assert [victim.rlimit(limit) for limit in (resource.RLIMIT_CPU, resource.RLIMIT_AS)] == before
 
 
-def test_the_guard_can_not_be_limited_slowed_stopped_or_killed(tmp_path):
-    code = """
-    import signal, struct
-    one = ctypes.create_string_buffer(struct.pack("QQ", 1, 1))
-    guard = os.getppid()
-    show("prlimit64", guard, 0, one, None)
-    show("setpriority", 0, guard, 19)
-    show("sched_setaffinity", guard, 8, struct.pack("Q", 1))
-    for number in (signal.SIGSTOP, signal.SIGKILL, signal.SIGTERM, signal.SIGCONT):
-        try:
-            os.kill(guard, number)
-            print("killed")
-        except PermissionError:
-            print("refused")
-    """
-    output = attack(code, tmp_path).output_tail.splitlines()
-    assert output[:3] == ["prlimit64 EPERM", "setpriority EPERM", "sched_setaffinity EPERM"]
-    if landlock_abi() >= 6:
-        assert output[3:] == ["refused"] * 4
-
-
 CALLS_ON_OTHERS = [
     'call("setpriority", 0, PID, 19)',
     'call("setpriority", 1, os.getpgid(PID), 19)',
@@ -362,109 +288,6 @@ def test_joblib_and_loky_still_work(tmp_path):
     )  # fmt: skip
     assert done.code == 0, done.output_tail
     assert "[0, 1, 4, 9] 300.0" in done.output_tail
-
-
-def left_behind(mark: str) -> list[int]:
-    """Processes whose command line or environment has the mark."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("MARK") == mark:
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
-
-
-SURVIVORS = """
-import signal, time
-
-def forked_twice_in_a_session_of_its_own():
-    os.setsid()
-    if os.fork() == 0:
-        time.sleep(600)
-
-def child_that_lives_only_until_it_has_a_child():
-    while os.fork() == 0:
-        os.setsid()
-
-def child_of_which_nobody_gets_a_signal():
-    for flags in (0, 0x8000):  # the second one is a child of the parent's parent
-        if call("clone", flags, 0, 0, 0, 0) == 0:
-            time.sleep(600)
-
-def deaf_subreaper():
-    libc.prctl(36, 1, 0, 0, 0)
-    for number in (1, 2, 15):
-        signal.signal(number, signal.SIG_IGN)
-    if os.fork() == 0:
-        time.sleep(600)
-    time.sleep(600)
-
-for survivor in (forked_twice_in_a_session_of_its_own, child_that_lives_only_until_it_has_a_child,
-                 child_of_which_nobody_gets_a_signal, deaf_subreaper):
-    for _ in range(5):
-        if os.fork() == 0:
-            survivor()
-            os._exit(0)
-open("out/guard", "w").write(str(os.getppid()))
-time.sleep({seconds})
-"""
-
-
-@signals_scoped
-@pytest.mark.parametrize("end", ["by itself", "time", "guard killed", "outer guard killed", "both asked to end"])
-def test_no_process_of_a_job_outlives_it(tmp_path, end):
-    """Whichever way it was forked, and whatever ends first."""
-    out, file = tmp_path / "out", tmp_path / "out" / "guard"
-    out.mkdir()
-
-    def end_the_guards() -> None:
-        assert until(lambda: file.exists() and file.read_text())
-        guard = psutil.Process(int(file.read_text()))
-        outer = guard.parent()
-        assert outer is not None
-        for one in {"guard killed": [guard], "outer guard killed": [outer]}.get(end, []):
-            one.kill()
-        for one in {"both asked to end": [outer, guard]}.get(end, []):
-            one.terminate()
-
-    code = SURVIVORS.replace("{seconds}", "0" if end == "by itself" else "600")
-    policy = {"writable": [out], "time_limit": 2.0 if end == "time" else 60.0, "env": {"MARK": tmp_path.name}}
-    if end in ("by itself", "time"):
-        assert attack(code, tmp_path, **policy).limit == ("time" if end == "time" else None)
-    else:
-        killer = threading.Thread(target=end_the_guards)
-        killer.start()
-        with pytest.raises(PlatformError, match="cut short"):
-            attack(code, tmp_path, **policy)
-        killer.join()
-    assert left_behind(tmp_path.name) == []
-
-
-def test_without_scoped_signals_children_are_stopped_first_then_killed(tmp_path):
-    """The way of older kernels; the guard's own function, in a process of its own."""
-    project = Path(confinement.__file__).parents[2]
-    code = f"""
-import os, sys, time
-sys.path.insert(0, {str(project)!r})
-from include.adapters import confinement_guard as guard
-guard.call_prctl(guard.PR_SET_CHILD_SUBREAPER, 1)
-for _ in range(5):
-    if os.fork() == 0:
-        os.setsid()
-        while True:
-            if os.fork() == 0:
-                time.sleep(600)
-            time.sleep(0.01)
-time.sleep(0.5)
-guard.end_tree(scoped=False)
-print("left:", guard.has_children())
-"""
-    environment = {**os.environ, "MARK": tmp_path.name}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "left: False\n", done.stderr
-    assert left_behind(tmp_path.name) == []
 
 
 @pytest.mark.parametrize("machine", AUDIT_ARCHITECTURES)
