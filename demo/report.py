@@ -145,9 +145,9 @@ def score_version(spec: ModelSpec, version: str, data: Sequence[Path], folder: P
         "data": [str(path) for path in data],
         "from": None,
         "until": None,
-        "out": str(folder / "predictions.parquet"),
+        "out": "predictions.parquet",
     }
-    run_job(spec, build, "score", job, folder, readable=[artifact, *data])
+    run_job(spec, build, "score", job, folder, leaves=["predictions.parquet"], readable=[artifact, *data])
     predictions = pd.read_parquet(folder / "predictions.parquet", columns=[spec.data.key, "prediction"])
     found = {}
     for path in data:

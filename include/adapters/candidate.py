@@ -31,6 +31,8 @@ from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.settings import settings
 
+TRAINED = ("holdout.parquet", "training.json", "model.skops", "model.json")
+"""What a training leaves."""
 BUNDLE = ("model.skops", "model.json", "metrics.json", "profile.json", "estimator.json", "golden.json", "lineage.json")
 
 
@@ -64,7 +66,7 @@ def train(spec: ModelSpec, build: Build, snapshot: Snapshot, run_id: str, parame
         "train_until": train_until.isoformat(),
         "holdout_from": holdout_from.isoformat(),
         "holdout_until": (newest + pd.Timedelta(microseconds=1)).isoformat(),
-        "out": str(folder),
+        "out": "",
         "champion": None,
     }
     readable = [Path(path) for path in snapshot.paths]
@@ -73,7 +75,7 @@ def train(spec: ModelSpec, build: Build, snapshot: Snapshot, run_id: str, parame
         artifact = registry.fetch(spec.name, champion)
         job["champion"] = _artifact_of(spec, champion, artifact)
         readable.append(artifact)
-    run_job(spec, build, "train", job, folder, readable=readable)
+    run_job(spec, build, "train", job, folder, leaves=TRAINED, readable=readable)
     if champion and before and not same_build:
         _score_champion(spec, champion, before["build"], job, folder, [Path(path) for path in snapshot.paths])
     return {
@@ -126,17 +128,18 @@ def _score_champion(
 ) -> None:
     """Score the champion in the environment of its own build, and add its predictions to the holdout."""
     artifact = registry.fetch(spec.name, champion)
-    out = folder / "champion.parquet"
     score = {
         "model": model_block(spec, open_engine().code(spec, build_id)),
         **_artifact_of(spec, champion, artifact),
         "data": job["data"],
         "from": job["holdout_from"],
         "until": job["holdout_until"],
-        "out": str(out),
+        "out": "champion.parquet",
     }
-    run_job(spec, build_id, "score", score, folder, readable=[artifact, *data])
-    theirs = pd.read_parquet(out)[[spec.data.key, "prediction"]].rename(columns={"prediction": "champion"})
+    run_job(spec, build_id, "score", score, folder, leaves=["champion.parquet"], readable=[artifact, *data])
+    theirs = pd.read_parquet(folder / "champion.parquet")[[spec.data.key, "prediction"]].rename(
+        columns={"prediction": "champion"}
+    )
     holdout = pd.read_parquet(folder / "holdout.parquet").merge(theirs, on=spec.data.key, how="left", validate="1:1")
     holdout.to_parquet(folder / "holdout.parquet", index=False)
 

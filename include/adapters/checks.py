@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -17,8 +16,9 @@ from xml.etree import ElementTree
 from include.adapters.confinement import Completed
 from include.adapters.engine import open_engine
 from include.adapters.environments import model_folder
+from include.adapters.job_output import job_folder, take_files
 from include.adapters.jobs import build_folder, model_block
-from include.core.errors import EvergreenError, ModelSpecError
+from include.core.errors import EvergreenError, ModelSpecError, TrainingError
 from include.core.spec import ModelSpec
 from include.core.spec_file import load_spec
 
@@ -38,10 +38,10 @@ def lint(spec: ModelSpec, build_id: str) -> Report:
     code = model_folder(build / "code", spec)
     own = _own_configuration(code, build / "code", ("ruff.toml", ".ruff.toml"), ("tool", "ruff"))
     command = ["-m", "ruff", "check", "--no-cache", "--output-format=concise", *([] if own else ["--isolated"]), "."]
-    with _output_folder(build) as folder:
-        done = _run(spec, build_id, command, folder, folder / "ruff.txt", in_code=True, time_limit=LINT_SECONDS)
-        report = build / "reports" / "ruff.txt"
-        _keep(folder / "ruff.txt", report)
+    report = build / "reports" / "ruff.txt"
+    with _folders(build, "lint") as (given, left):
+        done = _run(spec, build_id, command, left, given / report.name, in_code=True, time_limit=LINT_SECONDS)
+        _keep(given, report)
     lines = [line for line in done.output_tail.splitlines() if line.strip()]
     reason = "no findings" if done.code == 0 else _how_it_ended(spec, done) or "; ".join(lines[:3])
     return _report(done.code == 0, reason, done.seconds, report)
@@ -56,12 +56,12 @@ def test(spec: ModelSpec, build_id: str) -> Report:
     seen = open_engine().code(spec, build_id)
     alone = [] if own else ["-c", "/dev/null", f"--rootdir={seen}", f"--confcutdir={seen}"]
     report = build / "reports" / "pytest.xml"
-    with _output_folder(build) as folder:
-        options = ["-q", "--color=no", "-p", "no:cacheprovider", f"--junitxml={folder / 'pytest.xml'}", *alone]
+    with _folders(build, "test") as (given, left):
+        options = ["-q", "--color=no", "-p", "no:cacheprovider", f"--junitxml={left / report.name}", *alone]
         command = ["-m", "pytest", *options, "."]
-        done = _run(spec, build_id, command, folder, folder / "pytest.txt", in_code=True)
-        _keep(folder / "pytest.txt", build / "reports" / "pytest.txt")
-        _keep(folder / "pytest.xml", report)
+        done = _run(spec, build_id, command, left, given / "pytest.txt", in_code=True)
+        _keep(given, report.with_suffix(".txt"))
+        _keep(left, report)
     passed, reason = _judge_tests(spec, done, report)
     return _report(passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt"))
 
@@ -76,15 +76,15 @@ def check_contract(spec: ModelSpec, build_id: str) -> Report:
     if mistake:
         _write(report, {"answer": "fail", "reason": mistake, "checks": []})
         return _report(False, mistake, time.monotonic() - started, report)
-    with _output_folder(build) as folder:
-        job = folder / "check.json"
-        found = folder / "contract.json"
-        sample = _sample(spec, folder)
+    with _folders(build, "contract") as (given, left):
+        job = given / "check.json"
+        sample = _sample(spec, given)
         model = model_block(spec, open_engine().code(spec, build_id))
-        _write(job, {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(found)})
-        done = _run(spec, build_id, ["-m", "runtime.check", str(job)], folder, folder / "contract.txt")
-        _keep(folder / "contract.txt", report.with_suffix(".txt"))
-        _keep(found, report)
+        _write(job, {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(left / report.name)})
+        command = ["-m", "runtime.check", str(job)]
+        done = _run(spec, build_id, command, left, given / "contract.txt", readable=[given])
+        _keep(given, report.with_suffix(".txt"))
+        _keep(left, report)
     passed, reason = _judge_contract(spec, done, report)
     return _report(passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt"))
 
@@ -206,20 +206,21 @@ def _own_configuration(code: Path, root: Path, files: tuple[str, ...], table: tu
 
 
 @contextmanager
-def _output_folder(build: Path) -> Iterator[Path]:
-    """The only folder that a check may write to; what is worth keeping moves to ``reports``."""
+def _folders(build: Path, check: str) -> Iterator[tuple[Path, Path]]:
+    """A folder of what a check is given and prints, and the only folder that it may write to."""
     reports = build / "reports"
     reports.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".check-", dir=reports) as folder:
-        yield Path(folder)
+    with job_folder(reports / f".{check}.given") as given, job_folder(reports / f".{check}") as left:
+        yield given, left
 
 
-def _keep(found: Path, kept: Path) -> None:
-    """Move a regular file of a sensible size among the reports; otherwise there is none of that name."""
-    if found.is_file() and not found.is_symlink() and found.stat().st_size <= LARGEST_REPORT:
-        os.replace(found, kept)
-    else:
-        kept.unlink(missing_ok=True)
+def _keep(folder: Path, report: Path) -> None:
+    """Take a file of a sensible size among the reports; otherwise there is none of that name."""
+    try:
+        take_files(folder, [report.name], report.parent, largest_bytes=LARGEST_REPORT)
+    except TrainingError as error:
+        print(error)
+        report.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Files into containers and images, and out of containers again, as tar archives.
 
 What goes in is the same for the same files: sorted, without times, owners or the machine's modes. What comes out was
-written by code that is not trusted: only regular files and folders are taken, and only below where they belong.
+written by code that is not trusted: only the regular files of one folder are taken.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from include.core.errors import PlatformError
+from include.core.errors import TrainingError
 
 USER = 10001
 """The numeric user that everything of a model runs as in its container; its group has the same number."""
+MOST_ENTRIES = 100_000
+"""Files, folders and links that a job may leave."""
 
 
 def archive(files: Mapping[str, Path | bytes], folders: Iterable[str] = (), *, into: IO[bytes], owner: int = 0) -> None:
@@ -47,27 +49,23 @@ def archived(files: Mapping[str, Path | bytes], folders: Iterable[str] = (), own
 
 
 def take_out(chunks: Iterable[bytes], folder: Path, *, largest_bytes: int) -> None:
-    """Put what an archive of one folder holds below ``folder``; links and devices are left out.
+    """Put the regular files of an archived folder into ``folder``; its folders, links and devices are left out.
 
-    Raises PlatformError when it is more than ``largest_bytes`` in all.
+    Raises TrainingError when the archive has more than ``largest_bytes`` or MOST_ENTRIES in all.
     """
-    total = 0
+    total = entries = 0
     with tarfile.open(fileobj=cast(Any, _Reader(iter(chunks))), mode="r|") as tar:
         for member in tar:
-            path = _below(folder, member.name)
-            if path is None or not (member.isreg() or member.isdir()):
-                continue
-            if member.isdir():
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            total += member.size
-            if total > largest_bytes:
-                raise PlatformError(f"more than {largest_bytes // 2**20} MiB were left in {folder}. Write less there.")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            content = tar.extractfile(member)
-            assert content is not None
-            with path.open("wb") as file:
-                shutil.copyfileobj(content, file)
+            total, entries = total + member.size, entries + 1
+            if total > largest_bytes or entries > MOST_ENTRIES:
+                raise TrainingError(
+                    f"the job left more than {largest_bytes // 2**20} MiB or {MOST_ENTRIES} files. Write less there."
+                )
+            name = _name(member)
+            content = tar.extractfile(member) if name and member.isreg() else None
+            if name and content:
+                with (folder / name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
 
 
 def take_new(chunks: Iterable[bytes], folder: Path) -> None:
@@ -122,11 +120,10 @@ def _make_parents(tar: tarfile.TarFile, place: str, made: set[str]) -> None:
             _add_folder(tar, str(parent), made, 0)
 
 
-def _below(folder: Path, name: str) -> Path | None:
-    """Where a member of an archive of one folder belongs; its first part is that folder's own name."""
-    path = PurePosixPath(name)
-    outside = path.is_absolute() or ".." in path.parts or len(path.parts) < 2
-    return None if outside else folder.joinpath(*path.parts[1:])
+def _name(member: tarfile.TarInfo) -> str:
+    """The name of what lies in the archived folder itself, which is the first part; empty for everything else."""
+    path = PurePosixPath(member.name)
+    return path.name if len(path.parts) == 2 and not path.is_absolute() and ".." not in path.parts else ""
 
 
 class _Reader:

@@ -96,7 +96,6 @@ def run_in_container(
     Raises PlatformError when the engine is gone.
     """
     sweep()
-    log.unlink(missing_ok=True)  # else an earlier try's would come back out of the container
     with docker_errors(), _inputs(readable, writable) as inputs:
         network_mode = "bridge" if network else "none"
         job = _job_hash([image, network_mode, str(cwd), f"{limits} {time_limit}", *command], inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -123,8 +124,8 @@ def check_out(repository: Repository, commit: str, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".checkout-", dir=folder.parent))
     try:
-        database, files = temporary / "database", temporary / "files"
-        files.mkdir()
+        database = temporary / "database"
+        files = Path(tempfile.mkdtemp(dir=temporary))  # a name that no link of the commit can go through
         with _environment(repository.connection) as environment:
             _run(["init", "--quiet", "--bare", str(database)], url, environment, ASK_SECONDS)
             _fetch(url, commit, database, environment)
@@ -170,11 +171,21 @@ def _expand(url: str, short: str, environment: dict[str, str]) -> str:
 def _refuse_links_out(folder: Path, url: str, commit: str) -> None:
     root = folder.resolve()
     for path in folder.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
+        if path.is_symlink() and (where := _leads_astray(path, root)):
             raise BuildError(
-                f"{url} at {commit[:12]}: {path.relative_to(folder)} is a link that leads out of the repository. "
-                "Commit the file itself."
+                f"{_without_credentials(url)} at {commit[:12]}: {path.relative_to(folder)} is a link that leads "
+                f"{where}. Commit the file itself."
             )
+
+
+def _leads_astray(link: Path, root: Path) -> str:
+    """Where a link should not lead; empty when it stays below ``root``."""
+    try:
+        link.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "in a circle"
+    return "" if link.resolve().is_relative_to(root) else "out of the repository"
 
 
 @contextlib.contextmanager

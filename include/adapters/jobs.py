@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from include.adapters.confinement import Completed
 from include.adapters.engine import open_engine
+from include.adapters.job_output import job_folder, take_files
 from include.core.build import Build
 from include.core.errors import TrainingError
 from include.core.spec import ModelSpec
@@ -36,24 +39,44 @@ def model_block(spec: ModelSpec, code: Path, parameters: dict[str, Any] | None =
 
 
 def run_job(
-    spec: ModelSpec, build: Build | str, module: str, job: dict[str, Any], folder: Path, *, readable: list[Path]
+    spec: ModelSpec,
+    build: Build | str,
+    module: str,
+    job: dict[str, Any],
+    folder: Path,
+    *,
+    leaves: Sequence[str],
+    readable: list[Path],
 ) -> None:
-    """Run ``python -m runtime.<module>`` on ``job``, confined, with ``folder`` as the only place to write to.
+    """Run ``python -m runtime.<module>`` on ``job``, confined, and take the files that it ``leaves`` into ``folder``.
 
-    Raises TrainingError with the runtime's own message when it fails, runs out of time or of memory.
+    The job writes to a folder of its own, which is removed; ``job["out"]`` is a path below it. It never sees
+    ``folder``, where its job file and its log are too.
+
+    Raises TrainingError with the runtime's own message when it fails, runs out of time or of memory, or when a file
+    that it should leave is missing or not a regular file.
     """
     build_id = build if isinstance(build, str) else build.build_id
     folder.mkdir(parents=True, exist_ok=True)
     job_file = folder / f"{module}.json"
-    job_file.write_text(json.dumps(job, indent=1), encoding="utf-8")
-    done = open_engine().run(
-        spec,
-        build_id,
-        ["-m", f"runtime.{module}", str(job_file)],
-        readable=readable,
-        writable=folder,
-        log=folder / f"{module}.log",
-    )
+    with job_folder(folder.with_name(f".{folder.name}.{module}")) as scratch:
+        job_file.write_text(json.dumps({**job, "out": str(scratch / job["out"])}, indent=1), encoding="utf-8")
+        done = open_engine().run(
+            spec,
+            build_id,
+            ["-m", f"runtime.{module}", str(job_file)],
+            readable=[*readable, job_file],
+            writable=scratch,
+            log=folder / f"{module}.log",
+        )
+        _require_success(spec, module, done)
+        try:
+            take_files(scratch, leaves, folder)
+        except TrainingError as error:
+            raise TrainingError(f"{spec.name}: {module}: {error}") from error
+
+
+def _require_success(spec: ModelSpec, module: str, done: Completed) -> None:
     if done.limit == "time":
         raise TrainingError(
             f"{spec.name}: {module} took longer than training.time_limit_minutes "

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from include.adapters import container_files
 from include.adapters.container_files import USER, archive, archived, take_new, take_out
-from include.core.errors import PlatformError
+from include.core.errors import TrainingError
 
 
 def tar(*members: tuple[str, bytes | None, dict]) -> list[bytes]:
@@ -50,7 +51,7 @@ def test_what_is_given_to_write_to_belongs_to_the_user_and_its_parents_do_not(tm
         assert {member.name: member.uid for member in found} == {"a": 0, "a/out": USER}
 
 
-def test_only_plain_files_below_the_folder_come_out(tmp_path):
+def test_only_plain_files_of_the_folder_itself_come_out(tmp_path):
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)
     link = {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}
@@ -58,7 +59,11 @@ def test_only_plain_files_below_the_folder_come_out(tmp_path):
     device = {"type": tarfile.CHRTYPE}
     members = [
         ("out", None, {}),
-        ("out/fine/file", b"fine" * 1000, {"mode": 0o4777}),
+        ("out/fine", b"fine" * 1000, {"mode": 0o4777}),
+        ("out/folder", None, {}),
+        ("out/folder/file", b"x", {}),
+        ("out/link/file", b"x", {}),
+        ("out/..", b"x", {}),
         ("out/../../escaped", b"x", {}),
         ("/out/absolute", b"fine", {}),
         ("out/link", b"", link),
@@ -67,14 +72,17 @@ def test_only_plain_files_below_the_folder_come_out(tmp_path):
     ]
     take_out(tar(*members), out, largest_bytes=10**6)
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert found == ["deep/out/fine/file"]
-    assert (out / "fine" / "file").read_bytes() == b"fine" * 1000
-    assert not (out / "fine" / "file").stat().st_mode & 0o4000
+    assert found == ["deep/out/fine"]
+    assert (out / "fine").read_bytes() == b"fine" * 1000
+    assert not (out / "fine").stat().st_mode & 0o4000
 
 
-def test_more_than_may_come_out_is_refused(tmp_path):
-    with pytest.raises(PlatformError, match="Write less"):
+def test_more_than_may_come_out_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(TrainingError, match="Write less"):
         take_out(tar(("out/a", b"x" * 600, {}), ("out/b", b"x" * 600, {})), tmp_path, largest_bytes=1000)
+    monkeypatch.setattr(container_files, "MOST_ENTRIES", 20)
+    with pytest.raises(TrainingError, match="20 files"):
+        take_out(tar(*((f"out/{number}", None, {}) for number in range(21))), tmp_path, largest_bytes=1000)
 
 
 def test_of_a_log_only_what_is_new_is_appended(tmp_path: Path):

@@ -111,3 +111,62 @@ def test_a_link_that_leads_out_of_the_repository_is_refused(repository, tmp_path
     with pytest.raises(BuildError, match=r"requirements\.txt is a link"):
         check_out(repository.spec, commit, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name, way",
+    [
+        ("model.yaml", "absolute"),
+        ("requirements.txt", "relative"),
+        ("requirements.lock", "through another link"),
+        ("pyproject.toml", "through /proc"),
+        ("tests", "absolute"),
+        ("src/deep", "through another link"),
+    ],
+)
+def test_no_name_that_the_platform_reads_may_be_a_link_out(repository, tmp_path, name, way):
+    """The platform itself reads these files of a commit, with all of its rights."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "token").write_text("key")
+    link = repository.work / name
+    link.parent.mkdir(exist_ok=True)
+    if way == "through another link":
+        os.symlink(tmp_path / "secrets", repository.work / "harmless")
+        os.symlink("harmless/token" if link.parent == repository.work else "../harmless/token", link)
+    else:
+        targets = {
+            "absolute": tmp_path / "secrets",
+            "relative": "../" * 30 + str(tmp_path / "secrets")[1:],
+            "through /proc": f"/proc/self/root{tmp_path / 'secrets'}",
+        }
+        os.symlink(targets[way], link)
+    commit = repository.push()
+    with pytest.raises(BuildError, match="is a link that leads out of the repository"):
+        check_out(repository.spec, commit, tmp_path / "home" / "out")
+    assert not (tmp_path / "home" / "out").exists()
+
+
+def test_links_inside_the_repository_are_fine(repository, tmp_path):
+    repository.commit({"shared/model.yaml": "name: flights\n", "a/b.py": ""})
+    os.symlink("shared/model.yaml", repository.work / "model.yaml")
+    os.symlink("../shared", repository.work / "a" / "shared")
+    os.symlink("nothing", repository.work / "dangling")
+    checkout = check_out(repository.spec, repository.push(), tmp_path / "out")
+    assert (checkout / "model.yaml").read_text() == "name: flights\n"
+    assert (checkout / "a" / "shared" / "model.yaml").is_file()
+
+
+def test_links_in_a_circle_are_named(repository, tmp_path):
+    os.symlink("two", repository.work / "one")
+    os.symlink("one", repository.work / "two")
+    with pytest.raises(BuildError, match="(one|two) is a link that leads in a circle"):
+        check_out(repository.spec, repository.push(), tmp_path / "out")
+
+
+def test_a_link_may_not_count_on_the_name_of_the_checkouts_folder(repository, tmp_path):
+    """It would lead elsewhere once the checkout is copied into a build."""
+    for name in ("files", "out", "code"):
+        os.symlink(f"../{name}/model.py", repository.work / f"by-{name}")
+        with pytest.raises(BuildError, match=f"by-{name} is a link"):
+            check_out(repository.spec, repository.push(), tmp_path / "out")
+        (repository.work / f"by-{name}").unlink()

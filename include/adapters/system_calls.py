@@ -1,0 +1,191 @@
+"""The system calls that model code is refused, as one table, and the seccomp program made of it.
+
+Landlock judges files, TCP ports and signals by who asks. Seccomp sees the number and the plain arguments of a call
+only, and covers what Landlock does not: sockets, and calls that name another process. Everything else is allowed, but
+calls that are newer than the table: they answer "no such call", for which libraries have another way.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import struct
+import sys
+from typing import NamedTuple
+
+AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+FIRST_UNKNOWN = 450
+"""Calls from this number on are newer than the table, on all machines; x32's numbers are far above."""
+
+AF_INET, AF_INET6 = 2, 10
+SOCK_STREAM, SOCK_DGRAM, SOCK_TYPE_MASK = 1, 2, 0xF
+IPPROTO_TCP, IPPROTO_UDP = 6, 17
+MSG_FASTOPEN, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT = 0x20000000, 23, 30
+NEW_NAMESPACES = 0x7E020000
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+WORD = 0xFFFFFFFF
+
+
+class Test(NamedTuple):
+    """One comparison of an argument's lower 32 bits: ``argument & mask == value``, or ``!=``."""
+
+    argument: int
+    value: int
+    equal: bool = True
+    mask: int = WORD
+
+
+class Refused(NamedTuple):
+    """A call, its number on each machine (None: not there), and when it is refused."""
+
+    name: str
+    x86_64: int | None
+    aarch64: int | None
+    when: tuple[tuple[Test, ...], ...] = ((),)
+    """Refused when all tests of any one of these hold; an empty one always holds."""
+    answer: int = errno.EPERM
+
+
+def has(argument: int, bits: int) -> Test:
+    """Whether any of these bits is set."""
+    return Test(argument, 0, equal=False, mask=bits)
+
+
+def differs(argument: int, value: int) -> Test:
+    return Test(argument, value, equal=False)
+
+
+# A call that takes a process id is refused any but 0, which is the caller itself: a filter is the same for all
+# processes of a job, so it can't know the number of each.
+OTHER_PROCESS = ((differs(0, 0),),)
+OTHER_OWNER = ((differs(1, 0),), (differs(0, 0),))  # of setpriority(2): PRIO_PROCESS is 0
+OTHER_IO_OWNER = ((differs(1, 0),), (differs(0, 1),))  # of ioprio_set(2): IOPRIO_WHO_PROCESS is 1
+
+ALWAYS_THERE = (
+    # Limits, priorities, processors and scheduling of other processes
+    Refused("prlimit64", 302, 261, OTHER_PROCESS),
+    Refused("sched_setaffinity", 203, 122, OTHER_PROCESS),
+    Refused("sched_setscheduler", 144, 119, OTHER_PROCESS),
+    Refused("sched_setparam", 142, 118, OTHER_PROCESS),
+    Refused("sched_setattr", 314, 274, OTHER_PROCESS),
+    Refused("setpriority", 141, 140, OTHER_OWNER),
+    Refused("ioprio_set", 251, 30, OTHER_IO_OWNER),
+    # Memory and descriptors of other processes
+    Refused("ptrace", 101, 117),
+    Refused("process_vm_readv", 310, 270),
+    Refused("process_vm_writev", 311, 271),
+    Refused("process_madvise", 440, 440),
+    Refused("process_mrelease", 448, 448),
+    Refused("pidfd_getfd", 438, 438),
+    Refused("kcmp", 312, 272),
+    Refused("migrate_pages", 256, 238),
+    Refused("move_pages", 279, 239),
+    Refused("get_robust_list", 274, 100, OTHER_PROCESS),
+    Refused("perf_event_open", 298, 241),
+    # Large parts of the kernel that no numeric library needs
+    Refused("bpf", 321, 280),
+    Refused("userfaultfd", 323, 282),
+    Refused("keyctl", 250, 219),
+    Refused("add_key", 248, 217),
+    Refused("request_key", 249, 218),
+    Refused("io_uring_setup", 425, 425, answer=errno.ENOSYS),
+    Refused("io_uring_enter", 426, 426, answer=errno.ENOSYS),
+    Refused("io_uring_register", 427, 427, answer=errno.ENOSYS),
+    # Namespaces, in which a process has capabilities; clone3 takes its flags from memory, where no filter can look
+    Refused("unshare", 272, 97),
+    Refused("setns", 308, 268),
+    Refused("clone", 56, 220, ((has(0, NEW_NAMESPACES),),)),
+    Refused("clone3", 435, 435, answer=errno.ENOSYS),
+    # Objects of the kernel that outlive every process of the job and that no limit counts
+    Refused("shmget", 29, 194),
+    Refused("semget", 64, 190),
+    Refused("msgget", 68, 186),
+    Refused("mq_open", 240, 180),
+    # Typing into a terminal
+    Refused("ioctl", 16, 29, ((Test(1, TIOCSTI),), (Test(1, TIOCLINUX),))),
+    # TCP Fast Open connects without connect(2), and so without Landlock
+    Refused("sendto", 44, 206, ((has(3, MSG_FASTOPEN),),)),
+    Refused("sendmsg", 46, 211, ((has(2, MSG_FASTOPEN),),)),
+    Refused("sendmmsg", 307, 269, ((has(3, MSG_FASTOPEN),),)),
+    Refused(
+        "setsockopt",
+        54,
+        208,
+        (
+            (Test(1, IPPROTO_TCP), Test(2, TCP_FASTOPEN)),
+            (Test(1, IPPROTO_TCP), Test(2, TCP_FASTOPEN_CONNECT)),
+        ),
+    ),
+)
+
+
+def socket_call(*, listen: bool, connect: bool) -> Refused:
+    """Which sockets are refused: all, all but TCP for who may ``listen``, all but TCP and UDP for who may ``connect``.
+
+    A unix socket would reach the platform's own services (supervisord, Caddy, Docker) by path; MPTCP, SCTP and
+    others would go round Landlock's TCP rules. socketpair(2), which reaches nobody else, is another call.
+    """
+    kind = SOCK_TYPE_MASK
+    stream, datagram = Test(1, SOCK_STREAM, mask=kind), Test(1, SOCK_DGRAM, mask=kind)
+    refused: tuple[tuple[Test, ...], ...] = ((),)
+    if listen or connect:
+        refused = (
+            (differs(0, AF_INET), differs(0, AF_INET6)),
+            (stream, differs(2, 0), differs(2, IPPROTO_TCP)),
+            (Test(1, SOCK_STREAM, False, kind), Test(1, SOCK_DGRAM, False, kind)),
+            (datagram, differs(2, 0), differs(2, IPPROTO_UDP)) if connect else (datagram,),
+        )
+    return Refused("socket", 41, 198, refused, errno.EACCES)
+
+
+def seccomp_program(*, listen: bool, connect: bool, machine: str | None = None) -> bytes:
+    """The filter, ready for prctl(2); empty on machines whose numbers the table lacks.
+
+    Calls of another architecture (32 bits) are refused: they have other numbers.
+    """
+    machine = machine or (platform.machine() if sys.platform == "linux" else "")
+    architecture = AUDIT_ARCHITECTURES.get(machine)
+    if architecture is None:
+        return b""
+    program = [
+        _LOAD_ARCHITECTURE,
+        (_EQUAL, 1, 0, architecture),
+        _refuse(errno.EPERM),
+        _LOAD_NUMBER,
+        (_AT_LEAST, 0, 1, FIRST_UNKNOWN),
+        _refuse(errno.ENOSYS),
+    ]
+    for call in (*ALWAYS_THERE, socket_call(listen=listen, connect=connect)):
+        number = getattr(call, machine)
+        if number is not None:
+            rule = _compile(call)
+            program += [(_EQUAL, 0, len(rule), number), *rule]
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in [*program, _ALLOW])
+
+
+Instruction = tuple[int, int, int, int]
+"""Of the kernel's classic BPF: operation, how many to skip when true and when false, and a constant."""
+
+_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+_ALLOW: Instruction = (_RETURN, 0, 0, 0x7FFF0000)
+_LOAD_NUMBER: Instruction = (_LOAD, 0, 0, 0)
+_LOAD_ARCHITECTURE: Instruction = (_LOAD, 0, 0, 4)
+
+
+def _refuse(answer: int) -> Instruction:
+    return (_RETURN, 0, 0, 0x00050000 | answer)
+
+
+def _compile(call: Refused) -> list[Instruction]:
+    """What follows when the number is this call's; every way through it ends with an answer."""
+    rule: list[Instruction] = []
+    for tests in call.when:
+        alternative: list[Instruction] = [_refuse(call.answer)]
+        for test in reversed(tests):
+            otherwise = len(alternative)
+            compare = (_EQUAL, 0, otherwise, test.value) if test.equal else (_EQUAL, otherwise, 0, test.value)
+            load = (_LOAD, 0, 0, 16 + 8 * test.argument)
+            masked = [] if test.mask == WORD else [(_AND, 0, 0, test.mask)]
+            alternative = [load, *masked, compare, *alternative]
+        rule += alternative
+    return rule if call.when[-1] == () else [*rule, _ALLOW]
