@@ -43,7 +43,7 @@ PARAMS = {
 
 def build_dag(model):
     repository = model.repository
-    trigger = GitCommitTrigger(url=repository.url, branch=repository.branch, connection=repository.connection)
+    trigger = GitCommitTrigger(model.name, repository.url, repository.branch, repository.connection)
     commit = model_asset(model.name, "commit", watchers=[AssetWatcher(name=f"{model.name}_git", trigger=trigger)])
 
     @dag(**dag_settings(model, "ci", __doc__, schedule=[commit], params=PARAMS))
