@@ -118,7 +118,9 @@ class Training(Part):
     parameters: dict[str, Any] = Field(default_factory=dict, description="Arguments of the estimator function.")
     on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives (files only).")
     time_limit_minutes: float = Field(30, gt=0, description="Longest time one training may take.")
-    memory_mb: int = Field(4096, ge=256, description="Memory that training may use, in MiB.")
+    memory_mb: int = Field(
+        4096, ge=256, description="Memory that training may use, in MiB; the check of a commit needs 300."
+    )
     cpus: float | None = Field(None, gt=0, description="Processors that training may use; null: all (engine docker).")
     processes: int = Field(256, ge=16, description="Processes and threads that training may have (engine docker).")
     network: bool = Field(False, description="Let training, and the checks of a commit, use the network.")
