@@ -5,8 +5,9 @@ seconds), or by hand with *Trigger*: name a branch, tag or commit.
 
 **Does** check out exactly that commit; make the locked environment of its requirements, or take the one that was made
 for the same lock; then, at the same time, lint it with ruff, run its own pytest suite, and check the contract: the
-estimator builds, fits a sample, predicts the right shape, finite, and the same twice. The commit's code runs in the
-new environment, without the platform's variables, files, keys or network, and with limits of time and memory.
+estimator builds, fits a sample, predicts the right shape, finite, and the same twice, and a new process can load it and
+predict the same, as its server will. The commit's code runs in the new environment, without the platform's variables,
+files, keys or network, and with limits of time and memory.
 
 **Makes** a recorded build and, if everything passed, the asset `<model>/build`, which starts `training`. A commit whose
 build passed before is not checked again, unless *again* is set.
@@ -43,7 +44,7 @@ PARAMS = {
 
 def build_dag(model):
     repository = model.repository
-    trigger = GitCommitTrigger(url=repository.url, branch=repository.branch, connection=repository.connection)
+    trigger = GitCommitTrigger(model.name, repository.url, repository.branch, repository.connection)
     commit = model_asset(model.name, "commit", watchers=[AssetWatcher(name=f"{model.name}_git", trigger=trigger)])
 
     @dag(**dag_settings(model, "ci", __doc__, schedule=[commit], params=PARAMS))

@@ -14,7 +14,8 @@ has seen; register the candidate in MLflow with its whole lineage.
 ### When it fails
 - **validate_snapshot**: the data breaks an expectation. The log lists each column, check and count. Correct the data or
   the expectations in model.yaml, then clear the run; retrying alone does not help.
-- **take_snapshot**: a partition is missing, empty, or lacks a column. The message names it.
+- **take_snapshot**: a partition is missing, empty, or lacks a column. The message names it. A new partition starts a
+  training when it has not changed between two looks; write larger ones under another name, then rename them.
 - **train_candidate**: the last lines of the model's own output are in the error. Time and memory limits are
   `training.time_limit_minutes` and `training.memory_mb` in model.yaml.
 - **register_candidate**: look at MLflow (`make status`). Clearing the task registers the same candidate, not a second.
@@ -50,11 +51,11 @@ HASH = "{{ ti.xcom_pull('take_snapshot')['hash'] }}"
 
 
 def build_dag(model):
-    data = model_asset(model.name, "data")
-    schedule = model_asset(model.name, "build")
-    if model.training.on_new_data:
-        watcher = AssetWatcher(name="new_partition", trigger=DataPartitionTrigger(model=model.name))
-        schedule = schedule | model_asset(model.name, "data", watchers=[watcher])
+    build = model_asset(model.name, "build")
+    watcher = AssetWatcher(name=f"{model.name}_data", trigger=DataPartitionTrigger(model=model.name))
+    # One object for schedule and inlets: of two with the same name, Airflow keeps one, and may lose the watcher.
+    data = model_asset(model.name, "data", watchers=[watcher] if model.training.on_new_data else [])
+    schedule = build | data if model.training.on_new_data else build
 
     @dag(**dag_settings(model, "training", __doc__, schedule=schedule, params=PARAMS))
     def training():

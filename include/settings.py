@@ -28,6 +28,7 @@ class Settings:
     mlflow_url: str = ""
     mlflow_artifacts: str = ""
     git_poll_seconds: float = 5.0
+    data_poll_seconds: float = 30.0
     engine: str = "process"
     base_image: str = "python:3.11.13-slim-bookworm"
     docker_connection: str = "evergreen_docker"

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from include.core.data_quality import keys_as_text
 from include.core.errors import DataError, PlatformError
 from include.core.spec import FileSource, ModelSpec, SqlSource
-from include.core.windows import Grain, window_bounds, windows_before
+from include.core.windows import Grain, is_window, window_bounds, windows_before
 from include.settings import settings
 
 Source = FileSource | SqlSource
@@ -97,11 +97,23 @@ def newest_window(source: Source, window: str | None, grain: Grain) -> str:
 
 def known_windows(source: Source) -> list[str]:
     """All windows that have a file, oldest first. SQL sources can't be listed."""
+    return list(partition_states(source))
+
+
+def partition_states(source: Source) -> dict[str, str]:
+    """Each window that has a file, oldest first, and what the file system says of the file (size, time, and so on).
+
+    Files whose name is not that of a window, such as temporary ones, are left out. Raises DataError for SQL sources.
+    """
     if isinstance(source, SqlSource):
         raise DataError("data from SQL can't be listed: name the newest window in the run's 'window' parameter.")
     filesystem, pattern = _locate(source, "*")
     before, _, after = pattern.partition("*")
-    return sorted(path[len(before) : len(path) - len(after)] for path in filesystem.glob(pattern))
+    filesystem.invalidate_cache()  # listings of object storage are kept for as long as the process runs
+    filesystem.dircache.clear()  # where the former does nothing, such as HTTP
+    files = filesystem.glob(pattern, detail=True)
+    states = {path[len(before) : len(path) - len(after)]: str(about) for path, about in files.items()}
+    return {window: states[window] for window in sorted(states) if is_window(window)}
 
 
 def take_snapshot(spec: ModelSpec, window: str | None) -> Snapshot:

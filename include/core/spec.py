@@ -116,9 +116,11 @@ class Training(Part):
         7, gt=0, description="The newest days of the data, kept out of training to score candidate and champion."
     )
     parameters: dict[str, Any] = Field(default_factory=dict, description="Arguments of the estimator function.")
-    on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives.")
+    on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives (files only).")
     time_limit_minutes: float = Field(30, gt=0, description="Longest time one training may take.")
-    memory_mb: int = Field(4096, ge=256, description="Memory that training may use, in MiB.")
+    memory_mb: int = Field(
+        4096, ge=256, description="Memory that training may use, in MiB; the check of a commit needs 300."
+    )
     cpus: float | None = Field(None, gt=0, description="Processors that training may use; null: all (engine docker).")
     processes: int = Field(256, ge=16, description="Processes and threads that training may have (engine docker).")
     network: bool = Field(False, description="Let training, and the checks of a commit, use the network.")
@@ -246,7 +248,11 @@ class ModelSpec(Part):
         None, description="Optional module:function from a data frame of features to the estimator's input."
     )
     trusted_types: list[str] = Field(
-        default_factory=list, description="Types beyond scikit-learn's that the artifact may contain (module.Class)."
+        default_factory=list,
+        description="Classes and functions beyond scikit-learn's that the artifact may contain, as module.name: the "
+        "model's own, at the top level of a module in its folder, such as features.clean.Clean, and those of its "
+        "locked libraries; of Python's own modules only harmless ones, such as functools.partial. Keep one listed "
+        "for as long as a version that has it may be served, also by a rollback.",
     )
     data: Data = Field(description="Training data.")
     truth: Truth = Field(description="What really happened.")
@@ -269,6 +275,11 @@ class ModelSpec(Part):
         for special in (self.target, self.data.key):
             if special in names:
                 raise ValueError(f"'{special}' is the target or the key and can't be a feature too. Remove it there")
+        if self.training.on_new_data and isinstance(self.data.source, SqlSource):
+            raise ValueError(
+                "training.on_new_data needs partitions in files (data.source.path): a query's result can't be watched. "
+                "Set it to false, and let what loads the data start the training Dag"
+            )
         known = CLASSIFICATION_METRICS if self.task == "binary_classification" else REGRESSION_METRICS
         for metric in (self.metrics.primary, *self.metrics.also):
             if metric not in known:

@@ -24,6 +24,11 @@ def window_of(moment: datetime, grain: Grain) -> str:
     return moment.strftime(_FORMATS[grain])
 
 
+def is_window(key: str) -> bool:
+    """Whether ``key`` has the form of a window of any grain."""
+    return any(re.fullmatch(pattern, key) for pattern in _PATTERNS.values())
+
+
 def window_bounds(window: str, grain: Grain) -> tuple[datetime, datetime]:
     """First moment of the window and of the one after it, as naive UTC datetimes.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import sklearn.utils
 from sklearn.base import BaseEstimator
 
 from .jobs import Mistake, write_json
+from .model_code import last_lines, make_importable, rename_hint
 
 # To trust all of scikit-learn's estimators, skops imports all of scikit-learn when it is imported itself: half a second
 # of every start and job. Those estimators that are in a file are looked up one by one instead (_is_estimator).
@@ -48,6 +50,18 @@ TRUSTED = (
     "sklearn.utils.validation.check_array",
 )
 """Types beyond estimators and skops' own defaults that scikit-learn's models consist of; none runs code on loading."""
+STANDARD_LIBRARY = (
+    "builtins.object",
+    "collections.",
+    "datetime.",
+    "decimal.",
+    "fractions.",
+    "functools.partial",
+    "math.",
+    "uuid.UUID",
+    "zoneinfo.ZoneInfo",
+)
+"""What a spec may trust of Python's own modules, by how the name begins. Others can run code: skops calls the class."""
 
 
 def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str, Any]) -> str:
@@ -79,7 +93,11 @@ def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str,
 
 
 def load(folder: Path, sha256: str, model: Mapping[str, Any]) -> Any:
-    """The fitted model in ``folder``, if its file is the one that has this hash; nothing is loaded otherwise."""
+    """The fitted model in ``folder``, if its file is the one that has this hash; nothing is loaded otherwise.
+
+    Its classes and functions may be the model's own: they are imported from the model's folder. Every job and server
+    loads artifacts here. Raises Mistake when it is damaged, or has types that may not or can't be loaded.
+    """
     path = folder / "model.skops"
     try:
         found = file_hash(path)
@@ -90,7 +108,16 @@ def load(folder: Path, sha256: str, model: Mapping[str, Any]) -> Any:
             f"{path} has sha256 {found}, recorded was {sha256}. It was changed or damaged and is not loaded. "
             "Delete the folder to fetch it again, or deploy another version."
         )
-    return skops.io.load(path, trusted=trusted_types(path, model["trusted_types"]))
+    make_importable(model)
+    trusted = trusted_types(path, model["trusted_types"])
+    try:
+        return skops.io.load(path, trusted=trusted)
+    except Exception as error:  # skops raises what it meets, and so may the model's code
+        raise Mistake(
+            f"the model can't be loaded: {last_lines(error)}\nA class or function of the model's own must have a name "
+            f"at the top level of a module in the model's folder: no lambda, and none inside a function or class."
+            f"{rename_hint(model)}"
+        ) from None
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -99,16 +126,32 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def trusted_types(path: Path, allowed_by_spec: list[str]) -> list[str]:
-    """The types in the file that skops does not trust by itself and that are allowed; Mistake for any other."""
+    """The types in the file that skops does not trust by itself and that are allowed; Mistake for any other.
+
+    Also a Mistake when the spec allows what may not be trusted, whether or not it is in the file.
+    """
     found = skops.io.get_untrusted_types(file=path)
     unknown = set(found) - set(TRUSTED) - set(allowed_by_spec)
     strange = sorted(name for name in unknown if not _is_estimator(name))
+    harmful = sorted(name for name in {*strange, *allowed_by_spec} if _may_run_code(name))
+    if harmful:
+        raise Mistake(
+            f"types that are not allowed in artifacts: {', '.join(harmful)}. Listing them under trusted_types in "
+            "model.yaml does not help: Python's own modules may run commands or read files. Define a class or function "
+            "in the model's folder that does what is needed, and list that."
+        )
     if strange:
         raise Mistake(
             f"the model contains types that are not allowed in artifacts: {', '.join(strange)}. If they are yours and "
-            "safe to load, list them in model.yaml under trusted_types; else use scikit-learn's own."
+            "safe to load, list them in model.yaml under trusted_types (a lambda can't be loaded: make it a function "
+            "in a module of the model's folder); else use scikit-learn's own."
         )
     return sorted(found)
+
+
+def _may_run_code(name: str) -> bool:
+    """Whether it is of Python's own modules, and not among those parts of them that are harmless."""
+    return name.partition(".")[0] in sys.stdlib_module_names and not name.startswith(STANDARD_LIBRARY)
 
 
 def _is_estimator(name: str) -> bool:

@@ -1,11 +1,13 @@
 """The contract of a model's code: ``python -m runtime.check job.json`` writes contract.json.
 
 The estimator builds, fits a sample, predicts the right shape, finite, and the same twice, and survives being saved
-as an artifact and loaded again.
+as an artifact and loaded by another process, as servers and jobs load it.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +18,8 @@ import pandas as pd
 
 from . import artifact
 from .frames import feature_frame, read_rows
-from .jobs import Mistake, run, write_json
-from .model_code import call, make_estimator, predict, prepare, require_finite
+from .jobs import MISTAKE, Mistake, run, write_json
+from .model_code import call, hidden_modules, make_estimator, predict, prepare, require_finite
 
 PREDICTED = 200
 """Rows of the sample that are predicted."""
@@ -53,10 +55,35 @@ def _check(job: dict[str, Any], passed: Callable[[str], None]) -> None:
     passed("it predicts the same twice")
     with tempfile.TemporaryDirectory() as folder:
         digest = artifact.save(fitted, Path(folder), model, {})
-        loaded = artifact.load(Path(folder), digest, model)
-    if not np.allclose(first, predict(model, loaded, some), rtol=0, atol=1e-9):
+        loaded = _score_elsewhere(Path(folder), digest, model, rows.head(PREDICTED))
+    if not np.allclose(predict(model, fitted, prepare(model, rows.head(PREDICTED))), loaded, rtol=0, atol=1e-9):
         raise Mistake("the model predicts differently after being saved and loaded. Use types that skops supports.")
     passed("it survives being saved and loaded")
+    if hidden := hidden_modules(model):
+        raise Mistake(f"the model's code can't import {', '.join(hidden)}, the name of another module. Rename it.")
+    passed("no module has the name of another one")
+
+
+def _score_elsewhere(folder: Path, sha256: str, model: dict[str, Any], rows: pd.DataFrame) -> np.ndarray:
+    """Predictions of the artifact in ``folder`` by a scoring job in a process of its own, which has loaded nothing yet.
+
+    Raises Mistake with the job's own message when it can't load the model or predict.
+    """
+    names = [feature["name"] for feature in model["features"]]
+    identity = {name: range(len(rows)) for name in (model["key"], model["event_time"]) if name not in names}
+    data, out, job = folder / "rows.parquet", folder / "scored.parquet", folder / "score.json"
+    rows[names].assign(**identity).to_parquet(data, index=False)
+    described = {"model": model, "artifact": str(folder), "sha256": sha256, "data": [str(data)], "out": str(out)}
+    write_json(job, described)
+    command = [sys.executable, "-m", f"{__package__}.score", str(job)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    if done.returncode == MISTAKE:
+        raise Mistake(done.stderr.strip())
+    if done.returncode != 0:
+        lines = "\n".join(done.stderr.strip().splitlines()[-8:])
+        raise Mistake(f"loading the model and predicting in a new process failed (exit {done.returncode}): {lines}")
+    predicted: np.ndarray = pd.read_parquet(out)["prediction"].to_numpy()
+    return predicted
 
 
 def sample(job: dict[str, Any]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The model's own code: its estimator function, and its feature function if it has one."""
+"""The model's own code: its estimator function, its feature function if it has one, and how it is found."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -65,28 +66,62 @@ def require_finite(predicted: np.ndarray) -> np.ndarray:
     return predicted
 
 
+def make_importable(model: Model) -> None:
+    """Put the model's folder on the path, behind the libraries.
+
+    In front of them, a module of the model's that has a library's name would be that library for some processes (those
+    that import it later) and not for others, so that what was trained could not be loaded.
+    """
+    if not Path(model["code"]).is_dir():
+        raise Mistake(f"the model's folder {model['code']} does not exist. Run its ci again.")
+    if model["code"] not in sys.path:
+        sys.path.append(model["code"])
+
+
+def hidden_modules(model: Model) -> list[str]:
+    """Files and packages of the model's folder that can't be imported, since another module has their name."""
+    folder = Path(model["code"])
+    names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/*.py")}
+    return sorted(
+        f"'{name}' ({getattr(module, '__file__', None) or 'built into Python'})"
+        for name in names - {"__main__"}
+        if (module := sys.modules.get(name)) and not _lies_in(folder, module)
+    )
+
+
+def _lies_in(folder: Path, module: ModuleType) -> bool:
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+    return any(Path(place).is_relative_to(folder) for place in places if place)
+
+
 def function(model: Model, field: str) -> Callable[..., Any]:
     """The function that ``module:function`` names, from the model's folder."""
     module_name, _, name = model[field].partition(":")
-    if model["code"] not in sys.path:
-        sys.path.insert(0, model["code"])
-    if not Path(model["code"]).is_dir():
-        raise Mistake(f"the model's folder {model['code']} is not there. Run its ci again.")
+    make_importable(model)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise Mistake(
             f"{field} '{model[field]}': module '{error.name}' was not found. Add the file to the repository, or the "
-            "library to its requirements."
+            f"library to its requirements.{rename_hint(model)}"
         ) from None
     except Exception as error:
-        raise Mistake(f"{field} '{model[field]}': importing '{module_name}' failed: {last_lines(error)}") from None
+        raise Mistake(
+            f"{field} '{model[field]}': importing '{module_name}' failed: {last_lines(error)}{rename_hint(model)}"
+        ) from None
     found = getattr(module, name, None)
     if not callable(found):
         raise Mistake(
             f"{field} '{model[field]}': module '{module_name}' has no function '{name}'. Add it, or rename it."
+            f"{rename_hint(model)}"
         )
     return found
+
+
+def rename_hint(model: Model) -> str:
+    """What to rename in the model's folder, as a sentence to append; empty if nothing."""
+    hidden = hidden_modules(model)
+    return f" Rename what has the name of another module: {', '.join(hidden)}." if hidden else ""
 
 
 def call(what: Callable[..., Any], name: str, *arguments: Any, **named: Any) -> Any:

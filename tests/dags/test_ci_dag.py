@@ -46,7 +46,8 @@ def test_a_new_commit_starts_it(ci):
     assert asset.name == "flights/commit"
     path, arguments = asset.watchers[0].trigger.serialize()
     assert path == "evergreen.triggers.git_commit.GitCommitTrigger"
-    assert arguments == {"url": "repositories/flights.git", "branch": "main", "connection": None}
+    url = "repositories/flights.git"
+    assert arguments == {"model": "flights", "url": url, "branch": "main", "connection": None}
 
 
 def test_the_triggers_can_be_made_again_from_what_they_say_of_themselves():
@@ -54,7 +55,8 @@ def test_the_triggers_can_be_made_again_from_what_they_say_of_themselves():
     from evergreen.triggers.data_partition import DataPartitionTrigger
     from evergreen.triggers.git_commit import GitCommitTrigger
 
-    for trigger in (GitCommitTrigger("https://example.com/a.git", "main", "team"), DataPartitionTrigger("flights", 5)):
+    git = GitCommitTrigger("flights", "https://example.com/a.git", "main", "team")
+    for trigger in (git, DataPartitionTrigger("flights")):
         path, arguments = trigger.serialize()
         assert path == f"{type(trigger).__module__}.{type(trigger).__name__}"
         assert type(trigger)(**arguments).serialize() == trigger.serialize()

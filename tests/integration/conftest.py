@@ -136,11 +136,40 @@ def new_platform(home: Path) -> Platform:
     return Platform(settings, {**os.environ, **mine})
 
 
+ON_NEW_DATA = ("fares", "tides")
+"""Models of the shared platform that train on new data; their code is in a repository that is not there."""
+
+
+def watching_model(name: str) -> str:
+    """The model.yaml of a model that trains on new data."""
+    return f"""
+schema: 1
+name: {name}
+owner: tests
+description: Made for tests.
+repository: {{url: repositories/shared.git}}
+task: regression
+target: y
+features: [{{name: x, type: number}}]
+data: {{source: {{path: "{name}/{{window}}.parquet"}}, key: id, event_time: at, rows_at_least: 10}}
+truth: {{source: {{path: "truth/{{window}}.parquet"}}, key: id, column: y}}
+training: {{on_new_data: true}}
+metrics: {{primary: mae}}
+monitoring: {{window: month, schedule: null}}
+degradation: {{drop: 1.0}}
+"""
+
+
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     """The platform that the tests of one session share. A short path: sockets lie in it."""
     home = Path(tempfile.mkdtemp(prefix="evergreen-"))
     running = new_platform(home)
+    shutil.copytree(PROJECT / "include" / "models" / "flights", home / "models" / "flights")
+    for name in ON_NEW_DATA:
+        (home / "models" / name).mkdir()
+        (home / "models" / name / "model.yaml").write_text(watching_model(name), encoding="utf-8")
+    running.env |= {"EVERGREEN_MODELS": str(home / "models"), "EVERGREEN_DATA_POLL_SECONDS": "1"}
     try:
         running.up()
         yield running

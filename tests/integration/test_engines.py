@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from include.adapters import candidate, checks, registry
@@ -18,9 +20,11 @@ from include.adapters.engine import open_engine
 from include.adapters.git import resolve_commit
 from include.adapters.lake import take_snapshot
 from include.adapters.model_server import ModelServer
+from include.adapters.store import open_store
 from include.core.build import Build
 from include.core.errors import ArtifactError, TrainingError
 from include.settings import settings
+from tests.integration import own_code
 from tests.integration.engines import ENGINES, installation, server_pid
 from tests.integration.serving import MODEL_CODE, Serving
 from tests.real_repository import RealRepository
@@ -184,6 +188,49 @@ def test_docker_socket():
 """
         report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": spying}))
     assert report["answer"] == "pass", Path(report["file"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", own_code.MODELS)
+def test_a_model_with_classes_or_functions_of_its_own_goes_all_the_way_into_a_server(place, name):
+    """Checked, trained, beaten by nothing in its own build and in the next, and asked over HTTP."""
+    spec = own_code.spec_of(name, place.repository)
+    lake = settings().lake / name
+    lake.mkdir(exist_ok=True)
+    own_code.rows(name, "2013-05").to_parquet(lake / "2013-05.parquet", index=False)
+    first = own_build(place, spec)
+    report = checks.CHECKS["check_contract"](spec, first.build_id)
+    assert report["answer"] == "pass", report
+    bundle = trained(spec, first, "first")
+    registry.register(spec.name, bundle, candidate="1", metrics={}, parameters={}, tags={}, description="")
+    store = open_store()
+    nothing = store.release(spec.name, "production")
+    store.swap_release(nothing, nothing.begin_canary("1", 100, {}, "test").promote("1", "test"))
+    recorded = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
+    for build in (first, own_build(place, spec)):
+        holdout = pd.read_parquet(trained(spec, build, f"again {build.build_id}").parent / "holdout.parquet")
+        assert np.allclose(holdout["champion"], holdout["prediction"])
+    open_engine().start(spec, "production", "1", "production@1")
+    try:
+        known = {"id": "x", "at": "2013-05-01T08:00:00"}
+        predicted = server(spec).predict(spec, [{**row, **known} for row in recorded["inputs"]], "golden")
+        assert predicted == pytest.approx(recorded["predictions"])
+    finally:
+        open_engine().stop(spec.name, "production", "1")
+
+
+def own_build(place, spec) -> Build:
+    """The build of a new commit of the models in own_code."""
+    commit = place.git.commit({**own_code.FILES, "count": str(time.time_ns())})
+    prepared = open_engine().prepare_build(spec, commit)
+    return Build(spec.name, prepared.build_id, commit, prepared.environment, "passed")
+
+
+def trained(spec, build: Build, run: str) -> Path:
+    """The bundle of a candidate."""
+    snapshot = take_snapshot(spec, None)
+    folder = Path(candidate.train(spec, build, snapshot, run, {})["folder"])
+    candidate.compare(spec, folder, None)
+    return candidate.complete_bundle(spec, folder, snapshot, {"model": spec.name, "build": build.build_id})
 
 
 def test_a_model_that_asks_for_the_network_gets_it(place):

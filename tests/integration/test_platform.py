@@ -10,13 +10,15 @@ import sqlite3
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
+import pandas as pd
 import psutil
 import pytest
 import requests
 
 from include.embedded.environment import INSTANCE
-from tests.integration.conftest import wait_for
+from tests.integration.conftest import ON_NEW_DATA, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -76,6 +78,41 @@ def test_runs_that_are_triggered_at_once_are_all_there_soon(platform):
     known = {run["dag_run_id"] for run in platform.ask("GET", "dags/flights.retraining/dagRuns")["dag_runs"]}
     assert known >= set(runs)
     assert len(set(runs)) == 8
+
+
+def land(platform, name: str, window: str) -> None:
+    """Put a partition of a model that trains on new data into the lake."""
+    path = platform.settings.lake / name / f"{window}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = range(100)
+    at = [pd.Timestamp(f"{window}-05") + pd.Timedelta(hours=number) for number in numbers]
+    frame = pd.DataFrame({"id": [str(number) for number in numbers], "at": at, "x": numbers, "y": numbers})
+    frame.to_parquet(path, index=False)
+
+
+def test_a_partition_that_arrives_starts_the_training_of_its_own_model(platform):
+    def first_look(name: str) -> object:
+        found = platform.ask("GET", f"assets?uri_pattern=evergreen://{name}/data")["assets"]
+        return found and platform.ask("GET", f"assets/{found[0]['id']}/state-store")["asset_state_store"]
+
+    def trainings(name: str) -> list[dict]:
+        return platform.ask("GET", f"dags/{name}.training/dagRuns")["dag_runs"]
+
+    for name in ON_NEW_DATA:
+        wait_for(lambda name=name: first_look(name), 120, f"the first look at the data of {name}")
+    windows = dict(zip(ON_NEW_DATA, ("2013-05", "2013-06"), strict=True))
+    for name, window in windows.items():
+        assert trainings(name) == []
+        land(platform, name, window)
+    for name, window in windows.items():
+        (run,) = wait_for(lambda name=name: trainings(name), 60, f"the training of {name}")
+        assert run["run_type"] == "asset_triggered"
+        run_id = quote(run["dag_run_id"], safe="")
+        path = f"dags/{name}.training/dagRuns/{run_id}"
+        (event,) = platform.ask("GET", f"{path}/upstreamAssetEvents")["asset_events"]
+        assert event["extra"]["payload"] == {"window": window}
+        snapshot = f"{path}/taskInstances/take_snapshot"
+        wait_for(lambda snapshot=snapshot: platform.ask("GET", snapshot)["state"] == "success", 60, "its snapshot")
 
 
 def test_a_long_write_of_one_part_is_waited_for(platform):

@@ -14,30 +14,32 @@ LONGEST_WAIT = 300.0
 class DataPartitionTrigger(BaseEventTrigger):
     """An event ``{"window": key}`` for each new partition of the model's training data, oldest first.
 
-    What is there when the data is first watched is taken as known. The known windows are kept with the watched
-    asset, after their event was handed over: events come at least once. A lake that can't be listed is logged
-    once and listed again with growing pauses.
+    A partition counts as new when it has not changed between two looks, so that one that is still being written is
+    left alone. What is there when the data is first watched is taken as known. The known windows are kept with the
+    watched asset, after their event was handed over: events come at least once, also of partitions that arrived while
+    nothing was watching. A lake that can't be listed is logged once and listed again with growing pauses.
 
     :param model: name of the model; its ``data.source`` must be files.
-    :param poll_seconds: pause between two looks.
     """
 
-    def __init__(self, model: str, poll_seconds: float = 30.0):
+    def __init__(self, model: str):
         super().__init__()
         self.model = model
-        self.poll_seconds = poll_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {"model": self.model, "poll_seconds": self.poll_seconds},
+            {"model": self.model},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:  # type: ignore[override]
         from include.core.errors import EvergreenError
+        from include.settings import settings
 
-        wait, trouble = self.poll_seconds, ""
+        pause = settings().data_poll_seconds
+        wait, trouble = pause, ""
         known = await self._known()
+        before: dict[str, str] = {}
         while True:
             try:
                 windows = await asyncio.to_thread(self.look)
@@ -45,25 +47,26 @@ class DataPartitionTrigger(BaseEventTrigger):
                 if str(error) != trouble:
                     trouble = str(error)
                     self.log.error("%s: can't list training data: %s Looking again later.", self.model, trouble)
-                wait = min(wait * 2, max(LONGEST_WAIT, self.poll_seconds))
+                wait = min(wait * 2, max(LONGEST_WAIT, pause))
             else:
-                wait, trouble = self.poll_seconds, ""
+                wait, trouble = pause, ""
                 if known is None:
                     known = set(windows)
                     await self._keep(known)
-                for window in windows:
-                    if window not in known:
+                for window, state in windows.items():
+                    if window not in known and before.get(window) == state:
                         yield TriggerEvent({"window": window})
                         known.add(window)
                         await self._keep(known)
+                before = windows
             await asyncio.sleep(wait)
 
-    def look(self) -> list[str]:
-        """The windows that have a partition now, oldest first."""
+    def look(self) -> dict[str, str]:
+        """The windows that have a partition now, oldest first, and the state of each one's file."""
         from evergreen.model_dags import spec_of
-        from include.adapters.lake import known_windows
+        from include.adapters.lake import partition_states
 
-        return known_windows(spec_of(self.model).data.source)
+        return partition_states(spec_of(self.model).data.source)
 
     async def _known(self) -> set[str] | None:
         if self.asset_state_store is None:

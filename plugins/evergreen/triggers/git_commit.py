@@ -18,13 +18,16 @@ class GitCommitTrigger(BaseEventTrigger):
     event was handed over. A repository that can't be asked is logged once, with the remedy, and asked again with
     growing pauses; the trigger never ends because of it.
 
+    :param model: name of the model. Airflow runs equal triggers as one, which has no state of its own when it watches
+        several assets; so models that share a repository need triggers that differ.
     :param url: URL of the repository; a relative path is taken below EVERGREEN_HOME.
     :param branch: branch to watch.
     :param connection: Airflow connection of type git, for private repositories.
     """
 
-    def __init__(self, url: str, branch: str, connection: str | None = None):
+    def __init__(self, model: str, url: str, branch: str, connection: str | None = None):
         super().__init__()
+        self.model = model
         self.url = url
         self.branch = branch
         self.connection = connection
@@ -32,7 +35,7 @@ class GitCommitTrigger(BaseEventTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {"url": self.url, "branch": self.branch, "connection": self.connection},
+            {"model": self.model, "url": self.url, "branch": self.branch, "connection": self.connection},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:  # type: ignore[override]

@@ -3,6 +3,9 @@
 import json
 import sqlite3
 from contextlib import closing
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -174,6 +177,27 @@ def test_csv_partitions_are_read_too(land, tmp_path):
     assert known_windows(source) == ["2013-01"]
     assert window_exists(source, "2013-01", "month")
     assert len(read_window(source, "2013-01", "month")) == 5
+
+
+def test_what_is_no_window_is_not_among_the_windows(land, tmp_path):
+    folder = tmp_path / "lake" / "csv"
+    folder.mkdir(parents=True)
+    for name in ("2013-01", "2013-W05", "2013-01-31", "tmp-2013-02", ".2013-03", "2013-04 (1)"):
+        (folder / f"{name}.csv").write_text("a\n1\n")
+    assert known_windows(FileSource(path="csv/{window}.csv")) == ["2013-01", "2013-01-31", "2013-W05"]
+
+
+def test_a_partition_that_comes_later_is_seen_where_listings_are_cached(tmp_path, monkeypatch):
+    """As object storage does: the triggerer would list once and then see nothing new for as long as it runs."""
+    source = FileSource(path="{window}.csv", connection="web")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        extra = {"path": f"http://127.0.0.1:{server.server_port}", "use_listings_cache": True}
+        monkeypatch.setenv("AIRFLOW_CONN_WEB", json.dumps({"conn_type": "http", "extra": extra}))
+        for windows in (["2013-01"], ["2013-01", "2013-02"]):
+            (tmp_path / f"{windows[-1]}.csv").write_text("a\n1\n")
+            assert known_windows(source) == windows
+        server.shutdown()
 
 
 def test_data_can_come_from_sql_through_a_connection(land, tmp_path, monkeypatch):

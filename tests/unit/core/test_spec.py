@@ -32,6 +32,8 @@ truth:
 metrics:
   primary: roc_auc
   slices: [origin]
+training:
+  on_new_data: true
 degradation:
   drop: 0.05
   breaches: 2
@@ -86,6 +88,11 @@ def test_a_wrong_type_says_what_was_found(wrong):
         ("breaches: 2", "breaches: 9", "breaches can't be more than windows"),
         ("schema: 1", "schema: 2", "schema"),
         ("name: late\n", "name: other\n", "is not the folder's name"),
+        (
+            'source: {path: "late/{window}.parquet"}',
+            "source: {connection: warehouse, query: 'select * from late where at >= :start and at < :end'}",
+            "training.on_new_data needs partitions in files (data.source.path)",
+        ),
     ],
 )
 def test_each_mistake_has_its_remedy(wrong, old, new, expected):

@@ -166,7 +166,7 @@ def test_a_sample_of_a_rare_class_without_any_of_it_keeps_the_contract(tmp_path,
 def test_a_model_whose_folder_is_gone_is_said_with_the_remedy(tmp_path, run_job):
     model = {**model_block(tmp_path / "code"), "code": "/no/such/folder"}
     ended, message = run_job(train.main, train_job(tmp_path, model))
-    assert (ended, message) == (MISTAKE, "the model's folder /no/such/folder is not there. Run its ci again.\n")
+    assert (ended, message) == (MISTAKE, "the model's folder /no/such/folder does not exist. Run its ci again.\n")
 
 
 @OF_THE_CODE
