@@ -34,8 +34,8 @@ from evergreen.sensors.degraded_health import DegradedHealthSensor
 WAIT = Param(
     False,
     type=["boolean", "null"],
-    title="Wait",
-    description="Keep asking until health is degraded (at most 5 hours), instead of ending when it is not.",
+    title="Wait until degraded",
+    description="Keep asking for at most 5 hours, instead of ending at once when health is not degraded.",
 )
 
 
