@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import signal
 import statistics
 import time
@@ -24,12 +23,10 @@ from include.adapters.engine import open_engine
 from include.adapters.git import resolve_commit
 from include.adapters.model_server import ModelServer
 from include.core.errors import PlatformError
-from include.settings import settings
-from tests.integration.engines import server_pid
-from tests.integration.serving import MODEL_CODE, Serving, short_home
+from tests.integration.engines import installation, server_pid
+from tests.integration.serving import MODEL_CODE, Serving
 from tests.integration.test_deployment import roll_out
 from tests.integration.traffic import traffic_of, until
-from tests.ports import free_port
 from tests.real_repository import RealRepository
 
 RUNS = 3
@@ -40,43 +37,22 @@ ROW = [{"distance": 500.0, "hour": 8.0}]
 def measured() -> Iterator[tuple[str, str]]:
     """What was measured and its figure, for each engine that is there."""
     for engine in ("process", "docker"):
-        os.environ["EVERGREEN_ENGINE"] = engine
         try:
-            with _place() as (place, repository):
+            with _place(engine) as (place, repository):
                 yield from _measure(engine, place, repository)
         except PlatformError as error:
             yield f"engine {engine}", f"not measured: {error}"
 
 
 @contextlib.contextmanager
-def _place() -> Iterator[tuple[Serving, RealRepository]]:
-    home = short_home()
-    os.environ |= {
-        "EVERGREEN_HOME": str(home),
-        "EVERGREEN_GATEWAY_PORT": str(free_port()),
-        "EVERGREEN_MLFLOW_PORT": str(free_port()),
-        "EVERGREEN_SERVER_PORTS": "18500-18599",
-        "AIRFLOW_HOME": str(home / "airflow"),
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "AIRFLOW_CONN_EVERGREEN_LAKE": '{"conn_type": "fs", "extra": {"path": "lake"}}',
-    }
-    if settings().engine == "docker":
-        from include.adapters.docker_images import base_image
-
-        base_image()
-    (home / "git").mkdir()
-    repository = RealRepository(home / "git")
-    with contextlib.redirect_stdout(io.StringIO()):
-        place = Serving(repository)
-    try:
-        yield place, repository
-    finally:
-        place.stop()
-        if settings().engine == "docker":
-            from include.adapters.docker_engine import remove_everything
-
-            remove_everything()
-        shutil.rmtree(home, ignore_errors=True)
+def _place(engine: str) -> Iterator[tuple[Serving, RealRepository]]:
+    with installation(engine, "18500-18599") as home:
+        os.environ |= {"AIRFLOW_HOME": str(home / "airflow"), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+        repository = RealRepository(home / "git")
+        with contextlib.redirect_stdout(io.StringIO()):
+            place = Serving(repository)
+        with contextlib.closing(place):
+            yield place, repository
 
 
 def _measure(engine: str, place: Serving, repository: RealRepository) -> Iterator[tuple[str, str]]:

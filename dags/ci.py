@@ -13,8 +13,8 @@ files, keys or network, and with limits of time and memory.
 build passed before is not checked again, unless *again* is set.
 
 ### When it fails
-- **check_out**: there is no such repository, branch or commit (fails at once), or the Git server can't be reached (it
-  is retried). The message names the URL.
+- **check_out**: there is no such repository, branch, commit or parameter (fails at once), or the Git server can't be
+  reached (it is retried). The message names the URL, or the field of the form.
 - **build_environment**: the commit's requirements can't be met; uv's own message is in the log. Correct
   requirements.lock and push.
 - **lint**, **test**, **check_contract**: the log has the whole output, `reports/` in the build's folder keeps it
@@ -37,8 +37,18 @@ from evergreen.triggers.git_commit import GitCommitTrigger
 
 CHECKS = ("lint", "test", "check_contract")
 PARAMS = {
-    "ref": Param("", type="string", description="Branch, tag or commit to build; empty: newest of the model's branch."),
-    "again": Param(False, type="boolean", description="Resolve and check again, though this commit's build passed."),
+    "ref": Param(
+        None,
+        type=["null", "string"],
+        title="Branch, tag or commit",
+        description="What to build. Empty: the newest commit of the model's branch.",
+    ),
+    "again": Param(
+        False,
+        type=["boolean", "null"],
+        title="Check again",
+        description="Lock the requirements and check again, though this commit's build has passed.",
+    ),
 }
 
 
@@ -50,7 +60,7 @@ def build_dag(model):
     @dag(**dag_settings(model, "ci", __doc__, schedule=[commit], params=PARAMS))
     def ci():
         again = "{{ params.again }}"
-        checked_out = CheckOutCommitOperator(task_id="check_out", model=model.name, ref="{{ params.ref }}")
+        checked_out = CheckOutCommitOperator(task_id="check_out", model=model.name)
         build = BuildEnvironmentOperator(
             task_id="build_environment", model=model.name, commit=checked_out.output["commit"], again=again
         )

@@ -11,8 +11,12 @@ its time is up.
 **Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`.
 
 ### When it fails
+- **choose_release**: the run was refused before anything happened, and production is as it was. The message names the
+  field and the remedy: *rollback* beside a *version*, a version that isn't there, nothing to roll back to, no version
+  promoted yet. Trigger again with other values; clearing this run does not help.
 - **Production is safe**: *settle* runs whatever happened, and ends the canary of a run that failed. It is red when the
-  version did not get into production; its log says what serves. Look at the task that failed before it.
+  version did not get into production; its log says what serves. Look at the task that failed before it. It is skipped
+  where the run deploys no version.
 - **deploy_to_test** or **start_canary**: the end of the server's own log is in the error. *run … is deploying
   version …*: two runs wanted production, and the other one owns it. Wait, then clear this run.
 - **verify_in_test**: predictions are not those that training recorded, requests failed under load, or answers were too
@@ -40,9 +44,17 @@ from evergreen.sensors.canary import CanarySensor
 
 PARAMS = {
     "version": Param(
-        "", type="string", description="Version in the registry; empty: the candidate that was offered last."
+        None,
+        type=["null", "string"],
+        title="Version",
+        description="Version in the registry to deploy, such as 3. Empty: the candidate that was offered last.",
     ),
-    "rollback": Param(False, type="boolean", description="Put the release that served before back into production."),
+    "rollback": Param(
+        False,
+        type=["boolean", "null"],
+        title="Roll back",
+        description="Put the release that served before back into production at once. Leave the version empty.",
+    ),
 }
 
 

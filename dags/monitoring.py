@@ -16,8 +16,10 @@ model was ever released.
 the health next.
 
 ### When it fails
-* `gather_predictions`: read its log; mostly the disk is full or `prediction_log/<model>/` can't be read. Torn last
-  lines and broken lines are not failures: they are counted and shown on the page. Clear the task; nothing counts twice.
+* `gather_predictions`: read its log. A *window* of another grain, or one that has not begun, is refused before anything
+  is gathered: trigger again with another. Else mostly the disk is full or `prediction_log/<model>/` can't be read: put
+  it right and clear the task; nothing counts twice. Torn last lines and broken lines are not failures: they are counted
+  and shown on the page.
 * `measure_health` with an ArtifactError or PlatformError: the registry lacks the live version's `profile.json` or
   `metrics.json`. Look at the version in MLflow.
 * A window that stays `waiting` or `partial`: truth has not come, or can't be read. The page names the reason at its
@@ -33,6 +35,7 @@ from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.gather_predictions import GatherPredictionsOperator
 from evergreen.operators.measure_health import MeasureHealthOperator
 from evergreen.operators.publish_health import PublishHealthOperator
+from evergreen.run_params import text_param
 
 WINDOW = Param(
     None,
@@ -48,7 +51,7 @@ def build_dag(model):
     def monitoring():
         gathered = GatherPredictionsOperator(task_id="gather_predictions", model=model.name)
         measured = MeasureHealthOperator(
-            task_id="measure_health", model=model.name, window="{{ params.window or '' }}", gathered=gathered.output
+            task_id="measure_health", model=model.name, window=text_param("window"), gathered=gathered.output
         )
         PublishHealthOperator(task_id="publish_health", model=model.name, windows=measured.output)
 

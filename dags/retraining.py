@@ -13,7 +13,8 @@
 **Makes** an incident in the store, and a run of `<model>.training` whose note and conf say why.
 
 ### When it fails
-* A skipped `degraded_health` is the normal case: its log has the verdict with its figures.
+* A skipped `degraded_health` is the normal case: its log has the verdict with its figures. It fails only where the run
+  has a parameter other than *wait*.
 * `hold: … budget … is spent`: retraining did not help often enough. Look at the newest page in `reports/<model>/` and
   at the last training runs' verdicts before raising `degradation.budget`.
 * `trigger_training` fails: `<model>.training` can't be started (import error, or not parsed yet). Put it right and
@@ -32,9 +33,9 @@ from evergreen.sensors.degraded_health import DegradedHealthSensor
 
 WAIT = Param(
     False,
-    type="boolean",
-    title="Wait",
-    description="Keep asking until health is degraded (at most 5 hours), instead of ending when it is not.",
+    type=["boolean", "null"],
+    title="Wait until degraded",
+    description="Keep asking for at most 5 hours, instead of ending at once when health is not degraded.",
 )
 
 

@@ -14,8 +14,11 @@ has seen; register the candidate in MLflow with its whole lineage.
 ### When it fails
 - **validate_snapshot**: the data breaks an expectation. The log lists each column, check and count. Correct the data or
   the expectations in model.yaml, then clear the run; retrying alone does not help.
-- **take_snapshot**: a partition is missing, empty, or lacks a column. The message names it. A new partition starts a
-  training when it has not changed between two looks; write larger ones under another name, then rename them.
+- **take_snapshot**: a partition is missing, empty, or lacks a column; the message names it. Or the run was refused
+  before anything was read: a window of another grain or without data, a build that isn't there or did not pass, no
+  build at all, an unknown incident or parameter. The message names the field; trigger again with other values.
+- **no run, though data arrived**: a new partition starts a training when it has not changed between two looks; write
+  larger ones under another name, then rename them.
 - **train_candidate**: the last lines of the model's own output are in the error. Time and memory limits are
   `training.time_limit_minutes` and `training.memory_mb` in model.yaml.
 - **register_candidate**: look at MLflow (`make status`). Clearing the task registers the same candidate, not a second.
@@ -33,18 +36,42 @@ from evergreen.operators.register_candidate import RegisterCandidateOperator
 from evergreen.operators.take_snapshot import TakeSnapshotOperator
 from evergreen.operators.train_candidate import TrainCandidateOperator
 from evergreen.operators.validate_snapshot import ValidateSnapshotOperator
+from evergreen.run_params import text_param
 from evergreen.triggers.data_partition import DataPartitionTrigger
 
 PARAMS = {
     "window": Param(
-        "", type="string", description="Newest window of data to train on, such as 2013-05; empty: the newest there is."
+        None,
+        type=["null", "string"],
+        title="Newest window",
+        description="Newest window of data to train on, such as 2013-05, 2013-W20 or 2013-05-17, as monitoring.window "
+        "of model.yaml says. Empty: the newest there is.",
     ),
-    "build": Param("", type="string", description="Build to train with; empty: the newest one that passed."),
+    "build": Param(
+        None,
+        type=["null", "string"],
+        title="Build",
+        description="Build to train with, as record_build of the ci Dag returned it. Empty: the newest that passed.",
+    ),
     "parameters": Param(
-        {}, type="object", description="Arguments of the estimator function, beside those in model.yaml."
+        {},
+        type=["object", "null"],
+        title="Estimator parameters",
+        description='Arguments of the estimator function as JSON, such as {"learning_rate": 0.05}. They are added to '
+        "training.parameters of model.yaml, and replace those of the same name.",
     ),
-    "reason": Param("", type="string", description="Why this training runs; kept with the model version."),
-    "incident": Param("", type="string", description="Incident that it answers; filled in by the retraining DAG."),
+    "reason": Param(
+        None,
+        type=["null", "string"],
+        title="Reason",
+        description="Why this training runs; kept with the model version. Empty: what started the run.",
+    ),
+    "incident": Param(
+        None,
+        type=["null", "string"],
+        title="Incident",
+        description="Incident that this training answers. The retraining Dag fills it in; usually empty by hand.",
+    ),
 }
 
 HASH = "{{ ti.xcom_pull('take_snapshot')['hash'] }}"
@@ -59,15 +86,13 @@ def build_dag(model):
 
     @dag(**dag_settings(model, "training", __doc__, schedule=schedule, params=PARAMS))
     def training():
-        snapshot = TakeSnapshotOperator(
-            task_id="take_snapshot", model=model.name, window="{{ params.window }}", inlets=[data]
-        )
+        snapshot = TakeSnapshotOperator(task_id="take_snapshot", model=model.name, inlets=[data])
         validate = ValidateSnapshotOperator(task_id="validate_snapshot", model=model.name, snapshot=HASH)
         candidate = TrainCandidateOperator(
             task_id="train_candidate",
             model=model.name,
             snapshot=HASH,
-            build="{{ params.build }}",
+            build=text_param("build"),
             pool="evergreen_training",
             execution_timeout=timedelta(minutes=model.training.time_limit_minutes * 2 + 5),
         )
@@ -83,8 +108,8 @@ def build_dag(model):
             snapshot=HASH,
             candidate=candidate.output,
             verdict=verdict.output,
-            reason="{{ params.reason }}",
-            incident="{{ params.incident }}",
+            reason=text_param("reason"),
+            incident=text_param("incident"),
         )
         offer = OfferCandidateOperator(
             task_id="offer_candidate",

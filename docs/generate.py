@@ -57,7 +57,8 @@ def dags() -> str:
         lines += [f"## {dag_id}", "", page, "", "| param | default | what it does |", "| --- | --- | --- |"]
         for name in dag.params:
             param = dag.params.get_param(name)
-            lines.append(f"| `{name}` | `{json.dumps(param.value)}` | {param.description} |")
+            default = "empty" if param.value is None else f"`{json.dumps(param.value)}`"
+            lines.append(f"| `{name}` | {default} | {param.description} |")
         lines += ["", "Tasks: " + " → ".join(f"`{task.task_id}`" for task in dag.topological_sort()), ""]
     return "\n".join(lines)
 

@@ -10,24 +10,11 @@ from typing import Any
 
 import pytest
 
-from include.adapters.confinement import Completed, isolation, run_confined
-from include.adapters.system_calls import ALWAYS_THERE, AUDIT_ARCHITECTURES, seccomp_program, socket_call
+from include.adapters.confinement import Completed, run_confined
+from include.adapters.system_calls import ALWAYS_THERE, socket_call
 
-
-def landlock_abi() -> int:
-    """Landlock's version in this kernel; 0 where it has none."""
-    if isolation() != "landlock":
-        return 0
-    from py_landlock import get_abi_version
-
-    return get_abi_version()
-
-
-needs_table = pytest.mark.skipif(
-    not seccomp_program(listen=False, connect=False),
-    reason=f"there is no table of system calls for this machine (there is for {', '.join(AUDIT_ARCHITECTURES)})",
-)
-signals_scoped = pytest.mark.skipif(landlock_abi() < 6, reason="needs Landlock for signals: a kernel from 6.12 on")
+needs_table = pytest.mark.needs("system_calls")
+signals_scoped = pytest.mark.needs("landlock_signals")
 
 CALLS = """
 import ctypes, errno, os, socket, sys, platform

@@ -18,7 +18,7 @@ from include.adapters.model_server import ModelServer
 from include.adapters.reconciler import reconcile
 from include.adapters.store import open_store
 from include.core.canary import ServerFigures, judge_canary
-from include.core.errors import DeploymentConflictError, EvergreenError, PlatformError
+from include.core.errors import DeploymentConflictError, PlatformError
 from include.core.release import Release
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
@@ -167,6 +167,12 @@ def production_image(spec: ModelSpec, version: str) -> str | None:
     return open_engine().servers(spec.name, "production")[version].image
 
 
+def owns_rollout(spec: ModelSpec, run: str) -> bool:
+    """Whether the rollout that is under way in production is that of ``run``."""
+    rollout = open_store().release(spec.name, "production").rollout
+    return rollout is not None and rollout["run"] == run
+
+
 def settle(spec: ModelSpec, run: str) -> Release:
     """End the run's rollout, if it has one, so that the champion serves alone again."""
     store = open_store()
@@ -181,15 +187,9 @@ def roll_back(spec: ModelSpec, run: str) -> Release:
     """By hand: end a rollout that is under way, or else put the release that stands by back into production."""
     store = open_store()
     now = store.release(spec.name, "production")
-    if now.rollout:
-        now = store.swap_release(now, now.abandon(f"ended by hand in {run}"))
-    elif f"by hand in {run}" not in now.note:  # a retry of this run must not swing back
-        if not now.standby:
-            raise EvergreenError(
-                f"{spec.name}: no earlier release stands by. Deploy a version by hand: run {spec.name}.deployment with "
-                "the parameter 'version'."
-            )
-        now = store.swap_release(now, now.promote(now.standby[0], f"rolled back by hand in {run}"))
+    after = now.roll_back(run)
+    if after != now:
+        now = store.swap_release(now, after)
     reconcile(spec, "production")
     return now
 

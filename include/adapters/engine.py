@@ -63,9 +63,9 @@ class Engine(Protocol):
         unless the spec's ``training.network`` says so.
 
         It works in the model's folder with ``in_code``, else where it can import ``runtime``. Beside the build it can
-        read ``readable`` and change ``writable``, a folder of its own; both keep their absolute paths. ``time_limit`` (seconds)
-        defaults to the spec's, ``file_mb`` (MiB of one file) to the engine's. Output goes to stdout and
-        to ``log``, which lies outside of ``writable``.
+        read ``readable`` and change ``writable``, a folder of its own; both keep their absolute paths.
+        ``time_limit`` (seconds) defaults to the spec's, ``file_mb`` (MiB of one file) to the engine's. Output goes to
+        stdout and to ``log``, which lies outside of ``writable``.
         """
 
     def isolation(self) -> str:

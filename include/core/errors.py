@@ -9,6 +9,10 @@ class ModelSpecError(EvergreenError):
     """A model.yaml is wrong: file, line, field and remedy are in the message."""
 
 
+class RunRefusedError(EvergreenError):
+    """A run's parameters contradict each other or name what isn't there; refused before the run did anything."""
+
+
 class DataError(EvergreenError):
     """The data is wrong (missing, malformed, failing its expectations); retrying will not help."""
 

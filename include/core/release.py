@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from include.core.errors import RunRefusedError
+
 Environment = Literal["test", "production"]
 
 
@@ -80,6 +82,23 @@ class Release:
             rollout=None,
             note=note,
         )
+
+    def roll_back(self, run: str) -> Release:
+        """The next revision of a rollback by hand, this one when ``run`` made it.
+
+        A rollout that is under way is ended; else the version that stands by becomes champion. Raises
+        RunRefusedError when none stands by.
+        """
+        if self.rollout:
+            return self.abandon(f"ended by hand in {run}")
+        if self.note.endswith(f" by hand in {run}"):  # a retry of this run must not swing back
+            return self
+        if not self.standby:
+            raise RunRefusedError(
+                f"parameter 'rollback': there is no earlier release of {self.model} to go back to. "
+                "Untick 'rollback' and name the version to deploy."
+            )
+        return self.promote(self.standby[0], f"rolled back by hand in {run}")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def window_bounds(window: str, grain: Grain) -> tuple[datetime, datetime]:
             return start, start + timedelta(days=7)
         start = datetime.strptime(window, "%Y-%m-%d")
         return start, start + timedelta(days=1)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise DataError(f"window '{window}' is not a {grain}. Write it like '{_EXAMPLES[grain]}'.") from None
 
 

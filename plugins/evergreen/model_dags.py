@@ -24,6 +24,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(exception=f"{_ERRORS}.{name}", action=RetryAction.FAIL, reason=reason)
         for name, reason in {
+            "RunRefusedError": "a person must correct the run's parameters",
             "DataError": "the data is wrong; the same data fails again",
             "BuildError": "the commit is wrong; it needs a new one",
             "TrainingError": "the model's own code failed; it needs a new commit",

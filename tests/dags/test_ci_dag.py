@@ -71,8 +71,8 @@ def test_the_form_is_described(ci):
 
 @pytest.mark.parametrize(
     ("ref", "events", "expected"),
-    [("v1", ["a"], "v1"), ("", ["a", "b"], "b"), ("", [], "")],
-    ids=["by hand", "the newest seen commit", "neither: the branch"],
+    [("v1", ["a"], "v1"), (" v1\n", [], "v1"), ("", ["a", "b"], "b"), (None, [], "")],
+    ids=["by hand", "with spaces", "the newest seen commit", "neither: the branch"],
 )
 def test_which_commit_a_run_is_for(monkeypatch, tmp_path, ref, events, expected):
     from evergreen.assets import model_asset
@@ -87,7 +87,7 @@ def test_which_commit_a_run_is_for(monkeypatch, tmp_path, ref, events, expected)
     monkeypatch.setattr(git, "resolve_commit", lambda _repository, wanted: asked.append(wanted) or "c" * 40)
     monkeypatch.setattr(git, "check_out", lambda *_: tmp_path)
     seen = [Event(moment, commit) for moment, commit in enumerate(events)]
-    context = {"triggering_asset_events": {model_asset("flights", "commit"): seen}}
-    operator = CheckOutCommitOperator(task_id="check_out", model="flights", ref=ref)
+    context = {"params": {"ref": ref}, "triggering_asset_events": {model_asset("flights", "commit"): seen}}
+    operator = CheckOutCommitOperator(task_id="check_out", model="flights")
     assert operator.execute(context) == {"commit": "c" * 40}
     assert asked == [expected]

@@ -1,8 +1,11 @@
 """What every DAG owes its readers and its operators; one DAG that forgets it fails here."""
 
+from dataclasses import fields
+
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
+from include.core.run_params import PARAMS_OF, read_params
 from tests.conftest import PROJECT
 
 STORIES = ("ci", "training", "deployment", "monitoring", "retraining")
@@ -64,6 +67,42 @@ def test_every_param_is_typed_and_described(bag):
             assert param.description, f"{dag.dag_id}: {name}"
             assert "type" in param.schema, f"{dag.dag_id}: {name}"
         assert dag.params, f"{dag.dag_id} has no form"
+
+
+def test_every_form_can_be_submitted_untouched(bag):
+    """Airflow's form takes a field without a default as required, unless null is among its types, and stays grey."""
+    for dag in all_dags(bag):
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            assert param.schema.get("title"), f"{dag.dag_id}: {name} has no title"
+            assert "null" in param.schema["type"], f"{dag.dag_id}: {name} is required"
+            assert param.value not in ("", "None"), f"{dag.dag_id}: {name} must be null where nothing is said"
+            param.resolve()
+        dag.params.validate()
+
+
+def test_every_param_of_a_form_is_one_that_the_dags_first_task_reads(bag):
+    """What the form offers and what the rules know are the same; null means the default, in every field."""
+    for dag in all_dags(bag):
+        kind = PARAMS_OF[dag.dag_id.partition(".")[2]]
+        assert set(dag.params) == {one.name for one in fields(kind)} - {"signals"}, dag.dag_id
+        assert read_params(kind, dict(dag.params)) == kind(), dag.dag_id
+        assert read_params(kind, dict.fromkeys(dag.params)) == kind(), dag.dag_id
+
+
+def test_templates_of_untouched_text_fields_are_empty_and_lose_spaces(bag):
+    """A null param must not be rendered as the word None."""
+    templated = 0
+    for dag in all_dags(bag):
+        for given, expected in ((None, ""), ("", ""), ("  2013-05 ", "2013-05")):
+            params = dict.fromkeys(dag.params, given)
+            for task in dag.tasks:
+                for field in task.template_fields:
+                    text = getattr(task, field)
+                    if isinstance(text, str) and "params." in text and "again" not in text:
+                        templated += 1
+                        assert task.render_template(text, {"params": params}) == expected, f"{task}: {field}"
+    assert templated
 
 
 def assets_in(condition):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from include.adapters.docker_images import base_image
 from include.adapters.engine import open_engine
 from include.settings import settings
 from tests.ports import free_port
@@ -30,6 +31,7 @@ def installation(engine: str, server_ports: str) -> Iterator[Path]:
         patch.setenv("EVERGREEN_SERVER_PORTS", server_ports)
         patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
         if engine == "docker":
+            base_image()
             stack.callback(remove_everything)
         (home / "git").mkdir()
         yield home

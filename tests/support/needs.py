@@ -40,6 +40,29 @@ def _landlock() -> str:
     return "" if isolation() == "landlock" else "this kernel has no Landlock. Linux 5.13 or newer has it"
 
 
+def _landlock_signals() -> str:
+    if _landlock():
+        return _landlock()
+    from py_landlock import get_abi_version
+
+    return "" if get_abi_version() >= 6 else "Landlock does not restrict signals here. Linux 6.12 or newer does"
+
+
+def _system_calls() -> str:
+    from include.adapters.system_calls import AUDIT_ARCHITECTURES, seccomp_program
+
+    if seccomp_program(listen=False, connect=False):
+        return ""
+    return f"no table of system calls for this machine. Run this on Linux, on {' or '.join(AUDIT_ARCHITECTURES)}"
+
+
+def _kernel_headers() -> str:
+    headers = ("asm-generic/unistd.h", "x86_64-linux-gnu/asm/unistd_64.h")
+    if all((Path("/usr/include") / header).exists() for header in headers):
+        return ""
+    return "the kernel's headers are not there. On Debian and Ubuntu, on x86_64: apt install linux-libc-dev"
+
+
 def _docker() -> str:
     from include.adapters.docker_images import base_image
     from include.core.errors import PlatformError
@@ -76,6 +99,9 @@ PROMETHEUS = "--no-install-recommends prometheus"
 NEEDS: dict[str, Callable[[], str]] = {
     "root": _root,
     "landlock": _landlock,
+    "landlock_signals": _landlock_signals,
+    "system_calls": _system_calls,
+    "kernel_headers": _kernel_headers,
     "docker": _docker,
     "dockerd": program("dockerd", package="docker.io"),
     "compose": _compose,

@@ -8,32 +8,32 @@ from airflow.sdk import BaseOperator
 
 from evergreen.assets import model_asset
 from evergreen.model_dags import spec_of
+from evergreen.run_params import params_of
+from include.core.run_params import CiParams
 
 
 class CheckOutCommitOperator(BaseOperator):
     """Find the commit that this run is for, and put its files into a clean folder.
 
-    The commit is the run's ``ref``, else the one that the Git trigger saw, else the newest of the spec's branch.
+    The commit is the run's param ``ref``, else the one that the Git trigger saw, else the newest of the spec's branch.
     Returns ``{"commit"}``. A commit or repository that is not there fails at once; an unreachable one is retried.
 
     :param model: name of the model.
-    :param ref: branch, tag or commit; empty for what started the run.
     """
 
-    template_fields = ("ref",)
     ui_color = "#e3ecf7"
 
-    def __init__(self, *, model: str, ref: str = "", **arguments: Any):
+    def __init__(self, *, model: str, **arguments: Any):
         super().__init__(multiple_outputs=True, **arguments)
         self.model = model
-        self.ref = ref
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters.environments import checkout_folder
         from include.adapters.git import check_out, resolve_commit
 
+        params = params_of(context, CiParams)
         repository = spec_of(self.model).repository
-        commit = resolve_commit(repository, self.ref or self._seen_commit(context))
+        commit = resolve_commit(repository, params.ref or self._seen_commit(context))
         check_out(repository, commit, checkout_folder(self.model, commit))
         self.log.info("%s at commit %s", repository.url, commit)
         return {"commit": commit}

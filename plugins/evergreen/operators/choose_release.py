@@ -8,14 +8,17 @@ from airflow.providers.standard.operators.branch import BaseBranchOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_dags import spec_of
-from include.core.errors import EvergreenError
+from evergreen.run_params import params_of
+from include.core.errors import RunRefusedError
+from include.core.run_params import DeploymentParams, check_deployment, check_version
 
 
 class ChooseReleaseOperator(BaseBranchOperator):
     """Find the version to deploy, or follow the path to a rollback.
 
     The version is the run's param ``version``, else the candidate whose asset event started the run, else the newest
-    version that was promoted. It is pushed as the XCom ``version``. A version that serves already is skipped.
+    version that was promoted. It is pushed as the XCom ``version``. A version that serves already is skipped. A version
+    that isn't there, a rollback with nothing to go back to, and a rollback to a named version are refused.
 
     :param model: name of the model.
     :param deploy: task to go on with for a deployment.
@@ -31,15 +34,22 @@ class ChooseReleaseOperator(BaseBranchOperator):
         self.roll_back = roll_back
 
     def choose_branch(self, context: Any) -> str:
-        if context["params"]["rollback"]:
-            return self.roll_back
+        params = params_of(context, DeploymentParams)
+        check_deployment(params)
         from include.adapters import registry
         from include.adapters.reconciler import reconcile
         from include.adapters.store import open_store
 
-        version = str(context["params"]["version"] or self._offered(context) or self._newest_promoted())
-        registry.version(self.model, version)
         release = open_store().release(self.model, "production")
+        if params.rollback:
+            release.roll_back(context["dag_run"].run_id)  # refuses here, and not in the next task
+            return self.roll_back
+        if params.version:
+            known = [str(one.version) for one in registry.versions(self.model)]
+            version = check_version(params.version, known)
+        else:
+            version = self._offered(context) or self._newest_promoted()
+            registry.version(self.model, version)
         if release.champion == version and not release.rollout:
             reconcile(spec_of(self.model), "production")
             raise AirflowSkipException(f"version {version} serves already")
@@ -59,4 +69,6 @@ class ChooseReleaseOperator(BaseBranchOperator):
         for version in registry.versions(self.model):
             if version.tags.get("verdict") == "pass":
                 return str(version.version)
-        raise EvergreenError(f"{self.model}: no version was promoted yet. Run {self.model}.training first.")
+        raise RunRefusedError(
+            f"{self.model}: no version was promoted yet. Run {self.model}.training first, or name a version."
+        )

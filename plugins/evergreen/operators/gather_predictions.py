@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_dags import spec_of
+from evergreen.run_params import params_of
+from include.core.run_params import MonitoringParams, check_window
 
 
 class GatherPredictionsOperator(BaseOperator):
     """Gather the prediction log of ``model``; returns what was found (rows by window, torn and broken lines).
 
-    A model of which nothing was ever released has no health: the task is skipped, and so is the rest.
+    First it refuses a param ``window`` that can't be measured. A model of which nothing was ever released has no
+    health: the task is skipped, and so is the rest.
     """
 
     def __init__(self, *, model: str, **kwargs: Any):
@@ -24,9 +28,12 @@ class GatherPredictionsOperator(BaseOperator):
         from include.adapters.predictions import gather
         from include.adapters.store import open_store
 
+        spec, params = spec_of(self.model), params_of(context, MonitoringParams)
+        if params.window:
+            check_window(params.window, spec.monitoring.window, datetime.now(UTC).replace(tzinfo=None))
         if open_store().release(self.model, "production").revision == 0:
             raise AirflowSkipException(f"nothing of {self.model} was ever released")
-        found = gather(spec_of(self.model))
+        found = gather(spec)
         self.log.info(
             "%d rows from %d segments (%d torn, %d broken lines): %s",
             found.rows, found.segments, found.torn_lines, found.broken_lines, dict(found.windows),

@@ -9,6 +9,8 @@ from typing import Any
 from airflow.sdk import BaseOperator
 
 from evergreen.model_dags import spec_of
+from evergreen.run_params import params_of
+from include.core.run_params import TrainingParams
 
 
 class RegisterCandidateOperator(BaseOperator):
@@ -77,7 +79,7 @@ class RegisterCandidateOperator(BaseOperator):
             metrics=_values(figures["quality"]),
             parameters={
                 **spec.training.parameters,
-                **(context["params"].get("parameters") or {}),
+                **params_of(context, TrainingParams).parameters,
                 "rows": snapshot.rows,
             },
             tags={name: str(value) for name, value in lineage.items() if value}

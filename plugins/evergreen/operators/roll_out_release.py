@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.assets import model_asset
 from evergreen.model_dags import spec_of
@@ -61,7 +62,8 @@ class PromoteReleaseOperator(BaseOperator):
 class SettleOperator(BaseOperator):
     """The end of every deployment, whatever happened: a canary that was not promoted goes; the champion serves alone.
 
-    Fails when the run's version is not in production then, so that the run is never green without it.
+    Fails when the run's version is not in production then, so that the run is never green without it. Skipped where the
+    run chose no version: it was refused or skipped, or rolls back, and has changed nothing that needs settling.
 
     :param model: name of the model.
     :param choose: task that chose the version.
@@ -77,9 +79,14 @@ class SettleOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters import deployment
 
-        release = deployment.settle(spec_of(self.model), context["dag_run"].run_id)
-        self.log.info("in production: %s", release.champion or "nothing")
+        spec, run = spec_of(self.model), context["dag_run"].run_id
         version = context["ti"].xcom_pull(task_ids=self.choose, key="version")
+        if not version and not deployment.owns_rollout(spec, run):
+            reason = f"this run deploys no version; the log of {self.choose} says why. Production is left as it is."
+            self.log.info("%s", reason)
+            raise AirflowSkipException(reason)
+        release = deployment.settle(spec, run)
+        self.log.info("in production: %s", release.champion or "nothing")
         if version and release.champion != version:
             raise GateError(
                 f"{self.model}: version {version} did not get into production; {release.champion or 'nothing'} serves. "

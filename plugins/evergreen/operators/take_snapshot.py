@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
 from evergreen.model_dags import spec_of
+from evergreen.run_params import params_of
+from include.core.errors import RunRefusedError
+from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
+
+if TYPE_CHECKING:
+    from include.core.spec import ModelSpec
 
 
 class TakeSnapshotOperator(BaseOperator):
     """Copy the newest windows of training data into the lake under their content hash.
 
-    Returns ``{"hash", "window", "rows", "windows"}``. Taking the same data again gives the same snapshot.
+    The run's param ``window`` is the newest one to take, else it is the newest there is. Before anything is read, it
+    refuses a window without data, a build that can't be trained with, and an incident that isn't there. Returns
+    ``{"hash", "window", "rows", "windows"}``. Taking the same data again gives the same snapshot.
 
     :param model: name of the model.
-    :param window: newest window to take; empty for the newest there is.
     """
 
-    template_fields = ("window",)
     ui_color = "#e3f1e6"
 
-    def __init__(self, *, model: str, window: str | None = None, **arguments: Any):
+    def __init__(self, *, model: str, **arguments: Any):
         super().__init__(**arguments)
         self.model = model
-        self.window = window
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters.lake import take_snapshot
 
-        snapshot = take_snapshot(spec_of(self.model), self.window or None)
+        spec, params = spec_of(self.model), params_of(context, TrainingParams)
+        self._check(spec, params)
+        snapshot = take_snapshot(spec, params.window or None)
         self.log.info("snapshot %s: %d rows of %s", snapshot.hash[:12], snapshot.rows, ", ".join(snapshot.partitions))
         return {
             "hash": snapshot.hash,
@@ -37,3 +45,18 @@ class TakeSnapshotOperator(BaseOperator):
             "rows": snapshot.rows,
             "windows": list(snapshot.partitions),
         }
+
+    def _check(self, spec: ModelSpec, params: TrainingParams) -> None:
+        from include.adapters.lake import window_exists
+        from include.adapters.store import open_store
+
+        store, window, grain = open_store(), params.window, spec.monitoring.window
+        if window:
+            check_window(window, grain, datetime.now(UTC).replace(tzinfo=None))
+        check_incident(params.incident, [row["incident"] for row in store.incidents(self.model)])
+        choose_build(params.build, store.builds(self.model))
+        if window and not window_exists(spec.data.source, window, grain):
+            raise RunRefusedError(
+                f"parameter 'window': {self.model} has no training data of {window}. "
+                "Load it, name another window, or clear the field for the newest there is."
+            )

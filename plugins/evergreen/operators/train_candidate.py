@@ -7,6 +7,8 @@ from typing import Any
 from airflow.sdk import BaseOperator
 
 from evergreen.model_dags import spec_of
+from evergreen.run_params import params_of
+from include.core.run_params import TrainingParams, choose_build
 
 
 class TrainCandidateOperator(BaseOperator):
@@ -35,10 +37,9 @@ class TrainCandidateOperator(BaseOperator):
         from include.adapters.lake import load_snapshot
         from include.adapters.store import open_store
 
-        store = open_store()
-        build = store.build(self.model, self.build) if self.build else store.newest_passed_build(self.model)
+        build = choose_build(self.build, open_store().builds(self.model))
         self.log.info("training with build %s (commit %s)", build.build_id, build.commit)
         snapshot = load_snapshot(self.model, self.snapshot)
-        parameters = dict(context["params"].get("parameters") or {})
+        parameters = dict(params_of(context, TrainingParams).parameters)
         made = candidate.train(spec_of(self.model), build, snapshot, context["dag_run"].run_id, parameters)
         return {**made, "build": build.build_id, "commit": build.commit}

@@ -8,6 +8,8 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_dags import spec_of
+from evergreen.run_params import params_of
+from include.core.run_params import RetrainingParams
 
 
 class DegradedHealthSensor(BaseSensorOperator):
@@ -25,7 +27,7 @@ class DegradedHealthSensor(BaseSensorOperator):
         from include.adapters.store import open_store
         from include.core.policy import evaluate_policy
 
-        store = open_store()
+        params, store = params_of(context, RetrainingParams), open_store()
         decision = evaluate_policy(
             spec_of(self.model),
             store.health(self.model),
@@ -44,6 +46,6 @@ class DegradedHealthSensor(BaseSensorOperator):
                     "signals": verdict["signals"],
                 },
             )
-        if context["params"].get("wait"):
+        if params.wait:
             return False
         raise AirflowSkipException(str(decision.verdict))

@@ -86,7 +86,7 @@ def test_what_is_not_a_plain_file_is_refused_by_name(tmp_path, left, secrets, ki
     assert (secrets / "token").read_text() == SECRET
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices, and a job never can; run as root to see it")
+@pytest.mark.needs("root")  # only root makes devices, and a job never can
 def test_a_device_is_refused_by_name(tmp_path, left):
     os.mknod(left / "score.json", 0o20600, os.makedev(1, 5))
     with pytest.raises(TrainingError, match="left 'score.json' as a device"):

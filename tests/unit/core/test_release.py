@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.core.errors import RunRefusedError
 from include.core.release import Action, Observed, Release, plan
 
 VERSIONS = st.sampled_from(["1", "2", "3"])
@@ -16,6 +18,8 @@ def releases(draw):
     release = Release("m", "production", revision=draw(st.integers(1, 9)), champion=champion)
     release = replace(release, weights={champion: 100} if champion else {})
     candidate = draw(st.none() | VERSIONS.filter(lambda version: version != champion))
+    if champion and draw(st.booleans()):
+        release = replace(release, standby=(draw(VERSIONS.filter(lambda version: version != champion)),))
     if candidate:
         release = release.begin_canary(candidate, draw(st.integers(1, 100)), {"run": "r", "candidate": candidate}, "")
     return release
@@ -104,3 +108,22 @@ def test_the_first_release_ever_gets_all_traffic_at_once():
 def test_a_release_survives_the_trip_through_json():
     release = Release("m", "test", 2, {"1": 100}, ("2",), "1", {"run": "r"}, "note")
     assert Release.from_dict(release.as_dict()) == release
+
+
+@given(releases())
+def test_a_rollback_by_hand_is_made_once_by_a_run_or_refused_for_want_of_a_release(release):
+    if not release.rollout and not release.standby:
+        with pytest.raises(RunRefusedError, match="'rollback': there is no earlier release"):
+            release.roll_back("manual__12")
+        return
+    after = release.roll_back("manual__12")
+    assert after.rollout is None
+    assert after.champion == (release.champion if release.rollout else release.standby[0])
+    assert after.roll_back("manual__12") == after, "a retry must not swing back"
+
+
+def test_a_rollback_by_another_run_whose_id_begins_alike_is_not_taken_for_its_own():
+    release = Release("m", "production", weights={"1": 100}, champion="1").promote("2", "2 promoted")
+    back = release.roll_back("manual__12")
+    assert back.champion == "1"
+    assert back.roll_back("manual__1").champion == "2"

@@ -1,0 +1,246 @@
+"""The trigger forms of all Dags in a real browser, on a running platform with two models that are not the example.
+
+``late`` is monthly, was released, and its repository is missing; ``rides`` is weekly, a regression, was never released,
+and has a repository whose commits lack a lock file. So no run lasts, and each has one clear end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+import yaml
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from docs.pictures import browser, log_in
+from docs.pictures import wait_for as wait_for_element
+from tests.integration.conftest import Platform, new_platform, wait_for
+from tests.integration.test_monitoring import MODEL, House
+from tests.real_repository import RealRepository
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+RIDES: dict[str, Any] = MODEL | {
+    "name": "rides",
+    "description": "How long rides take.",
+    "repository": {"url": "repositories/rides.git"},
+    "task": "regression",
+    "target": "minutes",
+    "truth": {"source": {"path": "rides/truth/{window}.parquet"}, "key": "id", "column": "minutes"},
+    "data": {"source": {"path": "rides/data/{window}.parquet"}, "key": "id", "event_time": "at"},
+    "metrics": {"primary": "mae", "also": ["r2"]},
+}
+
+
+def prepare(home: Path, patch: pytest.MonkeyPatch) -> Platform:
+    """A platform with the two models, not started yet; this process sees it as its own."""
+    for model, window in ((MODEL, "month"), (RIDES, "week")):
+        folder = home / "models" / model["name"]
+        folder.mkdir(parents=True)
+        by_hand = {**model["monitoring"], "window": window, "schedule": None}
+        (folder / "model.yaml").write_text(yaml.safe_dump(model | {"monitoring": by_hand}), encoding="utf-8")
+    platform = new_platform(home)
+    lake = json.dumps({"conn_type": "fs", "extra": {"path": str(home)}})
+    platform.env |= {"EVERGREEN_MODELS": str(home / "models"), "AIRFLOW_CONN_EVERGREEN_LAKE": lake}
+    for name, value in platform.env.items():
+        if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_EVERGREEN_")):
+            patch.setenv(name, value)
+    patch.delenv("EVERGREEN_STORE_URL", raising=False)
+    return platform
+
+
+@dataclass
+class Person:
+    """Someone at Airflow's web UI: opens a Dag's page, fills in the trigger form, and submits it."""
+
+    platform: Platform
+    driver: Any
+    house: House
+    seen: dict[str, str] = field(default_factory=dict)
+    """Run id → text of the form that started it."""
+
+    def trigger(self, dag: str, fill: dict[str, str | bool] | None = None) -> str:
+        """Fill in these fields of the Dag's form and submit it; returns the id of the run that this started."""
+        before = set(self.runs(dag))
+        self.driver.get(f"{self.platform.airflow_url}/dags/{dag}")
+        wait_for_element(self.driver, "[data-testid=trigger-dag-button]").click()
+        wait_for_element(self.driver, f"{FORM} [data-part=item-content]")
+        for name, value in (fill or {}).items():
+            self.fill(name, value)
+        form = self.driver.find_element("css selector", FORM).text
+        button = self.driver.find_element("css selector", f"{FORM} [data-testid=trigger-dag-submit]")
+        wait_for(button.is_enabled, 10, f"the button Trigger of {dag}; it is grey: {form}")
+        button.click()
+        (run,) = wait_for(lambda: set(self.runs(dag)) - before, 30, f"the run of {dag}; the form says: {form}")
+        self.seen[run] = form
+        return str(run)
+
+    def fill(self, name: str, value: str | bool) -> None:
+        field = f"{FORM} [name=element_{name}]"
+        if isinstance(value, bool):
+            self.driver.execute_script("arguments[0].click()", self.driver.find_element("css selector", field))
+        elif name == "parameters":
+            editor = wait_for_element(self.driver, f"{FORM} #element_parameters .view-lines")
+            keys = ActionChains(self.driver).click(editor).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL)
+            keys.send_keys(value)  # the editor closes quotes and brackets by itself: what is left of that goes
+            keys.key_down(Keys.SHIFT).send_keys(Keys.END).key_up(Keys.SHIFT).send_keys(Keys.DELETE).perform()
+            wait_for(lambda: "".join(editor.text.split()) == value, 10, f"the editor to show {value}")
+        else:
+            self.driver.find_element("css selector", field).send_keys(value)
+
+    def runs(self, dag: str) -> dict[str, dict[str, Any]]:
+        """The Dag's runs by hand, by id; ci has others, which its watcher starts."""
+        found = self.platform.ask("GET", f"dags/{dag}/dagRuns?run_type=manual")["dag_runs"]
+        return {run["dag_run_id"]: run for run in found}
+
+    def end(self, dag: str, run: str) -> tuple[str, dict[str, dict[str, Any]]]:
+        """State of the run when it has ended, and its tasks by name."""
+        state = self.platform.wait(dag, run, 240)
+        found = self.platform.ask("GET", f"dags/{dag}/dagRuns/{quote(run, safe='')}/taskInstances")
+        return state, {task["task_id"]: task for task in found["task_instances"]}
+
+    def log(self, dag: str, run: str, task: str) -> str:
+        """The log of the task's first try."""
+        path = f"dags/{dag}/dagRuns/{quote(run, safe='')}/taskInstances/{task}/logs/1?full_content=true"
+        return json.dumps(self.platform.ask("GET", path)["content"], ensure_ascii=False)
+
+
+FORM = "[data-scope=dialog][data-part=content]"
+UNTOUCHED = {
+    "late.ci": ("check_out", "failed", "repository"),
+    "late.training": ("take_snapshot", "failed", "no build has passed yet"),
+    "late.deployment": ("choose_release", "failed", "no version was promoted yet"),
+    "late.monitoring": ("publish_health", "success", ""),
+    "late.retraining": ("degraded_health", "skipped", ""),
+    "rides.ci": ("build_environment", "failed", "requirements"),
+    "rides.training": ("take_snapshot", "failed", "no build has passed yet"),
+    "rides.deployment": ("choose_release", "failed", "no version was promoted yet"),
+    "rides.monitoring": ("gather_predictions", "skipped", ""),
+    "rides.retraining": ("degraded_health", "skipped", ""),
+}
+"""Dag → the task that an untouched form's run is decided by, its state, and a word of its log."""
+FILLED: dict[str, tuple[str, dict[str, str | bool], str, str, str]] = {
+    "a ref": ("rides.ci", {"ref": "v1"}, "check_out", "success", "{v1}"),
+    "a ref that is not there": ("rides.ci", {"ref": "v2", "again": True}, "check_out", "failed", "v2"),
+    "a window with spaces": ("late.monitoring", {"window": "  2013-05 "}, "measure_health", "success", "late 2013-05:"),
+    "a window of another grain": (
+        "rides.monitoring", {"window": "2013-05"}, "gather_predictions", "failed", "Write it like '2013-W20'",
+    ),
+    "an object": (
+        "late.training", {"parameters": '{"depth":3}', "build": "x-1"}, "take_snapshot", "failed", "no build 'x-1'",
+    ),
+    "a rollback to a version": (
+        "late.deployment", {"version": "3", "rollback": True}, "choose_release", "failed", "contradict each other",
+    ),
+}  # fmt: skip
+"""Dag, what is filled in, the task that reads it, its state, and a word of its log."""
+
+
+@pytest.fixture(scope="module")
+def person() -> Iterator[Person]:
+    if not shutil.which("chromedriver") or not shutil.which("chromium"):
+        pytest.skip("there is no chromium with chromedriver. On Debian: apt-get install chromium chromium-driver")
+    home = Path(tempfile.mkdtemp(prefix="eg-"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        platform = prepare(home, stack.enter_context(pytest.MonkeyPatch.context()))
+        stack.callback(platform.down)
+        platform.up()
+        driver = stack.enter_context(browser(1440, 1400))
+        log_in(driver, platform.settings)
+        yield Person(platform, driver, House(home))
+
+
+@pytest.fixture(scope="module")
+def commit(person: Person) -> str:
+    """The commit with the tag v1 in the repository of ``rides``; the branch main is one ahead of it."""
+    bare = person.platform.settings.home / "repositories" / "rides.git"
+    folder = person.platform.settings.home / "git"
+    folder.mkdir()
+    repository = RealRepository(folder)
+    first = repository.commit({"model.py": "def estimator():\n    return None\n"})
+    repository.git("push", "--quiet", str(repository.bare), f"{first}:refs/tags/v1")
+    repository.commit({"model.py": "def estimator():\n    return 1\n"})
+    bare.parent.mkdir(exist_ok=True)
+    repository.bare.rename(bare)
+    return first
+
+
+@pytest.fixture(scope="module")
+def submitted(person: Person, commit: str) -> dict[str, str]:
+    """All forms, submitted one after another, so that the runs go on beside the next form; name → run."""
+    runs = {dag: person.trigger(dag) for dag in UNTOUCHED}
+    return runs | {name: person.trigger(dag, fill) for name, (dag, fill, *_) in FILLED.items()}
+
+
+@pytest.mark.parametrize("dag", UNTOUCHED)
+def test_an_untouched_form_can_be_submitted_and_its_run_ends_clearly(person, submitted, dag):
+    task, expected, said = UNTOUCHED[dag]
+    state, tasks = person.end(dag, submitted[dag])
+    log = person.log(dag, submitted[dag], task)
+    assert (state, tasks[task]["state"]) == ("failed" if expected == "failed" else "success", expected), log
+    assert tasks[task]["try_number"] == 1, log
+    assert said in log
+    assert "emplate" not in log, "an empty field must not be an error of the template"
+    assert "None" not in person.seen[submitted[dag]]
+    assert "Error" not in person.seen[submitted[dag]]
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_what_is_filled_in_is_what_the_run_gets(person, submitted, commit, name):
+    dag, fill, task, expected, said = FILLED[name]
+    run = submitted[name]
+    conf = person.runs(dag)[run]["conf"]
+    sent = {key: json.loads(value) if key == "parameters" else value for key, value in fill.items()}
+    assert {key: conf[key] for key in sent} == sent
+    state, tasks = person.end(dag, run)
+    log = person.log(dag, run, task)
+    assert (tasks[task]["state"], tasks[task]["try_number"]) == (expected, 1), log
+    assert said.replace("{v1}", commit) in log
+    if expected == "failed":
+        assert state == "failed"
+
+
+def test_production_is_as_it_was(person, submitted):
+    for name in ("late.deployment", "a rollback to a version"):
+        _, tasks = person.end("late.deployment", submitted[name])
+        assert tasks["settle"]["state"] == "skipped"
+        assert tasks["clear_test"]["state"] == "success"
+        assert tasks["roll_back"]["state"] == "upstream_failed"
+    assert person.house.store.release("late", "production").revision == 2
+    assert person.house.health("2013-05")["window"] == "2013-05"
+    assert not list((person.house.home / "lake").rglob("snapshots")), "a refused training must take none"
+
+
+@pytest.mark.parametrize(
+    ("story", "conf"),
+    [
+        ("ci", {"again": "yes"}),
+        ("training", {"parameters": [1]}),
+        ("training", {"window": 201305}),
+        ("deployment", {"rollback": "true"}),
+        ("deployment", {"version": 3}),
+        ("monitoring", {"window": ["2013-05"]}),
+        ("retraining", {"wait": 1}),
+    ],
+)
+def test_a_value_of_another_type_is_refused_before_there_is_a_run(person, story, conf):
+    platform = person.platform
+    answer = requests.post(
+        f"{platform.airflow_url}/api/v2/dags/rides.{story}/dagRuns",
+        headers={"Authorization": f"Bearer {platform.token()}"},
+        json={"logical_date": None, "conf": conf},
+        timeout=30,
+    )
+    assert answer.status_code == 400
+    assert next(iter(conf)) in answer.text
