@@ -28,12 +28,13 @@ class GatherPredictionsOperator(BaseOperator):
         from include.adapters.predictions import gather
         from include.adapters.store import open_store
 
-        spec, params = spec_of(self.model), params_of(context, MonitoringParams)
+        params = params_of(context, MonitoringParams)
         if params.window:
-            check_window(params.window, spec.monitoring.window, datetime.now(UTC).replace(tzinfo=None))
+            grain = spec_of(self.model).monitoring.window
+            check_window(params.window, grain, datetime.now(UTC).replace(tzinfo=None))
         if open_store().release(self.model, "production").revision == 0:
             raise AirflowSkipException(f"nothing of {self.model} was ever released")
-        found = gather(spec)
+        found = gather(spec_of(self.model))
         self.log.info(
             "%d rows from %d segments (%d torn, %d broken lines): %s",
             found.rows, found.segments, found.torn_lines, found.broken_lines, dict(found.windows),
