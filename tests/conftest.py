@@ -22,13 +22,16 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{SCRATCH / 'airflow.db'}"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as in the platform's own processes
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 ON_THE_ENGINE = {"docker", "image_registry", "compose"}
 """Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one test at a time."""
-LONGEST = ["e2e", "engine", "tests/integration/test_observability.py", "tests/integration/test_deployment.py"]
+ON_THE_PLATFORM = ["platform", "observability", "trigger_forms"]
+"""Modules that share the running platform, in this order: the first one wants it as it was started."""
+LONGEST = ["e2e", "engine", "platform", "tests/integration/test_deployment.py"]
 """These groups start first, so that no process ends up waiting for one of them."""
 
 
@@ -37,7 +40,10 @@ def group_of(nodeid: str) -> str:
     path = Path(nodeid.partition("::")[0])
     if path.parts[1:2] == ("e2e",):
         return "e2e"
-    return "engine" if path.stem.removeprefix("test_") in ON_THE_ENGINE or "[docker" in nodeid else str(path)
+    name = path.stem.removeprefix("test_")
+    if name in ON_THE_PLATFORM:
+        return "platform"
+    return "engine" if name in ON_THE_ENGINE or "[docker" in nodeid else str(path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,7 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {group: number for number, group in enumerate(LONGEST)}
     groups = {group_of(item.nodeid): None for item in items}
     order |= {group: order.get(group, len(order) + number) for number, group in enumerate(groups)}
-    items.sort(key=lambda item: order[group_of(item.nodeid)])
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        name = item.path.stem.removeprefix("test_")
+        within = ON_THE_PLATFORM.index(name) if name in ON_THE_PLATFORM else 0
+        return order[group_of(item.nodeid)], within
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -27,7 +27,7 @@ from include.adapters.container_files import USER, archived, take_new
 from include.adapters.docker_client import docker_errors, instance, labels, open_client, with_labels
 from include.adapters.docker_images import ARTIFACT, CONFIG, INSIDE, LOG
 from include.adapters.docker_job import HARDENED, Limits, job_labels, run_in_container
-from include.adapters.engine import SERVER_ENVIRONMENT, RunningServer
+from include.adapters.engine import SERVER_ENVIRONMENT, RunningServer, job_environment
 from include.adapters.environments import PreparedBuild
 from include.adapters.jobs import model_block
 from include.adapters.model_server import ModelServer
@@ -84,6 +84,7 @@ class DockerEngine:
             time_limit=time_limit or training.time_limit_minutes * 60,
             limits=Limits(training.memory_mb, training.processes, training.cpus, file_mb or FILE_MB),
             network=training.network,
+            environment=job_environment(spec),
             about={"model": spec.name, "build": build_id},
         )
 

@@ -88,11 +88,13 @@ def run_in_container(
     time_limit: float,
     limits: Limits,
     network: bool,
+    environment: Mapping[str, str],
     about: Mapping[str, str],
 ) -> Completed:
     """Run a command in ``image`` to its end; see :meth:`include.adapters.engine.Engine.run`.
 
-    With ``network`` it is on the Docker host's default one, else on none. ``about`` goes into the container's labels.
+    ``environment`` has further variables. With ``network`` it is on the Docker host's default one, else on none.
+    ``about`` goes into the container's labels.
     Raises PlatformError when the engine is gone.
     """
     sweep()
@@ -107,6 +109,7 @@ def run_in_container(
                 ["timeout", "--kill-after=1", f"{time_limit + GRACE_SECONDS:.0f}", *command],
                 working_dir=str(cwd),
                 network_mode=network_mode,
+                environment=dict(environment),
                 volumes=[str(settings().home)],
                 log_config=LogConfig(type="json-file", config={"max-size": f"{OUTPUT_BYTES // 2**20}m"}),
                 labels=job_labels(time_limit, {**about, "job": job}),

@@ -19,7 +19,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from include.adapters import environments, registry
 from include.adapters.confinement import FILE_MB, Completed, confined_command, isolation, run_confined
-from include.adapters.engine import SERVER_ENVIRONMENT, RunningServer
+from include.adapters.engine import SERVER_ENVIRONMENT, RunningServer, job_environment
 from include.adapters.jobs import build_folder, model_block
 from include.adapters.model_server import ModelServer
 from include.core.errors import PlatformError
@@ -73,6 +73,7 @@ class ProcessEngine:
             memory_mb=spec.training.memory_mb,
             file_mb=file_mb or FILE_MB,
             connect=spec.training.network,
+            env=job_environment(spec),
         )
         print(done.output_tail)
         return done

@@ -121,7 +121,11 @@ class Training(Part):
     memory_mb: int = Field(
         4096, ge=256, description="Memory that training may use, in MiB; the check of a commit needs 300."
     )
-    cpus: float | None = Field(None, gt=0, description="Processors that training may use; null: all (engine docker).")
+    cpus: float | None = Field(
+        None,
+        gt=0,
+        description="Processors that training may use; null: all (with the engine process, a number of threads).",
+    )
     processes: int = Field(256, ge=16, description="Processes and threads that training may have (engine docker).")
     network: bool = Field(False, description="Let training, and the checks of a commit, use the network.")
 

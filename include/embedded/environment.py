@@ -65,6 +65,8 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "TQDM_DISABLE": "1",
         "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+        # Threads that wait for work sleep: spinning, they slow down all other processes, and so themselves.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 

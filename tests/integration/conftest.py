@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -13,14 +14,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 import requests
+import yaml
 
+from include.adapters.private_file import write_private
 from include.settings import Settings
 from tests.conftest import PROJECT
+
+if TYPE_CHECKING:
+    from tests.integration.test_monitoring import House
 
 SECONDS_TO_START = 300
 
@@ -31,6 +37,7 @@ class Platform:
 
     settings: Settings
     env: dict[str, str]
+    house: House | None = None
     _token: str = field(default="", repr=False)
 
     @property
@@ -136,6 +143,17 @@ def new_platform(home: Path) -> Platform:
     return Platform(settings, {**os.environ, **mine})
 
 
+RIDES: dict[str, Any] = {
+    "name": "rides",
+    "description": "How long rides take.",
+    "repository": {"url": "repositories/rides.git"},
+    "task": "regression",
+    "target": "minutes",
+    "truth": {"source": {"path": "rides/truth/{window}.parquet"}, "key": "id", "column": "minutes"},
+    "data": {"source": {"path": "rides/data/{window}.parquet"}, "key": "id", "event_time": "at"},
+    "metrics": {"primary": "mae", "also": ["r2"]},
+}
+"""What tells the model ``rides`` from ``late``."""
 ON_NEW_DATA = ("fares", "tides")
 """Models of the shared platform that train on new data; their code is in a repository that is not there."""
 
@@ -162,17 +180,51 @@ degradation: {{drop: 1.0}}
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
-    """The platform that the tests of one session share. A short path: sockets lie in it."""
-    home = Path(tempfile.mkdtemp(prefix="evergreen-"))
-    running = new_platform(home)
-    shutil.copytree(PROJECT / "include" / "models" / "flights", home / "models" / "flights")
-    for name in ON_NEW_DATA:
-        (home / "models" / name).mkdir()
-        (home / "models" / name / "model.yaml").write_text(watching_model(name), encoding="utf-8")
-    running.env |= {"EVERGREEN_MODELS": str(home / "models"), "EVERGREEN_DATA_POLL_SECONDS": "1"}
+    """The platform that the modules of one session share; what each expects of it: tests.conftest.ON_THE_PLATFORM.
+
+    Its models: ``flights``; ``fares`` and ``tides``, which train on new data; ``late``, monthly, which House looks
+    after; ``rides``, weekly and never released.
+    """
+    from tests.integration.model_bundle import TOKEN
+    from tests.integration.test_monitoring import MODEL
+
+    root = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets lie below it
+    running = new_platform(root / "h")
+    models, home = root / "models", running.settings.home
+    shutil.copytree(PROJECT / "include" / "models" / "flights", models / "flights")
+    by_hand = {**MODEL["monitoring"], "schedule": None}  # a scheduled run would measure this year's windows, empty ones
+    for name, text in {
+        **{name: watching_model(name) for name in ON_NEW_DATA},
+        "late": yaml.safe_dump(MODEL | {"monitoring": by_hand}),
+        "rides": yaml.safe_dump(MODEL | RIDES | {"monitoring": {**by_hand, "window": "week"}}),
+    }.items():
+        (models / name).mkdir()
+        (models / name / "model.yaml").write_text(text, encoding="utf-8")
+    (home / "secrets").mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    write_private(home / "secrets" / "prediction_token", TOKEN)
+    running.env |= {
+        "EVERGREEN_MODELS": str(models),
+        "EVERGREEN_DATA_POLL_SECONDS": "1",
+        "AIRFLOW_CONN_EVERGREEN_LAKE": json.dumps({"conn_type": "fs", "extra": {"path": str(home)}}),
+    }
     try:
         running.up()
         yield running
     finally:
         running.down()
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def house(platform: Platform) -> Iterator[House]:
+    """The model ``late`` on the shared platform, released once; this process sees the platform as its own."""
+    from tests.integration.test_monitoring import House
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in platform.env.items():
+            if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_EVERGREEN_")):
+                patch.setenv(name, value)
+        patch.delenv("EVERGREEN_STORE_URL", raising=False)
+        platform.house = platform.house or House(platform.settings.home)
+        yield platform.house

@@ -275,6 +275,16 @@ def test_a_request_is_one_threads_work(place, served):
     assert b"OMP_NUM_THREADS=1" in variables
 
 
+def test_threads_of_a_job_sleep_while_they_wait_and_are_no_more_than_its_processors(place):
+    """Spinning threads of a fit made it ten times slower beside other work."""
+    spec, build_id = build_of(place, {}, cpus=1.5)
+    folder = settings().home / "threads"
+    folder.mkdir()
+    code = "import os; print(os.environ['OMP_WAIT_POLICY'], os.environ['OMP_NUM_THREADS'])"
+    done = open_engine().run(spec, build_id, ["-c", code], writable=folder, log=settings().home / "threads.log")
+    assert done.output_tail == "PASSIVE 1\n"
+
+
 def test_another_engine_finds_the_servers_again(place, served):
     first, second = type(open_engine())(), type(open_engine())()
     assert first.servers(served.name, "production") == second.servers(served.name, "production")

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +19,12 @@ from urllib.parse import quote
 import psutil
 import pytest
 import requests
-import yaml
 
 from include.embedded.monitoring import RULES, Scraped, alertmanager_config, prometheus_config, web_config
 from tests.conftest import PROJECT
-from tests.integration.conftest import Platform, new_platform, wait_for
+from tests.integration.conftest import Platform, wait_for
 from tests.integration.model_bundle import TOKEN, Server, make_bundle, start_server
-from tests.integration.test_monitoring import MODEL, House
+from tests.integration.test_monitoring import House
 from tests.killing import task_process
 from tests.ports import free_port
 from tests.unit.runtime.small_model import request
@@ -102,41 +99,16 @@ class Observed:
 
 
 @pytest.fixture(scope="module")
-def observed() -> Iterator[Observed]:
-    home = Path(tempfile.mkdtemp(prefix="eg-"))
+def observed(platform: Platform, house: House) -> Iterator[Observed]:
     with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        platform = platform_of(home, patch)
-        stack.callback(platform.down)
-        platform.up()
-        server = stack.enter_context(model_server(home))
-        house = House(home)
+        server = stack.enter_context(model_server(platform.settings.home))
         found = Observed(platform, server, house, login=("admin", platform.settings.secret("prometheus_password")))
-        found.alertmanager_url = stack.enter_context(alertmanager(found, home))
+        found.alertmanager_url = stack.enter_context(alertmanager(found, platform.settings.home))
         run = platform.trigger("late.retraining")
         platform.wait("late.retraining", run, 120)  # skips: there is no health yet
         degrade(house)
         found.predict(None)  # the first of a kind: it counts from nothing, which no rate sees
         yield found
-
-
-def platform_of(home: Path, patch: pytest.MonkeyPatch) -> Platform:
-    """A platform, not started yet, that has the model ``late`` alone; this process sees it as its own."""
-    models = home / "models" / "late"
-    models.mkdir(parents=True)
-    by_hand = {**MODEL["monitoring"], "schedule": None}  # a scheduled run would measure this year's windows, empty ones
-    (models / "model.yaml").write_text(yaml.safe_dump(MODEL | {"monitoring": by_hand}), encoding="utf-8")
-    (home / "secrets").mkdir()
-    (home / "secrets" / "prediction_token").write_text(TOKEN, encoding="utf-8")
-    platform = new_platform(home)
-    lake = json.dumps({"conn_type": "fs", "extra": {"path": str(home)}})
-    platform.env |= {"EVERGREEN_MODELS": str(home / "models"), "AIRFLOW_CONN_EVERGREEN_LAKE": lake}
-    for name, value in platform.env.items():
-        if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_EVERGREEN_")):
-            patch.setenv(name, value)
-    patch.delenv("EVERGREEN_STORE_URL", raising=False)
-    return platform
 
 
 @contextlib.contextmanager

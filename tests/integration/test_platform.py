@@ -82,7 +82,7 @@ def test_runs_that_are_triggered_at_once_are_all_there_soon(platform):
 
 def land(platform, name: str, window: str) -> None:
     """Put a partition of a model that trains on new data into the lake."""
-    path = platform.settings.lake / name / f"{window}.parquet"
+    path = platform.settings.home / name / f"{window}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = range(100)
     at = [pd.Timestamp(f"{window}-05") + pd.Timedelta(hours=number) for number in numbers]

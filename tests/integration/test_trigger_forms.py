@@ -6,10 +6,7 @@ and has a repository whose commits lack a lock file. So no run lasts, and each h
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,45 +15,16 @@ from urllib.parse import quote
 
 import pytest
 import requests
-import yaml
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from docs.pictures import browser, log_in
 from docs.pictures import wait_for as wait_for_element
-from tests.integration.conftest import Platform, new_platform, wait_for
-from tests.integration.test_monitoring import MODEL, House
+from tests.integration.conftest import Platform, wait_for
+from tests.integration.test_monitoring import House
 from tests.real_repository import RealRepository
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-RIDES: dict[str, Any] = MODEL | {
-    "name": "rides",
-    "description": "How long rides take.",
-    "repository": {"url": "repositories/rides.git"},
-    "task": "regression",
-    "target": "minutes",
-    "truth": {"source": {"path": "rides/truth/{window}.parquet"}, "key": "id", "column": "minutes"},
-    "data": {"source": {"path": "rides/data/{window}.parquet"}, "key": "id", "event_time": "at"},
-    "metrics": {"primary": "mae", "also": ["r2"]},
-}
-
-
-def prepare(home: Path, patch: pytest.MonkeyPatch) -> Platform:
-    """A platform with the two models, not started yet; this process sees it as its own."""
-    for model, window in ((MODEL, "month"), (RIDES, "week")):
-        folder = home / "models" / model["name"]
-        folder.mkdir(parents=True)
-        by_hand = {**model["monitoring"], "window": window, "schedule": None}
-        (folder / "model.yaml").write_text(yaml.safe_dump(model | {"monitoring": by_hand}), encoding="utf-8")
-    platform = new_platform(home)
-    lake = json.dumps({"conn_type": "fs", "extra": {"path": str(home)}})
-    platform.env |= {"EVERGREEN_MODELS": str(home / "models"), "AIRFLOW_CONN_EVERGREEN_LAKE": lake}
-    for name, value in platform.env.items():
-        if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_EVERGREEN_")):
-            patch.setenv(name, value)
-    patch.delenv("EVERGREEN_STORE_URL", raising=False)
-    return platform
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.needs("browser")]
 
 
 @dataclass
@@ -68,6 +36,8 @@ class Person:
     house: House
     seen: dict[str, str] = field(default_factory=dict)
     """Run id → text of the form that started it."""
+    snapshots: set[Path] = field(default_factory=set)
+    """Those of the two models before any form was submitted."""
 
     def trigger(self, dag: str, fill: dict[str, str | bool] | None = None) -> str:
         """Fill in these fields of the Dag's form and submit it; returns the id of the run that this started."""
@@ -147,18 +117,10 @@ FILLED: dict[str, tuple[str, dict[str, str | bool], str, str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def person() -> Iterator[Person]:
-    if not shutil.which("chromedriver") or not shutil.which("chromium"):
-        pytest.skip("there is no chromium with chromedriver. On Debian: apt-get install chromium chromium-driver")
-    home = Path(tempfile.mkdtemp(prefix="eg-"))
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        platform = prepare(home, stack.enter_context(pytest.MonkeyPatch.context()))
-        stack.callback(platform.down)
-        platform.up()
-        driver = stack.enter_context(browser(1440, 1400))
+def person(platform: Platform, house: House) -> Iterator[Person]:
+    with browser(1440, 1400) as driver:
         log_in(driver, platform.settings)
-        yield Person(platform, driver, House(home))
+        yield Person(platform, driver, house)
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +138,16 @@ def commit(person: Person) -> str:
     return first
 
 
+def snapshots(person: Person) -> set[Path]:
+    """The snapshots that the two models have."""
+    folder = person.platform.settings.lake / "snapshots"
+    return {path for model in ("late", "rides") for path in (folder / model).rglob("*")}
+
+
 @pytest.fixture(scope="module")
 def submitted(person: Person, commit: str) -> dict[str, str]:
     """All forms, submitted one after another, so that the runs go on beside the next form; name → run."""
+    person.snapshots = snapshots(person)
     runs = {dag: person.trigger(dag) for dag in UNTOUCHED}
     return runs | {name: person.trigger(dag, fill) for name, (dag, fill, *_) in FILLED.items()}
 
@@ -219,7 +188,7 @@ def test_production_is_as_it_was(person, submitted):
         assert tasks["roll_back"]["state"] == "upstream_failed"
     assert person.house.store.release("late", "production").revision == 2
     assert person.house.health("2013-05")["window"] == "2013-05"
-    assert not list((person.house.home / "lake").rglob("snapshots")), "a refused training must take none"
+    assert snapshots(person) == person.snapshots, "a refused training must take none"
 
 
 @pytest.mark.parametrize(
