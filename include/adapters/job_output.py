@@ -59,10 +59,7 @@ def _take(directory: int, name: str, target: Path, largest_bytes: int) -> int:
     if name in ("", ".", "..") or "/" in name:
         raise ValueError(f"'{name}' is not the name of a file in the job's folder.")
     try:
-        # Not blocking: a named pipe would wait for somebody who writes.
-        source = os.open(
-            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=directory
-        )
+        source = os.open(name, _CAREFULLY, dir_fd=directory)
     except OSError as error:
         raise TrainingError(f"the job left '{name}' as {_what_is_there(directory, name, error)}. {_REMEDY}") from None
     status = os.fstat(source)
