@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from demo import flights_data
 from demo.progress import Progress
 from demo.story import Story
+from include.adapters.engine import open_engine
 from include.adapters.jobs import model_block, run_job
 from include.core.evaluation import figures
 from include.core.spec import ModelSpec
@@ -139,7 +140,7 @@ def score_version(spec: ModelSpec, version: str, data: Sequence[Path], folder: P
     artifact = settings().artifacts / spec.name / version
     build = json.loads((artifact / "lineage.json").read_text(encoding="utf-8"))["build"]
     job = {
-        "model": model_block(spec, build),
+        "model": model_block(spec, open_engine().code(spec, build)),
         "artifact": str(artifact),
         "sha256": json.loads((artifact / "model.json").read_text(encoding="utf-8"))["sha256"],
         "data": [str(path) for path in data],

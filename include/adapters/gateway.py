@@ -24,6 +24,7 @@ from include.settings import Settings, settings
 ROUTES = "/config/apps/http/servers/gateway/routes"
 BUFFERED_BYTES = 16 * 1024 * 1024
 """Bodies up to this size, the model servers' own limit, can be sent again."""
+READ_TRIES = 3
 PARTS_OF_ALL = 2**32
 """A share is written as eight hexadecimal digits, and holds for requests whose random id (UUID) is below it."""
 
@@ -71,13 +72,6 @@ class Gateway:
             self._keep_config()
 
     def _has_route(self, model: str) -> bool:
-        """Asked again when Caddy hangs up: asking changes nothing."""
-        for _ in range(2):
-            with contextlib.suppress(PlatformError):
-                return self._route_answers(model)
-        return self._route_answers(model)
-
-    def _route_answers(self, model: str) -> bool:
         return self._ask("GET", f"/id/{_route_id(model)}", missing_ok=True).status_code != 404
 
     def _keep_config(self) -> None:
@@ -128,7 +122,7 @@ class Gateway:
 
     def _ask(self, method: str, path: str, *, missing_ok: bool = False, **arguments: Any) -> httpx.Response:
         try:
-            response = self._client.request(method, path, **arguments)
+            response = self._send(method, path, **arguments)
         except httpx.TransportError as error:
             raise PlatformError(
                 f"the gateway's admin API does not answer ({error}). See 'make status'; 'make up' starts it."
@@ -136,6 +130,13 @@ class Gateway:
         if response.status_code >= 400 and not (missing_ok and response.status_code == 404):
             raise PlatformError(f"the gateway refused {method} {path}: {response.status_code} {response.text.strip()}")
         return response
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """With each change Caddy replaces its admin server, which may hang up on a request: reading is tried again."""
+        for _ in range(READ_TRIES - 1 if method == "GET" else 0):
+            with contextlib.suppress(httpx.TransportError):
+                return self._client.request(method, path, **arguments)
+        return self._client.request(method, path, **arguments)
 
 
 def open_gateway() -> Gateway:

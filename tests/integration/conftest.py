@@ -41,6 +41,11 @@ class Platform:
     _token: str = field(default="", repr=False)
 
     @property
+    def lake(self) -> Path:
+        """Where the shared platform's models have their data: outside of its home, whose files are its own."""
+        return self.settings.home.parent / "lake"
+
+    @property
     def airflow_url(self) -> str:
         return f"http://127.0.0.1:{self.settings.airflow_port}"
 
@@ -85,8 +90,13 @@ class Platform:
         headers = {"Authorization": f"Bearer {self.token()}"}
         url = f"{self.airflow_url}/api/v2/{path}"
         response = requests.request(method, url, headers=headers, timeout=30, **arguments)
-        assert response.ok, f"{method} {path}: {response.status_code} {response.text}"
+        assert response.ok, f"{method} {path}: {response.status_code} {response.text}\n{self.log('api-server')}"
         return response.json()
+
+    def log(self, part: str, lines: int = 20) -> str:
+        """The end of a part's log."""
+        text = (self.settings.home / "logs" / f"{part}.log").read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run; returns its id."""
@@ -206,7 +216,7 @@ def platform() -> Iterator[Platform]:
     running.env |= {
         "EVERGREEN_MODELS": str(models),
         "EVERGREEN_DATA_POLL_SECONDS": "1",
-        "AIRFLOW_CONN_EVERGREEN_LAKE": json.dumps({"conn_type": "fs", "extra": {"path": str(home)}}),
+        "AIRFLOW_CONN_EVERGREEN_LAKE": json.dumps({"conn_type": "fs", "extra": {"path": str(running.lake)}}),
     }
     try:
         running.up()
@@ -226,5 +236,5 @@ def house(platform: Platform) -> Iterator[House]:
             if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_EVERGREEN_")):
                 patch.setenv(name, value)
         patch.delenv("EVERGREEN_STORE_URL", raising=False)
-        platform.house = platform.house or House(platform.settings.home)
+        platform.house = platform.house or House(platform.settings.home, platform.lake)
         yield platform.house

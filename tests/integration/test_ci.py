@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -17,6 +15,7 @@ from include.adapters.store import Store, open_store
 from include.core.errors import BuildError
 from include.core.spec_file import load_spec
 from tests.real_repository import RealRepository
+from tests.support.airflow_runs import run_here
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -91,9 +90,7 @@ def run_ci(**conf: Any) -> tuple[str, dict[str, str]]:
     folder = Path(__file__).resolve().parents[2] / "dags"
     bag = DagBag(dag_folder=str(folder / "ci.py"))
     assert not bag.import_errors, bag.import_errors
-    with mock.patch.dict(os.environ):  # Airflow leaves AIRFLOW_CTX_* behind
-        run = bag.dags["tiny.ci"].test(run_conf=conf)
-    return str(run.state), {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+    return run_here(bag.dags["tiny.ci"], conf)
 
 
 def test_a_good_commit_becomes_a_passed_build_and_is_not_checked_twice(repository, store, home):

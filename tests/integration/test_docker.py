@@ -37,6 +37,11 @@ def place(request):
     yield from contract_place("docker", request.config.cache.mkdir("environments"))
 
 
+def log_of(folder: Path) -> Path:
+    """Where the log of a job goes that may write to this folder."""
+    return folder.with_name(f"{folder.name}.log")
+
+
 def layers(image: str) -> list[str]:
     return list(open_client().images.get(image).attrs["RootFS"]["Layers"])
 
@@ -250,20 +255,20 @@ def test_output_comes_while_the_command_runs(place):
     talking = "import time\nprint('one', flush=True)\ntime.sleep(3)\nprint('two', flush=True)"
 
     def listen():
-        until(lambda: "one" in (folder / "log").read_text() if (folder / "log").exists() else False, 60, "output")
+        until(lambda: "one" in log_of(folder).read_text() if log_of(folder).exists() else False, 60, "output")
         heard.append(time.monotonic())
 
     listener = Thread(target=listen)
     listener.start()
-    done = open_engine().run(spec, build_id, ["-c", talking], writable=folder, log=folder / "log")
+    done = open_engine().run(spec, build_id, ["-c", talking], writable=folder, log=log_of(folder))
     listener.join()
     assert time.monotonic() - heard[0] > 2
-    assert done.output_tail == "one\ntwo\n" == (folder / "log").read_text(encoding="utf-8")
+    assert done.output_tail == "one\ntwo\n" == log_of(folder).read_text(encoding="utf-8")
 
 
 def _work(spec, build_id, folder):
     open_engine().run(
-        spec, build_id, ["-c", "import time; time.sleep(600)"], writable=folder, log=folder / "log", time_limit=600
+        spec, build_id, ["-c", "import time; time.sleep(600)"], writable=folder, log=log_of(folder), time_limit=600
     )
 
 
@@ -300,7 +305,7 @@ def test_the_next_try_of_a_killed_task_goes_on_with_its_container(place, as_a_ta
     done = _run(arguments, folder)
     assert (done.code, done.output_tail) == (0, f"begun {me}\ndone\n")
     assert (folder / "result").read_text(encoding="utf-8") == me
-    assert (folder / "log").read_text(encoding="utf-8") == done.output_tail
+    assert log_of(folder).read_text(encoding="utf-8") == done.output_tail
     assert "which an earlier try of this task started" in capfd.readouterr().out
     assert jobs() == []
 
@@ -321,7 +326,7 @@ def test_a_try_that_would_start_something_else_removes_what_the_earlier_one_left
 
 
 def _run(arguments, folder):
-    return open_engine().run(*arguments, writable=folder, log=folder / "log")
+    return open_engine().run(*arguments, writable=folder, log=log_of(folder))
 
 
 def test_what_a_killed_task_left_is_removed_by_the_next(place, outside_airflow):
@@ -361,10 +366,10 @@ def test_links_and_paths_that_lead_out_do_not_come_out(place):
     folder.mkdir()
     tricks = "import os; os.symlink('/etc/passwd', 'link'); os.mkfifo('fifo'); open('fine', 'w').write('fine')"
     done = open_engine().run(
-        spec, build_id, ["-c", f"import os; os.chdir({str(folder)!r}); {tricks}"], writable=folder, log=folder / "log"
+        spec, build_id, ["-c", f"import os; os.chdir({str(folder)!r}); {tricks}"], writable=folder, log=log_of(folder)
     )
     assert done.code == 0, done.output_tail
-    assert sorted(path.name for path in folder.iterdir()) == ["fine", "log"]
+    assert sorted(path.name for path in folder.iterdir()) == ["fine"]
 
 
 def test_an_engine_that_is_gone_says_how_to_get_one(monkeypatch, tmp_path):
@@ -424,7 +429,7 @@ def test_a_job_runs_on_a_remote_host_over_tls(place, remote):
     folder.mkdir()
     (folder / "in").write_text("there and back", encoding="utf-8")
     copying = f"import shutil; shutil.copy('{folder}/in', '{folder}/out'); print('copied')"
-    done = open_engine().run(spec, build_id, ["-c", copying], writable=folder, log=folder / "log")
+    done = open_engine().run(spec, build_id, ["-c", copying], writable=folder, log=log_of(folder))
     assert (done.code, done.output_tail) == (0, "copied\n")
     assert (folder / "out").read_text(encoding="utf-8") == "there and back"
     assert remote, "it did not go over the remote connection"

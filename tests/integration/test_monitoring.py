@@ -34,11 +34,12 @@ MODEL: dict[str, Any] = {
 class House:
     """One model with its log, truth, bundles and store below a temporary EVERGREEN_HOME."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, lake: Path | None = None):
         from include.adapters.store import open_store
         from include.core.spec import ModelSpec
 
         self.home, self.store, self.spec = home, open_store(), ModelSpec.model_validate(MODEL)
+        self.lake = lake or home
         self.random, self.truth = np.random.default_rng(0), {}
         self.bundle("1")
         nothing = self.store.release("late", "production")
@@ -69,8 +70,8 @@ class House:
         """The rows that the version was trained on, in the lake as a training leaves them."""
         from include.adapters.lake import take_snapshot
 
-        data = self.home / "data" / "2013-01.parquet"
-        data.parent.mkdir(exist_ok=True)
+        data = self.lake / "data" / "2013-01.parquet"
+        data.parent.mkdir(parents=True, exist_ok=True)
         frame = self.frame(rows).drop(columns="prediction").assign(late=False, at=pd.Timestamp("2013-01-15"))
         frame.assign(id=[str(number) for number in range(rows)]).to_parquet(data)
         lineage = {"snapshot": take_snapshot(self.spec, "2013-01").hash, "trained_until": "2013-01-31T00:00:00"}
@@ -98,8 +99,8 @@ class House:
                 file.write(json.dumps(line) + "\n")
 
     def truth_arrives(self, window: str) -> None:
-        path = self.home / "truth" / f"{window}.parquet"
-        path.parent.mkdir(exist_ok=True)
+        path = self.lake / "truth" / f"{window}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.truth[window].to_parquet(path)
 
     def monitor(self, window: str = "") -> dict[str, Any]:

@@ -17,6 +17,8 @@ import psutil
 import pytest
 import requests
 
+from include.adapters.store import Store
+from include.core.build import Build
 from include.embedded.environment import INSTANCE
 from tests.integration.conftest import ON_NEW_DATA, wait_for
 
@@ -82,7 +84,7 @@ def test_runs_that_are_triggered_at_once_are_all_there_soon(platform):
 
 def land(platform, name: str, window: str) -> None:
     """Put a partition of a model that trains on new data into the lake."""
-    path = platform.settings.home / name / f"{window}.parquet"
+    path = platform.lake / name / f"{window}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = range(100)
     at = [pd.Timestamp(f"{window}-05") + pd.Timedelta(hours=number) for number in numbers]
@@ -101,7 +103,9 @@ def test_a_partition_that_arrives_starts_the_training_of_its_own_model(platform)
     for name in ON_NEW_DATA:
         wait_for(lambda name=name: first_look(name), 120, f"the first look at the data of {name}")
     windows = dict(zip(ON_NEW_DATA, ("2013-05", "2013-06"), strict=True))
+    store = Store(f"sqlite:///{platform.settings.home / 'evergreen.db'}")
     for name, window in windows.items():
+        store.record_build(Build(name, "build", "commit", "environment", "passed"))
         assert trainings(name) == []
         land(platform, name, window)
     for name, window in windows.items():
@@ -109,10 +113,11 @@ def test_a_partition_that_arrives_starts_the_training_of_its_own_model(platform)
         assert run["run_type"] == "asset_triggered"
         run_id = quote(run["dag_run_id"], safe="")
         path = f"dags/{name}.training/dagRuns/{run_id}"
-        (event,) = platform.ask("GET", f"{path}/upstreamAssetEvents")["asset_events"]
-        assert event["extra"]["payload"] == {"window": window}
         snapshot = f"{path}/taskInstances/take_snapshot"
         wait_for(lambda snapshot=snapshot: platform.ask("GET", snapshot)["state"] == "success", 60, "its snapshot")
+        # Airflow 3.3.2 answers with 500 before the run has started.
+        (event,) = platform.ask("GET", f"{path}/upstreamAssetEvents")["asset_events"]
+        assert event["extra"]["payload"] == {"window": window}
 
 
 def test_a_long_write_of_one_part_is_waited_for(platform):

@@ -18,6 +18,7 @@ from include.adapters.store import Store, open_store
 from include.core.build import Build
 from include.core.errors import BuildError, RunRefusedError
 from tests.integration.test_monitoring import MODEL, House
+from tests.support.airflow_runs import run_here
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -95,8 +96,7 @@ def first_task(story: str, **conf: Any) -> Any:
 
 def run(story: str, **conf: Any) -> tuple[str, dict[str, str]]:
     """A whole run of ``late.<story>`` by hand, in this process; its state and its tasks' states."""
-    ran = dag_of(story).test(run_conf=conf)
-    return str(ran.state), {ti.task_id: str(ti.state) for ti in ran.get_task_instances()}
+    return run_here(dag_of(story), conf)
 
 
 def files(home: Path) -> set[Path]:
