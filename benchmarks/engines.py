@@ -46,7 +46,7 @@ def measured() -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def _place(engine: str) -> Iterator[tuple[Serving, RealRepository]]:
-    with installation(engine, "18500-18599") as home:
+    with installation(engine, 18500) as home:
         os.environ |= {"AIRFLOW_HOME": str(home / "airflow"), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
         repository = RealRepository(home / "git")
         with contextlib.redirect_stdout(io.StringIO()):

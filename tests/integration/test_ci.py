@@ -41,7 +41,7 @@ metrics: {primary: mae}
 degradation: {drop: 1.0}
 """
 GOOD = {
-    "requirements.txt": "scikit-learn\n",
+    "requirements.txt": "scikit-learn==1.9.1\n",
     "model.py": "from sklearn.linear_model import LinearRegression\n\n\n"
     "def estimator():\n    return LinearRegression()\n",
     "tests/test_model.py": "from model import estimator\n\n\n"
@@ -50,8 +50,8 @@ GOOD = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """One home for all tests here, so that the environment is built once."""
+def home(tmp_path_factory, request):
+    """One home for all tests here. Its environments are those of other modules too: each is built once."""
     from airflow.utils.db import initdb
 
     with pytest.MonkeyPatch.context() as patch:
@@ -61,6 +61,7 @@ def home(tmp_path_factory):
         patch.setenv("EVERGREEN_HOME", str(home))
         patch.setenv("EVERGREEN_MODELS", str(home / "models"))
         patch.setenv("EVERGREEN_GIT_POLL_SECONDS", "0.1")
+        (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
         initdb()
         yield home
 

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -55,7 +55,7 @@ def roll_out(spec, version: str, run: str):
 @pytest.fixture(scope="module", params=ENGINES)
 def serving(request):
     """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
-    with installation(request.param, "18300-18399") as home:
+    with installation(request.param, 18300) as home:
         (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
         with closing(Serving(RealRepository(home / "git"))) as place:
             yield place
@@ -64,11 +64,45 @@ def serving(request):
 @pytest.fixture
 def live(serving):
     """A model with version 1 in production, and two more to deploy: 2 is good, 3 fails when distance is 666."""
+    spec = release_first(serving)
+    yield spec
+    serving.retire(spec)
+
+
+@pytest.fixture(scope="module")
+def shared(serving):
+    spec = release_first(serving)
+    yield spec
+    serving.retire(spec)
+
+
+@pytest.fixture
+def standing(shared):
+    """A model like ``live`` that several tests share; each leaves it as it was: version 1 serves, and nothing else."""
+    yield shared
+    for run in ("run-2", "run-3"):
+        deployment.clear_test(shared, run)
+    release = open_store().release(shared.name, "production")
+    assert (dict(release.weights), release.rollout) == ({"1": 100}, None)
+    assert set(open_engine().servers(shared.name, "production")) == {"1"}
+
+
+def release_first(serving):
     spec = serving.new_model()
     deployment.start_canary(spec, "1", "run-1")
     deployment.promote(spec, "1", "run-1")
-    yield spec
-    serving.retire(spec)
+    return spec
+
+
+@contextmanager
+def changed(path, content: bytes | None):
+    """The file with this content, or without the file; it is as it was afterwards."""
+    whole = path.read_bytes()
+    path.unlink() if content is None else path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(whole)
 
 
 def with_feature_code(spec):
@@ -92,16 +126,16 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
     assert set(traffic.answered) <= set(logged(live))
 
 
-def test_prometheus_is_told_which_servers_there_are(live):
+def test_prometheus_is_told_which_servers_there_are(standing):
     def listed(environment):
-        content = json.loads(targets_file(live.name, environment).read_text(encoding="utf-8"))
+        content = json.loads(targets_file(standing.name, environment).read_text(encoding="utf-8"))
         return {entry["labels"]["version"]: entry["targets"] for entry in content}
 
-    production = open_engine().servers(live.name, "production")["1"].address
-    deployment.deploy_to_test(live, "2", "run-2")
-    in_test = open_engine().servers(live.name, "test")["2"].address
+    production = open_engine().servers(standing.name, "production")["1"].address
+    deployment.deploy_to_test(standing, "2", "run-2")
+    in_test = open_engine().servers(standing.name, "test")["2"].address
     assert (listed("production"), listed("test")) == ({"1": [production]}, {"2": [in_test]})
-    deployment.clear_test(live, "run-2")
+    deployment.clear_test(standing, "run-2")
     assert (listed("production"), listed("test")) == ({"1": [production]}, {})
 
 
@@ -116,8 +150,8 @@ def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
     assert registry.alias(live.name, "champion") == "1"
 
 
-def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(live):
-    broken = with_feature_code(live)
+def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(standing):
+    broken = with_feature_code(standing)
     with traffic_of(broken, distance=666.0) as traffic:
         with pytest.raises(GateError, match="5xx"):
             roll_out(broken, "3", "run-3")
@@ -125,8 +159,8 @@ def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_the
     assert traffic.failures == [], "the gateway sends a failed request to the other release"
     assert release.champion == "1"
     assert dict(release.weights) == {"1": 100}
-    assert set(open_engine().servers(live.name, "production")) == {"1"}
-    assert registry.alias(live.name, "champion") == "1"
+    assert set(open_engine().servers(standing.name, "production")) == {"1"}
+    assert registry.alias(standing.name, "champion") == "1"
 
 
 def test_a_canary_without_traffic_holds_and_is_not_promoted(live):
@@ -159,54 +193,53 @@ def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live):
     assert "devil" in found.failures[0]
 
 
-def test_a_damaged_artifact_is_refused_and_the_previous_release_stays(live):
-    path = registry.fetch(live.name, "2") / "model.skops"
+def test_a_damaged_artifact_is_refused_and_the_previous_release_stays(standing):
+    path = registry.fetch(standing.name, "2") / "model.skops"
     whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ArtifactError, match="damaged"):
-        deployment.deploy_to_test(live, "2", "run-2")
-    assert ask(live, "still").json()["model_version"] == "1"
+    with changed(path, whole[:-1] + bytes([whole[-1] ^ 1])), pytest.raises(ArtifactError, match="damaged"):
+        deployment.deploy_to_test(standing, "2", "run-2")
+    assert ask(standing, "still").json()["model_version"] == "1"
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "lineage.json", "golden.json"])
-def test_a_file_that_gates_go_by_is_refused_when_it_was_changed_or_is_gone(live, name):
-    path = registry.fetch(live.name, "2") / name
-    whole = path.read_bytes()
-    path.write_bytes(whole + b" ")
-    with pytest.raises(ArtifactError, match=rf"version 2: {name} has sha256 .* delete {path.parent} to copy it again"):
-        deployment.deploy_to_test(live, "2", "run-2")
-    path.unlink()
-    with pytest.raises(ArtifactError, match=rf"version 2: {name} has sha256 missing"):
-        registry.fetch(live.name, "2")
-    path.write_bytes(whole)
-    assert registry.fetch(live.name, "2") == path.parent
+def test_a_file_that_gates_go_by_is_refused_when_it_was_changed_or_is_gone(standing, name):
+    path = registry.fetch(standing.name, "2") / name
+    problem = rf"version 2: {name} has sha256 .* delete {path.parent} to copy it again"
+    with changed(path, path.read_bytes() + b" "), pytest.raises(ArtifactError, match=problem):
+        deployment.deploy_to_test(standing, "2", "run-2")
+    with changed(path, None), pytest.raises(ArtifactError, match=rf"version 2: {name} has sha256 missing"):
+        registry.fetch(standing.name, "2")
+    assert registry.fetch(standing.name, "2") == path.parent
 
 
-def test_a_file_that_was_added_to_a_version_is_refused(live):
-    added = registry.fetch(live.name, "2") / "thresholds.json"
+def test_a_file_that_was_added_to_a_version_is_refused(standing):
+    added = registry.fetch(standing.name, "2") / "thresholds.json"
     assert not added.exists()
     added.write_text("{}")
-    with pytest.raises(ArtifactError, match=r"thresholds.json was not registered with it. .* delete"):
-        registry.fetch(live.name, "2")
+    try:
+        with pytest.raises(ArtifactError, match=r"thresholds.json was not registered with it. .* delete"):
+            registry.fetch(standing.name, "2")
+    finally:
+        added.unlink()
 
 
-def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_held_against_its_hash(live):
-    registry.client().delete_model_version_tag(live.name, "2", registry.FILES_TAG)
-    folder = registry.fetch(live.name, "2")
+def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_held_against_its_hash(serving):
+    spec = serving.new_model()
+    registry.client().delete_model_version_tag(spec.name, "2", registry.FILES_TAG)
+    folder = registry.fetch(spec.name, "2")
     (folder / "metrics.json").write_text("{}")
-    assert registry.fetch(live.name, "2") == folder
+    assert registry.fetch(spec.name, "2") == folder
     (folder / "model.skops").write_bytes(b"another")
     with pytest.raises(ArtifactError, match=r"model.skops has sha256"):
-        registry.fetch(live.name, "2")
+        registry.fetch(spec.name, "2")
 
 
-def test_the_server_itself_refuses_an_artifact_with_another_hash(live, monkeypatch):
-    path = registry.fetch(live.name, "2") / "model.skops"
-    path.write_bytes(path.read_bytes() + b"x")
+def test_the_server_itself_refuses_an_artifact_with_another_hash(standing, monkeypatch):
+    path = registry.fetch(standing.name, "2") / "model.skops"
     monkeypatch.setattr(registry, "verify", lambda *_: None)  # as if it were changed after it was fetched
-    with pytest.raises(GateError, match="sha256"):
-        deployment.deploy_to_test(live, "2", "run-2")
-    assert ask(live, "still").json()["model_version"] == "1"
+    with changed(path, path.read_bytes() + b"x"), pytest.raises(GateError, match="sha256"):
+        deployment.deploy_to_test(standing, "2", "run-2")
+    assert ask(standing, "still").json()["model_version"] == "1"
 
 
 def test_of_two_deployments_at_once_one_wins_and_the_other_says_why(live):
@@ -242,30 +275,30 @@ def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
     assert release.champion == "1"
 
 
-def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(live):
-    with traffic_of(live) as traffic:
+def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(standing):
+    with traffic_of(standing) as traffic:
         until(lambda: len(traffic.answered) > 50, what="traffic")
-        before = server_pid(live.name, "1")
+        before = server_pid(standing.name, "1")
         os.kill(before, signal.SIGKILL)
-        until(lambda: server_pid(live.name, "1") not in (0, before), what="supervisord to start it again")
+        until(lambda: server_pid(standing.name, "1") not in (0, before), what="supervisord to start it again")
         answered = len(traffic.answered)
         until(lambda: len(traffic.answered) > answered + 50, what="answers from the new process")
     assert traffic.failures == [], "the gateway waits for the server to come back"
-    assert set(traffic.answered) <= set(logged(live))
+    assert set(traffic.answered) <= set(logged(standing))
 
 
 @pytest.mark.parametrize("lost", ["routes", "servers", "alias"])
-def test_whatever_is_lost_the_reconciler_brings_it_back(live, lost):
+def test_whatever_is_lost_the_reconciler_brings_it_back(standing, lost):
     if lost == "routes":
-        open_gateway().remove(live.name)
+        open_gateway().remove(standing.name)
     elif lost == "servers":
-        open_engine().stop(live.name, "production", "1")
+        open_engine().stop(standing.name, "production", "1")
     else:
-        registry.client().delete_registered_model_alias(live.name, "champion")
-    assert reconcile(live, "production")
-    assert ask(live, "back").json()["model_version"] == "1"
-    assert registry.alias(live.name, "champion") == "1"
-    assert reconcile(live, "production") == [], "nothing is left to do"
+        registry.client().delete_registered_model_alias(standing.name, "champion")
+    assert reconcile(standing, "production")
+    assert ask(standing, "back").json()["model_version"] == "1"
+    assert registry.alias(standing.name, "champion") == "1"
+    assert reconcile(standing, "production") == [], "nothing is left to do"
 
 
 def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live):
@@ -282,10 +315,10 @@ def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live
     assert registry.alias(live.name, "champion") == "2"
 
 
-def test_a_wrong_request_is_answered_with_what_is_wrong_with_it(live):
+def test_a_wrong_request_is_answered_with_what_is_wrong_with_it(standing):
     rows = [{"distance": 500.0, "hour": 8.0, "id": "x", "at": "2013-05-01T08:00:00"}]
-    inputs = inference_inputs(live, rows)
-    url = f"http://127.0.0.1:{settings().gateway_port}/v2/models/{live.name}/infer"
+    inputs = inference_inputs(standing, rows)
+    url = f"http://127.0.0.1:{settings().gateway_port}/v2/models/{standing.name}/infer"
     headers = {"Authorization": f"Bearer {settings().secret('prediction_token')}"}
     missing = requests.post(url, json={"inputs": inputs[1:]}, headers=headers, timeout=10)
     assert missing.status_code == 400

@@ -33,7 +33,7 @@ GONE = r"no Docker Engine answers.*bin/docker-engine"
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
     """A running private engine that an installation of its own uses."""
-    with private_engine(tmp_path_factory.mktemp("engine")) as private, installation("docker", "18600-18699"):
+    with private_engine(tmp_path_factory.mktemp("engine")) as private, installation("docker", 18600):
         yield private
 
 
@@ -113,7 +113,7 @@ def small_disk(tmp_path: Path):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=450m", "tmpfs", str(disk)], check=True)
         stack.callback(subprocess.run, ["umount", "--lazy", str(disk)], check=False, capture_output=True)
         private = stack.enter_context(private_engine(disk))
-        stack.enter_context(installation("docker", "18700-18799"))
+        stack.enter_context(installation("docker", 18700))
         yield private
 
 

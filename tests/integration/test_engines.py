@@ -44,7 +44,7 @@ def place(request):
 
 def contract_place(engine: str, environments: Path) -> Iterator[Serving]:
     """The installation of these tests; ``environments`` is kept from run to run."""
-    with installation(engine, "18400-18499") as home:
+    with installation(engine, 18400) as home:
         (home / "environments").symlink_to(environments)
         repository = RealRepository(home / "git")
         with closing(Serving(repository)) as serving:
