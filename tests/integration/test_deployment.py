@@ -234,12 +234,12 @@ def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_hel
         registry.fetch(spec.name, "2")
 
 
-def test_the_server_itself_refuses_an_artifact_with_another_hash(standing, monkeypatch):
-    path = registry.fetch(standing.name, "2") / "model.skops"
+def test_the_server_itself_refuses_an_artifact_with_another_hash(live, monkeypatch):
+    path = registry.fetch(live.name, "2") / "model.skops"
     monkeypatch.setattr(registry, "verify", lambda *_: None)  # as if it were changed after it was fetched
     with changed(path, path.read_bytes() + b"x"), pytest.raises(GateError, match="sha256"):
-        deployment.deploy_to_test(standing, "2", "run-2")
-    assert ask(standing, "still").json()["model_version"] == "1"
+        deployment.deploy_to_test(live, "2", "run-2")
+    assert ask(live, "still").json()["model_version"] == "1"
 
 
 def test_of_two_deployments_at_once_one_wins_and_the_other_says_why(live):
