@@ -93,7 +93,17 @@ def scope_signals() -> bool:
     """
     if sys.platform != "linux":
         return False
-    from py_landlock import LandlockError, RulesetAttr, Scope, create_ruleset, get_abi_version, restrict_self
+    from py_landlock import (
+        AccessFs,
+        LandlockError,
+        PathBeneathAttr,
+        RulesetAttr,
+        Scope,
+        add_rule,
+        create_ruleset,
+        get_abi_version,
+        restrict_self,
+    )
 
     try:
         if get_abi_version() < 6:
@@ -102,7 +112,13 @@ def scope_signals() -> bool:
         return False
     ruleset = RulesetAttr()
     ruleset.scoped = Scope.SIGNAL
+    # Every ruleset refuses moving and linking files between folders, unless it allows that by name.
+    ruleset.handled_access_fs = AccessFs.REFER
     rules = create_ruleset(ruleset)
+    everywhere = PathBeneathAttr()
+    everywhere.allowed_access, everywhere.parent_fd = AccessFs.REFER, os.open("/", os.O_PATH | os.O_CLOEXEC)
+    add_rule(rules, everywhere)
+    os.close(everywhere.parent_fd)
     call_prctl(PR_SET_NO_NEW_PRIVS, 1)
     restrict_self(rules, None)
     os.close(rules)

@@ -54,6 +54,17 @@ def test_the_platforms_environment_is_not_there(tmp_path, monkeypatch):
     assert "'OMP_NUM_THREADS': '1'" in done.output_tail
 
 
+def test_files_move_and_are_linked_between_the_folders_that_may_be_written(tmp_path):
+    """Landlock refuses that unless each of its layers allows it by name; uv does it when its cache is empty."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "file").write_text("here")
+    moving = "import os; os.rename('one/file', 'two/file'); os.link('two/file', 'one/again')"
+    done = run(moving, tmp_path, writable=[tmp_path / "one", tmp_path / "two"])
+    assert done.code == 0, done.output_tail
+    assert (tmp_path / "one" / "again").read_text() == "here"
+
+
 @landlocked
 def test_a_file_outside_can_not_be_read_or_written(tmp_path):
     secret = tmp_path / "secret"
