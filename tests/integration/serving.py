@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -178,7 +179,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 [include]
 files={here.run}/servers/*.conf
 [program:caddy]
-command={caddy} run --config {here.run}/caddy.json
+command={shlex.join([str(caddy), "run", "--config", str(here.run / "caddy.json")])}
 redirect_stderr=true
 stdout_logfile={here.home}/logs/caddy.log
 """
