@@ -98,8 +98,9 @@ class Serving:
 
     def __init__(self, repository):
         self.count = 0
-        self._start()
+        self.supervisor: subprocess.Popen[bytes] | None = None
         try:
+            self._start()
             self._prepare(repository)
         except BaseException:
             self.close()
@@ -150,8 +151,9 @@ class Serving:
 
     def close(self) -> None:
         """End the supervisor and all that it runs."""
-        self.supervisor.terminate()
-        self.supervisor.wait(60)
+        if self.supervisor:
+            self.supervisor.terminate()
+            self.supervisor.wait(60)
 
     def _train(self, spec: ModelSpec, run: str, parameters: dict) -> Path:
         snapshot = take_snapshot(spec, None)
