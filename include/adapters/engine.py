@@ -25,7 +25,7 @@ trees costs more than the trees, and where processors are busy the threads wait 
 def job_environment(spec: ModelSpec) -> dict[str, str]:
     """What each job gets beyond its command: as many OpenMP threads as it has processors, which sleep while they wait.
 
-    By default they spin. Beside other work, a fit of boosted trees then took ten times as long (decision 0004).
+    By default they spin. Beside other work, that slows a fit of boosted trees down several times over (decision 0004).
     """
     threads = {"OMP_NUM_THREADS": str(max(1, int(spec.training.cpus)))} if spec.training.cpus else {}
     return {"OMP_WAIT_POLICY": "PASSIVE", **threads}

@@ -276,7 +276,7 @@ def test_a_request_is_one_threads_work(place, served):
 
 
 def test_threads_of_a_job_sleep_while_they_wait_and_are_no_more_than_its_processors(place):
-    """Spinning threads of a fit made it ten times slower beside other work."""
+    """Threads that spin slow a fit down beside other work."""
     spec, build_id = build_of(place, {}, cpus=1.5)
     folder = settings().home / "threads"
     folder.mkdir()
