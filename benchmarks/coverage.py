@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from include.core.estimation import build_estimator, estimate
-from include.core.evaluation import figures
 from include.core.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from include.core.quality.estimation import build_estimator, estimate
+from include.core.quality.evaluation import figures
 from include.core.spec import ModelSpec
 
 REPEATS = 1000

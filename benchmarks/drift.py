@@ -22,10 +22,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from benchmarks.drift_data import SHARES, Columns, columns_of, drift_spec, write_parquet
-from include.core.counts import WindowCount, count_categories, count_numbers, counted_columns, reference_of
-from include.core.drift import drift
-from include.core.multivariate import SHARE_OF_RATE, Sample, compare
-from include.core.profile import Array, build_profile
+from include.core.drift.columns import drift
+from include.core.drift.counts import WindowCount, count_categories, count_numbers, counted_columns, reference_of
+from include.core.drift.multivariate import SHARE_OF_RATE, Sample, compare
+from include.core.drift.profile import Array, build_profile
 from include.core.spec import ModelSpec
 
 NUMBERS, CATEGORIES = 17, 3

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.core.profile import Array
+from include.core.drift.profile import Array
 from include.core.spec import ModelSpec
 
 SHARES = np.round(1 / np.arange(1, 21) / np.sum(1 / np.arange(1, 21)), 10)

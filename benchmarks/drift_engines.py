@@ -16,8 +16,8 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.drift_data import drift_spec
-from include.adapters.counting import count_parquet
-from include.core.drift import drift
+from include.adapters.data.counting import count_parquet
+from include.core.drift.columns import drift
 from include.core.spec import ModelSpec
 
 

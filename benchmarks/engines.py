@@ -18,11 +18,12 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from include.adapters import deployment, registry
-from include.adapters.engine import open_engine
+from include.adapters import registry
+from include.adapters.engines.contract import open_engine
 from include.adapters.git import resolve_commit
-from include.adapters.model_server import ModelServer
+from include.adapters.serving.inference_client import ModelServer
 from include.core.errors import PlatformError
+from include.stages import deployment
 from tests.integration.engines import installation, server_pid
 from tests.integration.serving import MODEL_CODE, Serving
 from tests.integration.test_deployment import roll_out
@@ -99,8 +100,8 @@ def _rollout(place: Serving) -> str:
 
 
 def _images(place: Serving, repository: RealRepository) -> Iterator[tuple[str, str]]:
-    from include.adapters import docker_images
-    from include.adapters.docker_client import open_client
+    from include.adapters.engines.docker import images as docker_images
+    from include.adapters.engines.docker.client import open_client
 
     spec = place.new_model()
     lineage, bundle = registry.lineage(spec.name, "1"), registry.fetch(spec.name, "1")

@@ -23,12 +23,13 @@ def timed(name: str):  # type: ignore[no-untyped-def]
 
 def main(model: str, window: str, parameters: str) -> None:
     with timed("imports"):
-        from include.adapters import candidate, registry
-        from include.adapters.data_checks import check_snapshot
-        from include.adapters.lake import read_snapshot, take_snapshot
+        from include.adapters import registry
+        from include.adapters.data.expectations import check_snapshot
+        from include.adapters.data.sources import read_snapshot, take_snapshot
+        from include.adapters.spec_file import load_spec
         from include.adapters.store import open_store
-        from include.core.spec_file import load_spec
         from include.settings import settings
+        from include.stages import training as candidate
     spec, run_id = load_spec(settings().models / model / "model.yaml"), f"plain-{time.time_ns()}"
     with timed("snapshot"):
         snapshot = take_snapshot(spec, window)

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.drift_data import SHARES, columns_of, drift_spec
 from benchmarks.drift_engines import _peak, _reset_peak
-from include.core.estimation import build_estimator
-from include.core.profile import build_profile
+from include.core.drift.profile import build_profile
+from include.core.quality.estimation import build_estimator
 from include.core.spec import ModelSpec
 
 WINDOW = "2013-05-15"

@@ -4,8 +4,8 @@
 """
 
 from evergreen.model_dags import spec_files
+from include.adapters.spec_file import load_spec
 from include.core.errors import ModelSpecError
-from include.core.spec_file import load_spec
 
 mistakes = []
 for path in spec_files():

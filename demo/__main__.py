@@ -19,9 +19,9 @@ from demo.progress import Progress
 from demo.story import FIRST_MONTHS, LATER_MONTHS, MODEL, Story
 from demo.terminal import Terminal
 from demo.traffic import Sender, payload
+from include.adapters.spec_file import load_spec
 from include.adapters.store import open_store
 from include.core.errors import EvergreenError
-from include.core.spec_file import load_spec
 from include.embedded import platform
 from include.embedded.__main__ import addresses
 from include.settings import PROJECT, Settings, settings

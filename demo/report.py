@@ -17,9 +17,9 @@ from jinja2 import Environment, FileSystemLoader
 from demo import flights_data
 from demo.progress import Progress
 from demo.story import Story
-from include.adapters.engine import open_engine
-from include.adapters.jobs import model_block, run_job
-from include.core.evaluation import figures
+from include.adapters.engines.contract import open_engine
+from include.adapters.engines.jobs import model_block, run_job
+from include.core.quality.evaluation import figures
 from include.core.spec import ModelSpec
 from include.settings import settings
 

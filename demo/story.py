@@ -18,7 +18,7 @@ from demo.airflow_client import AirflowClient, Run, RunFailedError
 from demo.progress import Progress
 from demo.traffic import BUSY_SECONDS, BackgroundTraffic, Sender, Traffic
 from include.adapters.store import Store
-from include.core.policy import evaluate_policy
+from include.core.health.policy import evaluate_policy
 from include.core.spec import ModelSpec
 
 MODEL = "flights"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from include.adapters.confinement import Completed, run_confined
-from include.adapters.system_calls import ALWAYS_THERE, socket_call
+from include.adapters.engines.process.confinement import Completed, run_confined
+from include.adapters.engines.process.system_calls import ALWAYS_THERE, socket_call
 
 needs_table = pytest.mark.needs("system_calls")
 signals_scoped = pytest.mark.needs("landlock_signals")

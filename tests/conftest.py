@@ -81,6 +81,6 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture
 def spec():
     """The spec of the bundled example."""
-    from include.core.spec_file import load_spec
+    from include.adapters.spec_file import load_spec
 
     return load_spec(PROJECT / "include" / "models" / "flights" / "model.yaml")

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from include.core.build import Build
 from include.core.errors import DeploymentConflictError, EvergreenError
-from include.core.release import Environment, Release
+from include.core.release.release import Environment, Release
 from include.settings import settings
 
 metadata = sa.MetaData()

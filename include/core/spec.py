@@ -1,7 +1,7 @@
 """The model spec: what a team says once about a model, in ``model.yaml``.
 
 Every field has a description, which the published JSON Schema (``docs/model.schema.json``) shows in
-editors. Parsing of the file itself, with lines for errors, is in :mod:`include.core.spec_file`.
+editors. Parsing of the file itself, with lines for errors, is in :mod:`include.adapters.spec_file`.
 """
 
 from __future__ import annotations

@@ -22,14 +22,14 @@ PRELOADED = (
     "pyarrow.parquet",
     "sklearn.metrics",
     "evergreen.model_dags",
-    "include.adapters.candidate",
-    "include.adapters.data_checks",
-    "include.adapters.deployment",
-    "include.adapters.environments",
+    "include.stages.training",
+    "include.adapters.data.expectations",
+    "include.stages.deployment",
+    "include.adapters.engines.environments",
     "include.adapters.git",
-    "include.adapters.health_history",
-    "include.adapters.health_report",
-    "include.adapters.predictions",
+    "include.pages.history",
+    "include.pages.window",
+    "include.adapters.data.predictions",
 )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from include.adapters.private_file import write_private
+from include.adapters.files import write_private
 from include.embedded.gateway_config import gateway_config, hashed, with_model_routes
 from include.embedded.monitoring import Scraped, alertmanager_config, prometheus_config, web_config
 from include.embedded.platform import SECRETS, new_secret

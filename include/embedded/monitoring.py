@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import yaml
 
-from include.adapters.private_file import write_private
+from include.adapters.files import write_private
 from include.core.errors import PlatformError
 from include.embedded.gateway_config import hashed
 from include.settings import PROJECT, Settings

@@ -180,7 +180,7 @@ def server_problems(settings: Settings) -> dict[str, str | None]:
 def _servers(settings: Settings) -> dict[str, str]:
     """Name of each model server that the engine has → its address."""
     if settings.engine == "docker":
-        from include.adapters.docker_client import server_addresses
+        from include.adapters.engines.docker.client import server_addresses
 
         enter_airflow(settings)
         return server_addresses()

@@ -22,7 +22,7 @@ import psutil
 from filelock import FileLock, Timeout
 from supervisor.xmlrpc import SupervisorTransport
 
-from include.adapters.private_file import write_private
+from include.adapters.files import write_private
 from include.core.errors import PlatformError
 from include.embedded import parts
 from include.embedded.environment import INSTANCE, airflow_environment, enter_airflow
@@ -193,7 +193,7 @@ def _choose_engine(settings: Settings) -> None:
         )
     if settings.engine == "docker":
         _on_docker(settings)
-        from include.adapters.docker_images import base_image
+        from include.adapters.engines.docker.images import base_image
 
         base_image()
     write_private(settings.engine_file, settings.engine)
@@ -203,7 +203,7 @@ def _on_docker(settings: Settings) -> ModuleType:
     """The engine docker, which asks Airflow for its connections."""
     make_secrets(settings)
     enter_airflow(settings)
-    from include.adapters import docker_engine
+    from include.adapters.engines.docker import engine as docker_engine
 
     return docker_engine
 
@@ -216,7 +216,7 @@ def _serve_again(settings: Settings) -> None:
         return
     if settings.engine == "docker":
         _on_docker(settings)
-    from include.adapters.reconciler import reconcile_all
+    from include.stages.reconciler import reconcile_all
 
     for problem in reconcile_all():
         print(f"not serving as it should: {problem}", file=sys.stderr)

@@ -18,8 +18,8 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from croniter import croniter
 
-from include.adapters.exposition import Exposition
 from include.core.spec import ModelSpec
+from include.observability.exposition import Exposition
 
 STORIES = ("ci", "training", "deployment", "monitoring", "retraining")
 ENDED, OPEN = ("success", "failed"), ("queued", "running")

@@ -12,9 +12,9 @@ from airflow.sdk import get_parsing_context
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from evergreen.notifications import notify_failure
+from include.adapters.spec_file import load_spec
 from include.core.errors import ModelSpecError
 from include.core.spec import ModelSpec
-from include.core.spec_file import load_spec
 from include.settings import settings
 
 log = logging.getLogger(__name__)

@@ -53,9 +53,9 @@ def metrics() -> Response:
     """Health, verdicts, releases and incidents of every model; heartbeats, runs and queues of its DAGs."""
     from evergreen.airflow_metrics import add_airflow
     from evergreen.model_dags import models_to_parse
-    from include.adapters.exposition import CONTENT_TYPE, Exposition
-    from include.adapters.health_metrics import add_model
     from include.adapters.store import open_store
+    from include.observability.exposition import CONTENT_TYPE, Exposition
+    from include.observability.health_metrics import add_model
 
     page = Exposition()
     specs = list(models_to_parse("monitoring"))

@@ -30,7 +30,7 @@ def test_it_reads_as_a_story(ci):
 
 
 def test_every_check_that_a_build_must_pass_is_in_it(ci):
-    from include.adapters.checks import CHECKS
+    from include.stages.ci import CHECKS
 
     recorded = ci.get_task("record_build")
     assert set(recorded.checks) == set(CHECKS), "a check that is not recorded would not be required"

@@ -21,7 +21,7 @@ import pytest
 import requests
 import yaml
 
-from include.adapters.private_file import write_private
+from include.adapters.files import write_private
 from include.settings import Settings
 from tests.conftest import PROJECT
 

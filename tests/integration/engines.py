@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.docker_images import base_image
-from include.adapters.engine import open_engine
+from include.adapters.engines.contract import open_engine
+from include.adapters.engines.docker.images import base_image
 from include.settings import settings
 from tests.ports import free_port
 
@@ -43,7 +43,7 @@ def installation(engine: str, first_port: int) -> Iterator[Path]:
 
 def remove_everything() -> None:
     """Remove what this process's installation left on the Docker host."""
-    from include.adapters import docker_engine
+    from include.adapters.engines.docker import engine as docker_engine
 
     docker_engine.remove_everything()
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from docker.errors import DockerException
 
-from include.adapters import docker_client
+from include.adapters.engines.docker import client as docker_client
 from include.settings import settings
 
 BRIDGE, ADDRESS = "evergreen-test0", "10.231.77.1/24"

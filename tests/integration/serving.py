@@ -12,19 +12,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from include.adapters import candidate, registry
-from include.adapters.engine import open_engine
-from include.adapters.gateway import open_gateway
+from include.adapters import registry
+from include.adapters.data.sources import take_snapshot
+from include.adapters.engines.contract import open_engine
 from include.adapters.git import resolve_commit
-from include.adapters.lake import take_snapshot
-from include.adapters.reconciler import reconcile
+from include.adapters.serving.gateway import open_gateway
 from include.adapters.store import open_store
 from include.core.build import Build
 from include.core.errors import PlatformError
-from include.core.release import Release
+from include.core.release.release import Release
 from include.core.spec import ModelSpec
 from include.embedded.gateway_config import gateway_config
 from include.settings import settings
+from include.stages import training as candidate
+from include.stages.reconciler import reconcile
 
 HASH = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 """A bcrypt hash that nobody logs in with here."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from include.adapters import checks
-from include.adapters.engine import open_engine
+from include.adapters.engines.contract import open_engine
+from include.adapters.spec_file import load_spec
 from include.adapters.store import Store, open_store
 from include.core.errors import BuildError
-from include.core.spec_file import load_spec
+from include.stages import ci as checks
 from tests.real_repository import RealRepository
 from tests.support.airflow_runs import run_here
 

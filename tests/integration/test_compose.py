@@ -23,9 +23,9 @@ import yaml
 from docker.errors import APIError, DockerException
 from dotenv import dotenv_values
 
-from include.adapters.container_files import archived
-from include.adapters.docker_client import labels
-from include.adapters.docker_engine import DockerEngine
+from include.adapters.engines.docker.archives import archived
+from include.adapters.engines.docker.client import labels
+from include.adapters.engines.docker.engine import DockerEngine
 from include.embedded.compose import (
     CHOICES,
     COMPOSE_SECRETS,

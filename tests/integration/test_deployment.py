@@ -17,16 +17,17 @@ from dataclasses import replace
 import pytest
 import requests
 
-from include.adapters import deployment, registry
-from include.adapters.engine import open_engine
-from include.adapters.gateway import open_gateway
-from include.adapters.model_server import ModelServer, inference_inputs
-from include.adapters.reconciler import reconcile
+from include.adapters import registry
+from include.adapters.engines.contract import open_engine
+from include.adapters.engines.scrape_targets import targets_file
+from include.adapters.serving.gateway import open_gateway
+from include.adapters.serving.inference_client import ModelServer, inference_inputs
 from include.adapters.store import open_store
-from include.adapters.targets import targets_file
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
-from include.core.release import Release
+from include.core.release.release import Release
 from include.settings import settings
+from include.stages import deployment
+from include.stages.reconciler import reconcile
 from tests.integration.engines import ENGINES, installation, server_pid
 from tests.integration.serving import Serving
 from tests.integration.traffic import ask, logged, traffic_of, until

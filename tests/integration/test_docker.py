@@ -18,12 +18,16 @@ from threading import Thread
 import docker.errors
 import pytest
 
-from include.adapters import checks, docker_client, docker_images, environments, registry
-from include.adapters.docker_client import open_client, with_labels
-from include.adapters.docker_job import sweep
-from include.adapters.engine import open_engine
+from include.adapters import registry
+from include.adapters.engines import environments
+from include.adapters.engines.contract import open_engine
+from include.adapters.engines.docker import client as docker_client
+from include.adapters.engines.docker import images as docker_images
+from include.adapters.engines.docker.client import open_client, with_labels
+from include.adapters.engines.docker.job import sweep
 from include.core.errors import PlatformError
 from include.settings import settings
+from include.stages import ci as checks
 from tests.integration.engines import container
 from tests.integration.serving import MODEL_CODE
 from tests.integration.test_engines import build_of, contract_place, rows, served, server, until  # noqa: F401 - fixture
@@ -346,7 +350,7 @@ def test_what_a_killed_task_left_is_removed_by_the_next(place, outside_airflow):
 
 
 def test_a_cancelled_task_removes_its_container(place, monkeypatch):
-    from include.adapters import docker_job
+    from include.adapters.engines.docker import job as docker_job
 
     def cancelled(*_):
         raise KeyboardInterrupt

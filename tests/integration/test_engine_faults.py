@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters import deployment, registry
-from include.adapters.docker_client import open_client
-from include.adapters.engine import open_engine
+from include.adapters import registry
+from include.adapters.engines.contract import open_engine
+from include.adapters.engines.docker.client import open_client
 from include.adapters.git import resolve_commit
 from include.adapters.store import open_store
 from include.core.errors import PlatformError
 from include.settings import settings
+from include.stages import deployment
 from tests.integration.engines import installation
 from tests.integration.private_engine import NEEDS, PrivateEngine, private_engine
 from tests.integration.serving import MODEL_CODE, Serving, small_spec

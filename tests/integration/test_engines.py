@@ -15,15 +15,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.adapters import candidate, checks, registry
-from include.adapters.engine import open_engine
+from include.adapters import registry
+from include.adapters.data.sources import take_snapshot
+from include.adapters.engines.contract import open_engine
 from include.adapters.git import resolve_commit
-from include.adapters.lake import take_snapshot
-from include.adapters.model_server import ModelServer
+from include.adapters.serving.inference_client import ModelServer
 from include.adapters.store import open_store
 from include.core.build import Build
 from include.core.errors import ArtifactError, TrainingError
 from include.settings import settings
+from include.stages import ci as checks
+from include.stages import training as candidate
 from tests.integration import own_code
 from tests.integration.engines import ENGINES, installation, server_pid
 from tests.integration.serving import MODEL_CODE, Serving

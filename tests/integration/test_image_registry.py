@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from include.adapters import docker_images
-from include.adapters.container_files import archived
-from include.adapters.docker_client import open_client
+from include.adapters.engines.docker import images as docker_images
+from include.adapters.engines.docker.archives import archived
+from include.adapters.engines.docker.client import open_client
 from include.core.errors import EvergreenError, PlatformError
 from include.settings import settings
 from tests.integration.test_engines import until

@@ -55,8 +55,8 @@ class House:
         )
 
     def bundle(self, version: str) -> None:
-        from include.core.estimation import build_estimator
-        from include.core.profile import build_profile
+        from include.core.drift.profile import build_profile
+        from include.core.quality.estimation import build_estimator
 
         frame, folder = self.frame(2000), self.home / "artifacts" / "late" / version
         folder.mkdir(parents=True)
@@ -68,7 +68,7 @@ class House:
 
     def keep_reference(self, version: str = "1", rows: int = 2000) -> None:
         """The rows that the version was trained on, in the lake as a training leaves them."""
-        from include.adapters.lake import take_snapshot
+        from include.adapters.data.sources import take_snapshot
 
         data = self.lake / "data" / "2013-01.parquet"
         data.parent.mkdir(parents=True, exist_ok=True)

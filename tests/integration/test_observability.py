@@ -114,9 +114,9 @@ def observed(platform: Platform, house: House) -> Iterator[Observed]:
 @contextlib.contextmanager
 def model_server(home: Path) -> Iterator[Server]:
     """A real server, behind the platform's gateway, and in the list that Prometheus reads."""
-    from include.adapters.engine import RunningServer
-    from include.adapters.gateway import open_gateway
-    from include.adapters.targets import write_targets
+    from include.adapters.engines.contract import RunningServer
+    from include.adapters.engines.scrape_targets import write_targets
+    from include.adapters.serving.gateway import open_gateway
 
     folder = home / "server"
     folder.mkdir()

@@ -12,13 +12,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from docs.pictures import browser
-from include.adapters.health_history import heat_map, render_history
-from include.adapters.health_report import render
-from include.core.estimation import build_estimator
-from include.core.health import measure
-from include.core.policy import evaluate_policy
-from include.core.profile import build_profile
+from include.core.drift.profile import build_profile
+from include.core.health.policy import evaluate_policy
+from include.core.health.window import measure
+from include.core.quality.estimation import build_estimator
 from include.core.windows import window_bounds
+from include.pages.history import heat_map, render_history
+from include.pages.window import render
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("browser")]
 
@@ -47,7 +47,7 @@ def rows_of(spec, window: str, seed: int, rows: int = 400) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Ten windows of the bundled example's spec; the newest waits for its truth."""
-    from include.core.spec_file import load_spec
+    from include.adapters.spec_file import load_spec
     from include.settings import PROJECT
 
     spec = load_spec(PROJECT / "include" / "models" / "flights" / "model.yaml")

@@ -7,8 +7,8 @@ import time
 
 import requests
 
-from include.adapters.engine import open_engine
-from include.adapters.model_server import inference_inputs
+from include.adapters.engines.contract import open_engine
+from include.adapters.serving.inference_client import inference_inputs
 from include.settings import settings
 from tests.traffic import Traffic
 

@@ -35,7 +35,7 @@ def _root() -> str:
 
 
 def _landlock() -> str:
-    from include.adapters.confinement import isolation
+    from include.adapters.engines.process.confinement import isolation
 
     return "" if isolation() == "landlock" else "this kernel has no Landlock. Linux 5.13 or newer has it"
 
@@ -49,7 +49,7 @@ def _landlock_signals() -> str:
 
 
 def _system_calls() -> str:
-    from include.adapters.system_calls import AUDIT_ARCHITECTURES, seccomp_program
+    from include.adapters.engines.process.system_calls import AUDIT_ARCHITECTURES, seccomp_program
 
     if seccomp_program(listen=False, connect=False):
         return ""
@@ -64,7 +64,7 @@ def _kernel_headers() -> str:
 
 
 def _docker() -> str:
-    from include.adapters.docker_images import base_image
+    from include.adapters.engines.docker.images import base_image
     from include.core.errors import PlatformError
 
     try:

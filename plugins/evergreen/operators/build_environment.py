@@ -31,7 +31,7 @@ class BuildEnvironmentOperator(BaseOperator):
         self.again = again
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.engine import open_engine
+        from include.adapters.engines.contract import open_engine
 
         try:
             build = open_engine().prepare_build(spec_of(self.model), self.commit, again=str(self.again) == "True")

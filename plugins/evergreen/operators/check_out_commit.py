@@ -28,7 +28,7 @@ class CheckOutCommitOperator(BaseOperator):
         self.model = model
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.environments import checkout_folder
+        from include.adapters.engines.environments import checkout_folder
         from include.adapters.git import check_out, resolve_commit
 
         params = params_of(context, CiParams)

@@ -37,8 +37,8 @@ class ChooseReleaseOperator(BaseBranchOperator):
         params = params_of(context, DeploymentParams)
         check_deployment(params)
         from include.adapters import registry
-        from include.adapters.reconciler import reconcile
         from include.adapters.store import open_store
+        from include.stages.reconciler import reconcile
 
         release = open_store().release(self.model, "production")
         if params.rollback:

@@ -30,7 +30,7 @@ class CompareWithChampionOperator(BaseOperator):
         self.champion = champion
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters import candidate
+        from include.stages import training as candidate
 
         verdict = candidate.compare(spec_of(self.model), Path(self.folder), self.champion or None)
         self.log.info("%s", verdict)

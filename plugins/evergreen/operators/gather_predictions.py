@@ -25,7 +25,7 @@ class GatherPredictionsOperator(BaseOperator):
         self.model = model
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.predictions import gather
+        from include.adapters.data.predictions import gather
         from include.adapters.store import open_store
 
         params = params_of(context, MonitoringParams)

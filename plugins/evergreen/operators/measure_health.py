@@ -16,9 +16,9 @@ from include.core.windows import window_bounds, window_of, windows_before
 if TYPE_CHECKING:
     import pandas as pd
 
-    from include.adapters.predictions import Predictions
+    from include.adapters.data.predictions import Predictions
     from include.adapters.store import Store
-    from include.core.counts import WindowCount
+    from include.core.drift.counts import WindowCount
     from include.core.spec import ModelSpec
 
 OLDER_WINDOWS = 60
@@ -60,8 +60,8 @@ class MeasureHealthOperator(BaseOperator):
 
     def reopened(self, spec: ModelSpec, store: Store, newest: str) -> list[str]:
         """Windows before ``newest`` whose predictions or truth have come in since they were measured."""
-        from include.adapters.lake import window_exists
-        from include.adapters.predictions import gathered_rows
+        from include.adapters.data.predictions import gathered_rows
+        from include.adapters.data.sources import window_exists
 
         measured = {row["window"]: row for row in store.health(self.model)}
         rows, grain = gathered_rows(self.model), spec.monitoring.window
@@ -78,12 +78,12 @@ class MeasureHealthOperator(BaseOperator):
 
     def measure(self, spec: ModelSpec, window: str) -> dict[str, Any]:
         """The window's health row, from the lake and the live version's bundle."""
-        from include.adapters.health_report import report_path
-        from include.adapters.predictions import read_predictions
-        from include.adapters.samples import compare_window
+        from include.adapters.data.predictions import read_predictions
+        from include.adapters.data.samples import compare_window
         from include.adapters.store import open_store
-        from include.core.estimation import features_needed
-        from include.core.health import live_version_of, measure, predictions_before
+        from include.core.health.window import live_version_of, measure, predictions_before
+        from include.core.quality.estimation import features_needed
+        from include.pages.window import report_path
 
         predictions = read_predictions(spec, window)
         live = live_version_of(predictions.frame)
@@ -114,7 +114,7 @@ class MeasureHealthOperator(BaseOperator):
 
     def truth(self, spec: ModelSpec, window: str) -> tuple[pd.DataFrame | None, str | None]:
         """Truth of the window; None and the reason when there is none that can be used, which holds the policy."""
-        from include.adapters.lake import read_window, window_exists
+        from include.adapters.data.sources import read_window, window_exists
 
         source, grain = spec.truth.source, spec.monitoring.window
         if not window_exists(source, window, grain):
@@ -129,7 +129,7 @@ class MeasureHealthOperator(BaseOperator):
         self, spec: ModelSpec, window: str, version: str, profile: dict[str, Any] | None, predictions: Predictions
     ) -> WindowCount:
         """The version's rows of these predictions, each once, counted part by part."""
-        from include.adapters.counting import count_window
+        from include.adapters.data.counting import count_window
 
         told = 0
 
@@ -149,8 +149,8 @@ class MeasureHealthOperator(BaseOperator):
         import numpy as np
         import pandas as pd
 
-        from include.adapters.lake import read_keys, window_exists
-        from include.core.data_quality import sampled, skew
+        from include.adapters.data.sources import read_keys, window_exists
+        from include.core.health.data_quality import sampled, skew
 
         source, grain, frame = spec.data.source, spec.monitoring.window, predictions.frame
         try:

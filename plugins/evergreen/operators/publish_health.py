@@ -25,10 +25,10 @@ class PublishHealthOperator(BaseOperator):
         self.windows = windows
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.health_history import write_history
-        from include.adapters.health_report import write_report
         from include.adapters.store import open_store
-        from include.core.policy import evaluate_policy
+        from include.core.health.policy import evaluate_policy
+        from include.pages.history import write_history
+        from include.pages.window import write_report
 
         spec, store = spec_of(self.model), open_store()
         history, incidents = store.health(self.model), store.incidents(self.model)

@@ -36,7 +36,7 @@ class RecordBuildOperator(BaseOperator):
         self.checks = list(checks)
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.environments import discard_checkout
+        from include.adapters.engines.environments import discard_checkout
         from include.adapters.store import open_store
 
         ti, run = context["ti"], context["dag_run"]

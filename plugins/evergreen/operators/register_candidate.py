@@ -53,8 +53,8 @@ class RegisterCandidateOperator(BaseOperator):
         import json
 
         from include.adapters import registry
-        from include.adapters.candidate import complete_bundle
-        from include.adapters.lake import load_snapshot
+        from include.adapters.data.sources import load_snapshot
+        from include.stages.training import complete_bundle
 
         spec, run_id = spec_of(self.model), context["dag_run"].run_id
         reason = self.reason or _what_started(context, self.model)

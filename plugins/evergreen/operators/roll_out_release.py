@@ -28,7 +28,7 @@ class StartCanaryOperator(BaseOperator):
         self.version = version
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters import deployment
+        from include.stages import deployment
 
         release = deployment.start_canary(spec_of(self.model), self.version, context["dag_run"].run_id)
         return _summary(release)
@@ -51,7 +51,7 @@ class PromoteReleaseOperator(BaseOperator):
         self.version = version
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters import deployment
+        from include.stages import deployment
 
         spec = spec_of(self.model)
         release = deployment.promote(spec, self.version, context["dag_run"].run_id)
@@ -77,7 +77,7 @@ class SettleOperator(BaseOperator):
         self.choose = choose
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters import deployment
+        from include.stages import deployment
 
         spec, run = spec_of(self.model), context["dag_run"].run_id
         version = context["ti"].xcom_pull(task_ids=self.choose, key="version")
@@ -109,7 +109,7 @@ class RollBackOperator(BaseOperator):
         self.model = model
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters import deployment
+        from include.stages import deployment
 
         release = deployment.roll_back(spec_of(self.model), context["dag_run"].run_id)
         self.log.info("in production: %s", release.champion)

@@ -33,7 +33,7 @@ class RunCheckOperator(BaseOperator):
         self.again = again
 
     def execute(self, context: Any) -> None:
-        from include.adapters.checks import CHECKS
+        from include.stages.ci import CHECKS
 
         report = None if str(self.again) == "True" else self._passed_before()
         if report is None:

@@ -33,7 +33,7 @@ class TakeSnapshotOperator(BaseOperator):
         self.model = model
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.lake import take_snapshot
+        from include.adapters.data.sources import take_snapshot
 
         spec, params = spec_of(self.model), params_of(context, TrainingParams)
         self._check(spec, params)
@@ -47,7 +47,7 @@ class TakeSnapshotOperator(BaseOperator):
         }
 
     def _check(self, spec: ModelSpec, params: TrainingParams) -> None:
-        from include.adapters.lake import window_exists
+        from include.adapters.data.sources import window_exists
         from include.adapters.store import open_store
 
         store, window, grain = open_store(), params.window, spec.monitoring.window

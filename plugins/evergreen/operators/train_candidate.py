@@ -33,9 +33,9 @@ class TrainCandidateOperator(BaseOperator):
         self.build = build
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters import candidate
-        from include.adapters.lake import load_snapshot
+        from include.adapters.data.sources import load_snapshot
         from include.adapters.store import open_store
+        from include.stages import training as candidate
 
         build = choose_build(self.build, open_store().builds(self.model))
         self.log.info("training with build %s (commit %s)", build.build_id, build.commit)

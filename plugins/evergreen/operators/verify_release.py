@@ -27,7 +27,7 @@ class DeployToTestOperator(BaseOperator):
         self.version = version
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters import deployment
+        from include.stages import deployment
 
         return asdict(deployment.deploy_to_test(spec_of(self.model), self.version, context["dag_run"].run_id))
 
@@ -48,7 +48,7 @@ class VerifyInTestOperator(BaseOperator):
         self.version = version
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters import deployment
+        from include.stages import deployment
 
         verdict = deployment.verify(spec_of(self.model), self.version)
         self.log.info("%s", verdict)
@@ -70,6 +70,6 @@ class ClearTestOperator(BaseOperator):
         self.model = model
 
     def execute(self, context: Any) -> None:
-        from include.adapters import deployment
+        from include.stages import deployment
 
         deployment.clear_test(spec_of(self.model), context["dag_run"].run_id)

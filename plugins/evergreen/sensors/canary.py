@@ -26,7 +26,7 @@ class CanarySensor(BaseSensorOperator):
         self.model = model
 
     def poke(self, context: Any) -> PokeReturnValue:
-        from include.adapters import deployment
+        from include.stages import deployment
 
         verdict, finished = deployment.watch_canary(spec_of(self.model), context["dag_run"].run_id)
         self.log.info("%s", verdict)

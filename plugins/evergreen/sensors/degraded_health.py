@@ -25,7 +25,7 @@ class DegradedHealthSensor(BaseSensorOperator):
 
     def poke(self, context: Any) -> bool | PokeReturnValue:
         from include.adapters.store import open_store
-        from include.core.policy import evaluate_policy
+        from include.core.health.policy import evaluate_policy
 
         params, store = params_of(context, RetrainingParams), open_store()
         decision = evaluate_policy(

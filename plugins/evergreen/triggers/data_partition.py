@@ -64,7 +64,7 @@ class DataPartitionTrigger(BaseEventTrigger):
     def look(self) -> dict[str, str]:
         """The windows that have a partition now, oldest first, and the state of each one's file."""
         from evergreen.model_dags import spec_of
-        from include.adapters.lake import partition_states
+        from include.adapters.data.sources import partition_states
 
         return partition_states(spec_of(self.model).data.source)
 

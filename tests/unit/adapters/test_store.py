@@ -7,7 +7,7 @@ import pytest
 from include.adapters.store import Store
 from include.core.build import Build
 from include.core.errors import DeploymentConflictError, EvergreenError
-from include.core.release import Release
+from include.core.release.release import Release
 
 
 @pytest.fixture

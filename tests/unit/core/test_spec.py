@@ -2,9 +2,9 @@
 
 import pytest
 
+from include.adapters.spec_file import load_spec
 from include.core.errors import ModelSpecError
 from include.core.spec import ModelSpec
-from include.core.spec_file import load_spec
 from include.settings import PROJECT
 
 FLIGHTS = PROJECT / "include" / "models" / "flights" / "model.yaml"

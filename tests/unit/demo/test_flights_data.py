@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from demo import flights_data
-from include.core.spec_file import load_spec
+from include.adapters.spec_file import load_spec
 from include.core.windows import window_bounds
 from include.settings import PROJECT
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from demo.traffic import BackgroundTraffic, Sender, Traffic, payload, requests_of
-from include.core.spec_file import load_spec
+from include.adapters.spec_file import load_spec
 from include.settings import PROJECT
 
 SPEC = load_spec(PROJECT / "include" / "models" / "flights" / "model.yaml")

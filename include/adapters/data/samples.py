@@ -1,0 +1,136 @@
+"""Rows for the multivariate drift test: random samples of a window, and of the rows that its version was trained on.
+
+The reference's rows are not kept with the version. They are read again from the snapshot that its lineage names, which
+is immutable; where that is gone, the test says so and nothing else is touched. Of each file, one column of one row
+group is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.adapters.data.predictions import predictions_folder
+from include.adapters.data.sources import load_snapshot
+from include.core.drift.multivariate import Figure, Sample, compare, unknown
+from include.core.errors import DataError
+from include.core.spec import ModelSpec
+
+log = logging.getLogger(__name__)
+
+LARGEST_SAMPLE = 5_000
+"""Rows of each side: more would find smaller changes, and take longer."""
+IDENTITY = ("request_id", "row", "key")
+
+Array = np.ndarray[Any, Any]
+Chosen = Callable[[pq.ParquetFile, int], Array]
+"""From a file and a row group to the rows that may be drawn, shape [rows of the group]."""
+
+
+def compare_window(
+    spec: ModelSpec, window: str, version: str, lineage: Mapping[str, Any] | None, *, lake: Path | None = None
+) -> Figure:
+    """The multivariate drift figure of a window; ``unknown`` with the reason where it can't be had.
+
+    Never raises: the window's other figures don't depend on it.
+    """
+    seed = zlib.crc32(f"{spec.name} {window}".encode())
+    try:
+        reference = reference_sample(spec, lineage, seed=seed)
+        return compare(reference, window_sample(spec, window, version, seed=seed, lake=lake), spec, seed=seed)
+    except DataError as error:
+        log.warning("%s %s: no multivariate drift: %s", spec.name, window, error)
+        return unknown(str(error))
+    except Exception as error:
+        log.exception("%s %s: no multivariate drift", spec.name, window)
+        return unknown(f"the test failed ({type(error).__name__}: {error}); the log of the run has more")
+
+
+def reference_sample(
+    spec: ModelSpec, lineage: Mapping[str, Any] | None, *, rows: int = LARGEST_SAMPLE, seed: int = 0
+) -> Sample:
+    """Rows that a version was trained on; only the features that they have. Raises DataError when they are gone."""
+    if not lineage or not lineage.get("snapshot") or not lineage.get("trained_until"):
+        raise DataError(
+            f"{spec.name}: the version's lineage.json does not say what it was trained on. "
+            "The next training writes it anew."
+        )
+    snapshot = load_snapshot(spec.name, lineage["snapshot"])
+    until, time = pd.Timestamp(lineage["trained_until"]), spec.data.event_time
+
+    def known(file: pq.ParquetFile, group: int) -> Array:
+        return (_column(file, group, time).to_pandas() <= until).to_numpy(dtype=bool)
+
+    try:
+        present = set.intersection(*(set(pq.read_schema(path).names) for path in snapshot.paths))
+        names = [name for name in spec.feature_names if name in present]
+        return _sample(snapshot.paths, names, known, rows, seed)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{spec.name}: snapshot {snapshot.hash[:12]} of the version can't be read ({error}). "
+            "Restore it, or train again."
+        ) from error
+
+
+def window_sample(
+    spec: ModelSpec, window: str, version: str, *, rows: int = LARGEST_SAMPLE, seed: int = 0, lake: Path | None = None
+) -> Sample:
+    """Rows that ``version`` answered in a window; a row that was drawn twice, from two logs, is there once.
+
+    Raises DataError for a part that can't be read.
+    """
+    parts = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
+
+    def answered(file: pq.ParquetFile, group: int) -> Array:
+        return (_column(file, group, "version").to_pandas().astype(str) == version).to_numpy(dtype=bool)
+
+    try:
+        found = _sample(parts, [*IDENTITY, *spec.feature_names], answered, rows, seed)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{spec.name}: a part of window {window} can't be read ({error}). Remove it, or write it again."
+        ) from error
+    return Sample(found.frame.drop_duplicates(list(IDENTITY))[spec.feature_names], found.drawn_from)
+
+
+def _sample(paths: Sequence[Path | str], names: Sequence[str], chosen: Chosen, rows: int, seed: int) -> Sample:
+    """Draw ``rows`` of the chosen rows of all files without replacement; a column that a file lacks is missing."""
+    counts: list[tuple[Path | str, int, int]] = []
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            counts += [(path, group, int(chosen(file, group).sum())) for group in range(file.num_row_groups)]
+    total = sum(count for _, _, count in counts)
+    drawn = np.sort(np.random.default_rng(seed).choice(total, min(rows, total), replace=False))
+    frames, start = [pd.DataFrame(columns=list(names), dtype="object")], 0
+    for path, group, count in counts:
+        mine = drawn[(drawn >= start) & (drawn < start + count)] - start
+        start += count
+        if len(mine):
+            with pq.ParquetFile(path) as file:
+                positions = pa.array(np.flatnonzero(chosen(file, group))[mine])
+                frames.append(_rows(file, group, names, positions))
+    return Sample(pd.concat(frames[1:] or frames, ignore_index=True), total)
+
+
+def _rows(file: pq.ParquetFile, group: int, names: Sequence[str], positions: pa.Array) -> pd.DataFrame:
+    there = set(file.schema_arrow.names)
+    return pd.DataFrame(
+        {
+            name: _column(file, group, name).take(positions).to_pandas()
+            if name in there
+            else pd.Series([None] * len(positions), dtype="object")
+            for name in names
+        }
+    )
+
+
+def _column(file: pq.ParquetFile, group: int, name: str) -> pa.ChunkedArray:
+    return file.read_row_group(group, columns=[name], use_threads=False).column(0)

@@ -1,0 +1,287 @@
+"""Environments of builds: locked, cached by the hash of the lock, made by uv; and the folder of a build.
+
+Nothing of a commit or of its dependencies runs unconfined: uv itself is confined (network, its cache and the new
+environment only) and installs wheels only, which runs no code of theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+
+from include.adapters.engines.process.confinement import Completed, run_confined
+from include.adapters.git import check_out
+from include.core.errors import BuildError, PlatformError
+from include.core.spec import ModelSpec
+from include.settings import PROJECT, settings
+
+RUNTIME = PROJECT / "include" / "runtime"
+REQUIREMENTS = ("requirements.lock", "requirements.txt")
+RESOLVE_SECONDS, INSTALL_SECONDS, COMPILE_SECONDS = 300, 1800, 600
+MEMORY_MB = 4096
+LEFTOVER_SECONDS = 86_400
+
+_NETWORK = re.compile(
+    r"failed to fetch|error sending request|connection (refused|reset)|timed out|dns error|failed to lookup"
+    r"|server error",
+    re.IGNORECASE,
+)
+_FROM_SOURCE = re.compile(r"no (usable )?wheels|building (from source|source distributions) is disabled", re.IGNORECASE)
+# Kept of the platform's environment for uv, which runs nothing of the commit: where packages come from.
+KEPT = re.compile(
+    r"UV_(DEFAULT_|EXTRA_)?INDEX.*|UV_(HTTP|CONCURRENT)_.*|SSL_CERT_(FILE|DIR)|(https?|no|all)_proxy", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Every package of an environment, with version and hashes."""
+
+    hash: str
+    """Names the environment: SHA-256 of the lock and the version of Python."""
+    file: Path
+
+
+class Python(NamedTuple):
+    """A Python that packages are locked for."""
+
+    version: str
+    platform: str
+    """As uv names it, such as ``x86_64-unknown-linux-gnu``."""
+
+
+@dataclass(frozen=True)
+class PreparedBuild:
+    """The folder of a build that can be checked, trained and served from."""
+
+    build_id: str
+    environment: str
+    """Hash of the lock, or the image (digest or id) that has the environment."""
+    folder: Path
+    cached: bool
+    """Whether the environment was there already."""
+    seconds: float
+
+
+def prepare_build(spec: ModelSpec, commit: str, *, again: bool = False) -> PreparedBuild:
+    """Lock, environment and folder of the build of a commit; what is there already is used.
+
+    After a crash at any moment, calling it again gives the complete build. With ``again`` the requirements are
+    resolved anew. Raises BuildError when the commit's requirements can't be met.
+    """
+    started = time.monotonic()
+    checkout = check_out(spec.repository, commit, checkout_folder(spec.name, commit))
+    lock = resolve_lock(spec.name, model_folder(checkout, spec), again=again)
+    cached = (settings().environments / lock.hash / ".complete").exists()
+    environment = build_environment(spec.name, lock)
+    build_id = f"{commit[:12]}-{lock.hash[:8]}"
+    folder = assemble(settings().builds / spec.name / build_id, checkout, environment)
+    if not (folder / "environment" / "bin" / "python").exists():
+        raise PlatformError(f"{folder} has no working environment. Remove this folder, then run again.")
+    return PreparedBuild(build_id, lock.hash, folder, cached, time.monotonic() - started)
+
+
+def checkout_folder(model: str, commit: str) -> Path:
+    """Where a commit is checked out before its build has a name."""
+    return settings().home / "checkouts" / model / commit
+
+
+def model_folder(checkout: Path, spec: ModelSpec) -> Path:
+    """The model's folder in a checkout; BuildError when the commit has none there."""
+    folder = (checkout / spec.repository.path).resolve()
+    if not folder.is_relative_to(checkout.resolve()) or not folder.is_dir():
+        raise BuildError(
+            f"{spec.name}: the commit has no folder '{spec.repository.path}'. Add it, or correct repository.path in "
+            "model.yaml."
+        )
+    return folder
+
+
+def resolve_lock(model: str, folder: Path, *, again: bool = False, python: Python | None = None) -> Lock:
+    """The full lock of the commit's requirements and the runtime's; the same requirements give the same lock.
+
+    It is for the Python that runs this unless ``python`` names another.
+
+    Raises BuildError with uv's message when they can't be met together.
+    """
+    requirements = next((folder / name for name in REQUIREMENTS if (folder / name).is_file()), None)
+    if requirements is None:
+        raise BuildError(
+            f"{model}: the commit has no requirements.lock or requirements.txt beside the model's code. Add one that "
+            "names the libraries the model needs; an empty file is fine when it needs none."
+        )
+    runtime = RUNTIME / "requirements.txt"
+    version = " ".join(python) if python else platform.python_version()
+    known = hashlib.sha256(b"\0".join([requirements.read_bytes(), runtime.read_bytes(), version.encode()])).hexdigest()
+    kept = settings().environments / "locks" / f"{known}.txt"
+    if again or not kept.exists():
+        with _scratch() as scratch:
+            resolved = scratch / "lock.txt"
+            arguments = ["pip", "compile", str(requirements), str(runtime), "--output-file", str(resolved)]
+            arguments += ["--generate-hashes", "--no-annotate", "--no-header", "--quiet", "--python", _base_python()]
+            if python:
+                arguments += ["--python-version", python.version, "--python-platform", python.platform]
+            done = _uv(arguments, readable=[folder, runtime], writable=[scratch], seconds=RESOLVE_SECONDS)
+            require(done, model, f"{requirements.name} can't be met")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
+                file.write(resolved.read_bytes())
+            os.replace(file.name, kept)
+    text = kept.read_text(encoding="utf-8")
+    return Lock(hashlib.sha256(f"{text}\n# Python {version}\n".encode()).hexdigest(), kept)
+
+
+def build_environment(model: str, lock: Lock) -> Path:
+    """The virtual environment of a lock; made once, also when several builds ask for it at the same time."""
+    folder = settings().environments / lock.hash
+    complete = folder / ".complete"
+    if complete.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if complete.exists():
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        text = lock.file.read_bytes()
+        require(
+            _uv(["venv", "--quiet", "--clear", "--python", _base_python(), str(folder)], writable=[folder], seconds=60),
+            model,
+            "the environment can't be made",
+        )
+        python = str(folder / "bin" / "python")
+        arguments = ["pip", "sync", "--quiet", "--require-hashes", "--python", python, str(lock.file)]
+        done = _uv(arguments, readable=[lock.file], writable=[folder], seconds=INSTALL_SECONDS)
+        require(done, model, "the locked packages can't be installed")
+        _compile(folder)
+        (folder / "requirements.lock").write_bytes(text)
+        complete.touch()
+    return folder
+
+
+def discard_checkout(model: str, commit: str) -> None:
+    """Forget a checkout whose build is recorded, and what killed runs of more than a day ago left behind."""
+    folder = checkout_folder(model, commit)
+    leftovers = [*folder.parent.glob(".checkout-*"), *(settings().builds / model).glob(".build-*")]
+    doomed = [path for path in leftovers if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS]
+    if folder.is_dir():
+        # Renamed first: a checkout that stands under its own name is always complete.
+        aside = Path(tempfile.mkdtemp(prefix=".checkout-", dir=folder.parent))
+        folder.rename(aside / "files")
+        doomed.append(aside)
+    for path in doomed:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def assemble(build: Path, checkout: Path, environment: Path | None = None) -> Path:
+    """The build's folder, whole or not at all: code, runtime, reports, and a link to its environment if it has one."""
+    if not build.is_dir():
+        build.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".build-", dir=build.parent))
+        try:
+            shutil.copytree(checkout, temporary / "code", symlinks=True)
+            shutil.copytree(RUNTIME, temporary / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+            (temporary / "reports").mkdir()
+            if environment is not None:
+                (temporary / "environment").symlink_to(os.path.relpath(environment, build))
+            with contextlib.suppress(OSError):  # another run was faster
+                temporary.rename(build)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return build
+
+
+def _compile(folder: Path) -> None:
+    """Bytecode of all packages but their tests, without loading any (-S: no .pth files). For faster starts only."""
+    python = str(folder / "bin" / "python")
+    run_confined(
+        [python, "-I", "-S", "-m", "compileall", "-q", "-j", "0", "-x", "/tests?/", str(folder / "lib")],
+        cwd=folder,
+        readable=[],
+        writable=[folder],
+        log=None,
+        time_limit=COMPILE_SECONDS,
+        memory_mb=MEMORY_MB,
+        env={"PYTHONDONTWRITEBYTECODE": ""},
+    )
+
+
+def _uv(arguments: list[str], *, readable: list[Path] | None = None, writable: list[Path], seconds: float) -> Completed:
+    import uv
+
+    cache = Path(os.environ.get("UV_CACHE_DIR") or _user_folder("XDG_CACHE_HOME", ".cache") / "uv").absolute()
+    cache.mkdir(parents=True, exist_ok=True)
+    configuration = _user_folder("XDG_CONFIG_HOME", ".config")
+    certificates = [Path(os.environ[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+    wheels_only = ["--only-binary", ":all:"] if arguments[0] == "pip" else []
+    return run_confined(
+        [uv.find_uv_bin(), *arguments, *wheels_only],
+        cwd=Path("/"),  # uv would look for a pyproject.toml in every folder above
+        readable=[*(readable or []), configuration / "uv", Path("/etc/uv"), *_base_folders(), *certificates],
+        writable=[*writable, cache],
+        log=None,
+        time_limit=seconds,
+        memory_mb=MEMORY_MB,
+        connect=True,
+        env={
+            **{name: value for name, value in os.environ.items() if KEPT.fullmatch(name)},
+            "UV_CACHE_DIR": str(cache),
+            "UV_SYSTEM_CERTS": "1",
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_PROGRESS": "1",
+            "XDG_CONFIG_HOME": str(configuration),
+            "PYTHONDONTWRITEBYTECODE": "",
+        },
+    )
+
+
+def require(done: Completed, model: str, problem: str) -> None:
+    """Nothing when uv ended well; else BuildError with its words, or PlatformError when another try may help."""
+    if done.code == 0:
+        return
+    message = "\n".join(line.strip() for line in done.output_tail.strip().splitlines()[-15:])
+    if done.limit:
+        raise PlatformError(f"{model}: {problem}: uv ran into its {done.limit} limit. {message}")
+    if _NETWORK.search(message):
+        raise PlatformError(f"{model}: the package index can't be reached. Check the network.\n{message}")
+    remedy = "Correct the commit's requirements."
+    if _FROM_SOURCE.search(message):
+        remedy = (
+            "Only wheels are installed, because building from source runs the package's code: name a version that has "
+            "wheels for this Python, or put a wheel of it on your package index."
+        )
+    raise BuildError(f"{model}: {problem}. {remedy}\n{message}")
+
+
+def _base_python() -> str:
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
+def _base_folders() -> list[Path]:
+    prefix = Path(_base_python()).parent.parent
+    return [prefix / name for name in ("bin", "include", "lib", "lib64", "share")]
+
+
+def _user_folder(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / default)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    root = settings().run / "scratch"
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix="lock-", dir=root) as folder:
+        yield Path(folder)

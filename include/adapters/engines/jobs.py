@@ -1,0 +1,92 @@
+"""Running training and scoring in a build's own environment: one JSON file in, files out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from include.adapters.engines.contract import open_engine
+from include.adapters.engines.job_output import job_folder, take_files
+from include.adapters.engines.process.confinement import Completed
+from include.core.build import Build
+from include.core.errors import TrainingError
+from include.core.spec import ModelSpec
+from include.settings import settings
+
+
+def build_folder(model: str, build_id: str) -> Path:
+    """Where a build's code, runtime and environment are."""
+    return settings().builds / model / build_id
+
+
+def model_block(spec: ModelSpec, code: Path, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the runtime needs to know of the spec; ``code`` is the model's folder as the runtime sees it."""
+    return {
+        "name": spec.name,
+        "task": spec.task,
+        "target": spec.target,
+        "key": spec.data.key,
+        "event_time": spec.data.event_time,
+        "features": [{"name": feature.name, "type": feature.type} for feature in spec.features],
+        "estimator": spec.estimator,
+        "feature_code": spec.feature_code,
+        "parameters": {**spec.training.parameters, **(parameters or {})},
+        "trusted_types": list(spec.trusted_types),
+        "code": str(code),
+    }
+
+
+def run_job(
+    spec: ModelSpec,
+    build: Build | str,
+    module: str,
+    job: dict[str, Any],
+    folder: Path,
+    *,
+    leaves: Sequence[str],
+    readable: list[Path],
+) -> None:
+    """Run ``python -m runtime.<module>`` on ``job``, confined, and take the files that it ``leaves`` into ``folder``.
+
+    The job writes to a folder of its own, which is removed; ``job["out"]`` is a path below it. It never sees
+    ``folder``, where its job file and its log are too.
+
+    Raises TrainingError with the runtime's own message when it fails, runs out of time or of memory, or when a file
+    that it should leave is missing or not a regular file.
+    """
+    build_id = build if isinstance(build, str) else build.build_id
+    folder.mkdir(parents=True, exist_ok=True)
+    job_file = folder / f"{module}.json"
+    with job_folder(folder.with_name(f".{folder.name}.{module}")) as scratch:
+        job_file.write_text(json.dumps({**job, "out": str(scratch / job["out"])}, indent=1), encoding="utf-8")
+        done = open_engine().run(
+            spec,
+            build_id,
+            ["-m", f"runtime.{module}", str(job_file)],
+            readable=[*readable, job_file],
+            writable=scratch,
+            log=folder / f"{module}.log",
+        )
+        _require_success(spec, module, done)
+        try:
+            take_files(scratch, leaves, folder)
+        except TrainingError as error:
+            raise TrainingError(f"{spec.name}: {module}: {error}") from error
+
+
+def _require_success(spec: ModelSpec, module: str, done: Completed) -> None:
+    if done.limit == "time":
+        raise TrainingError(
+            f"{spec.name}: {module} took longer than training.time_limit_minutes "
+            f"({spec.training.time_limit_minutes:g}). Raise it in model.yaml, or make the model faster."
+        )
+    if done.limit == "memory":
+        raise TrainingError(
+            f"{spec.name}: {module} needed more than training.memory_mb ({spec.training.memory_mb}). "
+            "Raise it in model.yaml, or train on fewer windows."
+        )
+    if done.code != 0:
+        tail = done.output_tail.strip().splitlines()
+        raise TrainingError(f"{spec.name}: {module} failed (exit code {done.code}): " + "\n".join(tail[-15:]))

@@ -1,0 +1,160 @@
+"""Confines itself, then becomes the given command. A script of its own: run with ``python -I``.
+
+``python -I confinement_launcher.py '<policy JSON>' -- command…`` replaces itself by the command (same process id,
+so that signals of a supervisor reach it). With ``"watch"`` in the policy it stays as the command's guard instead:
+it holds the time and memory limits of the whole tree, and ends all of it when its own parent dies.
+It needs the standard library, py_landlock and psutil only.
+
+The policy is made by :mod:`include.adapters.engines.process.confinement`, which says what each field means.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import resource
+import struct
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+sys.path.append(str(Path(__file__).parents[4]))
+
+from include.adapters.engines.process.confinement_guard import PR_SET_NO_NEW_PRIVS, call_prctl, remove_tree, watch
+from include.adapters.engines.process.system_calls import seccomp_program
+
+PR_GET_SECCOMP, PR_SET_SECCOMP, PR_SET_SECUREBITS = 21, 22, 28
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+SECBIT_NOROOT_LOCKED = 0b11
+NOT_CONFINED = 125
+"""Exit code when the confinement itself could not be set up; the command was not started."""
+
+
+def main(arguments: list[str]) -> NoReturn:
+    policy, command = json.loads(arguments[0]), arguments[2:]
+    if policy.get("watch"):
+        watch(policy, lambda: become(policy, command))
+    become(policy, command)
+
+
+def become(policy: dict[str, Any], command: list[str]) -> NoReturn:
+    """Confine this process and replace it by the command."""
+    scratch = Path(policy["scratch"])
+    try:
+        remove_tree(scratch)
+        scratch.mkdir(parents=True, mode=0o700)
+        os.chdir(policy["cwd"])
+        os.umask(0o077)
+        set_limits(policy)
+        drop_capabilities()
+        restrict_with_landlock(policy)
+        restrict_system_calls(seccomp_program(listen=bool(policy["bind_ports"]), connect=policy["connect"]))
+    except Exception as error:
+        print(f"{command[0]} was not started: could not confine it ({type(error).__name__}: {error})", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(NOT_CONFINED)
+    try:
+        os.execve(command[0], command, policy["env"])
+    except OSError as error:
+        print(f"{command[0]} can't be started: {error.strerror}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(127)
+
+
+def set_limits(policy: dict[str, Any]) -> None:
+    """Memory of each process, size of each file, open files, no core dumps."""
+    for name, value in (
+        (resource.RLIMIT_DATA, policy["memory_mb"] * 2**20),
+        (resource.RLIMIT_FSIZE, policy["file_mb"] * 2**20),
+        (resource.RLIMIT_NOFILE, 4096),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(name)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(name, (value, value))
+
+
+def drop_capabilities() -> None:
+    """Started as root, the command keeps the user id but none of root's capabilities after exec."""
+    call_prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    if sys.platform == "linux" and os.geteuid() == 0:
+        call_prctl(PR_SET_SECUREBITS, SECBIT_NOROOT_LOCKED)
+
+
+def restrict_with_landlock(policy: dict[str, Any]) -> None:
+    """Only the policy's files and TCP ports, and no signals to others, as far as the kernel has Landlock."""
+    if sys.platform != "linux":
+        return
+    from py_landlock import (
+        AccessFs,
+        AccessNet,
+        LandlockDisabledError,
+        LandlockNotAvailableError,
+        NetPortAttr,
+        RulesetAttr,
+        add_rule,
+        create_ruleset,
+        get_abi_version,
+        restrict_self,
+    )
+    from py_landlock.abi import get_supported_fs, get_supported_net, get_supported_scope
+
+    try:
+        abi = get_abi_version()
+    except (LandlockNotAvailableError, LandlockDisabledError):
+        return
+    ruleset = RulesetAttr()
+    ruleset.handled_access_fs = files = get_supported_fs(abi)
+    ruleset.handled_access_net = get_supported_net(abi) & (AccessNet.BIND_TCP if policy["connect"] else ~AccessNet(0))
+    ruleset.scoped = get_supported_scope(abi)
+    rules = create_ruleset(ruleset)
+    read = AccessFs.READ_FILE | AccessFs.READ_DIR | AccessFs.EXECUTE
+    write = files & ~(AccessFs.MAKE_CHAR | AccessFs.MAKE_BLOCK | AccessFs.MAKE_SOCK)
+    for path in policy["readable"]:
+        allow_path(rules, path, read & files)
+    for path in (*policy["writable"], policy["scratch"]):
+        allow_path(rules, path, write)
+    for port in policy["bind_ports"] if abi >= 4 else ():
+        rule = NetPortAttr()
+        rule.allowed_access, rule.port = AccessNet.BIND_TCP, port
+        add_rule(rules, rule)
+    call_prctl(PR_SET_NO_NEW_PRIVS, 1)
+    restrict_self(rules, None)
+    os.close(rules)
+
+
+def allow_path(rules: Any, path: str, access: int) -> None:
+    """Allow what is asked below the path; a path that does not exist has nothing to allow."""
+    from py_landlock import AccessFs, PathBeneathAttr, add_rule
+
+    try:
+        descriptor = os.open(os.path.realpath(path), os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return
+        raise
+    try:
+        rule = PathBeneathAttr()
+        of_files = AccessFs.READ_FILE | AccessFs.WRITE_FILE | AccessFs.EXECUTE | AccessFs.TRUNCATE | AccessFs.IOCTL_DEV
+        rule.allowed_access = access if os.path.isdir(path) else access & of_files
+        rule.parent_fd = descriptor
+        add_rule(rules, rule)
+    finally:
+        os.close(descriptor)
+
+
+def restrict_system_calls(program: bytes) -> None:
+    """Load a seccomp program, where the kernel has seccomp and there is one for this machine."""
+    if not program or not call_prctl(PR_GET_SECCOMP, 0):
+        return
+    buffer = ctypes.create_string_buffer(program)
+    header = ctypes.create_string_buffer(struct.pack("HP", len(program) // 8, ctypes.addressof(buffer)))
+    call_prctl(PR_SET_NO_NEW_PRIVS, 1)
+    if not call_prctl(PR_SET_SECCOMP, 2, ctypes.addressof(header)):
+        raise OSError(f"seccomp refused the program of {len(program) // 8} instructions")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

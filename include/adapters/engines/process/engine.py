@@ -1,0 +1,234 @@
+"""The engine ``process``: model servers as processes that supervisord keeps alive.
+
+One server is two files in ``run/servers``: ``<name>.json``, which the server reads, and ``<name>.conf``, which
+supervisord reads. They are all that is needed to find every server again, also after supervisord itself has gone.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from filelock import FileLock
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from include.adapters import registry
+from include.adapters.engines import environments
+from include.adapters.engines.contract import SERVER_ENVIRONMENT, RunningServer, job_environment
+from include.adapters.engines.jobs import build_folder, model_block
+from include.adapters.engines.process.confinement import FILE_MB, Completed, confined_command, isolation, run_confined
+from include.adapters.serving.inference_client import ModelServer
+from include.core.errors import PlatformError
+from include.core.release.release import Environment
+from include.core.spec import ModelSpec
+from include.settings import settings
+
+RUNNING, STARTING, BACKOFF = 20, 10, 30
+
+
+class ProcessEngine:
+    """Confined processes on this machine; model servers through supervisord's XML-RPC interface."""
+
+    def __init__(self) -> None:
+        self.folder = settings().run / "servers"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._supervisor: Any = ServerProxy(
+            "http://127.0.0.1", transport=SupervisorTransport("", "", f"unix://{settings().run / 'supervisor.sock'}")
+        ).supervisor
+
+    def prepare_build(self, spec: ModelSpec, commit: str, *, again: bool = False) -> environments.PreparedBuild:
+        """Lock, virtual environment and folder; see :func:`environments.prepare_build`."""
+        return environments.prepare_build(spec, commit, again=again)
+
+    def code(self, spec: ModelSpec, build_id: str) -> Path:
+        """The model's folder in the build's folder."""
+        return (build_folder(spec.name, build_id) / "code" / spec.repository.path).resolve()
+
+    def run(
+        self,
+        spec: ModelSpec,
+        build_id: str,
+        arguments: Sequence[str],
+        *,
+        writable: Path,
+        log: Path,
+        readable: Sequence[Path] = (),
+        in_code: bool = False,
+        time_limit: float | None = None,
+        file_mb: int | None = None,
+    ) -> Completed:
+        """Run the build's Python, confined; see :meth:`Engine.run`."""
+        build = build_folder(spec.name, build_id)
+        done = run_confined(
+            [str(build / "environment" / "bin" / "python"), *arguments],
+            cwd=self.code(spec, build_id) if in_code else build,
+            readable=[build, (build / "environment").resolve(), *readable],
+            writable=[writable],
+            log=log,
+            time_limit=time_limit or spec.training.time_limit_minutes * 60,
+            memory_mb=spec.training.memory_mb,
+            file_mb=file_mb or FILE_MB,
+            connect=spec.training.network,
+            env=job_environment(spec),
+        )
+        print(done.output_tail)
+        return done
+
+    def isolation(self) -> str:
+        """``landlock``, or ``environment`` where the kernel lacks it."""
+        return isolation()
+
+    def fetch_predictions(self, model: str) -> None:
+        """Nothing to do: servers write to the folder itself."""
+
+    def servers(self, model: str, environment: Environment) -> dict[str, RunningServer]:
+        """The servers of one model in one environment, by version."""
+        found = {}
+        for path in sorted(self.folder.glob(f"{_name(model, environment, '')}*.json")):
+            config = json.loads(path.read_text(encoding="utf-8"))
+            if config["model"]["name"] != model or config["environment"] != environment:
+                continue  # a model whose name begins with this one's
+            address = f"{config['host']}:{config['port']}"
+            found[config["version"]] = RunningServer(config["version"], address, self._state(path.stem, model, address))
+        return found
+
+    def start(self, spec: ModelSpec, environment: Environment, version: str, release: str) -> None:
+        """Start the server of a version; a broken one of the same version is replaced."""
+        lineage = registry.lineage(spec.name, version)
+        artifact = registry.fetch(spec.name, version)
+        name = _name(spec.name, environment, version)
+        log_folder = settings().prediction_log / spec.name
+        log_folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            port = self._free_port()
+            config = {
+                "model": model_block(spec, self.code(spec, lineage["build"])),
+                "version": version,
+                "environment": environment,
+                "release": release,
+                "build": lineage["build"],
+                "artifact": str(artifact),
+                "sha256": registry.version(spec.name, version).tags["sha256"],
+                "host": "127.0.0.1",
+                "port": port,
+                "token_file": str(settings().secrets / "prediction_token"),
+                "log_dir": str(log_folder) if environment == "production" else None,
+                "max_rows": 10_000,
+                "max_body_bytes": 16 * 1024 * 1024,
+            }
+            self._remove(name)
+            (self.folder / f"{name}.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+            (self.folder / f"{name}.conf").write_text(self._program(name, spec, config), encoding="utf-8")
+            self._call("reloadConfig")
+            self._call("addProcessGroup", name)
+
+    def stop(self, model: str, environment: Environment, version: str) -> None:
+        """Stop a server (it drains first) and forget it; harmless when there is none."""
+        name = _name(model, environment, version)
+        with FileLock(self.folder / ".lock"):
+            self._remove(name)
+            (self.folder / f"{name}.conf").unlink(missing_ok=True)
+            (self.folder / f"{name}.json").unlink(missing_ok=True)
+            self._call("reloadConfig")
+
+    def last_words(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
+        """The end of a server's log, for the error message about it."""
+        path = settings().home / "logs" / f"{_name(model, environment, version)}.log"
+        try:
+            return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        except OSError:
+            return "(no log)"
+
+    def _program(self, name: str, spec: ModelSpec, config: dict[str, Any]) -> str:
+        home = build_folder(spec.name, config["build"])
+        command = confined_command(
+            [str(home / "environment" / "bin" / "python"), "-m", "runtime.serve", str(self.folder / f"{name}.json")],
+            cwd=home,
+            readable=[
+                home,
+                (home / "environment").resolve(),
+                Path(config["artifact"]),
+                Path(config["token_file"]),
+                self.folder / f"{name}.json",
+            ],
+            writable=[Path(config["log_dir"])] if config["log_dir"] else [],
+            memory_mb=spec.deployment.memory_mb,
+            env=SERVER_ENVIRONMENT,
+            bind_ports=[config["port"]],
+        )
+        log = settings().home / "logs" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        options = {
+            "command": shlex.join(command),
+            "directory": str(home),
+            "autostart": "true",
+            "autorestart": "unexpected",
+            "exitcodes": "3",
+            "startsecs": "10",
+            "startretries": "2",
+            "stopsignal": "TERM",
+            "stopwaitsecs": "30",
+            "redirect_stderr": "true",
+            "stdout_logfile": str(log),
+            "stdout_logfile_maxbytes": "10MB",
+            "stdout_logfile_backups": "2",
+        }
+        return f"[program:{name}]\n" + "".join(f"{key}={_escape(value)}\n" for key, value in options.items())
+
+    def _state(self, name: str, model: str, address: str) -> str:
+        try:
+            state = self._supervisor.getProcessInfo(name)["state"]
+        except Fault as fault:
+            if fault.faultCode == Faults.BAD_NAME:
+                return "broken"
+            raise PlatformError(f"supervisord could not say how {name} is: {fault.faultString}") from fault
+        except OSError as error:
+            raise PlatformError(_NO_SUPERVISOR.format(error)) from error
+        if state in (RUNNING, STARTING) and ModelServer(model, address).ready():
+            return "ready"
+        return "starting" if state in (RUNNING, STARTING, BACKOFF) else "broken"
+
+    def _remove(self, name: str) -> None:
+        self._call("stopProcessGroup", name, ignore=(Faults.BAD_NAME,))
+        self._call("removeProcessGroup", name, ignore=(Faults.BAD_NAME,))
+
+    def _call(self, method: str, *arguments: Any, ignore: Iterable[int] = ()) -> Any:
+        try:
+            return getattr(self._supervisor, method)(*arguments)
+        except Fault as fault:
+            if fault.faultCode not in ignore:
+                raise PlatformError(f"supervisord refused {method} {arguments}: {fault.faultString}") from fault
+        except OSError as error:
+            raise PlatformError(_NO_SUPERVISOR.format(error)) from error
+
+    def _free_port(self) -> int:
+        taken = {json.loads(path.read_text(encoding="utf-8"))["port"] for path in self.folder.glob("*.json")}
+        for port in settings().server_port_range:
+            if port in taken:
+                continue
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+        raise PlatformError(
+            f"no port is free for a model server (EVERGREEN_SERVER_PORTS={settings().server_ports}). Widen the range."
+        )
+
+
+_NO_SUPERVISOR = "supervisord does not answer ({}). 'make status' shows the platform; 'make up' starts it."
+
+
+def _name(model: str, environment: str, version: str) -> str:
+    return f"{model}.{environment}.{version}"
+
+
+def _escape(value: str) -> str:
+    return value.replace("%", "%%")

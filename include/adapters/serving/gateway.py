@@ -1,0 +1,148 @@
+"""The gateway: one route a model in Caddy, split between a live server and, during a rollout, a canary.
+
+What may change while clients are connected is not in Caddy's configuration but in three small files that the route
+reads for each request: the address ``live``, the address ``canary``, and the canary's ``share``. A change of Caddy's
+configuration closes idle connections and now and then one that a client has just opened; replacing a file does not.
+
+What the canary answers with 5xx, or can't answer, is sent once more to the live server, so that a broken canary costs
+the client nothing. A live server that is gone is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import httpx
+from filelock import FileLock
+
+from include.adapters.files import write_private
+from include.core.errors import PlatformError
+from include.settings import Settings, settings
+
+ROUTES = "/config/apps/http/servers/gateway/routes"
+BUFFERED_BYTES = 16 * 1024 * 1024
+"""Bodies up to this size, the model servers' own limit, can be sent again."""
+READ_TRIES = 3
+PARTS_OF_ALL = 2**32
+"""A share is written as eight hexadecimal digits, and holds for requests whose random id (UUID) is below it."""
+
+
+class Gateway:
+    """Caddy's admin API on its unix socket, and the files that the routes read."""
+
+    def __init__(self, here: Settings):
+        self._config = here.run / "caddy.json"
+        self._folder = here.run / "gateway"
+        # Caddy closes its admin API's connections when its configuration changes: none is kept for another question.
+        transport = httpx.HTTPTransport(
+            uds=str(here.run / "caddy.sock"), limits=httpx.Limits(max_keepalive_connections=0), retries=2
+        )
+        self._client = httpx.Client(transport=transport, base_url="http://caddy", timeout=10.0)
+
+    def weights(self, model: str) -> dict[str, int]:
+        """Server address → share of traffic in percent, as the gateway has it now; empty when there is no route."""
+        if not self._has_route(model):
+            return {}
+        live, canary, share = (self._read(model, name) for name in ("live", "canary", "share"))
+        percent = round(100 * int(share, 16) / PARTS_OF_ALL) if share else 0
+        return {live: 100 - percent, canary: percent} if percent else {live: 100}
+
+    def split(self, model: str, live: str, canary: str = "", share: int = 0) -> None:
+        """Send ``share`` percent (0 to 99) of the model's requests to ``canary`` and the others to ``live``."""
+        (self._folder / model).mkdir(parents=True, exist_ok=True)
+        if self._read(model, "canary") != canary:
+            self._write(model, "share", "")  # until its address stands there, the new canary gets nothing
+        self._write(model, "live", live)
+        self._write(model, "canary", canary)
+        self._write(model, "share", f"{round(PARTS_OF_ALL * share / 100):08x}" if share else "")
+        with FileLock(self._folder / ".lock"):
+            if not self._has_route(model):
+                self._ask("PUT", f"{ROUTES}/1", json=self._route(model))
+                self._keep_config()
+
+    def remove(self, model: str) -> None:
+        """Take the model off the gateway; harmless when it is not there."""
+        self._folder.mkdir(exist_ok=True)
+        with FileLock(self._folder / ".lock"):
+            if not self._has_route(model):
+                return
+            self._ask("DELETE", f"/id/{_route_id(model)}")
+            self._keep_config()
+
+    def _has_route(self, model: str) -> bool:
+        return self._ask("GET", f"/id/{_route_id(model)}", missing_ok=True).status_code != 404
+
+    def _keep_config(self) -> None:
+        """Let a Caddy that was killed come back with all its routes."""
+        write_private(self._config, json.dumps(self._ask("GET", "/config/").json(), indent=1))
+
+    def _read(self, model: str, name: str) -> str:
+        try:
+            return (self._folder / model / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def _write(self, model: str, name: str, value: str) -> None:
+        path = self._folder / model / name
+        if not path.exists() or self._read(model, name) != value:
+            write_private(path, value)
+
+    def _route(self, model: str) -> dict[str, Any]:
+        def proxy(name: str, **more: Any) -> dict[str, Any]:
+            upstream = {"dial": f"{{file.{self._folder / model / name}}}"}
+            return {"handler": "reverse_proxy", "upstreams": [upstream], "request_buffers": BUFFERED_BYTES, **more}
+
+        # Caddy sends a POST again only when told; it does so when no answer came, never because of the answer's status.
+        patience = {"try_duration": "15s", "try_interval": "50ms", "retry_match": [{"method": ["POST"]}]}
+        live = proxy("live", load_balancing=patience)
+        again = [{"handle": [{"handler": "request_body", "set": "{http.vars.body}"}, live]}]
+        canary = proxy("canary", handle_response=[{"match": {"status_code": [5]}, "routes": again}])
+        split = [
+            {
+                "match": [{"expression": "{http.request.uuid} < {http.vars.share}"}],
+                "handle": [
+                    {"handler": "vars", "body": "{http.request.body}"},
+                    {"handler": "subroute", "routes": [{"handle": [canary]}], "errors": {"routes": again}},
+                ],
+                "terminal": True,
+            },
+            {"handle": [live]},
+        ]
+        return {
+            "@id": _route_id(model),
+            "match": [{"path": [f"/v2/models/{model}", f"/v2/models/{model}/*"]}],
+            "handle": [
+                {"handler": "vars", "share": f"{{file.{self._folder / model / 'share'}}}"},
+                {"handler": "subroute", "routes": split},
+            ],
+            "terminal": True,
+        }
+
+    def _ask(self, method: str, path: str, *, missing_ok: bool = False, **arguments: Any) -> httpx.Response:
+        try:
+            response = self._send(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise PlatformError(
+                f"the gateway's admin API does not answer ({error}). See 'make status'; 'make up' starts it."
+            ) from error
+        if response.status_code >= 400 and not (missing_ok and response.status_code == 404):
+            raise PlatformError(f"the gateway refused {method} {path}: {response.status_code} {response.text.strip()}")
+        return response
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """With each change Caddy replaces its admin server, which may hang up on a request: reading is tried again."""
+        for _ in range(READ_TRIES - 1 if method == "GET" else 0):
+            with contextlib.suppress(httpx.TransportError):
+                return self._client.request(method, path, **arguments)
+        return self._client.request(method, path, **arguments)
+
+
+def open_gateway() -> Gateway:
+    """The installation's gateway."""
+    return Gateway(settings())
+
+
+def _route_id(model: str) -> str:
+    return f"model-{model}"

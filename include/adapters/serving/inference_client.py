@@ -1,0 +1,141 @@
+"""Talking to one model server: is it ready, what has it counted, what does it predict."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from include.core.errors import EvergreenError, GateError, PlatformError
+from include.core.release.canary import ServerFigures
+from include.core.spec import ModelSpec
+from include.settings import settings
+
+DATATYPES = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
+
+
+class ModelServer:
+    """An Open Inference Protocol v2 server at ``address`` (host:port), behind its bearer token."""
+
+    def __init__(self, model: str, address: str):
+        self.model = model
+        self.address = address
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {settings().secret('prediction_token')}"
+
+    def ready(self) -> bool:
+        """Whether it has loaded its model and takes requests."""
+        try:
+            return self._session.get(f"http://{self.address}/v2/health/ready", timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def figures(self) -> ServerFigures:
+        """What it has counted since it started; raises PlatformError when it doesn't answer."""
+        try:
+            response = self._session.get(f"http://{self.address}/metrics", timeout=5)
+            response.raise_for_status()
+        except requests.RequestException as error:
+            raise PlatformError(f"{self.model}: the server at {self.address} gives no metrics: {error}") from error
+        return parse_figures(response.text)
+
+    def predict(self, spec: ModelSpec, rows: Sequence[Mapping[str, Any]], request_id: str) -> list[float]:
+        """Predictions for the rows; raises GateError with the server's message when it refuses them."""
+        body = {"id": request_id, "inputs": inference_inputs(spec, rows)}
+        url = f"http://{self.address}/v2/models/{self.model}/infer"
+        try:
+            response = self._session.post(url, json=body, timeout=30)
+        except requests.RequestException as error:
+            raise PlatformError(f"{self.model}: the server at {self.address} does not answer: {error}") from error
+        if response.status_code != 200:
+            raise GateError(f"{self.model}: the server answered {response.status_code}: {response.text[:500]}")
+        return [float(value) for value in response.json()["outputs"][0]["data"]]
+
+    def time_requests(self, spec: ModelSpec, rows: Sequence[Mapping[str, Any]], count: int, clients: int) -> LoadTest:
+        """Send ``count`` one-row requests, ``clients`` at a time; every answer but 200 is a failure."""
+        numbers = iter(range(count))
+
+        def client(_: int) -> tuple[list[float], list[str]]:
+            seconds, failures = [], []
+            own = ModelServer(self.model, self.address)
+            for number in numbers:
+                start = time.perf_counter()
+                try:
+                    own.predict(spec, [rows[number % len(rows)]], f"load-{number}")
+                    seconds.append(time.perf_counter() - start)
+                except EvergreenError as error:
+                    failures.append(str(error))
+            return seconds, failures
+
+        with ThreadPoolExecutor(clients) as pool:
+            parts = list(pool.map(client, range(clients)))
+        return LoadTest(
+            sorted(second for part in parts for second in part[0]), [why for part in parts for why in part[1]]
+        )
+
+
+@dataclass(frozen=True)
+class LoadTest:
+    """What a server stood up to."""
+
+    seconds: list[float]
+    """Of each answered request, shortest first."""
+    failures: list[str]
+
+    @property
+    def p95_ms(self) -> float | None:
+        """Milliseconds within which 95% were answered; None when none was."""
+        return self.seconds[int(0.95 * (len(self.seconds) - 1))] * 1000 if self.seconds else None
+
+
+def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as the protocol's named columns; missing is null; key and event time go along if the rows have them."""
+    columns = [(feature.name, DATATYPES[feature.type]) for feature in spec.features]
+    columns += [(name, "BYTES") for name in (spec.data.key, spec.data.event_time) if rows and name in rows[0]]
+    return [
+        {
+            "name": name,
+            "shape": [len(rows)],
+            "datatype": datatype,
+            "data": [_value(row.get(name), datatype) for row in rows],
+        }
+        for name, datatype in dict(columns).items()
+    ]
+
+
+def _value(value: Any, datatype: str) -> Any:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if datatype == "INT64":
+        return int(value)
+    if datatype == "FP64":
+        return float(value)
+    if datatype == "BOOL":
+        return bool(value)
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def parse_figures(text: str) -> ServerFigures:
+    """Read the counters out of a server's Prometheus page."""
+    requests_total, errors, started = 0.0, 0.0, 0.0
+    latency: dict[str, float] = {}
+    predictions: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "evergreen_requests_total":
+                requests_total += sample.value
+                if sample.labels["code"].startswith("5"):
+                    errors += sample.value
+            elif sample.name == "evergreen_request_seconds_bucket":
+                latency[sample.labels["le"]] = latency.get(sample.labels["le"], 0) + sample.value
+            elif sample.name == "evergreen_prediction_bucket":
+                predictions[sample.labels["le"]] = predictions.get(sample.labels["le"], 0) + sample.value
+            elif sample.name == "process_start_time_seconds":
+                started = sample.value
+    return ServerFigures(int(requests_total), int(errors), latency, predictions, started)

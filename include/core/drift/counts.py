@@ -1,0 +1,169 @@
+"""A window counted into the bins of a reference: small, and adding up exactly.
+
+The count of two parts together is the sum of their counts, whatever way the rows were cut and in whatever order they
+come, so a part of a window is read once and never again. Nothing in a count grows with the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from include.core.drift.profile import Array, Distribution, as_numbers, as_text, bin_counts
+from include.core.spec import Feature, ModelSpec
+
+NEW_VALUES = 20
+"""So many new categories are named, the first by alphabet: that choice adds up exactly, 'the most frequent' would not.
+"""
+
+PREDICTION = Feature(name="prediction", type="number")
+
+
+@dataclass(frozen=True)
+class ColumnCount:
+    """What is known of one column of a window, or of a part of it."""
+
+    rows: int = 0
+    missing: int = 0
+    """Rows without a usable value: null, not a number, infinite."""
+    type_errors: int = 0
+    """Values that are there but are not of the feature's type: text or infinity for a number, 2.5 for an integer."""
+    out_of_range: int = 0
+    """Values outside of the spec's minimum, maximum or categories."""
+    bins: tuple[int, ...] = ()
+    """Rows by bin of the reference, as its ``counts``; for categories the last one is 'any other'. () without one."""
+    low: float | None = None
+    high: float | None = None
+    """Smallest and largest number."""
+    new: dict[str, int] = field(default_factory=dict)
+    """Categories that the reference does not list → rows; at most NEW_VALUES of them."""
+
+    def __add__(self, other: ColumnCount) -> ColumnCount:
+        """The count of both parts together."""
+        if self.rows and other.rows and len(self.bins) != len(other.bins):
+            raise ValueError("counts were made with different references; count both parts with the same profile")
+        longest = max(len(self.bins), len(other.bins))
+        pairs = zip(self.bins or (0,) * longest, other.bins or (0,) * longest, strict=True)
+        lows = [value for value in (self.low, other.low) if value is not None]
+        highs = [value for value in (self.high, other.high) if value is not None]
+        new = {value: self.new.get(value, 0) + other.new.get(value, 0) for value in {*self.new, *other.new}}
+        return ColumnCount(
+            rows=self.rows + other.rows,
+            missing=self.missing + other.missing,
+            type_errors=self.type_errors + other.type_errors,
+            out_of_range=self.out_of_range + other.out_of_range,
+            bins=tuple(left + right for left, right in pairs),
+            low=min(lows, default=None),
+            high=max(highs, default=None),
+            new=_first_values(new),
+        )
+
+
+@dataclass(frozen=True)
+class WindowCount:
+    """The counts of a window's features and predictions, or of a part of it."""
+
+    rows: int = 0
+    columns: dict[str, ColumnCount] = field(default_factory=dict)
+    """Feature, or ``prediction`` → its count."""
+
+    def __add__(self, other: WindowCount) -> WindowCount:
+        """The count of both parts together."""
+        names = list(dict.fromkeys([*self.columns, *other.columns]))
+        return WindowCount(
+            self.rows + other.rows,
+            {name: self.columns.get(name, ColumnCount()) + other.columns.get(name, ColumnCount()) for name in names},
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> WindowCount:
+        columns = {name: ColumnCount(**{**v, "bins": tuple(v["bins"])}) for name, v in values["columns"].items()}
+        return cls(values["rows"], columns)
+
+
+def counted_columns(spec: ModelSpec) -> list[Feature]:
+    """What is counted of a window: the features, and the prediction as a number."""
+    return [*spec.features, PREDICTION]
+
+
+def reference_of(profile: Mapping[str, Any] | None, column: str) -> Distribution | None:
+    """The distribution of a feature or of the prediction in a profile; None when it has none with rows."""
+    profile = profile or {}
+    found = profile.get("prediction") if column == PREDICTION.name else profile.get("features", {}).get(column)
+    return found if found and found["rows"] else None
+
+
+def count_frame(frame: pd.DataFrame, profile: Mapping[str, Any] | None, spec: ModelSpec) -> WindowCount:
+    """Count rows that are in memory; a column that is not there counts as missing."""
+    columns = {}
+    for feature in counted_columns(spec):
+        values = frame[feature.name] if feature.name in frame else pd.Series([None] * len(frame), dtype="object")
+        columns[feature.name] = count_column(values, feature, reference_of(profile, feature.name))
+    return WindowCount(len(frame), columns)
+
+
+def count_column(values: pd.Series, feature: Feature, reference: Distribution | None) -> ColumnCount:
+    """Count one column of any dtype."""
+    if feature.type in ("category", "boolean"):
+        text = as_text(values, feature.type).dropna()
+        tally = {str(value): int(count) for value, count in text.value_counts().items()}
+        return count_categories(tally, len(values), feature, reference)
+    numbers = as_numbers(values)
+    unreadable = int(np.isnan(numbers).sum() - values.isna().sum())
+    return count_numbers(numbers, feature, reference, unreadable=unreadable)
+
+
+def count_numbers(
+    values: Array, feature: Feature, reference: Distribution | None, *, unreadable: int = 0
+) -> ColumnCount:
+    """Count floats, shape [n]; NaN is missing. ``unreadable`` of the NaN were there but were no numbers.
+
+    One sort answers everything, and is faster than looking up the bin of each value.
+    """
+    ordered = np.sort(values)  # NaN goes last
+    first, last = np.searchsorted(ordered, -np.inf, side="right"), np.searchsorted(ordered, np.inf, side="left")
+    infinite = int(first + np.searchsorted(ordered, np.inf, side="right") - last)
+    present = ordered[first:last]
+    outside = 0
+    if feature.minimum is not None:
+        outside += int(np.searchsorted(present, feature.minimum, side="left"))
+    if feature.maximum is not None:
+        outside += len(present) - int(np.searchsorted(present, feature.maximum, side="right"))
+    broken = int(np.count_nonzero(present != np.floor(present))) if feature.type == "integer" else 0
+    return ColumnCount(
+        rows=len(values),
+        missing=len(values) - len(present),
+        type_errors=unreadable + infinite + broken,
+        out_of_range=outside,
+        bins=tuple(bin_counts(present, np.asarray(reference["edges"], dtype=float)).tolist()) if reference else (),
+        low=float(present[0]) if len(present) else None,
+        high=float(present[-1]) if len(present) else None,
+    )
+
+
+def count_categories(
+    tally: Mapping[str, int], rows: int, feature: Feature, reference: Distribution | None
+) -> ColumnCount:
+    """Count categories from how often each value stands in the ``rows`` rows; the rest is missing."""
+    present = sum(tally.values())
+    bins: tuple[int, ...] = ()
+    new: dict[str, int] = {}
+    if reference:
+        known = tuple(tally.get(value, 0) for value in reference["counts"])
+        bins = (*known, present - sum(known))
+        new = _first_values({value: count for value, count in tally.items() if value not in reference["counts"]})
+    allowed = feature.categories
+    outside = 0 if allowed is None else present - sum(tally.get(value, 0) for value in set(allowed))
+    return ColumnCount(rows=rows, missing=rows - present, out_of_range=outside, bins=bins, new=new)
+
+
+def _first_values(counts: dict[str, int]) -> dict[str, int]:
+    """The NEW_VALUES smallest values; each of them is among the smallest of every part that it stands in."""
+    return {value: counts[value] for value in sorted(counts)[:NEW_VALUES]}

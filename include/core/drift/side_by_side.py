@@ -1,0 +1,113 @@
+"""A column of the reference and of a window side by side: shares of rows in a few bins with readable labels.
+
+For pages: the scores are made of the counts themselves (:mod:`core.drift.columns`). No more than BARS bins a column, so
+that the health row, which keeps them, stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from include.core.drift.counts import ColumnCount
+from include.core.drift.profile import Array, Distribution
+
+BARS = 15
+DRAWN = 6
+"""So many features of a window are drawn, beside the prediction."""
+SEPARATE_VALUES = 12
+"""Few values have a bar each; from here on, neighbours share one."""
+CATEGORIES = 10
+NEW_CATEGORIES = 3
+LONGEST_LABEL = 40
+
+Bar = tuple[str, float, float]
+"""Label, rows of the reference, rows of the window."""
+SideBySide = dict[str, list[Any]]
+
+
+def side_by_side(reference: Distribution, count: ColumnCount, starts: Array) -> SideBySide:
+    """Shares of both, with a bar for missing values where there are any.
+
+    ``starts`` are the first fine bins of each joined numeric bin, missing values last. Returns ``{"bins": labels,
+    "reference": shares, "window": shares}``; the shares of each side add up to 1.
+    """
+    if reference["kind"] == "category":
+        bars = _categories(reference, count)
+    elif "values" in reference:
+        bars = _values(reference, count)
+    else:
+        bars = _ranges(reference, count, starts[:-1].tolist())
+    if reference["missing"] or count.missing:
+        bars = [*bars, ("missing", reference["missing"], count.missing)]
+    return {
+        "bins": [label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…" for label, _, _ in bars],
+        "reference": [round(before / reference["rows"], 6) for _, before, _ in bars],
+        "window": [round(now / count.rows, 6) for _, _, now in bars],
+    }
+
+
+def worth_drawing(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of at most DRAWN columns: first those that drifted, then those nearest to their limits."""
+
+    def rank(name: str) -> tuple[bool, bool, float]:
+        figure = figures[name]
+        scores = {score: figure[score] for score in ("psi", "ks") if figure.get(score) is not None}
+        allowed = {score: limit for score, limit in figure.get("limits", {}).items() if score in scores}
+        nearest = max((scores[score] / max(limit, 1e-12) for score, limit in allowed.items()), default=scores["psi"])
+        return figure.get("status") != "drifted", not allowed, -nearest
+
+    return sorted((name for name, figure in figures.items() if figure["psi"] is not None), key=rank)[:DRAWN]
+
+
+def _ranges(reference: Distribution, count: ColumnCount, starts: list[int]) -> list[Bar]:
+    """The bins that PSI joins; what is below or above all that the reference saw counts to the first or the last."""
+    edges, ends = reference["edges"], [*starts[1:], len(reference["counts"])]
+    if not edges:  # the reference has no value at all
+        return [("any value", sum(reference["counts"]), sum(count.bins))]
+    inner = _texts([edges[start - 1] for start in starts[1:]])
+    if not inner:
+        labels = ["all values"]
+    else:
+        between = [f"{low} to {high}" for low, high in zip(inner, inner[1:], strict=False)]
+        labels = [f"up to {inner[0]}", *between, f"over {inner[-1]}"]
+    return [
+        (label, sum(reference["counts"][start:end]), sum(count.bins[start:end]))
+        for label, start, end in zip(labels, starts, ends, strict=True)
+    ]
+
+
+def _values(reference: Distribution, count: ColumnCount) -> list[Bar]:
+    """A bar for each value, or for neighbours; what is below and above all of them only where the window has it."""
+    texts, before, now = _texts(reference["values"]), reference["counts"], count.bins
+    together = -(-len(texts) // SEPARATE_VALUES)
+    bars: list[Bar] = []
+    for first in range(0, len(texts), together):
+        part = texts[first : first + together]
+        label = part[0] if len(part) == 1 else f"{part[0]} to {part[-1]}"
+        bins = slice(first + 1, first + 1 + len(part))
+        bars.append((label, sum(before[bins]), sum(now[bins])))
+    below: list[Bar] = [(f"below {texts[0]}", before[0], now[0])] if now[0] or before[0] else []
+    above: list[Bar] = [(f"above {texts[-1]}", before[-1], now[-1])] if now[-1] or before[-1] else []
+    return [*below, *bars, *above]
+
+
+def _categories(reference: Distribution, count: ColumnCount) -> list[Bar]:
+    """The most frequent of either side, new ones where the reference's list is complete, and all others together."""
+    listed = list(zip(reference["counts"], reference["counts"].values(), count.bins, strict=False))
+    largest = sorted(listed, key=lambda bar: -max(bar[1] / reference["rows"], bar[2] / count.rows))[:CATEGORIES]
+    new = sorted(count.new.items(), key=lambda item: -item[1])[:NEW_CATEGORIES]
+    word = "" if reference["other"] else " (new)"
+    bars: list[Bar] = [*largest, *((f"{value[: LONGEST_LABEL - len(word)]}{word}", 0, rows) for value, rows in new)]
+    before = sum(reference["counts"].values()) + reference["other"] - sum(rows for _, rows, _ in bars)
+    now = sum(count.bins) - sum(rows for _, _, rows in bars)
+    return [*bars, ("all others", before, now)] if before or now else bars
+
+
+def _texts(numbers: Sequence[float]) -> list[str]:
+    """Numbers with as few digits as tell them apart, three at least: 12,300 rather than 12345.678."""
+    for digits in range(3, 18):
+        texts = [format(float(f"{number:.{digits}g}") + 0.0, f",.{max(digits, 10)}g") for number in numbers]
+        if len(set(texts)) == len(set(numbers)):
+            break
+    return texts if numbers else []

@@ -1,0 +1,187 @@
+"""Direct loss estimation (DLE): the error that a regression model is to be expected to make, before truth is there.
+
+NannyML's documentation, "Estimation of Performance of the Monitored Model", section "Direct Loss Estimation": a second
+model learns the absolute error of the first one from the features and the prediction, on rows that the first was not
+trained on; its mean over a window is the expected error. Here that second model is one small regression tree (L.
+Breiman et al., *Classification and Regression Trees*, 1984, chapter 8), kept as JSON: its splits, and of each leaf the
+rows, and the mean and variance of the absolute and of the squared error. No row of the data is kept.
+
+The tree is honest (S. Athey, G. Imbens, "Recursive partitioning for heterogeneous causal effects", PNAS 113, 2016): its
+splits come from one half of the holdout and the figures of its leaves from the other, so that these are not flattered
+by the choice of the splits. That makes the interval simple: the variance of a window's mean error is that of its rows,
+plus that of the leaves' means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from include.core.quality.evaluation import Figure, unknown
+from include.core.quality.metrics import Array
+from include.core.spec import ModelSpec
+
+DEPTH = 5
+ROWS_IN_A_LEAF = 30
+"""Fewest rows of a leaf, in each half of the holdout."""
+LARGEST_CATEGORIES = 50
+CUTS = np.linspace(0.1, 0.9, 9)
+"""Quantiles of a column that are tried as the place of a split."""
+
+
+def build_loss_tree(holdout: pd.DataFrame, spec: ModelSpec) -> dict[str, Any]:
+    """The tree of ``|target - prediction|`` over the features and the prediction of unseen rows.
+
+    Returns ``{"method": "dle", "rows", "categories": {feature: {value: code}}, "nodes", "leaves"}``. A node is
+    ``[column, at, left, right]`` (rows with column <= at go left; missing values go right) or ``[leaf]``; a leaf has
+    ``rows`` and the means and variances of the error (``mean``, ``variance``) and of its square (``mean_square``,
+    ``variance_square``).
+    """
+    errors = np.abs(holdout[spec.target].to_numpy(dtype=float) - holdout["prediction"].to_numpy(dtype=float))
+    half = np.arange(len(errors)) % 2 == 0
+    categories = {
+        feature.name: _codes(holdout[feature.name][half], errors[half])
+        for feature in spec.features
+        if feature.type in ("category", "boolean")
+    }
+    columns = _columns(holdout, spec.feature_names, categories)
+    nodes: list[list[Any]] = []
+    leaves: list[dict[str, float]] = []
+    _grow(columns, errors, half, np.arange(len(errors)), DEPTH, nodes, leaves)
+    return {"method": "dle", "rows": len(errors), "categories": categories, "nodes": nodes, "leaves": leaves}
+
+
+def estimate_losses(tree: Mapping[str, Any], frame: pd.DataFrame, spec: ModelSpec) -> dict[str, Figure]:
+    """MAE and RMSE to be expected on ``frame``; a reason for the spec's other metrics.
+
+    ``frame`` has ``prediction`` and the features that the tree asks for (:func:`features_asked_for`).
+    """
+    found: dict[str, Figure] = {}
+    leaf = _leaf_of_each(tree, _columns(frame, features_asked_for(tree), tree["categories"]), len(frame))
+    rows = np.bincount(leaf, minlength=len(tree["leaves"])).astype(float)
+    for name in spec.metrics.names:
+        if name not in ("mae", "rmse"):
+            found[name] = unknown("this metric is not estimated before truth; mae and rmse are", len(frame))
+        elif not len(frame):
+            found[name] = unknown("no predictions", 0)
+        elif name == "mae":
+            found[name] = _mean(tree["leaves"], rows, "", spec.metrics.confidence)
+        else:
+            square = _mean(tree["leaves"], rows, "_square", spec.metrics.confidence)
+            found[name] = square | {end: float(np.sqrt(square[end])) for end in ("value", "low", "high")}
+    return found
+
+
+def features_asked_for(tree: Mapping[str, Any]) -> list[str]:
+    """The features that a split looks at, by name."""
+    return sorted({node[0] for node in tree["nodes"] if len(node) > 1} - {"prediction"})
+
+
+def _mean(leaves: list[Mapping[str, float]], rows: Array, of: str, confidence: float) -> Figure:
+    """Mean over a window with so many rows in each leaf; normal interval, from 0 up."""
+    whole = float(rows.sum())
+    mean, variance, known = (
+        np.array([leaf[name] for leaf in leaves]) for name in (f"mean{of}", f"variance{of}", "rows")
+    )
+    value = float((rows * mean).sum()) / whole
+    spread = float((rows * variance + rows**2 * variance / known).sum()) ** 0.5 / whole
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * spread if confidence < 1 else float("inf")
+    return {"value": value, "low": max(value - reach, 0.0), "high": value + reach, "n": int(whole)}
+
+
+def _grow(
+    columns: dict[str, Array],
+    errors: Array,
+    half: Array,
+    rows: Array,
+    depth: int,
+    nodes: list[list[Any]],
+    leaves: list[dict[str, float]],
+) -> int:
+    """Add the node of these rows and those below it; returns its place in ``nodes``."""
+    place = len(nodes)
+    nodes.append([])
+    split = _best_split(columns, errors, half, rows) if depth else None
+    if split is None:
+        kept = errors[rows[~half[rows]]]
+        kept = kept if len(kept) else errors[rows]
+        leaves.append(
+            {
+                "rows": len(kept),
+                "mean": float(kept.mean()),
+                "variance": float(kept.var()),
+                "mean_square": float((kept**2).mean()),
+                "variance_square": float((kept**2).var()),
+            }
+        )
+        nodes[place] = [len(leaves) - 1]
+        return place
+    name, at = split
+    left = columns[name][rows] <= at
+    below = [_grow(columns, errors, half, rows[side], depth - 1, nodes, leaves) for side in (left, ~left)]
+    nodes[place] = [name, at, *below]
+    return place
+
+
+def _best_split(columns: dict[str, Array], errors: Array, half: Array, rows: Array) -> tuple[str, float] | None:
+    """The column and place that take most of the squared deviation away, by the first half alone."""
+    chosen, others = rows[half[rows]], rows[~half[rows]]
+    if min(len(chosen), len(others)) < 2 * ROWS_IN_A_LEAF:
+        return None
+    loss = errors[chosen]
+    best: tuple[str, float] | None = None
+    gained = 1e-9 * len(loss) * float(loss.var())
+    for name, column in columns.items():
+        values, counterpart = column[chosen], column[others]
+        present = values[np.isfinite(values)]
+        for at in np.unique(np.quantile(present, CUTS)) if len(present) else ():
+            left = values <= at
+            sizes = (left.sum(), (~left).sum(), (counterpart <= at).sum(), (~(counterpart <= at)).sum())
+            if min(sizes) < ROWS_IN_A_LEAF:
+                continue
+            gain = sizes[0] * sizes[1] / len(loss) * (loss[left].mean() - loss[~left].mean()) ** 2
+            if gain > gained:
+                best, gained = (name, float(at)), float(gain)
+    return best
+
+
+def _leaf_of_each(tree: Mapping[str, Any], columns: dict[str, Array], rows: int) -> Array:
+    leaf = np.zeros(rows, dtype=int)
+    waiting = [(0, np.arange(rows))]
+    while waiting:
+        place, part = waiting.pop()
+        node = tree["nodes"][place]
+        if len(node) == 1:
+            leaf[part] = node[0]
+            continue
+        left = columns[node[0]][part] <= node[1]
+        waiting += [(node[2], part[left]), (node[3], part[~left])]
+    return leaf
+
+
+def _columns(frame: pd.DataFrame, features: list[str], categories: Mapping[str, Mapping[str, int]]) -> dict[str, Array]:
+    """These features and the prediction as floats: numbers, or the codes of categories; NaN where there is none."""
+    found = {}
+    for name in [*features, "prediction"]:
+        values = _text(frame[name]).map(categories[name]) if name in categories else frame[name]
+        found[name] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    return found
+
+
+def _codes(values: pd.Series, errors: Array) -> dict[str, int]:
+    """The most frequent categories, numbered by their mean error, so that a split can part the hard from the easy."""
+    text = _text(values)
+    frequent = text.value_counts().index[:LARGEST_CATEGORIES]
+    means = pd.Series(errors, index=values.index).groupby(text).mean()
+    return {str(value): code for code, value in enumerate(means[means.index.isin(frequent)].sort_values().index)}
+
+
+def _text(values: pd.Series) -> pd.Series:
+    """Categories as text, whether they came from Parquet or from JSON: a boolean is ``true`` or ``false``."""
+    return values.astype("object").map(
+        lambda value: str(value).lower() if isinstance(value, (bool, np.bool_)) else str(value), na_action="ignore"
+    )

@@ -1,0 +1,261 @@
+"""Metrics of predictions, each prepared once and then measured for any weights of the rows.
+
+A metric takes aligned truth and prediction (floats, shape [n]) and gives back a :data:`Measure`, a function of how much
+each row counts, or the reason why there is none. So the same code measures a window (every row counts 1), a bootstrap
+resample (how often each row was drawn), and what is to be expected where truth is only known by its probability: each
+row stands there twice, as true with weight p and as false with weight 1 - p (:mod:`include.core.quality.estimation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from include.core.metric_names import CLASSIFICATION_METRICS
+
+Array = np.ndarray[Any, Any]
+Measure = Callable[[Array], float]
+"""From how much each row counts (0 and up, shape [n]) to the metric; NaN where it is not defined."""
+
+Interval = Literal["percentile", "less_bias"]
+
+CALIBRATION_BINS = 10
+THRESHOLD = 0.5
+
+INTERVALS: dict[str, Interval] = {"calibration_error": "less_bias"}
+"""How the ends of a bootstrap interval are taken; ``percentile`` where it is not said. See ``evaluation``."""
+
+
+def prepare(metric: str, truth: Array, prediction: Array, threshold: float = THRESHOLD) -> Measure | str:
+    """The measure of one metric on these rows, or why it can't be measured.
+
+    ``threshold`` is the probability from which a row is predicted true, for accuracy, precision, recall and f1.
+    """
+    if not len(truth):
+        return "no rows with truth"
+    broken = int((~np.isfinite(truth)).sum())
+    if broken:
+        return f"truth of {broken} rows is not a finite number"
+    broken = int((~np.isfinite(prediction)).sum())
+    if broken:
+        return f"{broken} predictions are missing or not finite"
+    if metric in CLASSIFICATION_METRICS and not np.isin(truth, (0.0, 1.0)).all():
+        return "truth has values other than 0 and 1"
+    if metric in _AT_THRESHOLD:
+        return _AT_THRESHOLD[metric](truth, prediction >= threshold)
+    return _METRICS[metric](truth, prediction)
+
+
+def must(prepared: Measure | str) -> Measure:
+    """The measure of rows that are known to have one."""
+    assert not isinstance(prepared, str), prepared
+    return prepared
+
+
+def _roc_auc(truth: Array, prediction: Array) -> Measure | str:
+    """Area under the ROC curve: the share of (true, false) pairs in the right order; ties count half."""
+    reason = _not_two_classes(truth)
+    if reason:
+        return reason
+    order, starts = _tied_groups(prediction)
+    positive = truth[order]
+
+    def measure(counts: Array) -> float:
+        drawn = counts[order]
+        hits = np.add.reduceat(drawn * positive, starts)
+        misses = np.add.reduceat(drawn, starts) - hits
+        pairs = float(hits.sum() * misses.sum())
+        return _dot(hits, np.cumsum(misses) - misses / 2) / pairs if pairs else float("nan")
+
+    return measure
+
+
+def _pr_auc(truth: Array, prediction: Array) -> Measure | str:
+    """Average precision: the mean of precision over the thresholds, weighted by the step in recall."""
+    reason = _not_two_classes(truth)
+    if reason:
+        return reason
+    order, starts = _tied_groups(-prediction)
+    positive = truth[order]
+
+    def measure(counts: Array) -> float:
+        drawn = counts[order]
+        hits = np.add.reduceat(drawn * positive, starts)
+        if not hits.sum():
+            return float("nan")
+        above = np.cumsum(np.add.reduceat(drawn, starts))
+        precision = np.divide(np.cumsum(hits), above, out=np.zeros(len(hits)), where=above > 0)
+        return _dot(hits, precision) / float(hits.sum())
+
+    return measure
+
+
+def _log_loss(truth: Array, prediction: Array) -> Measure | str:
+    """Mean negative log-likelihood, natural logarithm; probabilities are kept one epsilon from 0 and 1."""
+    reason = _not_probabilities(prediction)
+    if reason:
+        return reason
+    epsilon = np.finfo(float).eps
+    clipped = np.clip(prediction, epsilon, 1 - epsilon)
+    return _mean(-(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped)))
+
+
+def _brier(truth: Array, prediction: Array) -> Measure | str:
+    """Mean squared error of the probability."""
+    return _not_probabilities(prediction) or _mean((truth - prediction) ** 2)
+
+
+def _calibration_error(truth: Array, prediction: Array) -> Measure | str:
+    """Expected calibration error: how far the mean probability is from the share of true rows, over ten equal bins.
+
+    The mean of the bins' distances, weighted by their rows; a probability on an edge belongs to the bin above (1 to the
+    last). M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
+    AAAI 2015; C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
+    equation 3.
+    """
+    reason = _not_probabilities(prediction)
+    if reason:
+        return reason
+    bins = np.minimum((prediction * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gap = prediction - truth
+
+    def measure(counts: Array) -> float:
+        return float(np.abs(np.bincount(bins, weights=counts * gap)).sum() / counts.sum())
+
+    return measure
+
+
+def _accuracy(truth: Array, said: Array) -> Measure | str:
+    """Share of rows on the right side of the threshold."""
+    return _mean((truth == said).astype(float))
+
+
+def _precision(truth: Array, said: Array) -> Measure | str:
+    """Share of true rows among those predicted true."""
+    if not said.any():
+        return "no prediction reaches the threshold, so there is no precision"
+    return _ratio(truth * said, said.astype(float))
+
+
+def _recall(truth: Array, said: Array) -> Measure | str:
+    """Share of rows predicted true among the true ones."""
+    if not truth.any():
+        return "no row is true, so there is no recall"
+    return _ratio(truth * said, truth)
+
+
+def _f1(truth: Array, said: Array) -> Measure | str:
+    """Harmonic mean of precision and recall: twice the hits over rows that are true plus rows predicted true."""
+    if not truth.any() and not said.any():
+        return "no row is true or predicted true, so there is no f1"
+    return _ratio(2 * truth * said, truth + said)
+
+
+def _mae(truth: Array, prediction: Array) -> Measure | str:
+    """Mean absolute error, in units of the target."""
+    return _mean(np.abs(truth - prediction))
+
+
+def _rmse(truth: Array, prediction: Array) -> Measure | str:
+    """Root of the mean squared error, in units of the target."""
+    mean = _mean((truth - prediction) ** 2)
+    return lambda counts: float(np.sqrt(mean(counts)))
+
+
+def _r2(truth: Array, prediction: Array) -> Measure | str:
+    """Coefficient of determination: 1 minus squared error over the variance of truth."""
+    if len(truth) < 2 or np.ptp(truth) == 0:
+        return "truth has a single value, so there is no variance to explain"
+    error, centred = (truth - prediction) ** 2, truth - truth.mean()
+
+    def measure(counts: Array) -> float:
+        variance = _dot(counts, centred**2) - _dot(counts, centred) ** 2 / float(counts.sum())
+        return 1 - _dot(counts, error) / variance if variance > 0 else float("nan")
+
+    return measure
+
+
+def _bias(truth: Array, prediction: Array) -> Measure | str:
+    """Mean of prediction less truth, in units of the target: above 0 where the model says too much."""
+    return _mean(prediction - truth)
+
+
+def _absolute_error_at(share: float) -> Callable[[Array, Array], Measure | str]:
+    """The error that this share of the rows does not exceed, in units of the target.
+
+    Between two rows it is interpolated: definition 7 of R. J. Hyndman, Y. Fan, "Sample Quantiles in Statistical
+    Packages", The American Statistician 50 (1996), which numpy and scikit-learn have too.
+    """
+
+    def absolute_error(truth: Array, prediction: Array) -> Measure | str:
+        errors = np.abs(truth - prediction)
+        order = np.argsort(errors, kind="stable")
+        ranked = errors[order]
+
+        def measure(counts: Array) -> float:
+            upto = np.cumsum(counts[order])
+            place = (upto[-1] - 1) * share
+            below, above = ranked[np.searchsorted(upto, [np.floor(place), np.ceil(place)], side="right")]
+            return float(below + (above - below) * (place % 1))
+
+        return measure
+
+    return absolute_error
+
+
+_METRICS: dict[str, Callable[[Array, Array], Measure | str]] = {
+    "roc_auc": _roc_auc,
+    "pr_auc": _pr_auc,
+    "log_loss": _log_loss,
+    "brier": _brier,
+    "calibration_error": _calibration_error,
+    "mae": _mae,
+    "rmse": _rmse,
+    "r2": _r2,
+    "bias": _bias,
+    "median_absolute_error": _absolute_error_at(0.5),
+    "p90_absolute_error": _absolute_error_at(0.9),
+}
+_AT_THRESHOLD: dict[str, Callable[[Array, Array], Measure | str]] = {
+    "accuracy": _accuracy,
+    "precision": _precision,
+    "recall": _recall,
+    "f1": _f1,
+}
+"""Their second argument is whether each row is predicted true."""
+
+
+def _mean(losses: Array) -> Measure:
+    return lambda counts: _dot(counts, losses) / float(counts.sum())
+
+
+def _ratio(above: Array, below: Array) -> Measure:
+    def measure(counts: Array) -> float:
+        whole = _dot(counts, below)
+        return _dot(counts, above) / whole if whole else float("nan")
+
+    return measure
+
+
+def _dot(left: Array, right: Array) -> float:
+    """Inner product without BLAS, whose threads cost more than the product when it is asked for hundreds of times."""
+    return float(np.einsum("i,i->", left, right))
+
+
+def _tied_groups(prediction: Array) -> tuple[Array, Array]:
+    order = np.argsort(prediction, kind="stable")
+    ranked = prediction[order]
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    return order, starts
+
+
+def _not_two_classes(truth: Array) -> str | None:
+    return "truth has one class only" if truth.min() == truth.max() else None
+
+
+def _not_probabilities(prediction: Array) -> str | None:
+    if prediction.min() < 0 or prediction.max() > 1:
+        return "predictions are not probabilities between 0 and 1"
+    return None

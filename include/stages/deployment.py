@@ -1,0 +1,217 @@
+"""Moving a version through the test environment and a canary into production, one safe step at a time.
+
+Each function writes desired state by compare-and-swap and lets the reconciler act on it, so that calling it again
+after a crash goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import replace
+from typing import Any
+
+from include.adapters import registry
+from include.adapters.engines.contract import RunningServer, open_engine
+from include.adapters.serving.inference_client import ModelServer
+from include.adapters.store import open_store
+from include.core.errors import DeploymentConflictError, PlatformError
+from include.core.release.canary import ServerFigures, judge_canary
+from include.core.release.release import Release
+from include.core.spec import ModelSpec
+from include.core.verdict import Verdict
+from include.stages.reconciler import reconcile
+
+log = logging.getLogger(__name__)
+
+LEASE_MINUTES = 10
+"""After a step's own time limit and this much more, another deployment may take over from a run that died."""
+LATENCY_REQUESTS = 30
+
+
+def deploy_to_test(spec: ModelSpec, version: str, run: str) -> RunningServer:
+    """Make ``version`` the only one in the test environment; returns its server when it is ready.
+
+    Raises DeploymentConflictError while another run tests there.
+    """
+    store = open_store()
+    before = store.release(spec.name, "test")
+    _refuse_other_run(spec, before, run)
+    if not before.rollout or before.rollout["run"] != run or dict(before.weights) != {version: 100}:
+        rollout = {"run": run, "candidate": version, "lease": time.time() + LEASE_MINUTES * 60}
+        note = f"test of {version} by {run}"
+        after = replace(before, revision=before.revision + 1, weights={version: 100}, rollout=rollout, note=note)
+        store.swap_release(before, after)
+    reconcile(spec, "test")
+    return open_engine().servers(spec.name, "test")[version]
+
+
+def clear_test(spec: ModelSpec, run: str) -> None:
+    """Stop what ``run`` has in the test environment; what another run has there stays."""
+    store = open_store()
+    before = store.release(spec.name, "test")
+    if before.rollout and before.rollout["run"] == run:
+        note = f"test by {run} has ended"
+        store.swap_release(before, replace(before, revision=before.revision + 1, weights={}, rollout=None, note=note))
+        reconcile(spec, "test")
+
+
+def verify(spec: ModelSpec, version: str) -> Verdict:
+    """Replay the golden examples in the test environment, hold the latency budget, and allow no failure under load."""
+    server = open_engine().servers(spec.name, "test").get(version)
+    if server is None or server.state != "ready":
+        raise PlatformError(
+            f"{spec.name} version {version} is not ready in the test environment. Clear deploy_to_test."
+        )
+    golden = json.loads((registry.fetch(spec.name, version) / "golden.json").read_text(encoding="utf-8"))
+    client = ModelServer(spec.name, server.address)
+    predicted = client.predict(spec, golden["inputs"], f"golden-{version}")
+    pairs = list(zip(predicted, golden["predictions"], strict=True))
+    largest = max(abs(now - then) for now, then in pairs)
+    alone = client.time_requests(spec, golden["inputs"], LATENCY_REQUESTS, clients=1)
+    loaded = client.time_requests(spec, golden["inputs"], spec.deployment.load_requests, spec.deployment.load_clients)
+    failures, p95 = alone.failures + loaded.failures, alone.p95_ms
+    signals: dict[str, Any] = {
+        "golden": len(pairs),
+        "largest_difference": largest,
+        "p95_ms": p95,
+        "load_p95_ms": loaded.p95_ms,
+        "failed_requests": len(failures),
+    }
+    if not largest <= spec.deployment.golden_tolerance:
+        return Verdict("fail", "predictions differ from those that training recorded", signals)
+    if failures or p95 is None:
+        return Verdict("fail", f"{len(failures)} requests failed, the first with: {failures[0]}", signals)
+    if p95 > spec.deployment.latency_p95_ms:
+        return Verdict("fail", f"p95 is {p95:.0f} ms, the budget {spec.deployment.latency_p95_ms:.0f} ms", signals)
+    return Verdict("pass", "golden predictions match, and latency is within its budget", signals)
+
+
+def start_canary(spec: ModelSpec, version: str, run: str) -> Release:
+    """Give ``version`` its first share of production's traffic, owned by ``run``.
+
+    Raises DeploymentConflictError when another run's rollout is under way. A rollout whose run died, so that
+    its lease is over, is abandoned first.
+    """
+    store = open_store()
+    now = store.release(spec.name, "production")
+    _refuse_other_run(spec, now, run)
+    if now.rollout and now.rollout["run"] != run:
+        now = store.swap_release(now, now.abandon(f"the lease of run {now.rollout['run']} is over"))
+    if not now.rollout:
+        rollout = _rollout(spec, run, version, step=0)
+        share = spec.deployment.canary.steps[0]
+        now = store.swap_release(now, now.begin_canary(version, share, rollout, f"canary of {version} by {run}"))
+    reconcile(spec, "production")
+    return now
+
+
+def watch_canary(spec: ModelSpec, run: str) -> tuple[Verdict, bool]:
+    """Look at the canary once: its verdict, and whether it has passed its last step.
+
+    A passed step leads to the next one; a failed one changes nothing here (the caller rolls back).
+    """
+    store = open_store()
+    now = store.release(spec.name, "production")
+    if not now.rollout or now.rollout["run"] != run:
+        raise DeploymentConflictError(f"{spec.name}: the rollout of run {run} was ended by someone else ({now.note}).")
+    if now.champion is None:
+        return Verdict("pass", "first release: there is nothing in production to compare with"), True
+    rollout, candidate = now.rollout, now.rollout["candidate"]
+    seconds = time.time() - rollout["since"]
+    try:
+        figures = _figures(spec, now)
+    except PlatformError as error:
+        late = seconds > spec.deployment.canary.step_timeout_minutes * 60
+        return Verdict("fail" if late else "hold", f"figures are missing: {error}"), False
+    if rollout["baseline"] is None:
+        baseline = {version: figure.as_dict() for version, figure in figures.items()}
+        store.swap_release(now, replace(now, revision=now.revision + 1, rollout={**rollout, "baseline": baseline}))
+        return Verdict("hold", f"step {rollout['step'] + 1} begins: {dict(now.weights)}"), False
+    before = {version: ServerFigures.from_dict(values) for version, values in rollout["baseline"].items()}
+    champion = figures[now.champion].since(before.get(now.champion)) if now.champion in now.weights else None
+    verdict = judge_canary(
+        spec.deployment.canary,
+        figures[candidate].since(before[candidate]),
+        champion,
+        seconds=seconds,
+        restarted=figures[candidate].started != before[candidate].started,
+    )
+    steps = spec.deployment.canary.steps
+    if not verdict.passed or rollout["step"] + 1 >= len(steps):
+        return verdict, verdict.passed
+    step = rollout["step"] + 1
+    advanced = now.begin_canary(
+        candidate, steps[step], _rollout(spec, run, candidate, step), f"step {step + 1} of {run}"
+    )
+    store.swap_release(now, advanced)
+    reconcile(spec, "production")
+    return verdict, False
+
+
+def promote(spec: ModelSpec, version: str, run: str) -> Release:
+    """Make ``version`` the champion with all traffic; the old champion stands by."""
+    store = open_store()
+    now = store.release(spec.name, "production")
+    if now.champion != version or now.rollout:
+        if not now.rollout or now.rollout["run"] != run:
+            raise DeploymentConflictError(f"{spec.name}: run {run} owns no rollout ({now.note}). Deploy again.")
+        now = store.swap_release(now, now.promote(version, f"{version} promoted by {run}"))
+    reconcile(spec, "production")
+    return now
+
+
+def production_image(spec: ModelSpec, version: str) -> str | None:
+    """The image that the version's production server runs; None where servers are no containers."""
+    return open_engine().servers(spec.name, "production")[version].image
+
+
+def owns_rollout(spec: ModelSpec, run: str) -> bool:
+    """Whether the rollout that is under way in production is that of ``run``."""
+    rollout = open_store().release(spec.name, "production").rollout
+    return rollout is not None and rollout["run"] == run
+
+
+def settle(spec: ModelSpec, run: str) -> Release:
+    """End the run's rollout, if it has one, so that the champion serves alone again."""
+    store = open_store()
+    now = store.release(spec.name, "production")
+    if now.rollout and now.rollout["run"] == run:
+        now = store.swap_release(now, now.abandon(f"rolled back by {run}"))
+    reconcile(spec, "production")
+    return now
+
+
+def roll_back(spec: ModelSpec, run: str) -> Release:
+    """By hand: end a rollout that is under way, or else put the release that stands by back into production."""
+    store = open_store()
+    now = store.release(spec.name, "production")
+    after = now.roll_back(run)
+    if after != now:
+        now = store.swap_release(now, after)
+    reconcile(spec, "production")
+    return now
+
+
+def _refuse_other_run(spec: ModelSpec, release: Release, run: str) -> None:
+    rollout = release.rollout
+    if rollout and rollout["run"] != run and time.time() < rollout["lease"]:
+        raise DeploymentConflictError(
+            f"{spec.name}: run {rollout['run']} is deploying version {rollout['candidate']} ({release.environment}). "
+            "Wait for it to end, then deploy again."
+        )
+
+
+def _figures(spec: ModelSpec, release: Release) -> dict[str, ServerFigures]:
+    servers = open_engine().servers(spec.name, "production")
+    missing = [version for version in release.weights if version not in servers]
+    if missing:
+        raise PlatformError(f"no server of version {', '.join(missing)}")
+    return {version: ModelServer(spec.name, servers[version].address).figures() for version in release.weights}
+
+
+def _rollout(spec: ModelSpec, run: str, candidate: str, step: int) -> dict[str, Any]:
+    now = time.time()
+    lease = now + (spec.deployment.canary.step_timeout_minutes + LEASE_MINUTES) * 60
+    return {"run": run, "candidate": candidate, "step": step, "since": now, "lease": lease, "baseline": None}

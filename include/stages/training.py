@@ -1,0 +1,157 @@
+"""Making a candidate: train in the build's environment, score beside the champion, keep everything with it.
+
+The candidate's folder is named for the DAG run, so that a run that is retried after a crash starts it afresh and
+never leaves two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from include.adapters import registry
+from include.adapters.data.sources import Snapshot, write_atomically
+from include.adapters.engines.contract import open_engine
+from include.adapters.engines.jobs import model_block, run_job
+from include.adapters.store import open_store
+from include.core.build import Build
+from include.core.drift.profile import build_profile
+from include.core.errors import DataError
+from include.core.quality import evaluation
+from include.core.quality.estimation import build_estimator
+from include.core.quality.promotion import holdout_start, judge_promotion
+from include.core.spec import ModelSpec
+from include.core.verdict import Verdict
+from include.settings import settings
+
+TRAINED = ("holdout.parquet", "training.json", "model.skops", "model.json")
+"""What a training leaves."""
+BUNDLE = ("model.skops", "model.json", "metrics.json", "profile.json", "estimator.json", "golden.json", "lineage.json")
+
+
+def candidate_folder(model: str, run_id: str) -> Path:
+    """Where the candidate of a DAG run is made."""
+    return settings().home / "candidates" / model / hashlib.sha256(run_id.encode()).hexdigest()[:16]
+
+
+def train(spec: ModelSpec, build: Build, snapshot: Snapshot, run_id: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Train on all but the newest days of the snapshot and predict those, with the champion too if there is one.
+
+    Returns ``{"folder", "champion", "holdout_from", "holdout_until"}``; the folder then holds the artifact,
+    ``training.json`` and ``holdout.parquet`` with the columns ``prediction`` and, if there is one, ``champion``.
+    """
+    folder = candidate_folder(spec.name, run_id)
+    shutil.rmtree(folder, ignore_errors=True)
+    champion = open_store().release(spec.name, "production").champion
+    before = registry.lineage(spec.name, champion) if champion else None
+    trained_until = datetime.fromisoformat(before["trained_until"]) if before else None
+    newest = _newest_time(snapshot, spec.data.event_time)
+    train_until = holdout_start(newest, spec.training.holdout_days, None)
+    holdout_from = holdout_start(newest, spec.training.holdout_days, trained_until)
+    if holdout_from > newest:
+        raise DataError(
+            f"{spec.name}: version {champion} was trained on data until {trained_until}, so nothing up to {newest} is "
+            "new to it. Train up to a newer window, or raise training.holdout_days."
+        )
+    job = {
+        "model": model_block(spec, open_engine().code(spec, build.build_id), parameters),
+        "data": snapshot.paths,
+        "train_until": train_until.isoformat(),
+        "holdout_from": holdout_from.isoformat(),
+        "holdout_until": (newest + pd.Timedelta(microseconds=1)).isoformat(),
+        "out": "",
+        "champion": None,
+    }
+    readable = [Path(path) for path in snapshot.paths]
+    same_build = before is not None and before["build"] == build.build_id
+    if champion and same_build:
+        artifact = registry.fetch(spec.name, champion)
+        job["champion"] = _artifact_of(spec, champion, artifact)
+        readable.append(artifact)
+    run_job(spec, build, "train", job, folder, leaves=TRAINED, readable=readable)
+    if champion and before and not same_build:
+        _score_champion(spec, champion, before["build"], job, folder, [Path(path) for path in snapshot.paths])
+    return {
+        "folder": str(folder),
+        "champion": champion,
+        "holdout_from": job["holdout_from"],
+        "holdout_until": job["holdout_until"],
+    }
+
+
+def compare(spec: ModelSpec, folder: Path, champion: str | None) -> Verdict:
+    """The promotion verdict, from the holdout's predictions; writes ``metrics.json`` beside them."""
+    holdout = pd.read_parquet(folder / "holdout.parquet")
+    mine = evaluation.evaluate(holdout, spec, seed=0)
+    theirs = difference = None
+    if champion:
+        theirs = evaluation.evaluate(holdout, spec, prediction="champion", seed=0)
+        difference = evaluation.compare(holdout, spec, candidate="prediction", champion="champion", seed=0)
+    verdict = judge_promotion(spec, mine, theirs, difference)
+    figures = {**mine, "champion": theirs, "difference": difference, "verdict": verdict.as_dict()}
+    write_atomically(folder / "metrics.json", json.dumps(figures, indent=1).encode())
+    return verdict
+
+
+def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: Mapping[str, Any]) -> Path:
+    """Add reference profile, estimator, golden examples and lineage, and gather what belongs to it in ``bundle/``."""
+    holdout = pd.read_parquet(folder / "holdout.parquet")
+    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    reference = pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)
+    reference = reference[reference[spec.data.event_time] <= pd.Timestamp(training["trained_until"])]
+    golden = holdout.sample(min(spec.deployment.golden_examples, len(holdout)), random_state=0)
+    inputs = golden[spec.feature_names].astype(object).where(golden[spec.feature_names].notna(), None)
+    contents = {
+        "profile.json": build_profile(reference, spec, holdout["prediction"].to_numpy()),
+        "estimator.json": build_estimator(holdout, spec),
+        "golden.json": {"inputs": inputs.to_dict("records"), "predictions": golden["prediction"].tolist()},
+        "lineage.json": {**lineage, "trained_until": training["trained_until"], "training": training},
+    }
+    for name, values in contents.items():
+        write_atomically(folder / name, json.dumps(values, indent=1, default=_plain_number).encode())
+    bundle = folder / "bundle"
+    bundle.mkdir(exist_ok=True)
+    for name in BUNDLE:
+        shutil.copy2(folder / name, bundle / name)
+    return bundle
+
+
+def _score_champion(
+    spec: ModelSpec, champion: str, build_id: str, job: dict[str, Any], folder: Path, data: list[Path]
+) -> None:
+    """Score the champion in the environment of its own build, and add its predictions to the holdout."""
+    artifact = registry.fetch(spec.name, champion)
+    score = {
+        "model": model_block(spec, open_engine().code(spec, build_id)),
+        **_artifact_of(spec, champion, artifact),
+        "data": job["data"],
+        "from": job["holdout_from"],
+        "until": job["holdout_until"],
+        "out": "champion.parquet",
+    }
+    run_job(spec, build_id, "score", score, folder, leaves=["champion.parquet"], readable=[artifact, *data])
+    theirs = pd.read_parquet(folder / "champion.parquet")[[spec.data.key, "prediction"]].rename(
+        columns={"prediction": "champion"}
+    )
+    holdout = pd.read_parquet(folder / "holdout.parquet").merge(theirs, on=spec.data.key, how="left", validate="1:1")
+    holdout.to_parquet(folder / "holdout.parquet", index=False)
+
+
+def _artifact_of(spec: ModelSpec, version: str, folder: Path) -> dict[str, str]:
+    return {"artifact": str(folder), "sha256": registry.version(spec.name, version).tags["sha256"]}
+
+
+def _newest_time(snapshot: Snapshot, column: str) -> datetime:
+    newest = pd.read_parquet(snapshot.paths[-1], columns=[column])[column].max()
+    return pd.Timestamp(newest).to_pydatetime()
+
+
+def _plain_number(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)

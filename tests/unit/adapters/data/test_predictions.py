@@ -1,0 +1,263 @@
+"""Gathering the prediction log: every logged row exactly once, whatever is killed, torn or broken."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from include.adapters.data import predictions
+from include.adapters.data.predictions import gather, gathered_rows, read_predictions
+from include.adapters.store import Store
+from include.core.errors import DataError
+from include.core.spec import ModelSpec
+
+ROOT = Path(__file__).resolve().parents[5]
+SPEC = {
+    "schema": 1,
+    "name": "late",
+    "owner": "team",
+    "description": "d",
+    "repository": {"url": "r"},
+    "task": "binary_classification",
+    "target": "late",
+    "features": [
+        {"name": "distance", "type": "number"},
+        {"name": "origin", "type": "category"},
+        {"name": "night", "type": "boolean"},
+    ],
+    "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
+    "truth": {"source": {"path": "t{window}.csv"}, "key": "id", "column": "late"},
+    "metrics": {"primary": "roc_auc"},
+    "monitoring": {"window": "month"},
+    "degradation": {"drop": 0.05},
+}
+MODEL = ModelSpec.model_validate(SPEC)
+
+
+def request(number: int, rows: int = 2, month: int = 5, **changes) -> str:
+    line = {
+        "request_id": f"r{number}",
+        "received": 1000.0 + number,
+        "version": "3",
+        "release": "production@7",
+        "keys": [f"{number}-{n}" for n in range(rows)],
+        "event_times": [f"2013-{month:02d}-17T08:00:00Z"] * rows,
+        "features": {"distance": [100.5] * rows, "origin": ["EWR", None][:rows], "night": [True, None][:rows]},
+        "predictions": [0.25] * rows,
+        **changes,
+    }
+    return json.dumps(line) + "\n"
+
+
+class Place:
+    """A store, a log folder and a lake in a temporary folder."""
+
+    def __init__(self, home: Path):
+        self.url = f"sqlite:///{home / 'store.db'}"
+        self.store, self.log, self.lake = Store(self.url), home / "log", home / "lake"
+        self.log.mkdir()
+
+    def gather(self):
+        return gather(MODEL, self.store, self.log, self.lake)
+
+    def keys(self, window: str = "2013-05") -> list[str]:
+        return sorted(read_predictions(MODEL, window, self.lake).frame.key)
+
+    def segment(self, name: str, text: str, mode: str = "a") -> Path:
+        path = self.log / f"{name}.jsonl"
+        with path.open(mode) as file:
+            file.write(text)
+        return path
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_requests_become_rows_in_the_window_of_their_event(place):
+    place.segment("a", request(1) + request(2, month=6))
+    found = place.gather()
+    assert (found.rows, found.segments, dict(found.windows)) == (4, 1, {"2013-05": 2, "2013-06": 2})
+    written = pd.read_parquet(place.lake / "predictions" / "late" / "2013-05" / "a-0.parquet")
+    assert written.release.tolist() == ["production@7"] * 2
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    assert list(read.frame.columns) == predictions.ANSWER, "features are read when they are asked for"
+    first = read.frame.iloc[0]
+    assert (first.request_id, first.row, first.version) == ("r1", 0, "3")
+    assert first.event_time == pd.Timestamp("2013-05-17 08:00")
+    assert read.feature("origin").isna().tolist() == read.feature("night").isna().tolist() == [False, True]
+    assert read.feature("distance").tolist() == [100.5, 100.5]
+    assert gathered_rows("late", place.lake) == {"2013-05": 2, "2013-06": 2}
+
+
+def test_gathering_again_takes_only_what_is_new(place):
+    place.segment("a", request(1))
+    place.gather()
+    assert place.gather().rows == 0
+    place.segment("a", request(2))
+    assert place.gather().rows == 2
+    assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
+
+
+def test_a_torn_last_line_is_counted_left_and_taken_once_it_is_whole(place):
+    line = request(2)
+    place.segment("a", request(1) + line[:40])
+    found = place.gather()
+    assert (found.rows, found.torn_lines) == (2, 1)
+    assert place.gather().torn_lines == 1
+    place.segment("a", line[40:])
+    assert (place.gather().rows, place.gather().torn_lines) == (2, 0)
+    assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "{half a line\n",
+        "\n",
+        "[1, 2]\n",
+        '{"request_id": "x"}\n',
+        request(8, predictions=[0.1]),
+        request(8, predictions=[0.1, float("nan")]),
+        request(8, event_times=["yesterday", "today"]),
+        request(8, features={"distance": [1.0]}),
+    ],
+)
+def test_a_broken_line_in_the_middle_is_counted_and_skipped(place, broken):
+    place.segment("a", request(1) + broken + request(2))
+    found = place.gather()
+    assert (found.rows, found.broken_lines) == (4, 1)
+    assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
+
+
+def test_a_row_in_two_logs_is_read_once_with_the_later_answer(place):
+    place.segment("a", request(1, version="3"))
+    place.segment("b", request(1, version="4", received=5000.0))
+    place.gather()
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    assert (len(read.frame), read.duplicates, set(read.frame.version)) == (2, 2, {"4"})
+
+
+def test_features_stand_beside_their_rows_whatever_the_order_of_parts_and_repeats(place):
+    """Rows are put in the order of their arrival and repeats are dropped; a feature must follow."""
+
+    def odd(number: int, received: float) -> str:
+        features = {"distance": [float(number), number + 0.5], "origin": [f"o{number}", None]}
+        return request(number, features=features, received=received)
+
+    place.segment("a", "".join(odd(n, 9000.0 - n) for n in range(20)))
+    place.segment("b", "".join(odd(n, 100.0 * n) for n in range(10, 30)))
+    place.gather()
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    number = read.frame.key.str.split("-").str[0].astype(float)
+    assert (len(read.frame), read.duplicates) == (60, 20)
+    assert read.feature("distance").tolist() == (number + read.frame.row / 2).tolist()
+    origins = read.feature("origin")
+    assert origins[read.frame.row == 0].tolist() == [f"o{n:.0f}" for n in number[read.frame.row == 0]]
+    assert origins[read.frame.row == 1].isna().all()
+    some = np.array([3, 7, 40])
+    assert read.feature("distance", some).tolist() == read.feature("distance")[some].tolist()
+
+
+def test_a_part_that_was_written_again_meanwhile_is_an_error_and_not_other_rows(place):
+    place.segment("a", request(1))
+    place.gather()
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    (part,) = read.parts
+    pd.read_parquet(part).iloc[:1].to_parquet(part)
+    with pytest.raises(DataError, match=r"a-0.parquet was written again .* Run measure_health again"):
+        read.feature("distance")
+
+
+def test_a_torn_part_is_named_with_its_remedy(place):
+    place.segment("a", request(1))
+    place.gather()
+    (part,) = read_predictions(MODEL, "2013-05", place.lake).parts
+    part.write_bytes(part.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"a-0.parquet: can't be read .* Remove the file, or write it again"):
+        read_predictions(MODEL, "2013-05", place.lake)
+
+
+def test_a_feature_that_an_older_version_did_not_log_is_missing(place):
+    place.segment("a", request(1, features={"distance": [1.0, 2.0], "gone": [1, 2]}))
+    place.gather()
+    assert read_predictions(MODEL, "2013-05", place.lake).feature("origin").isna().all()
+
+
+def test_a_feature_that_the_spec_has_since_is_missing_in_parts_from_before(place):
+    place.segment("a", request(1))
+    place.gather()
+    features = [*SPEC["features"], {"name": "new", "type": "number"}]
+    spec = ModelSpec.model_validate(SPEC | {"features": features})
+    place.segment("b", request(2, features={"distance": [1.0, 2.0], "new": [3.0, 4.0]}))
+    gather(spec, place.store, place.log, place.lake)
+    read = read_predictions(spec, "2013-05", place.lake)
+    assert read.feature("new").fillna(0).tolist() == [0, 0, 3, 4]
+
+
+def test_times_with_an_offset_are_taken_as_utc(place):
+    place.segment("a", request(1, event_times=["2013-05-31T23:30:00-04:00", "2013-06-01T01:00:00+02:00"]))
+    assert dict(place.gather().windows) == {"2013-06": 1, "2013-05": 1}
+
+
+def test_a_large_segment_is_gathered_in_parts(place, monkeypatch):
+    monkeypatch.setattr(predictions, "CHUNK_BYTES", 1000)
+    place.segment("a", "".join(request(n) for n in range(50)))
+    place.gather()
+    assert len(list((place.lake / "predictions" / "late" / "2013-05").glob("*.parquet"))) > 5
+    assert len(place.keys()) == 100
+
+
+def test_a_window_that_nothing_was_predicted_in_is_an_empty_frame(place):
+    read = read_predictions(MODEL, "2013-05", place.lake)
+    assert (len(read.frame), read.duplicates, read.parts) == (0, 0, {})
+    assert len(read.feature("distance")) == 0
+    assert place.gather().rows == 0
+
+
+KILLED = """
+    import json, os, signal, sys
+    from pathlib import Path
+    from include.adapters.data import predictions
+    from include.adapters.store import Store
+    from include.core.spec import ModelSpec
+
+    spec, url, log, lake, moment = sys.argv[1:]
+    def die(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGKILL)
+    predictions.CHUNK_BYTES = 1500
+    store, write, calls = Store(url), predictions.write_atomically, []
+    def die_at_third(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            die()
+        return write(*arguments)
+    if moment == "before the position moves":
+        store.set_log_position = die
+    elif moment == "between two parts":
+        predictions.write_atomically = die_at_third
+    else:
+        os.replace = die
+    predictions.gather(ModelSpec.model_validate(json.loads(spec)), store, Path(log), Path(lake))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before the position moves", "between two parts", "before the rename"])
+def test_kill_9_in_the_middle_then_a_retry_gives_the_same_rows(place, moment):
+    text = "".join(request(n, month=5 + n % 2) for n in range(40))
+    place.segment("a", text)
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), json.dumps(SPEC), place.url]
+    killed = subprocess.run([*command, str(place.log), str(place.lake), moment], cwd=ROOT, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    place.segment("a", request(40, month=5))  # the log goes on meanwhile
+    place.gather()
+    assert place.keys("2013-05") == sorted(f"{n}-{row}" for n in range(0, 42, 2) for row in (0, 1))
+    assert place.keys("2013-06") == sorted(f"{n}-{row}" for n in range(1, 40, 2) for row in (0, 1))
+    assert place.gather().rows == 0

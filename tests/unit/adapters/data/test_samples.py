@@ -1,0 +1,126 @@
+"""Samples are drawn evenly from the right rows, and what can't be read is a reason and no error."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from include.adapters.data import samples
+from include.adapters.data.samples import compare_window, reference_sample, window_sample
+from include.adapters.data.sources import load_snapshot
+from tests.unit.core.monitored_rides import ride_spec, rides
+
+SPEC = ride_spec()
+LINEAGE = {"snapshot": "f" * 64, "trained_until": "2013-04-20T00:00:00"}
+
+
+def write(frame: pd.DataFrame, path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, row_group_size=300)
+
+
+@pytest.fixture
+def lake(tmp_path, monkeypatch):
+    """Two months of reference, the last ten days of which nobody learnt from, and a window of two versions."""
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    place, partitions = tmp_path / "lake", {}
+    for number, month in enumerate(("2013-03", "2013-04")):
+        path = place / "snapshots" / "objects" / f"{number}.parquet"
+        days = pd.Timestamp(month) + pd.to_timedelta(np.arange(1500) // 50, unit="D")
+        frame = rides(1500, seed=number).assign(at=days, distance=np.arange(1500) + 1500.0 * number)
+        write(frame.drop(columns="prediction"), path)
+        partitions[month] = str(path)
+    manifest = {"model": "taxi", "hash": LINEAGE["snapshot"], "window": "2013-04", "rows": 3000}
+    file = place / "snapshots" / "taxi" / f"{LINEAGE['snapshot']}.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(manifest | {"partitions": partitions}))
+    for number in range(3):
+        frame = rides(400, seed=10 + number).assign(version=np.where(np.arange(400) < 300, "1", "2"), row=0)
+        frame["request_id"] = frame["key"] = [f"{number}/{n}" for n in range(400)]
+        write(frame, place / "predictions" / "taxi" / "2013-05" / f"{number}.parquet")
+    return place
+
+
+def test_a_sample_of_all_rows_is_the_rows_that_the_version_was_trained_on(lake):
+    found = reference_sample(SPEC, LINEAGE, rows=10_000)
+    assert (len(found.frame), found.drawn_from) == (2500, 2500)
+    assert set(found.frame.distance) == set(range(2500)), "all of March, and April until its 20th day"
+    assert list(found.frame) == SPEC.feature_names, "nothing but the features is read"
+
+
+def test_a_sample_is_of_the_size_asked_for_without_repeats_and_even(lake):
+    found = reference_sample(SPEC, LINEAGE, rows=1000, seed=3)
+    assert len(found.frame) == 1000
+    assert found.frame.equals(reference_sample(SPEC, LINEAGE, rows=1000, seed=3).frame)
+    assert not found.frame.equals(reference_sample(SPEC, LINEAGE, rows=1000, seed=4).frame)
+    assert found.frame.distance.is_unique
+    assert found.frame.distance.mean() == pytest.approx(reference_sample(SPEC, LINEAGE).frame.distance.mean(), rel=0.1)
+
+
+def test_a_window_is_sampled_of_its_version_alone(lake):
+    found = window_sample(SPEC, "2013-05", "1", lake=lake)
+    assert (len(found.frame), found.drawn_from) == (900, 900)
+    assert window_sample(SPEC, "2013-05", "3", lake=lake).drawn_from == 0
+    assert window_sample(SPEC, "2013-06", "1", lake=lake).drawn_from == 0
+
+
+def test_a_row_that_stands_in_two_logs_is_drawn_once(lake):
+    folder = lake / "predictions" / "taxi" / "2013-05"
+    (folder / "again.parquet").write_bytes((folder / "0.parquet").read_bytes())
+    found = window_sample(SPEC, "2013-05", "1", lake=lake)
+    assert (len(found.frame), found.drawn_from) == (900, 1200)
+
+
+def test_a_feature_that_the_reference_lacks_is_left_out(lake):
+    path = lake / "snapshots" / "objects" / "0.parquet"
+    write(pq.read_table(path).drop_columns(["zone"]).to_pandas(), path)
+    assert "zone" not in reference_sample(SPEC, LINEAGE).frame
+    figure = compare_window(SPEC, "2013-05", "1", LINEAGE)
+    assert figure["status"] == "drifted", "by distance, which here is a running number"
+    assert "zone" not in {one["feature"] for one in figure["leaning"]}
+
+
+def gone(lake):
+    (lake / "snapshots" / "objects" / "1.parquet").unlink()
+
+
+def damaged(lake):
+    (lake / "snapshots" / "objects" / "1.parquet").write_bytes(b"no parquet")
+
+
+def without_manifest(lake):
+    (lake / "snapshots" / "taxi" / f"{LINEAGE['snapshot']}.json").unlink()
+
+
+def torn_manifest(lake):
+    (lake / "snapshots" / "taxi" / f"{LINEAGE['snapshot']}.json").write_text("{")
+
+
+def damaged_part(lake):
+    (lake / "predictions" / "taxi" / "2013-05" / "1.parquet").write_bytes(b"no parquet")
+
+
+@pytest.mark.parametrize("harm", [gone, damaged, without_manifest, torn_manifest, damaged_part])
+def test_what_is_gone_or_damaged_is_unknown_with_a_reason(lake, harm):
+    assert compare_window(SPEC, "2013-05", "1", LINEAGE)["status"] in ("steady", "drifted")
+    harm(lake)
+    figure = compare_window(SPEC, "2013-05", "1", LINEAGE)
+    assert (figure["status"], figure["auc"]) == ("unknown", None)
+    assert figure["reason"]
+
+
+@pytest.mark.parametrize("lineage", [None, {}, {"snapshot": "f"}, {**LINEAGE, "trained_until": "never"}])
+def test_a_version_without_usable_lineage_is_unknown(lake, lineage):
+    assert compare_window(SPEC, "2013-05", "1", lineage)["status"] == "unknown"
+
+
+def test_whatever_fails_does_not_stop_the_measurement(lake, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(samples, "compare", fails)
+    assert "no room" in compare_window(SPEC, "2013-05", "1", LINEAGE)["reason"]
+    assert load_snapshot("taxi", LINEAGE["snapshot"]).rows == 3000

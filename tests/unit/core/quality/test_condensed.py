@@ -1,0 +1,98 @@
+"""Cells stand for their rows: the same figures, and intervals of the same width, at a fraction of the time."""
+
+import numpy as np
+import pytest
+
+from include.core.metric_names import CLASSIFICATION_METRICS
+from include.core.quality import condensed
+from include.core.quality.condensed import CELLS, LARGEST_ROWS, condense
+from include.core.quality.estimation import calibration_map, expected
+from include.core.quality.evaluation import figures
+from include.core.quality.metrics import must, prepare
+
+ROWS = 60_000
+METRICS = list(CLASSIFICATION_METRICS)
+THRESHOLD = 0.437
+
+
+def window(rows=ROWS, seed=0, **options):
+    """Scores of a model that is too sure of itself, and what came true."""
+    random = np.random.default_rng(seed)
+    logit = 1.5 * random.standard_normal(rows) - 0.5
+    truth = (random.random(rows) < 1 / (1 + np.exp(-logit))).astype(float)
+    score = 1 / (1 + np.exp(-1.5 * logit))
+    return truth, np.round(score, options["digits"]) if "digits" in options else score
+
+
+@pytest.fixture
+def row_by_row(monkeypatch):
+    """From then on each row is a cell of its own, however many they are."""
+    return lambda: [
+        monkeypatch.setattr(f"{module}.LARGEST_ROWS", 10**9)
+        for module in ("include.core.quality.condensed", "include.core.quality.evaluation")
+    ]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("digits", [2, 16])
+def test_a_metric_of_the_cells_is_that_of_the_rows(metric, digits):
+    truth, score = window(digits=digits)
+    cells = condense(score, truth, THRESHOLD)
+    assert len(cells.score) <= CELLS + condensed.CALIBRATION_BINS
+    came_out, twice, rows = cells.outcomes()
+    whole = figures(truth, score, [metric], threshold=THRESHOLD)[metric]
+    of_cells = must(prepare(metric, came_out, twice, THRESHOLD))(rows)
+    chance = whole["high"] - whole["low"]
+    assert of_cells == pytest.approx(whole["value"], abs=0.02 * chance + 1e-12)
+
+
+def test_nothing_is_lost_in_cells_and_equal_scores_share_one():
+    truth, score = window(digits=2)
+    cells = condense(score, truth, THRESHOLD)
+    assert (cells.rows.sum(), cells.true.sum()) == (ROWS, truth.sum())
+    assert list(cells.score) == sorted(set(score))
+    one = condense(np.full(ROWS, 0.1), truth, THRESHOLD)
+    assert (list(one.score), list(one.rows)) == ([0.1], [ROWS])
+
+
+def test_few_rows_stay_what_they_are():
+    truth, score = window(LARGEST_ROWS)
+    cells = condense(score, truth, THRESHOLD)
+    assert cells.score is score
+    assert cells.true is truth
+    assert (cells.rows == 1).all()
+
+
+def test_intervals_of_cells_are_those_of_rows(row_by_row):
+    truth, score = window()
+    cells = figures(truth, score, METRICS, threshold=THRESHOLD, resamples=400)
+    row_by_row()
+    rows = figures(truth, score, METRICS, threshold=THRESHOLD, resamples=400)
+    for name in METRICS:
+        width = rows[name]["high"] - rows[name]["low"]
+        assert cells[name]["value"] == rows[name]["value"], "the figure itself is of the rows"
+        # The ends of 400 resamples are themselves uncertain: two of them differ by 5 % of the width (one sd).
+        assert cells[name]["low"] == pytest.approx(rows[name]["low"], abs=0.2 * width), name
+        assert cells[name]["high"] == pytest.approx(rows[name]["high"], abs=0.2 * width), name
+
+
+def test_estimates_of_cells_are_those_of_rows(row_by_row):
+    estimator = calibration_map(*reversed(window(5000, seed=1)))
+    _, score = window()
+    cells = expected(estimator, score, METRICS, THRESHOLD, 0.95)
+    row_by_row()
+    rows = expected(estimator, score, METRICS, THRESHOLD, 0.95)
+    for name in METRICS:
+        width = rows[name]["high"] - rows[name]["low"]
+        assert cells[name]["n"] == rows[name]["n"] == ROWS
+        assert cells[name]["value"] == pytest.approx(rows[name]["value"], abs=0.1 * width), name
+        assert cells[name]["high"] - cells[name]["low"] == pytest.approx(width, rel=0.3), name
+
+
+def test_many_broken_predictions_are_a_reason_and_no_exception():
+    truth, score = window()
+    score[7] = np.nan
+    found = figures(truth, score, METRICS)
+    assert {figure["reason"] for figure in found.values()} == {"1 predictions are missing or not finite"}
+    estimator = calibration_map(*reversed(window(5000, seed=1)))
+    assert all(figure["value"] is None for figure in expected(estimator, score, METRICS, 0.5, 0.95).values())

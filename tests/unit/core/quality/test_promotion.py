@@ -1,0 +1,83 @@
+"""Promotion: a candidate replaces the champion only when it is shown to be better on rows that neither has seen."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from include.core.quality.promotion import holdout_start, judge_promotion
+
+NEWEST = datetime(2013, 5, 31, 23)
+
+
+def measured(value, rows=5000, slices=None):
+    figure = {"value": value, "low": None, "high": None, "n": rows}
+    return {
+        "quality": {"roc_auc": figure},
+        "slices": {name: {"roc_auc": {"value": v, "n": n}} for name, (v, n) in (slices or {}).items()},
+    }
+
+
+def better_by(value, low):
+    return {"value": value, "low": low, "high": value + (value - low)}
+
+
+def test_a_clearly_better_candidate_is_promoted(spec):
+    assert judge_promotion(spec, measured(0.75), measured(0.70), better_by(0.05, 0.03)).answer == "pass"
+
+
+@pytest.mark.parametrize("low", [-0.0001, -0.2])
+def test_a_candidate_not_shown_to_be_better_is_not_promoted(spec, low):
+    verdict = judge_promotion(spec, measured(0.75), measured(0.74), better_by(0.01, low))
+    assert verdict.answer == "fail"
+    assert "not shown to be better" in verdict.reason
+
+
+def test_a_worse_candidate_is_not_promoted(spec):
+    assert judge_promotion(spec, measured(0.60), measured(0.70), better_by(-0.1, -0.12)).answer == "fail"
+
+
+def test_the_first_model_ever_needs_no_champion(spec):
+    assert judge_promotion(spec, measured(0.70), None, None).answer == "pass"
+
+
+def test_the_first_model_still_has_to_reach_the_threshold(spec):
+    assert judge_promotion(spec, measured(0.52), None, None).answer == "fail"
+
+
+@pytest.mark.parametrize(
+    "candidate, champion, difference",
+    [
+        (measured(None), measured(0.7), better_by(0.1, 0.05)),
+        (measured(0.8), measured(None), better_by(0.1, 0.05)),
+        (measured(0.8), measured(0.7), None),
+        (measured(0.8), measured(0.7), {"value": None, "low": None, "high": None}),
+        (measured(0.8, rows=10), measured(0.7, rows=10), better_by(0.1, 0.05)),
+        (measured(0.8, slices={"origin=EWR": (None, 900)}), measured(0.7), better_by(0.1, 0.05)),
+    ],
+)
+def test_a_missing_measurement_never_promotes(spec, candidate, champion, difference):
+    assert judge_promotion(spec, candidate, champion, difference).answer == "fail"
+
+
+def test_a_slice_that_gets_much_worse_stops_the_promotion(spec):
+    mine = measured(0.75, slices={"origin=EWR": (0.60, 900)})
+    theirs = measured(0.70, slices={"origin=EWR": (0.70, 900)})
+    verdict = judge_promotion(spec, mine, theirs, better_by(0.05, 0.03))
+    assert verdict.answer == "fail"
+    assert "origin=EWR" in verdict.reason
+
+
+def test_a_small_slice_is_reported_but_not_judged(spec):
+    mine = measured(0.75, slices={"origin=EWR": (0.60, 20)})
+    theirs = measured(0.70, slices={"origin=EWR": (0.70, 20)})
+    assert judge_promotion(spec, mine, theirs, better_by(0.05, 0.03)).answer == "pass"
+
+
+def test_the_holdout_is_the_newest_days():
+    assert holdout_start(NEWEST, 7, None) == NEWEST - timedelta(days=7)
+    assert holdout_start(NEWEST, 7, NEWEST - timedelta(days=60)) == NEWEST - timedelta(days=7)
+
+
+def test_the_holdout_begins_after_what_the_champion_was_trained_on():
+    trained = NEWEST - timedelta(days=2)
+    assert holdout_start(NEWEST, 7, trained) > trained
