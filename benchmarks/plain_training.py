@@ -25,7 +25,7 @@ def main(model: str, window: str, parameters: str) -> None:
     with timed("imports"):
         from include.adapters import registry
         from include.adapters.data.expectations import check_snapshot
-        from include.adapters.data.sources import read_snapshot, take_snapshot
+        from include.adapters.data.snapshots import read_snapshot, take_snapshot
         from include.adapters.spec_file import load_spec
         from include.adapters.store import open_store
         from include.settings import settings

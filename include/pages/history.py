@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from include.adapters.data.sources import write_atomically
+from include.adapters.files import write_atomically
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.pages.window import history_chart, live_figure, report_path, template

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
 
-from include.adapters.data.sources import write_atomically
+from include.adapters.files import write_atomically
 from include.core.health.policy import threshold
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict

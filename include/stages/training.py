@@ -17,9 +17,10 @@ from typing import Any
 import pandas as pd
 
 from include.adapters import registry
-from include.adapters.data.sources import Snapshot, write_atomically
+from include.adapters.data.snapshots import Snapshot
 from include.adapters.engines.contract import open_engine
 from include.adapters.engines.jobs import model_block, run_job
+from include.adapters.files import write_atomically
 from include.adapters.store import open_store
 from include.core.build import Build
 from include.core.drift.profile import build_profile

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from include.adapters import registry
-from include.adapters.data.sources import take_snapshot
+from include.adapters.data.snapshots import take_snapshot
 from include.adapters.engines.contract import open_engine
 from include.adapters.git import resolve_commit
 from include.adapters.serving.gateway import open_gateway

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from include.adapters import registry
-from include.adapters.data.sources import take_snapshot
+from include.adapters.data.snapshots import take_snapshot
 from include.adapters.engines.contract import open_engine
 from include.adapters.git import resolve_commit
 from include.adapters.serving.inference_client import ModelServer

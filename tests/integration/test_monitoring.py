@@ -68,7 +68,7 @@ class House:
 
     def keep_reference(self, version: str = "1", rows: int = 2000) -> None:
         """The rows that the version was trained on, in the lake as a training leaves them."""
-        from include.adapters.data.sources import take_snapshot
+        from include.adapters.data.snapshots import take_snapshot
 
         data = self.lake / "data" / "2013-01.parquet"
         data.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.adapters.data.predictions import predictions_folder
-from include.adapters.data.sources import write_atomically
+from include.adapters.files import write_atomically
 from include.core.drift.counts import (
     ColumnCount,
     WindowCount,

@@ -14,7 +14,7 @@ import pandas as pd
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import Expectation
 
-from include.adapters.data.sources import Snapshot
+from include.adapters.data.snapshots import Snapshot
 from include.core.spec import Feature, ModelSpec
 from include.core.verdict import Verdict
 from include.core.windows import window_bounds

@@ -24,8 +24,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.adapters.data.sources import write_atomically
 from include.adapters.engines.contract import open_engine
+from include.adapters.files import write_atomically
 from include.adapters.store import Store, open_store
 from include.core.errors import DataError
 from include.core.health.window import count_once

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.adapters.data.predictions import predictions_folder
-from include.adapters.data.sources import load_snapshot
+from include.adapters.data.snapshots import load_snapshot
 from include.core.drift.multivariate import Figure, Sample, compare, unknown
 from include.core.errors import DataError
 from include.core.spec import ModelSpec

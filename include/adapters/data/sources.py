@@ -1,19 +1,10 @@
-"""Data: partitions of training data and truth (files or SQL), and snapshots of them.
-
-A snapshot is content-addressed: each partition is kept once as ``lake/snapshots/objects/<sha256>.parquet`` and a
-manifest lists them, so that the same data has the same hash and nothing that a model was trained on changes later.
-"""
+"""Data sources: partitions of training data and truth, as files of any fsspec filesystem or as SQL queries."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 import pandas as pd
@@ -22,31 +13,14 @@ import pyarrow.parquet as pq
 
 from include.core.errors import DataError, PlatformError
 from include.core.health.data_quality import keys_as_text
-from include.core.spec import FileSource, ModelSpec, SqlSource
-from include.core.windows import Grain, is_window, window_bounds, windows_before
+from include.core.spec import FileSource, SqlSource
+from include.core.windows import Grain, is_window, window_bounds
 from include.settings import settings
 
 Source = FileSource | SqlSource
 
 BATCH_ROWS = 50_000
 """So many rows of a partition are held at a time where only some of them are wanted."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """An immutable set of partitions with a content hash."""
-
-    model: str
-    hash: str
-    window: str
-    """Newest window in it."""
-    partitions: dict[str, str]
-    """Window → path of its Parquet object, oldest first."""
-    rows: int
-
-    @property
-    def paths(self) -> list[str]:
-        return list(self.partitions.values())
 
 
 def read_window(source: Source, window: str, grain: Grain, columns: list[str] | None = None) -> pd.DataFrame:
@@ -114,93 +88,6 @@ def partition_states(source: Source) -> dict[str, str]:
     files = filesystem.glob(pattern, detail=True)
     states = {path[len(before) : len(path) - len(after)]: str(about) for path, about in files.items()}
     return {window: states[window] for window in sorted(states) if is_window(window)}
-
-
-def take_snapshot(spec: ModelSpec, window: str | None) -> Snapshot:
-    """Freeze the newest ``training.windows`` partitions up to ``window`` (default: the newest there is).
-
-    Older windows may be missing (the model is young); the newest one must exist.
-    """
-    source, grain = spec.data.source, spec.monitoring.window
-    newest = newest_window(source, window, grain)
-    columns = [spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]
-    columns = list(dict.fromkeys(columns))
-    partitions, rows = {}, 0
-    for key in windows_before(newest, grain, spec.training.windows):
-        if key != newest and not window_exists(source, key, grain):
-            continue
-        frame = read_window(source, key, grain, columns)
-        _check_within_window(frame, spec, key)
-        rows += len(frame)
-        partitions[key] = str(_keep_object(frame))
-    content = hashlib.sha256("\n".join(f"{key} {Path(path).stem}" for key, path in partitions.items()).encode())
-    snapshot = Snapshot(spec.name, content.hexdigest(), newest, partitions, rows)
-    folder = settings().lake / "snapshots" / spec.name
-    write_atomically(folder / f"{snapshot.hash}.json", json.dumps(snapshot.__dict__, indent=1).encode())
-    return snapshot
-
-
-def load_snapshot(model: str, snapshot_hash: str) -> Snapshot:
-    """A snapshot taken before, by its hash."""
-    path = settings().lake / "snapshots" / model / f"{snapshot_hash}.json"
-    try:
-        return Snapshot(**json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise DataError(
-            f"{model}: snapshot {snapshot_hash[:12]} is not in the lake ({error}). Take it again."
-        ) from error
-
-
-def read_snapshot(snapshot: Snapshot) -> pd.DataFrame:
-    """All rows of a snapshot."""
-    return pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _keep_object(frame: pd.DataFrame) -> Path:
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata(None)  # the same rows give the same bytes
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
-    content = buffer.getvalue().to_pybytes()
-    path = settings().lake / "snapshots" / "objects" / f"{hashlib.sha256(content).hexdigest()}.parquet"
-    if not path.exists():
-        write_atomically(path, content)
-    return path
-
-
-def _check_within_window(frame: pd.DataFrame, spec: ModelSpec, window: str) -> None:
-    column = spec.data.event_time
-    start, end = window_bounds(window, spec.monitoring.window)
-    try:
-        times = pd.to_datetime(frame[column])
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{spec.name}: column '{column}' of window {window} is not a time ({error}). Correct the partition."
-        ) from error
-    if getattr(times.dt, "tz", None) is not None:
-        times = times.dt.tz_convert("UTC").dt.tz_localize(None)
-    outside = int(((times < start) | (times >= end)).sum())
-    if outside:
-        raise DataError(
-            f"{spec.name}: {outside} rows of window {window} have '{column}' outside of it. "
-            "Put each row into the partition of its own time."
-        )
-    frame[column] = times
 
 
 class _Rows(Protocol):

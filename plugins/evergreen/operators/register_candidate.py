@@ -53,7 +53,7 @@ class RegisterCandidateOperator(BaseOperator):
         import json
 
         from include.adapters import registry
-        from include.adapters.data.sources import load_snapshot
+        from include.adapters.data.snapshots import load_snapshot
         from include.stages.training import complete_bundle
 
         spec, run_id = spec_of(self.model), context["dag_run"].run_id

@@ -33,7 +33,7 @@ class TakeSnapshotOperator(BaseOperator):
         self.model = model
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.data.sources import take_snapshot
+        from include.adapters.data.snapshots import take_snapshot
 
         spec, params = spec_of(self.model), params_of(context, TrainingParams)
         self._check(spec, params)

@@ -33,7 +33,7 @@ class TrainCandidateOperator(BaseOperator):
         self.build = build
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.data.sources import load_snapshot
+        from include.adapters.data.snapshots import load_snapshot
         from include.adapters.store import open_store
         from include.stages import training as candidate
 

@@ -32,7 +32,8 @@ class ValidateSnapshotOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters.data.expectations import check_snapshot
-        from include.adapters.data.sources import load_snapshot, read_snapshot, write_atomically
+        from include.adapters.data.snapshots import load_snapshot, read_snapshot
+        from include.adapters.files import write_atomically
 
         snapshot = load_snapshot(self.model, self.snapshot)
         verdict = check_snapshot(spec_of(self.model), snapshot, read_snapshot(snapshot))

@@ -10,7 +10,7 @@ import pytest
 
 from include.adapters.data import samples
 from include.adapters.data.samples import compare_window, reference_sample, window_sample
-from include.adapters.data.sources import load_snapshot
+from include.adapters.data.snapshots import load_snapshot
 from tests.unit.core.monitored_rides import ride_spec, rides
 
 SPEC = ride_spec()

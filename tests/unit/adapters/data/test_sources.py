@@ -11,17 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.adapters.data import sources as lake
+from include.adapters.data import sources
 from include.adapters.data.expectations import check_snapshot
-from include.adapters.data.sources import (
-    known_windows,
-    load_snapshot,
-    read_keys,
-    read_snapshot,
-    read_window,
-    take_snapshot,
-    window_exists,
-)
+from include.adapters.data.snapshots import load_snapshot, read_snapshot, take_snapshot
+from include.adapters.data.sources import known_windows, read_keys, read_window, window_exists
 from include.adapters.spec_file import load_spec
 from include.core.errors import DataError
 from include.core.spec import FileSource, SqlSource
@@ -214,7 +207,7 @@ def test_data_can_come_from_sql_through_a_connection(land, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz", "sql"])
 def test_rows_are_found_by_key_a_batch_at_a_time(land, tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(lake, "BATCH_ROWS", 7)
+    monkeypatch.setattr(sources, "BATCH_ROWS", 7)
     frame = pd.DataFrame({"id": range(50), "x": [n / 2 for n in range(50)], "other": "text"})
     source: FileSource | SqlSource = FileSource(path=f"{{window}}.{kind if kind != 'sql' else 'csv'}")
     if kind == "sql":
