@@ -58,7 +58,7 @@ docs: setup ## write the pages and dashboards that are made from the code
 	@$(PYTHON) -m docs.generate
 	@$(PYTHON) -m include.observability.grafana.generate
 
-lock: setup ## resolve requirements.txt and requirements-dev.txt again into requirements.lock
+lock: setup ## resolve requirements*.txt again into requirements.lock; versions it already has stay
 	@UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 		requirements-dev.txt --output-file requirements.lock --custom-compile-command "make lock"
 

@@ -62,7 +62,7 @@ def _parse(text: str, shown: str) -> tuple[Any, dict[Path_, int]]:
         raise ModelSpecError(
             f"{shown}{where}: is not valid YAML: {problem}. Check indentation and quotes near this line."
         ) from None
-    if not isinstance(values, dict):
+    if root is None or not isinstance(values, dict):
         raise ModelSpecError(f"{shown}:1: must be a mapping of fields. Start from docs/model-yaml.md.")
     lines: dict[Path_, int] = {}
     _collect_lines(root, (), lines, shown)

@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import anyio
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -163,7 +163,7 @@ def make_app(server: ModelServer) -> Starlette:
             body += chunk
             if len(body) > largest:
                 return 413, {"error": f"the body is larger than {largest} bytes; send fewer rows"}
-        return await anyio.to_thread.run_sync(server.answer, body)
+        return await run_in_threadpool(server.answer, body)
 
     ready = always({"ready": True})
     routes = [
