@@ -1,6 +1,6 @@
-"""Reports wrong model.yaml files as one import error in the web UI; defines no DAG of its own.
+"""Reports invalid model.yaml files as one import error in the web UI; defines no Dag of its own.
 
-(Airflow only parses files in which the words "airflow" and "dag" stand.)
+(Airflow only parses files that contain the words "airflow" and "dag".)
 """
 
 from evergreen.model_dags import spec_files

@@ -1,26 +1,31 @@
-"""Check every commit, and build the environment it will be trained and served in.
+"""Checks every commit and builds the environment that it will be trained and served in.
 
-**Starts** when the branch of `repository` in model.yaml has a new commit (a trigger asks the Git server every few
-seconds), or by hand with *Trigger*: name a branch, tag or commit.
+**Starts** when the branch of `repository` in model.yaml has a new commit (a trigger polls the Git server every few
+seconds), or by hand with *Trigger*: give a branch, tag or commit.
 
-**Does** check out exactly that commit; make the locked environment of its requirements, or take the one that was made
-for the same lock; then, at the same time, lint it with ruff, run its own pytest suite, and check the contract: the
-estimator builds, fits a sample, predicts the right shape, finite, and the same twice, and a new process can load it and
-predict the same, as its server will. The commit's code runs in the new environment, without the platform's variables,
-files, keys or network, and with limits of time and memory.
+**Steps**
+1. `check_out` fetches exactly that commit.
+2. `build_environment` installs its locked requirements, or reuses the environment built earlier from the same lock.
+3. In parallel, `lint` runs ruff, `test` runs the commit's own pytest suite, and `check_contract` verifies the contract:
+   the estimator can be built and fitted on a sample; its predictions have the right shape, are finite and repeatable;
+   and a fresh process can load the artifact and predict the same values, as its server will.
+4. `record_build` records the outcome of all checks.
 
-**Makes** a recorded build and, if everything passed, the asset `<model>/build`, which starts `training`. A commit whose
-build passed before is not checked again, unless *again* is set.
+The commit's code runs in the new environment, without the platform's environment variables, files, keys or network, and
+within time and memory limits.
+
+**Makes** a recorded build and, if every check passed, the asset `<model>/build`, which starts `<model>.training`. A
+commit whose build has already passed is not checked again unless *again* is set.
 
 ### When it fails
-- **check_out**: there is no such repository, branch, commit or parameter (fails at once), or the Git server can't be
-  reached (it is retried). The message names the URL, or the field of the form.
-- **build_environment**: the commit's requirements can't be met; uv's own message is in the log. Correct
-  requirements.lock and push.
-- **lint**, **test**, **check_contract**: the log has the whole output, `reports/` in the build's folder keeps it
-  (`ruff.txt`, `pytest.xml`, `contract.json`). Correct the code and push. Time and memory limits are
+- `check_out`: the repository, branch, commit or a parameter does not exist (fails at once), or the Git server cannot be
+  reached (retried). The message names the URL, or the field of the form.
+- `build_environment`: the requirements cannot be installed; uv's own message is in the log. Correct requirements.lock
+  and push.
+- `lint`, `test`, `check_contract`: the log has the complete output; `reports/` in the build's folder keeps it
+  (`ruff.txt`, `pytest.xml`, `contract.json`). Correct the code and push. The time and memory limits are
   `training.time_limit_minutes` and `training.memory_mb` in model.yaml.
-- **record_build**: always fails with the others, and says in one message which check failed and why.
+- `record_build` fails whenever a check failed; its message names each failed check and the reason.
 """
 
 from datetime import timedelta

@@ -1,29 +1,35 @@
-"""Bring a version through the test environment and a canary into production, or roll back.
+"""Brings a version into production through the test environment and a canary, or rolls back.
 
-**Starts** when training offers a candidate, or by hand with *Trigger*: name a version, or tick *rollback* to put the
-release that served before back into production at once.
+**Starts** when training offers a candidate, or by hand with *Trigger*: give a version, or tick *rollback* to put the
+previous release back into production immediately.
 
-**Does** start the version in the test environment, replay golden examples, load it and hold the latency budget; then
-give it growing shares of production's traffic, judged at each step on errors, latency and predictions beside the
-release in production. The old release stays loaded. A canary without enough requests waits, and is rolled back when
-its time is up.
+**Steps**
+1. `choose_release` decides what to deploy, or takes the rollback path.
+2. `deploy_to_test` starts the version in the test environment.
+3. `verify_in_test` replays golden examples and runs a load test against the latency budget.
+4. `start_canary` and `watch_canary` give the version growing shares of production traffic. At each step, its errors,
+   latency and predictions are compared with those of the current release, which stays loaded. A canary that
+   receives too few requests waits, and is rolled back when the step times out.
+5. `promote_release` makes it the champion. `clear_test` stops the server in the test environment.
+6. `settle` always runs, and ends the canary of a run that failed.
+
+With *rollback*, only `roll_back` runs after `choose_release`.
 
 **Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`.
 
 ### When it fails
-- **choose_release**: the run was refused before anything happened, and production is as it was. The message names the
-  field and the remedy: *rollback* beside a *version*, a version that isn't there, nothing to roll back to, no version
-  promoted yet. Trigger again with other values; clearing this run does not help.
-- **Production is safe**: *settle* runs whatever happened, and ends the canary of a run that failed. It is red when the
-  version did not get into production; its log says what serves. Look at the task that failed before it. It is skipped
-  where the run deploys no version.
-- **deploy_to_test** or **start_canary**: the end of the server's own log is in the error. *run … is deploying
-  version …*: two runs wanted production, and the other one owns it. Wait, then clear this run.
-- **verify_in_test**: predictions are not those that training recorded, requests failed under load, or answers were too
-  slow. Do not deploy this version.
-- **watch_canary**: the verdict names the figure. *fewer than … requests in the step's time* means that too little
-  traffic came in `canary.step_timeout_minutes`.
-- **settle** itself failed: run this DAG by hand with *rollback*, or `make up`, which reconciles everything.
+- **Production is safe**: `settle` runs whatever happened. It is red when the version did not reach production, and its
+  log says what is serving. Look at the task that failed before it. It is skipped in runs that deploy no version.
+- `choose_release`: the run was refused before anything changed. The message names the field and the remedy: *rollback*
+  together with a *version*, a version that does not exist, nothing to roll back to, no promoted version yet. Trigger
+  again with other values; clearing this run does not help.
+- `deploy_to_test` or `start_canary`: the error ends with the tail of the server's log. *run … is deploying version …*
+  means that another run owns the rollout. Wait for it, then clear this run.
+- `verify_in_test`: predictions differ from those recorded in training, requests failed under load, or responses were
+  too slow. Do not deploy this version.
+- `watch_canary`: the verdict names the figure. *fewer than … requests in the step's time* means that too little
+  traffic arrived within `canary.step_timeout_minutes`.
+- `settle` itself failed: run this Dag by hand with *rollback*, or run `make up`, which reconciles everything.
 """
 
 from datetime import timedelta

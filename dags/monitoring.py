@@ -1,32 +1,32 @@
-"""Measures what became of the model's predictions: quality, drift, missing values and service, by window.
+"""Measures quality, drift, data quality and service of the model's predictions, window by window.
 
-**Starts** by the schedule `monitoring.schedule` of model.yaml, and by hand for any window. Skipped while nothing of the
-model was ever released.
+**Starts** on the schedule `monitoring.schedule` of model.yaml, and by hand for any window. It is skipped until the
+model has its first release.
 
 **Steps**
-1. `gather_predictions` moves new lines of the prediction log into the lake, each once.
-2. `measure_health` joins them with truth and compares them with the live version's reference (drift), with model.yaml
-   and with the rows that training reads (data quality). Where truth has not come, it estimates quality; once it has, it
-   compares. Windows that wait for truth, and windows that late predictions came for, are measured again; parts of a
-   window that were counted before are not read again.
-3. `publish_health` writes a page for each window and one of all, and tells the asset `<model>/health`.
+1. `gather_predictions` copies new lines of the prediction log into the lake, each exactly once.
+2. `measure_health` joins them with ground truth and compares them with the live version's reference (drift), with
+   model.yaml and with the rows that training reads (data quality). Before ground truth arrives it estimates quality;
+   afterwards it compares the estimate with the actual value. Windows that still wait for ground truth, and windows that
+   received late predictions, are measured again; files that were already counted are not read again.
+3. `publish_health` writes a page for each window and a history page, and updates the asset `<model>/health`.
 
-**Makes** the health of the window in the store, from where Prometheus gets it (docs/monitoring.md),
-`reports/<model>/<window>.html` with a JSON beside it, and `reports/<model>/index.html`. `<model>.retraining` looks at
-the health next.
+**Makes** the health of the window in the store, which Prometheus reads (docs/monitoring.md);
+`reports/<model>/<window>.html` with the same data as JSON; and `reports/<model>/index.html`. The asset starts
+`<model>.retraining`.
 
 ### When it fails
-* `gather_predictions`: read its log. A *window* of another grain, or one that has not begun, is refused before anything
-  is gathered: trigger again with another. Else mostly the disk is full or `prediction_log/<model>/` can't be read: put
-  it right and clear the task; nothing counts twice. Torn last lines and broken lines are not failures: they are counted
-  and shown on the page.
-* `measure_health` with an ArtifactError or PlatformError: the registry lacks the live version's `profile.json` or
-  `metrics.json`. Look at the version in MLflow.
-* A window that stays `waiting` or `partial`: truth has not come, or can't be read. The page names the reason at its
-  top. Put the truth right and run this DAG again; a window without truth never starts a retraining.
-* A feature drifts in every window: look at the shares on the page. If the change is real but small, raise
-  `monitoring.drift_effect_at_least`; if the world has changed for good, the next retraining renews the reference.
-* `publish_health`: the page can't be written to `reports/`. Clear the task; it measures nothing.
+- `gather_predictions`: read its log. A *window* of the wrong length, or one that has not begun, is refused before
+  anything is gathered: trigger again with another. Otherwise the usual causes are a full disk or an unreadable
+  `prediction_log/<model>/`: fix it and clear the task; no row is counted twice. Truncated or malformed lines are not
+  failures: they are counted and shown on the page.
+- `measure_health` with an ArtifactError or PlatformError: the registry has no `profile.json` or `metrics.json` for the
+  live version. Look at the version in MLflow.
+- A window stays `waiting` or `partial`: ground truth is missing or unreadable. The top of the page gives the reason.
+  Fix the source and run this Dag again; a window without ground truth never starts a retraining.
+- A feature drifts in every window: look at its distribution on the page. If the change is real but too small to matter,
+  raise `monitoring.drift_effect_at_least`; if the world has changed for good, the next retraining renews the reference.
+- `publish_health`: the page cannot be written to `reports/`. Clear the task; it does not repeat the measurement.
 """
 
 from airflow.sdk import Param, dag

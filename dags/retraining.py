@@ -1,25 +1,25 @@
 """Starts one training when the model's health has degraded.
 
-**Starts** whenever `<model>.monitoring` has published health, by hand, and by an alert where Alertmanager may do that
-(docs/monitoring.md). All of them ask the same policy.
+**Starts** whenever `<model>.monitoring` has published health, by hand, and from an alert if Alertmanager is configured
+for it (docs/monitoring.md). All three apply the same policy.
 
 **Steps**
-1. `degraded_health` (a sensor) asks the policy `degradation` of model.yaml about the health history: enough of the
-   newest windows beyond the allowed drop, the newest among them, no incident cooling down, budget left. If not, the
-   task is skipped with the reason, and so is the rest. Missing measurements hold; they never start anything.
-2. `trigger_training` opens the incident and starts `<model>.training` with run id `incident__<model>-<window>`.
-   One incident starts one training, however often this DAG runs.
+1. `degraded_health` (a sensor) applies the policy `degradation` of model.yaml to the health history. It succeeds when
+   enough of the newest windows exceed the allowed drop, the newest among them, no earlier incident is cooling down, and
+   budget is left. Otherwise the run is skipped with the reason. Missing measurements hold; they never start a training.
+2. `trigger_training` opens the incident and starts `<model>.training` with the run id `incident__<model>-<window>`. One
+   incident starts one training, however often this Dag runs.
 
-**Makes** an incident in the store, and a run of `<model>.training` whose note and conf say why.
+**Makes** an incident in the store, and a run of `<model>.training` whose note and conf give the reason.
 
 ### When it fails
-* A skipped `degraded_health` is the normal case: its log has the verdict with its figures. It fails only where the run
-  has a parameter other than *wait*.
-* `hold: … budget … is spent`: retraining did not help often enough. Look at the newest page in `reports/<model>/` and
-  at the last training runs' verdicts before raising `degradation.budget`.
-* `trigger_training` fails: `<model>.training` can't be started (import error, or not parsed yet). Put it right and
+- `degraded_health` skipped is the normal case: its log has the verdict with its figures. It fails only if the run has a
+  parameter other than *wait*.
+- `hold: … budget … is spent`: retraining did not help often enough. Look at the newest page in `reports/<model>/` and
+  at the verdicts of the last training runs before you raise `degradation.budget`.
+- `trigger_training` fails: `<model>.training` cannot be started (import error, or not parsed yet). Fix the cause and
   clear the task: the incident is the same, so it starts at most one run.
-* `trigger_training` is skipped: the training run of this incident exists. If that run failed, clear it there.
+- `trigger_training` is skipped: the training run of this incident exists. If that run failed, clear it there.
 """
 
 from datetime import timedelta

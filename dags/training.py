@@ -1,27 +1,32 @@
-"""Train a candidate and decide whether it may replace the champion.
+"""Trains a candidate and decides whether it may replace the champion.
 
 **Starts** when a build has passed, when a new window of data arrives (if `training.on_new_data` is set), when
-`retraining` finds the model degraded, or by hand with *Trigger*: choose the newest window of data to use, a build, or
-other parameters for the estimator.
+`<model>.retraining` finds the model degraded, or by hand with *Trigger*: choose the newest window of data to use, a
+build, or other parameters for the estimator.
 
-**Does** freeze the newest windows of data under their content hash; hold them against the model's expectations; train
-in the build's own environment on all but the newest days; score candidate and champion on those days, which neither
-has seen; register the candidate in MLflow with its whole lineage.
+**Steps**
+1. `take_snapshot` freezes the newest windows of data under their content hash.
+2. `validate_snapshot` validates the snapshot against the spec with Great Expectations.
+3. `train_candidate` trains in the build's own environment on all but the newest days. Candidate and champion then
+   predict those days, which neither has seen.
+4. `compare_with_champion` measures both and decides whether the candidate is demonstrably better.
+5. `register_candidate` registers it in MLflow with its complete lineage.
+6. `offer_candidate` passes it on to deployment, or is skipped with the reason.
 
-**Makes** a model version with the alias `challenger` and, if it is shown to be better than the champion, the asset
-`<model>/candidate`, which starts `deployment`. If it isn't, *offer_candidate* is skipped and says why.
+**Makes** a model version with the alias `challenger` and, if it beat the champion, the asset `<model>/candidate`, which
+starts `<model>.deployment`.
 
 ### When it fails
-- **validate_snapshot**: the data breaks an expectation. The log lists each column, check and count. Correct the data or
-  the expectations in model.yaml, then clear the run; retrying alone does not help.
-- **take_snapshot**: a partition is missing, empty, or lacks a column; the message names it. Or the run was refused
-  before anything was read: a window of another grain or without data, a build that isn't there or did not pass, no
-  build at all, an unknown incident or parameter. The message names the field; trigger again with other values.
-- **no run, though data arrived**: a new partition starts a training when it has not changed between two looks; write
-  larger ones under another name, then rename them.
-- **train_candidate**: the last lines of the model's own output are in the error. Time and memory limits are
+- `take_snapshot`: a partition is missing, empty, or lacks a column; the message names it. Or the run was refused before
+  anything was read: a window of the wrong length or without data, a build that does not exist or did not pass, no build
+  at all, an unknown incident or parameter. The message names the field; trigger again with other values.
+- `validate_snapshot`: the data violates an expectation. The log lists each column, check and count. Correct the data or
+  the expectations in model.yaml, then clear the run; a retry alone does not help.
+- `train_candidate`: the error ends with the last lines of the model's own output. The time and memory limits are
   `training.time_limit_minutes` and `training.memory_mb` in model.yaml.
-- **register_candidate**: look at MLflow (`make status`). Clearing the task registers the same candidate, not a second.
+- `register_candidate`: look at MLflow (`make status`). Clearing the task never registers a candidate twice.
+- No run started although data arrived: a new partition starts a training once two consecutive checks find it
+  unchanged. Write large partitions under a temporary name, then rename them.
 """
 
 from datetime import timedelta

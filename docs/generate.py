@@ -1,6 +1,6 @@
-"""Writes the pages that are made from the code: the JSON Schema and the reference of model.yaml, and docs/dags.md.
+"""Writes the pages that are generated from the code: the JSON Schema and the reference of model.yaml, and docs/dags.md.
 
-Run ``make docs`` after changing the spec or a DAG; a test holds the pages against the code.
+Run ``make docs`` after changing the spec or a Dag; a test fails while the pages differ from the code.
 """
 
 from __future__ import annotations
@@ -9,64 +9,124 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from include.core.spec import ModelSpec
+from include.core.spec import ModelSpec, Part
 from include.settings import PROJECT
 
+if TYPE_CHECKING:
+    from airflow.sdk import DAG, Asset
+
 DOCS = PROJECT / "docs"
+STORIES = ("ci", "training", "deployment", "monitoring", "retraining")
 
 
 def schema() -> str:
     """JSON Schema of model.yaml, for editors."""
-    return json.dumps(ModelSpec.model_json_schema(by_alias=True), indent=1) + "\n"
+    return json.dumps(_schema_with_defaults(), indent=1) + "\n"
 
 
 def reference() -> str:
     """Reference of model.yaml: each part with its fields, types, defaults and descriptions."""
-    root = ModelSpec.model_json_schema(by_alias=True)
+    root = _schema_with_defaults()
     lines = [
         "# model.yaml",
         "",
-        "What a team says once about a model. Made from the code by `make docs`; the whole of a real one is",
-        "[`include/models/flights/model.yaml`](../include/models/flights/model.yaml). Editors that know YAML schemas",
-        "complete and check it with [`model.schema.json`](model.schema.json).",
+        "What a team states once about a model. Generated from the code by `make docs`; a complete example is",
+        "[`include/models/flights/model.yaml`](../include/models/flights/model.yaml). Editors with YAML schema support",
+        "complete and validate it against [`model.schema.json`](model.schema.json).",
         "",
     ]
     for title, part in [("The model", root), *sorted(root["$defs"].items())]:
         lines += [f"## {title}", "", part["description"].partition("\n")[0], ""]
-        lines += ["| field | type | default | what it says |", "| --- | --- | --- | --- |"]
+        lines += ["| field | type | default | meaning |", "| --- | --- | --- | --- |"]
         required = set(part.get("required", ()))
         for name, field in part["properties"].items():
-            default = "required" if name in required else f"`{json.dumps(field.get('default', '…'))}`"
-            lines.append(f"| `{name}` | {_type(field)} | {default} | {_says(field, root)} |")
+            default = "required" if name in required else _default(field)
+            lines.append(f"| `{name}` | {_type(field)} | {default} | {_meaning(field, root)} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def dags() -> str:
-    """The page of every DAG of the bundled example, as the web UI shows it."""
-    scratch = tempfile.TemporaryDirectory(prefix="evergreen-docs-")  # goes when this function ends
-    os.environ.setdefault("AIRFLOW_HOME", scratch.name)  # else it makes ~/airflow
+    """An index of the Dags of the bundled example with their schedules, and the page of each as the web UI shows it."""
+    scratch = tempfile.TemporaryDirectory(prefix="evergreen-docs-")  # removed when this function returns
+    os.environ.setdefault("AIRFLOW_HOME", scratch.name)  # Airflow would otherwise create ~/airflow
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(dag_folder=str(PROJECT / "dags"))
-    lines = ["# The DAGs", "", "Made from the code by `make docs`, with the bundled model `flights`.", ""]
-    for dag_id, dag in sorted(bag.dags.items()):
-        page = (dag.doc_md or "").strip().replace("### When it fails", "**When it fails**")
-        lines += [f"## {dag_id}", "", page, "", "| param | default | what it does |", "| --- | --- | --- |"]
+    ordered = sorted(bag.dags.values(), key=lambda dag: STORIES.index(dag.dag_id.rpartition(".")[2]))
+    lines = ["# The Dags", "", "Generated from the code by `make docs`, for the bundled model `flights`.", ""]
+    lines += ["| Dag | schedule | what it does |", "| --- | --- | --- |"]
+    for dag in ordered:
+        purpose = (dag.description or "").partition(": ")[2]
+        lines.append(f"| [{dag.dag_id}](#{dag.dag_id.replace('.', '')}) | {_schedule(dag)} | {purpose} |")
+    lines.append("")
+    for dag in ordered:
+        page = (dag.doc_md or "").partition("\n---\n")[0].strip().replace("### When it fails", "**When it fails**")
+        lines += [f"## {dag.dag_id}", "", page, "", "| param | default | meaning |", "| --- | --- | --- |"]
         for name in dag.params:
             param = dag.params.get_param(name)
             default = "empty" if param.value is None else f"`{json.dumps(param.value)}`"
             lines.append(f"| `{name}` | {default} | {param.description} |")
-        lines += ["", "Tasks: " + " → ".join(f"`{task.task_id}`" for task in dag.topological_sort()), ""]
+        lines += ["", "```mermaid", "flowchart LR", *_edges(dag), "```", ""]
     return "\n".join(lines)
 
 
-def _says(field: dict[str, Any], root: dict[str, Any]) -> str:
+def _edges(dag: DAG) -> list[str]:
+    return [
+        f"    {task.task_id} --> {below}"
+        for task in dag.topological_sort()
+        for below in sorted(task.downstream_task_ids)
+    ]
+
+
+def _schedule(dag: DAG) -> str:
+    """What starts a Dag: the assets it waits for, with the watchers that update them, or its cron expression."""
+    schedule: Any = dag.schedule
+    if schedule is None:
+        return "by hand"
+    if isinstance(schedule, str):
+        return f"`{schedule}`"
+    return " or ".join(
+        f"asset `{asset.name}`" + "".join(f" (watched by `{type(one.trigger).__name__}`)" for one in asset.watchers)
+        for asset in _assets(schedule)
+    )
+
+
+def _assets(schedule: Any) -> list[Asset]:
+    """The assets in a schedule: a list, a condition over several, or a single one."""
+    if isinstance(schedule, list):
+        return [asset for part in schedule for asset in _assets(part)]
+    return _assets(list(schedule.objects)) if hasattr(schedule, "objects") else [schedule]
+
+
+def _schema_with_defaults() -> dict[str, Any]:
+    """Pydantic's schema of the spec, with the defaults that it leaves out: those made by a factory."""
+    root = ModelSpec.model_json_schema(by_alias=True)
+    for part in _parts(Part):
+        described = root if part is ModelSpec else root["$defs"].get(part.__name__)
+        for name, field in part.model_fields.items() if described else ():
+            default = field.get_default(call_default_factory=True)
+            if not field.is_required():
+                described["properties"][field.alias or name]["default"] = {} if isinstance(default, Part) else default
+    return root
+
+
+def _parts(base: type[Part]) -> list[type[Part]]:
+    return [part for child in base.__subclasses__() for part in (child, *_parts(child))]
+
+
+def _default(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return f"the defaults of {_type(field)}"
+    return f"`{json.dumps(field['default'])}`"
+
+
+def _meaning(field: dict[str, Any], root: dict[str, Any]) -> str:
     if "description" in field:
         return str(field["description"])
-    return str(root["$defs"][field["$ref"].rpartition("/")[2]]["description"])  # the same words as its part's
+    return str(root["$defs"][field["$ref"].rpartition("/")[2]]["description"])  # the same words as the part
 
 
 def _type(field: dict[str, Any]) -> str:
