@@ -33,17 +33,17 @@ PRELOADED = (
 )
 
 
-def preload() -> None:
-    """Import what tasks use. What can't be imported is said here, and by the task that needs it; the rest goes on."""
-    import evergreen.operators
-    import evergreen.sensors
+PRELOADED_PACKAGES = ("evergreen.operators", "evergreen.sensors")
+"""All modules of these packages are imported as well."""
 
-    ours = [
-        f"{package.__name__}.{module.name}"
-        for package in (evergreen.operators, evergreen.sensors)
-        for module in pkgutil.iter_modules(package.__path__)
-    ]
-    for name in (*PRELOADED, *ours):
+
+def preload() -> None:
+    """Import what tasks use. A module that can't be imported is logged here and reported by the task that needs it."""
+    names = list(PRELOADED)
+    for package in PRELOADED_PACKAGES:
+        path = importlib.import_module(package).__path__
+        names += [f"{package}.{module.name}" for module in pkgutil.iter_modules(path)]
+    for name in names:
         try:
             importlib.import_module(name)
         except Exception:
