@@ -57,6 +57,10 @@ class Feature(Expectation):
     type: FeatureType = Field(description="integer, number, category (text) or boolean.")
 
 
+PREDICTION = Feature(name="prediction", type="number")
+"""The model's answer, where it is counted and compared like a feature."""
+
+
 class FileSource(Part):
     """Partitioned Parquet or CSV files, one per window, local or in object storage."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,25 @@ import pyarrow.parquet as pq
 
 from .jobs import Mistake
 
+LARGEST_EXACT = 2**53
+"""Floats from here on no longer name one integer, so they keep the form of a float."""
+BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
+
 
 def feature_frame(columns: Mapping[str, Any] | pd.DataFrame, features: Iterable[Mapping[str, str]]) -> pd.DataFrame:
     """The typed features: numbers and booleans as float64 (missing: NaN), categories as object (missing: None).
 
     ``columns`` maps names to sequences of equal length. Raises Mistake when a column is missing or not of its type.
     """
-    typed = {}
+    typed: dict[str, Any] = {}
     for feature in features:
         name, kind = feature["name"], feature["type"]
         if name not in columns:
             raise Mistake(f"column '{name}' is missing from the data. Add it, or remove the feature from model.yaml.")
-        typed[name] = _category(columns[name]) if kind == "category" else _number(name, columns[name])
+        if kind == "category":
+            typed[name] = _category(columns[name])
+        else:
+            typed[name] = (_boolean if kind == "boolean" else _number)(name, columns[name])
     return pd.DataFrame(typed)
 
 
@@ -62,12 +70,40 @@ def _number(name: str, values: Any) -> np.ndarray:
         ) from None
 
 
+def _boolean(name: str, values: Any) -> np.ndarray:
+    column = pd.Series(values, dtype=object)
+    try:
+        return np.array([_truth(text) for text in _category(column)], dtype=float)
+    except ValueError as error:
+        raise Mistake(f"column '{name}' has {error}. Correct the data, or the type in model.yaml.") from None
+
+
+def _truth(text: str | None) -> float:
+    if text is None:
+        return np.nan
+    number = text.lower().removesuffix(".0")
+    if number not in BOOLEANS:
+        raise ValueError(f"'{text}', which is not a boolean (true, false, 1 or 0)")
+    return BOOLEANS[number]
+
+
 def _category(values: Any) -> pd.Series:
-    found = pd.Series(values, dtype=object)
-    labels = [None if gone else _label(value) for value, gone in zip(found, found.isna(), strict=True)]
-    return pd.Series(labels, dtype=object)
+    column = pd.Series(values, dtype=object)
+    column = column.where(column.notna(), None)
+    if pd.api.types.infer_dtype(column, skipna=True) == "string":
+        return column
+    return pd.Series([None if value is None else _label(value) for value in column], dtype=object)
 
 
 def _label(value: Any) -> str:
-    """The category as text; whole numbers that a column with gaps has turned into floats are whole again."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    """The category as text, by the rule of the platform (include/core/categories.py); both have the same tests."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating):
+        whole = float(value).is_integer() and -LARGEST_EXACT < float(value) < LARGEST_EXACT
+        return str(int(value)) if whole else str(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return str(int(value)) if value == value.to_integral_value() else f"{value.normalize():f}"
+    return str(value)

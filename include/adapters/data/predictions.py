@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from include.adapters.engines.contract import open_engine
 from include.adapters.files import write_atomically
 from include.adapters.store import Store, open_store
+from include.core.categories import boolean_value, category_text
 from include.core.errors import DataError
 from include.core.health.window import count_once
 from include.core.spec import ModelSpec
@@ -244,9 +245,9 @@ def _naive_utc(value: str) -> datetime:
 
 def _typed(values: list[Any], kind: str) -> list[Any]:
     if kind == "category":
-        return [None if value is None else _text(value) for value in values]
+        return [None if value is None else _text(category_text(value)) for value in values]
     if kind == "boolean":
-        return [None if value is None else bool(value) for value in values]
+        return [boolean_value(value) for value in values]
     return [None if value is None else float(value) for value in values]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from include.core.categories import boolean_value, category_text
 from include.core.errors import EvergreenError, GateError, PlatformError
 from include.core.release.canary import ServerFigures
 from include.core.spec import ModelSpec
@@ -110,15 +110,15 @@ def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list
 
 
 def _value(value: Any, datatype: str) -> Any:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if category_text(value) is None:
         return None
     if datatype == "INT64":
         return int(value)
     if datatype == "FP64":
         return float(value)
     if datatype == "BOOL":
-        return bool(value)
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+        return boolean_value(value)
+    return value.isoformat() if hasattr(value, "isoformat") else category_text(value)
 
 
 def parse_figures(text: str) -> ServerFigures:

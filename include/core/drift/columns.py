@@ -16,11 +16,11 @@ from typing import Any, Literal
 import numpy as np
 
 from include.core.drift import divergence, multivariate
-from include.core.drift.counts import PREDICTION, ColumnCount, WindowCount, counted_columns, reference_of
+from include.core.drift.counts import ColumnCount, WindowCount, counted_columns, reference_of
 from include.core.drift.limits import Array, Judged, limits, sampling_errors
 from include.core.drift.profile import Distribution
 from include.core.drift.side_by_side import side_by_side, worth_drawing
-from include.core.spec import ModelSpec
+from include.core.spec import PREDICTION, ModelSpec
 
 Status = Literal["steady", "drifted", "insufficient", "unknown"]
 

@@ -7,20 +7,19 @@ come, so a part of a window is read once and never again. Nothing in a count gro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from include.core.drift.profile import Array, Distribution, as_numbers, as_text, bin_counts
-from include.core.spec import Feature, ModelSpec
+from include.core.categories import category_texts
+from include.core.drift.profile import Array, Distribution, as_numbers, bin_counts
+from include.core.spec import PREDICTION, Feature, ModelSpec
 
 NEW_VALUES = 20
 """So many new categories are named, the first by alphabet: that choice adds up exactly, 'the most frequent' would not.
 """
-
-PREDICTION = Feature(name="prediction", type="number")
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,10 @@ def count_frame(frame: pd.DataFrame, profile: Mapping[str, Any] | None, spec: Mo
 def count_column(values: pd.Series, feature: Feature, reference: Distribution | None) -> ColumnCount:
     """Count one column of any dtype."""
     if feature.type in ("category", "boolean"):
-        text = as_text(values, feature.type).dropna()
+        text = category_texts(values, feature.type).dropna()
         tally = {str(value): int(count) for value, count in text.value_counts().items()}
-        return count_categories(tally, len(values), feature, reference)
+        unreadable = int(values.notna().sum()) - len(text)
+        return replace(count_categories(tally, len(values), feature, reference), type_errors=unreadable)
     numbers = as_numbers(values)
     unreadable = int(np.isnan(numbers).sum() - values.isna().sum())
     return count_numbers(numbers, feature, reference, unreadable=unreadable)

@@ -32,7 +32,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from include.core.drift.profile import Array, as_numbers, as_text
+from include.core.categories import category_texts
+from include.core.drift.profile import Array, as_numbers
 from include.core.spec import Feature, ModelSpec
 
 SHARE_OF_RATE = 0.5
@@ -308,7 +309,7 @@ def _numbers(values: pd.Series) -> Array:
 
 def _codes(values: pd.Series, feature: Feature) -> Array:
     """Categories by falling frequency, 0 the most frequent; the last code is any other."""
-    text = as_text(values, feature.type)
+    text = category_texts(values, feature.type)
     counts = text.dropna().value_counts()
     ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:LARGEST_CODES]
     codes = {value: code for code, (value, _) in enumerate(ordered)}

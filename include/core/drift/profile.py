@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from include.core.categories import category_texts
 from include.core.spec import FeatureType, ModelSpec
 
 LARGEST_CATEGORIES = 50
@@ -44,14 +45,6 @@ def as_numbers(values: pd.Series) -> Array:
     return np.asarray(pd.to_numeric(values, errors="coerce"), dtype=float)
 
 
-def as_text(values: pd.Series, kind: FeatureType) -> pd.Series:
-    """A category or boolean column as text with None for missing: one form for Parquet, CSV, SQL and JSON."""
-    text = values.astype("object").where(values.notna(), None)
-    if kind == "boolean":
-        text = text.map(lambda value: None if value is None else str(value).lower() in ("true", "1", "1.0"))
-    return text.map(lambda value: None if value is None else str(value)).astype("object")
-
-
 def bin_counts(ordered: Array, edges: Array) -> Array:
     """How many of the sorted values lie in each bin, shape [edges + 1]; a value on an edge belongs below it."""
     return np.diff(np.searchsorted(ordered, edges, side="right"), prepend=0, append=len(ordered))
@@ -59,7 +52,7 @@ def bin_counts(ordered: Array, edges: Array) -> Array:
 
 def _describe(values: pd.Series, kind: FeatureType) -> Distribution:
     if kind in ("category", "boolean"):
-        text = as_text(values, kind).dropna()
+        text = category_texts(values, kind).dropna()
         counts = {str(value): int(count) for value, count in text.value_counts().head(LARGEST_CATEGORIES).items()}
         listed = {"counts": counts, "other": len(text) - sum(counts.values())}
         return {"kind": "category", **listed, "missing": len(values) - len(text), "rows": len(values)}

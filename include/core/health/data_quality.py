@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from include.core.categories import category_texts
 from include.core.drift.counts import ColumnCount, WindowCount, reference_of
-from include.core.drift.profile import Array, as_numbers, as_text
+from include.core.drift.profile import Array, as_numbers
 from include.core.spec import Feature, ModelSpec
 
 SKEW_ROWS = 100_000
@@ -102,10 +103,8 @@ def sampled(rows: Array, *, seed: int = 0) -> Array:
 
 
 def keys_as_text(keys: pd.Series) -> pd.Series:
-    """Keys as text: a log holds JSON, other data may hold numbers (3 and 3.0 are the same key)."""
-    if pd.api.types.is_float_dtype(keys) and (keys.dropna() % 1 == 0).all():
-        keys = keys.astype("Int64")
-    return keys.astype("object").map(str, na_action="ignore").reset_index(drop=True)
+    """Keys as text by the rule of categories: 3, 3.0 and "3" are the same key. Index from 0, None where missing."""
+    return category_texts(keys, "category").reset_index(drop=True)
 
 
 def _feature(feature: Feature, window: WindowCount, profile: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -134,7 +133,7 @@ def _feature(feature: Feature, window: WindowCount, profile: Mapping[str, Any] |
 
 def _different(ours: pd.Series, theirs: pd.Series, feature: Feature) -> int:
     if feature.type in ("category", "boolean"):
-        left, right = (as_text(side, feature.type).to_numpy() for side in (ours, theirs))
+        left, right = (category_texts(side, feature.type).to_numpy() for side in (ours, theirs))
         return int((left != right).sum())
     left, right = as_numbers(ours), as_numbers(theirs)
     close = abs(left - right) <= TOLERANCE * abs(right)

@@ -14,16 +14,17 @@ plus that of the leaves' means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from include.core.categories import category_texts
 from include.core.quality.evaluation import Figure, unknown
 from include.core.quality.metrics import Array
-from include.core.spec import ModelSpec
+from include.core.spec import PREDICTION, Feature, ModelSpec
 
 DEPTH = 5
 ROWS_IN_A_LEAF = 30
@@ -44,11 +45,11 @@ def build_loss_tree(holdout: pd.DataFrame, spec: ModelSpec) -> dict[str, Any]:
     errors = np.abs(holdout[spec.target].to_numpy(dtype=float) - holdout["prediction"].to_numpy(dtype=float))
     half = np.arange(len(errors)) % 2 == 0
     categories = {
-        feature.name: _codes(holdout[feature.name][half], errors[half])
+        feature.name: _codes(category_texts(holdout[feature.name][half], feature.type), errors[half])
         for feature in spec.features
         if feature.type in ("category", "boolean")
     }
-    columns = _columns(holdout, spec.feature_names, categories)
+    columns = _columns(holdout, spec.features, categories)
     nodes: list[list[Any]] = []
     leaves: list[dict[str, float]] = []
     _grow(columns, errors, half, np.arange(len(errors)), DEPTH, nodes, leaves)
@@ -61,7 +62,9 @@ def estimate_losses(tree: Mapping[str, Any], frame: pd.DataFrame, spec: ModelSpe
     ``frame`` has ``prediction`` and the features that the tree asks for (:func:`features_asked_for`).
     """
     found: dict[str, Figure] = {}
-    leaf = _leaf_of_each(tree, _columns(frame, features_asked_for(tree), tree["categories"]), len(frame))
+    asked = set(features_asked_for(tree))
+    columns = _columns(frame, [feature for feature in spec.features if feature.name in asked], tree["categories"])
+    leaf = _leaf_of_each(tree, columns, len(frame))
     rows = np.bincount(leaf, minlength=len(tree["leaves"])).astype(float)
     for name in spec.metrics.names:
         if name not in ("mae", "rmse"):
@@ -163,25 +166,21 @@ def _leaf_of_each(tree: Mapping[str, Any], columns: dict[str, Array], rows: int)
     return leaf
 
 
-def _columns(frame: pd.DataFrame, features: list[str], categories: Mapping[str, Mapping[str, int]]) -> dict[str, Array]:
+def _columns(
+    frame: pd.DataFrame, features: Sequence[Feature], categories: Mapping[str, Mapping[str, int]]
+) -> dict[str, Array]:
     """These features and the prediction as floats: numbers, or the codes of categories; NaN where there is none."""
     found = {}
-    for name in [*features, "prediction"]:
-        values = _text(frame[name]).map(categories[name]) if name in categories else frame[name]
-        found[name] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    for feature in [*features, PREDICTION]:
+        values = frame[feature.name]
+        if feature.type in ("category", "boolean"):
+            values = category_texts(values, feature.type).map(categories.get(feature.name, {}))
+        found[feature.name] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     return found
 
 
-def _codes(values: pd.Series, errors: Array) -> dict[str, int]:
+def _codes(text: pd.Series, errors: Array) -> dict[str, int]:
     """The most frequent categories, numbered by their mean error, so that a split can part the hard from the easy."""
-    text = _text(values)
     frequent = text.value_counts().index[:LARGEST_CATEGORIES]
-    means = pd.Series(errors, index=values.index).groupby(text).mean()
+    means = pd.Series(errors, index=text.index).groupby(text).mean()
     return {str(value): code for code, value in enumerate(means[means.index.isin(frequent)].sort_values().index)}
-
-
-def _text(values: pd.Series) -> pd.Series:
-    """Categories as text, whether they came from Parquet or from JSON: a boolean is ``true`` or ``false``."""
-    return values.astype("object").map(
-        lambda value: str(value).lower() if isinstance(value, (bool, np.bool_)) else str(value), na_action="ignore"
-    )
