@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from airflow.dag_processing.dagbag import DagBag
 
 from docs.generate import DOCS, PAGES
+from include.core.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from include.core.spec import ModelSpec, Part
 from tests.conftest import PROJECT
 
@@ -126,3 +129,89 @@ def test_the_table_of_rooms_lists_every_folder_and_no_other():
     table = section(text_of("docs/architecture.md"), "The rooms")
     listed = {name.rstrip("/") for name in re.findall(r"^\| `([\w./]+)` \|", table, re.MULTILINE)}
     assert listed == rooms()
+
+
+RECORDS = [name for name in PROSE if name.startswith("docs/decisions/0")]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_decision_says_when_why_what_was_rejected_and_how_to_undo_it(name):
+    text = text_of(name)
+    assert re.match(r"# \d{4} · .+\n20\d\d-\d\d-\d\d", text), "a number, a title and a date"
+    assert re.findall(r"^\*\*(Decided|Why|Rejected|To undo)\.\*\*", text, re.MULTILINE) == [
+        *("Decided", "Why", "Rejected", "To undo")
+    ]
+
+
+def test_the_index_of_decisions_lists_each_with_its_title():
+    listed = re.findall(r"^\| \[(\d{4})\]\((.*?)\) \| (.*) \|$", text_of("docs/decisions/README.md"), re.MULTILINE)
+    assert listed == [
+        (Path(name).name[:4], Path(name).name, text_of(name).partition("\n")[0].partition(" · ")[2]) for name in RECORDS
+    ]
+
+
+FOLDERS = {name.partition("/")[0] for name in TRACKED if "/" in name}
+NAMES = {Path(name).name for name in TRACKED}
+
+
+def paths_in(text: str) -> set[str]:
+    """The paths of this repository in backticks; not those with a placeholder or of the installation's home."""
+    spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    words = {span.rstrip("/") for span in spans if re.fullmatch(r"[\w.*/-]+", span)}
+    return {word for word in words if word.partition("/")[0] in FOLDERS and "/" in word or word.endswith(".py")}
+
+
+@pytest.mark.parametrize("name", [name for name in PROSE if name not in HISTORY])
+def test_every_path_that_a_page_names_exists(name):
+    """A reader who is sent to a file that has moved stops reading."""
+    missing = sorted(
+        path for path in paths_in(text_of(name)) if not (list(PROJECT.glob(path)) if "/" in path else path in NAMES)
+    )
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_every_link_leads_somewhere(name):
+    """Relative links, with the headings they point to; links to other sites are not asked for."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(name)):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        place = ((PROJECT / name).parent / path).resolve() if path else PROJECT / name
+        assert place.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", place.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}, target
+
+
+def test_the_version_is_that_of_pyproject_wherever_it_is_said():
+    version = tomllib.loads(text_of("pyproject.toml"))["project"]["version"]
+    released = re.findall(r"^## (\d+\.\d+\.\d+) \((20\d\d-\d\d-\d\d)\)$", text_of("CHANGELOG.md"), re.MULTILINE)
+    assert released[0][0] == version, "the newest dated part of CHANGELOG.md"
+    assert f"${{EVERGREEN_IMAGE:-evergreen:{version}}}" in text_of("compose.yaml")
+
+
+def test_the_changelog_is_by_kind_with_what_is_unreleased_on_top():
+    text = text_of("CHANGELOG.md")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE)[0] == "Unreleased"
+    kinds = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_readme_names_every_metric():
+    own = section(text_of("README.md"), "Bring your own model")
+    assert {name for name in (*CLASSIFICATION_METRICS, *REGRESSION_METRICS) if f"`{name}`" not in own} == set()
+
+
+def test_the_workflow_runs_what_a_laptop_runs_with_pinned_actions():
+    workflow = yaml.safe_load(text_of(".github/workflows/ci.yml"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "run" in step] == ["make check", "make test"]
+    for step in steps:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", "a/b@" + "0" * 40)), step
+
+
+def test_every_make_target_that_a_page_names_exists():
+    targets = set(re.findall(r"^([a-z-]+):.*##", text_of("Makefile"), re.MULTILINE))
+    named = {one for name in PROSE if name not in HISTORY for one in re.findall(r"`make ([a-z-]+)", text_of(name))}
+    assert named - targets == set()
