@@ -18,12 +18,11 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from include.adapters import registry
-from include.adapters.engines.contract import open_engine
 from include.adapters.git import resolve_commit
 from include.adapters.serving.inference_client import ModelServer
 from include.core.errors import PlatformError
 from include.stages import deployment
+from include.stages.installation import open_installation
 from tests.integration.engines import installation, server_pid
 from tests.integration.serving import MODEL_CODE, Serving
 from tests.integration.test_deployment import roll_out
@@ -59,7 +58,7 @@ def _place(engine: str) -> Iterator[tuple[Serving, RealRepository]]:
 def _measure(engine: str, place: Serving, repository: RealRepository) -> Iterator[tuple[str, str]]:
     def build_again(number: int) -> None:
         repository.commit({"model.py": f"{MODEL_CODE}\nNUMBER = {number}\n"})
-        open_engine().prepare_build(place.template, resolve_commit(place.template.repository))
+        open_installation().engine.prepare_build(place.template, resolve_commit(place.template.repository))
 
     yield f"{engine}: build of a commit that changes only code", _median(build_again)
     specs = [place.new_model() for _ in range(RUNS)]
@@ -73,7 +72,7 @@ def _measure(engine: str, place: Serving, repository: RealRepository) -> Iterato
 
 
 def _first_prediction(spec: Any) -> None:
-    engine = open_engine()
+    engine = open_installation().engine
     engine.start(spec, "test", "1", "test@1")
     until(lambda: engine.servers(spec.name, "test")["1"].state == "ready", what="the server")
     ModelServer(spec.name, engine.servers(spec.name, "test")["1"].address).predict(spec, ROW, "first")
@@ -81,13 +80,13 @@ def _first_prediction(spec: Any) -> None:
 
 def _rollout(place: Serving) -> str:
     spec = place.new_model()
-    deployment.start_canary(spec, "1", "first")
-    deployment.promote(spec, "1", "first")
+    deployment.start_canary(open_installation(), spec, "1", "first")
+    deployment.promote(open_installation(), spec, "1", "first")
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(traffic_of(spec)) for _ in range(CLIENTS)]
         roll_out(spec, "2", "second")
-        deployment.roll_back(spec, "back")
+        deployment.roll_back(open_installation(), spec, "back")
         before = server_pid(spec.name, "1")
         os.kill(before, signal.SIGKILL)
         until(lambda: server_pid(spec.name, "1") not in (0, before), what="the server's return")
@@ -104,7 +103,10 @@ def _images(place: Serving, repository: RealRepository) -> Iterator[tuple[str, s
     from include.adapters.engines.docker.client import open_client
 
     spec = place.new_model()
-    lineage, bundle = registry.lineage(spec.name, "1"), registry.fetch(spec.name, "1")
+    lineage, bundle = (
+        open_installation().registry.lineage(spec.name, "1"),
+        open_installation().registry.fetch(spec.name, "1"),
+    )
 
     def release(number: int) -> None:
         docker_images.release_image(spec, "1", lineage["build"], bundle, {**lineage, "run": str(number)})
@@ -115,7 +117,7 @@ def _images(place: Serving, repository: RealRepository) -> Iterator[tuple[str, s
     with patch.object(client.api, "build", partial(client.api.build, nocache=True)):
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            built = open_engine().prepare_build(place.template, resolve_commit(place.template.repository))
+            built = open_installation().engine.prepare_build(place.template, resolve_commit(place.template.repository))
         yield "docker: a build image without any cache", f"{time.perf_counter() - start:.0f} s"
     image = client.images.get(built.environment)
     layers = [step for step in image.history() if step["Size"]]

@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from include.stages.installation import open_installation
+
 STARTED = time.perf_counter()
 
 
@@ -23,11 +25,9 @@ def timed(name: str):  # type: ignore[no-untyped-def]
 
 def main(model: str, window: str, parameters: str) -> None:
     with timed("imports"):
-        from include.adapters import registry
         from include.adapters.data.expectations import check_snapshot
         from include.adapters.data.snapshots import read_snapshot, take_snapshot
         from include.adapters.spec_file import load_spec
-        from include.adapters.store import open_store
         from include.settings import settings
         from include.stages import training as candidate
     spec, run_id = load_spec(settings().models / model / "model.yaml"), f"plain-{time.time_ns()}"
@@ -37,14 +37,14 @@ def main(model: str, window: str, parameters: str) -> None:
         if not check_snapshot(spec, snapshot, read_snapshot(snapshot)).passed:
             raise SystemExit("the data breaks its expectations")
     with timed("train"):
-        build = open_store().newest_passed_build(model)
-        made = candidate.train(spec, build, snapshot, run_id, json.loads(parameters))
+        build = open_installation().store.newest_passed_build(model)
+        made = candidate.train(open_installation(), spec, build, snapshot, run_id, json.loads(parameters))
     with timed("compare"):
         verdict = candidate.compare(spec, Path(made["folder"]), made["champion"])
     with timed("register"):
         lineage = {"model": model, "build": build.build_id, "commit": build.commit, "run_id": run_id}
         bundle = candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)
-        registry.register(
+        open_installation().registry.register(
             model,
             bundle,
             candidate=run_id,

@@ -20,11 +20,11 @@ from demo.story import FIRST_MONTHS, LATER_MONTHS, MODEL, Story
 from demo.terminal import Terminal
 from demo.traffic import Sender, payload
 from include.adapters.spec_file import load_spec
-from include.adapters.store import open_store
 from include.core.errors import EvergreenError
 from include.embedded import platform
 from include.embedded.__main__ import addresses
 from include.settings import PROJECT, Settings, settings
+from include.stages.installation import open_installation
 
 INTERRUPTED = 130
 
@@ -76,7 +76,7 @@ def _demo(here: Settings, months: int, rows_per_month: int) -> int:
             home=here.home,
             lake=here.lake,
             spec=spec,
-            store=open_store(),
+            store=open_installation().store,
             airflow=AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password")),
             sender=Sender(url, here.secret("prediction_token"), spec),
             progress=progress,

@@ -107,25 +107,32 @@ class Settings:
         """The secret kept in ``secrets/<name>``; made by ``make up``."""
         return (self.secrets / name).read_text(encoding="utf-8").strip()
 
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """The settings, with every ``EVERGREEN_<NAME>`` of the environment applied."""
+        values: dict[str, object] = {}
+        for field in fields(cls):
+            raw = os.environ.get(f"EVERGREEN_{field.name.upper()}")
+            if raw is None or raw == "":
+                continue
+            default = field.default
+            try:
+                values[field.name] = Path(raw).resolve() if isinstance(default, Path) else type(default)(raw)  # type: ignore[misc]
+            except ValueError:
+                raise SystemExit(
+                    f"EVERGREEN_{field.name.upper()}={raw!r} is not a valid {type(default).__name__}. "
+                    f"Correct it in .env or unset it (default: {default})."
+                ) from None
+        settings = cls(**values)  # type: ignore[arg-type]
+        if "engine" not in values and settings.engine_file.exists():
+            settings = replace(settings, engine=settings.engine_file.read_text(encoding="utf-8").strip())
+        if settings.engine not in ENGINES:
+            raise SystemExit(
+                f"EVERGREEN_ENGINE={settings.engine!r} is not a known engine. Set it to {' or '.join(ENGINES)} in .env."
+            )
+        return settings
+
 
 def settings() -> Settings:
     """The settings, with every ``EVERGREEN_<NAME>`` of the environment applied."""
-    values: dict[str, object] = {}
-    for field in fields(Settings):
-        raw = os.environ.get(f"EVERGREEN_{field.name.upper()}")
-        if raw is None or raw == "":
-            continue
-        default = field.default
-        try:
-            values[field.name] = Path(raw).resolve() if isinstance(default, Path) else type(default)(raw)  # type: ignore[misc]
-        except ValueError:
-            raise SystemExit(
-                f"EVERGREEN_{field.name.upper()}={raw!r} is not a valid {type(default).__name__}. "
-                f"Correct it in .env or unset it (default: {default})."
-            ) from None
-    found = Settings(**values)  # type: ignore[arg-type]
-    if "engine" not in values and found.engine_file.exists():
-        found = replace(found, engine=found.engine_file.read_text(encoding="utf-8").strip())
-    if found.engine not in ENGINES:
-        raise SystemExit(f"EVERGREEN_ENGINE={found.engine!r} is no engine. Set it to {' or '.join(ENGINES)} in .env.")
-    return found
+    return Settings.from_environment()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from include.core.build import Build
 from include.core.errors import DeploymentConflictError, EvergreenError
 from include.core.release.release import Environment, Release
-from include.settings import settings
 
 metadata = sa.MetaData()
 
@@ -72,12 +71,22 @@ log_positions = sa.Table(
 
 
 class Store:
-    """The tables, as the operations that the stages need."""
+    """The tables, as the operations that the stages need. Connects, and makes missing tables, at its first use."""
 
     def __init__(self, url: str):
-        self.engine = sa.create_engine(url, **({"connect_args": {"timeout": 30}} if url.startswith("sqlite") else {}))
-        if url.startswith("sqlite"):
-            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+        self.url = url
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        sqlite = self.url.startswith("sqlite")
+        engine = sa.create_engine(self.url, **({"connect_args": {"timeout": 30}} if sqlite else {}))
+        if sqlite:
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+        metadata.create_all(engine)
+        return engine
+
+    def create_tables(self) -> None:
+        """Make the tables that are not there yet, before several processes use the store."""
         metadata.create_all(self.engine)
 
     # builds
@@ -225,16 +234,6 @@ class Store:
             where = (log_positions.c.model == model) & (log_positions.c.segment == segment)
             connection.execute(log_positions.delete().where(where))
             connection.execute(log_positions.insert().values(model=model, segment=segment, position=position))
-
-
-@lru_cache(maxsize=4)
-def _store(url: str) -> Store:
-    return Store(url)
-
-
-def open_store() -> Store:
-    """The installation's store; one engine a process."""
-    return _store(settings().store)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -63,7 +63,7 @@ def write_env(path: Path = ENV_FILE, socket: Path = Path("/var/run/docker.sock")
 
 def initialize(here: Settings) -> None:
     """Bring databases, Airflow's settings, administrator and the gateway's configuration to where they should be."""
-    from include.adapters.store import open_store
+    from include.adapters.store import Store
     from include.embedded import airflow_settings
 
     os.umask(0o077)
@@ -71,7 +71,7 @@ def initialize(here: Settings) -> None:
     airflow_settings.main()
     make_users(os.environ["ADMIN_PASSWORD"], os.environ["ALERT_RETRAIN_PASSWORD"])
     subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", here.mlflow], check=True)
-    open_store()
+    Store(here.store).create_tables()
     configure_gateway(here, os.environ["PREDICTION_TOKEN"], os.environ["MLFLOW_PASSWORD"])
     configure_monitoring(here, os.environ)
 

@@ -14,8 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
@@ -29,6 +28,9 @@ from include.embedded.environment import INSTANCE, airflow_environment, enter_ai
 from include.embedded.gateway_config import gateway_config, hashed
 from include.embedded.monitoring import configure_prometheus
 from include.settings import Settings
+
+if TYPE_CHECKING:
+    from include.adapters.engines.docker.engine import DockerEngine
 
 START_SECONDS = 180
 STOP_SECONDS = 45
@@ -74,7 +76,7 @@ def down(settings: Settings) -> list[str]:
     names = [_describe(process) for process in left]
     _end(left)
     if settings.engine == "docker":
-        _on_docker(settings).stop_servers()
+        _docker_engine(settings).stop_servers()
     for name in ("supervisor.sock", "supervisord.pid", "caddy.sock", "mlflow.sock"):
         (settings.run / name).unlink(missing_ok=True)
     return names
@@ -84,7 +86,7 @@ def clean(settings: Settings) -> None:
     """Stop the platform and remove all that it has made: its folder and, with the engine docker, what is there."""
     down(settings)
     if settings.engine == "docker":
-        _on_docker(settings).remove_everything()
+        _docker_engine(settings).remove_everything()
     shutil.rmtree(settings.home, ignore_errors=True)
 
 
@@ -192,33 +194,33 @@ def _choose_engine(settings: Settings) -> None:
             "clean' first, or set EVERGREEN_HOME to another folder."
         )
     if settings.engine == "docker":
-        _on_docker(settings)
-        from include.adapters.engines.docker.images import base_image
-
-        base_image()
+        _docker_engine(settings).prepare_host()
     write_private(settings.engine_file, settings.engine)
 
 
-def _on_docker(settings: Settings) -> ModuleType:
+def _docker_engine(settings: Settings) -> DockerEngine:
     """The engine docker, which asks Airflow for its connections."""
     make_secrets(settings)
     enter_airflow(settings)
-    from include.adapters.engines.docker import engine as docker_engine
+    from include.adapters.engines.docker.engine import DockerEngine
+    from include.adapters.registry import Registry
 
-    return docker_engine
+    return DockerEngine(settings, Registry(settings))
 
 
 def _serve_again(settings: Settings) -> None:
     """Give each deployed model its servers and its route; where there is none, importing MLflow is not worth 2 s."""
-    from include.adapters.store import open_store
+    from include.stages.installation import open_installation
 
-    if not open_store().releases():
+    installation = open_installation(settings)
+
+    if not installation.store.releases():
         return
     if settings.engine == "docker":
-        _on_docker(settings)
+        _docker_engine(settings)
     from include.stages.reconciler import reconcile_all
 
-    for problem in reconcile_all():
+    for problem in reconcile_all(installation):
         print(f"not serving as it should: {problem}", file=sys.stderr)
 
 

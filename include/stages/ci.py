@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from include.adapters.engines.contract import open_engine
 from include.adapters.engines.environments import model_folder
 from include.adapters.engines.job_output import job_folder, take_files
-from include.adapters.engines.jobs import build_folder, model_block
 from include.adapters.engines.process.confinement import Completed
+from include.adapters.engines.runtime_config import build_folder, model_block
 from include.adapters.spec_file import load_spec
 from include.core.errors import EvergreenError, ModelSpecError, TrainingError
 from include.core.spec import ModelSpec
+from include.stages.installation import Installation
 
 SAMPLE_ROWS = 500
 LINT_SECONDS = 120
@@ -32,69 +32,84 @@ Report = dict[str, Any]
 """Of one check: answer (pass or fail), reason, seconds, file of the whole output, isolation."""
 
 
-def lint(spec: ModelSpec, build_id: str) -> Report:
+def lint(installation: Installation, spec: ModelSpec, build_id: str) -> Report:
     """ruff, with the repository's own configuration if it has one."""
-    build = build_folder(spec.name, build_id)
+    build = build_folder(installation.settings, spec.name, build_id)
     code = model_folder(build / "code", spec)
     own = _own_configuration(code, build / "code", ("ruff.toml", ".ruff.toml"), ("tool", "ruff"))
     command = ["-m", "ruff", "check", "--no-cache", "--output-format=concise", *([] if own else ["--isolated"]), "."]
     report = build / "reports" / "ruff.txt"
     with _folders(build, "lint") as (given, left):
-        done = _run(spec, build_id, command, left, given / report.name, in_code=True, time_limit=LINT_SECONDS)
+        done = _run(
+            installation, spec, build_id, command, left, given / report.name, in_code=True, time_limit=LINT_SECONDS
+        )
         _keep(given, report)
     lines = [line for line in done.output_tail.splitlines() if line.strip()]
     reason = "no findings" if done.code == 0 else _how_it_ended(spec, done) or "; ".join(lines[:3])
-    return _report(done.code == 0, reason, done.seconds, report)
+    return _report(installation, done.code == 0, reason, done.seconds, report)
 
 
-def test(spec: ModelSpec, build_id: str) -> Report:
+def test(installation: Installation, spec: ModelSpec, build_id: str) -> Report:
     """The model's own pytest suite. A suite without tests fails: there is nothing that it shows."""
-    build = build_folder(spec.name, build_id)
+    build = build_folder(installation.settings, spec.name, build_id)
     code = model_folder(build / "code", spec)
     files = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml")
     own = _own_configuration(code, build / "code", files, ("tool", "pytest"))
-    seen = open_engine().code(spec, build_id)
+    seen = installation.engine.code(spec, build_id)
     alone = [] if own else ["-c", "/dev/null", f"--rootdir={seen}", f"--confcutdir={seen}"]
     report = build / "reports" / "pytest.xml"
     with _folders(build, "test") as (given, left):
         options = ["-q", "--color=no", "-p", "no:cacheprovider", f"--junitxml={left / report.name}", *alone]
         command = ["-m", "pytest", *options, "."]
-        done = _run(spec, build_id, command, left, given / "pytest.txt", in_code=True)
+        done = _run(installation, spec, build_id, command, left, given / "pytest.txt", in_code=True)
         _keep(given, report.with_suffix(".txt"))
         _keep(left, report)
     passed, reason = _judge_tests(spec, done, report)
-    return _report(passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt"))
+    return _report(
+        installation, passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt")
+    )
 
 
-def check_contract(spec: ModelSpec, build_id: str) -> Report:
+def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -> Report:
     """The commit's model.yaml if it has one; then the estimator: builds, fits a sample, predicts the right shape,
     finite, and the same twice, and survives being saved."""
-    build = build_folder(spec.name, build_id)
+    build = build_folder(installation.settings, spec.name, build_id)
     report = build / "reports" / "contract.json"
     started = time.monotonic()
     mistake = _check_spec(spec, model_folder(build / "code", spec) / "model.yaml")
     if mistake:
         _write(report, {"answer": "fail", "reason": mistake, "checks": []})
-        return _report(False, mistake, time.monotonic() - started, report)
+        return _report(installation, False, mistake, time.monotonic() - started, report)
     with _folders(build, "contract") as (given, left):
         job = given / "check.json"
-        sample = _sample(spec, given)
-        model = model_block(spec, open_engine().code(spec, build_id))
+        sample = _sample(installation, spec, given)
+        model = model_block(spec, installation.engine.code(spec, build_id))
         _write(job, {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(left / report.name)})
         command = ["-m", "runtime.check", str(job)]
-        done = _run(spec, build_id, command, left, given / "contract.txt", readable=[given])
+        done = _run(installation, spec, build_id, command, left, given / "contract.txt", readable=[given])
         _keep(given, report.with_suffix(".txt"))
         _keep(left, report)
     passed, reason = _judge_contract(spec, done, report)
-    return _report(passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt"))
+    return _report(
+        installation, passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt")
+    )
 
 
 CHECKS = {"lint": lint, "test": test, "check_contract": check_contract}
 """Every check that a build must pass, by the name of its task."""
 
 
-def _run(spec: ModelSpec, build_id: str, arguments: list[str], writable: Path, log: Path, **more: Any) -> Completed:
-    return open_engine().run(spec, build_id, arguments, writable=writable, log=log, file_mb=LARGEST_FILE_MB, **more)
+def _run(
+    installation: Installation,
+    spec: ModelSpec,
+    build_id: str,
+    arguments: list[str],
+    writable: Path,
+    log: Path,
+    **more: Any,
+) -> Completed:
+    options = {"writable": writable, "log": log, "file_mb": LARGEST_FILE_MB, **more}
+    return installation.engine.run(spec, build_id, arguments, **options)
 
 
 def _judge_tests(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, str]:
@@ -168,7 +183,7 @@ def _check_spec(spec: ModelSpec, file: Path) -> str:
     return ""
 
 
-def _sample(spec: ModelSpec, folder: Path) -> list[str]:
+def _sample(installation: Installation, spec: ModelSpec, folder: Path) -> list[str]:
     """Rows of the newest partition of training data; none where there is no usable data yet."""
     from include.adapters.data.sources import newest_window, read_window
 
@@ -231,11 +246,11 @@ def _write(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def _report(passed: bool, reason: str, seconds: float, file: Path) -> Report:
+def _report(installation: Installation, passed: bool, reason: str, seconds: float, file: Path) -> Report:
     return {
         "answer": "pass" if passed else "fail",
         "reason": reason,
         "seconds": round(seconds, 2),
         "file": str(file),
-        "isolation": open_engine().isolation(),
+        "isolation": installation.engine.isolation(),
     }

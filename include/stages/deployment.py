@@ -12,15 +12,14 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from include.adapters import registry
-from include.adapters.engines.contract import RunningServer, open_engine
+from include.adapters.engines.contract import RunningServer
 from include.adapters.serving.inference_client import ModelServer
-from include.adapters.store import open_store
 from include.core.errors import DeploymentConflictError, PlatformError
 from include.core.release.canary import ServerFigures, judge_canary
 from include.core.release.release import Release
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
+from include.stages.installation import Installation
 from include.stages.reconciler import reconcile
 
 log = logging.getLogger(__name__)
@@ -30,12 +29,12 @@ LEASE_MINUTES = 10
 LATENCY_REQUESTS = 30
 
 
-def deploy_to_test(spec: ModelSpec, version: str, run: str) -> RunningServer:
+def deploy_to_test(installation: Installation, spec: ModelSpec, version: str, run: str) -> RunningServer:
     """Make ``version`` the only one in the test environment; returns its server when it is ready.
 
     Raises DeploymentConflictError while another run tests there.
     """
-    store = open_store()
+    store = installation.store
     before = store.release(spec.name, "test")
     _refuse_other_run(spec, before, run)
     if not before.rollout or before.rollout["run"] != run or dict(before.weights) != {version: 100}:
@@ -43,28 +42,28 @@ def deploy_to_test(spec: ModelSpec, version: str, run: str) -> RunningServer:
         note = f"test of {version} by {run}"
         after = replace(before, revision=before.revision + 1, weights={version: 100}, rollout=rollout, note=note)
         store.swap_release(before, after)
-    reconcile(spec, "test")
-    return open_engine().servers(spec.name, "test")[version]
+    reconcile(installation, spec, "test")
+    return installation.engine.servers(spec.name, "test")[version]
 
 
-def clear_test(spec: ModelSpec, run: str) -> None:
+def clear_test(installation: Installation, spec: ModelSpec, run: str) -> None:
     """Stop what ``run`` has in the test environment; what another run has there stays."""
-    store = open_store()
+    store = installation.store
     before = store.release(spec.name, "test")
     if before.rollout and before.rollout["run"] == run:
         note = f"test by {run} has ended"
         store.swap_release(before, replace(before, revision=before.revision + 1, weights={}, rollout=None, note=note))
-        reconcile(spec, "test")
+        reconcile(installation, spec, "test")
 
 
-def verify(spec: ModelSpec, version: str) -> Verdict:
+def verify(installation: Installation, spec: ModelSpec, version: str) -> Verdict:
     """Replay the golden examples in the test environment, hold the latency budget, and allow no failure under load."""
-    server = open_engine().servers(spec.name, "test").get(version)
+    server = installation.engine.servers(spec.name, "test").get(version)
     if server is None or server.state != "ready":
         raise PlatformError(
             f"{spec.name} version {version} is not ready in the test environment. Clear deploy_to_test."
         )
-    golden = json.loads((registry.fetch(spec.name, version) / "golden.json").read_text(encoding="utf-8"))
+    golden = json.loads((installation.registry.fetch(spec.name, version) / "golden.json").read_text(encoding="utf-8"))
     client = ModelServer(spec.name, server.address)
     predicted = client.predict(spec, golden["inputs"], f"golden-{version}")
     pairs = list(zip(predicted, golden["predictions"], strict=True))
@@ -88,13 +87,13 @@ def verify(spec: ModelSpec, version: str) -> Verdict:
     return Verdict("pass", "golden predictions match, and latency is within its budget", signals)
 
 
-def start_canary(spec: ModelSpec, version: str, run: str) -> Release:
+def start_canary(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:
     """Give ``version`` its first share of production's traffic, owned by ``run``.
 
     Raises DeploymentConflictError when another run's rollout is under way. A rollout whose run died, so that
     its lease is over, is abandoned first.
     """
-    store = open_store()
+    store = installation.store
     now = store.release(spec.name, "production")
     _refuse_other_run(spec, now, run)
     if now.rollout and now.rollout["run"] != run:
@@ -103,16 +102,16 @@ def start_canary(spec: ModelSpec, version: str, run: str) -> Release:
         rollout = _rollout(spec, run, version, step=0)
         share = spec.deployment.canary.steps[0]
         now = store.swap_release(now, now.begin_canary(version, share, rollout, f"canary of {version} by {run}"))
-    reconcile(spec, "production")
+    reconcile(installation, spec, "production")
     return now
 
 
-def watch_canary(spec: ModelSpec, run: str) -> tuple[Verdict, bool]:
+def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple[Verdict, bool]:
     """Look at the canary once: its verdict, and whether it has passed its last step.
 
     A passed step leads to the next one; a failed one changes nothing here (the caller rolls back).
     """
-    store = open_store()
+    store = installation.store
     now = store.release(spec.name, "production")
     if not now.rollout or now.rollout["run"] != run:
         raise DeploymentConflictError(f"{spec.name}: the rollout of run {run} was ended by someone else ({now.note}).")
@@ -121,7 +120,7 @@ def watch_canary(spec: ModelSpec, run: str) -> tuple[Verdict, bool]:
     rollout, candidate = now.rollout, now.rollout["candidate"]
     seconds = time.time() - rollout["since"]
     try:
-        figures = _figures(spec, now)
+        figures = _figures(installation, spec, now)
     except PlatformError as error:
         late = seconds > spec.deployment.canary.step_timeout_minutes * 60
         return Verdict("fail" if late else "hold", f"figures are missing: {error}"), False
@@ -146,51 +145,51 @@ def watch_canary(spec: ModelSpec, run: str) -> tuple[Verdict, bool]:
         candidate, steps[step], _rollout(spec, run, candidate, step), f"step {step + 1} of {run}"
     )
     store.swap_release(now, advanced)
-    reconcile(spec, "production")
+    reconcile(installation, spec, "production")
     return verdict, False
 
 
-def promote(spec: ModelSpec, version: str, run: str) -> Release:
+def promote(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:
     """Make ``version`` the champion with all traffic; the old champion stands by."""
-    store = open_store()
+    store = installation.store
     now = store.release(spec.name, "production")
     if now.champion != version or now.rollout:
         if not now.rollout or now.rollout["run"] != run:
             raise DeploymentConflictError(f"{spec.name}: run {run} owns no rollout ({now.note}). Deploy again.")
         now = store.swap_release(now, now.promote(version, f"{version} promoted by {run}"))
-    reconcile(spec, "production")
+    reconcile(installation, spec, "production")
     return now
 
 
-def production_image(spec: ModelSpec, version: str) -> str | None:
+def production_image(installation: Installation, spec: ModelSpec, version: str) -> str | None:
     """The image that the version's production server runs; None where servers are no containers."""
-    return open_engine().servers(spec.name, "production")[version].image
+    return installation.engine.servers(spec.name, "production")[version].image
 
 
-def owns_rollout(spec: ModelSpec, run: str) -> bool:
+def owns_rollout(installation: Installation, spec: ModelSpec, run: str) -> bool:
     """Whether the rollout that is under way in production is that of ``run``."""
-    rollout = open_store().release(spec.name, "production").rollout
+    rollout = installation.store.release(spec.name, "production").rollout
     return rollout is not None and rollout["run"] == run
 
 
-def settle(spec: ModelSpec, run: str) -> Release:
+def settle(installation: Installation, spec: ModelSpec, run: str) -> Release:
     """End the run's rollout, if it has one, so that the champion serves alone again."""
-    store = open_store()
+    store = installation.store
     now = store.release(spec.name, "production")
     if now.rollout and now.rollout["run"] == run:
         now = store.swap_release(now, now.abandon(f"rolled back by {run}"))
-    reconcile(spec, "production")
+    reconcile(installation, spec, "production")
     return now
 
 
-def roll_back(spec: ModelSpec, run: str) -> Release:
+def roll_back(installation: Installation, spec: ModelSpec, run: str) -> Release:
     """By hand: end a rollout that is under way, or else put the release that stands by back into production."""
-    store = open_store()
+    store = installation.store
     now = store.release(spec.name, "production")
     after = now.roll_back(run)
     if after != now:
         now = store.swap_release(now, after)
-    reconcile(spec, "production")
+    reconcile(installation, spec, "production")
     return now
 
 
@@ -203,8 +202,8 @@ def _refuse_other_run(spec: ModelSpec, release: Release, run: str) -> None:
         )
 
 
-def _figures(spec: ModelSpec, release: Release) -> dict[str, ServerFigures]:
-    servers = open_engine().servers(spec.name, "production")
+def _figures(installation: Installation, spec: ModelSpec, release: Release) -> dict[str, ServerFigures]:
+    servers = installation.engine.servers(spec.name, "production")
     missing = [version for version in release.weights if version not in servers]
     if missing:
         raise PlatformError(f"no server of version {', '.join(missing)}")

@@ -10,86 +10,89 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from include.adapters import registry
-from include.adapters.engines.contract import Engine, open_engine
+from include.adapters.engines.contract import Engine
 from include.adapters.engines.scrape_targets import targets_file, write_targets
-from include.adapters.serving.gateway import open_gateway
 from include.adapters.spec_file import load_spec
-from include.adapters.store import open_store
 from include.core.errors import EvergreenError, GateError, ModelSpecError
 from include.core.release.release import Action, Environment, Observed, Release, plan
 from include.core.spec import ModelSpec
-from include.settings import settings
+from include.stages.installation import Installation
 
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 120.0
 
 
-def observe(spec: ModelSpec, environment: Environment, engine: Engine) -> Observed:
+def observe(installation: Installation, spec: ModelSpec, environment: Environment) -> Observed:
     """What is there now."""
-    servers = engine.servers(spec.name, environment)
+    servers = installation.engine.servers(spec.name, environment)
     states = {version: server.state for version, server in servers.items()}
     if environment == "test":
         return Observed(states)
     versions = {server.address: version for version, server in servers.items()}
-    routed = open_gateway().weights(spec.name)
+    routed = installation.gateway.weights(spec.name)
     weights = {versions.get(address, f"unknown {address}"): share for address, share in routed.items()}
-    return Observed(states, weights, registry.alias(spec.name, "champion"))
+    return Observed(states, weights, installation.registry.alias(spec.name, "champion"))
 
 
-def reconcile(spec: ModelSpec, environment: Environment) -> list[Action]:
+def reconcile(installation: Installation, spec: ModelSpec, environment: Environment) -> list[Action]:
     """Bring one model's environment to its desired state; returns the steps that were taken.
 
     Raises GateError when a server that should serve can't get ready; what served before goes on serving.
     """
-    engine = open_engine()
-    desired = open_store().release(spec.name, environment)
-    actions = plan(desired, observe(spec, environment, engine))
+    desired = installation.store.release(spec.name, environment)
+    actions = plan(desired, observe(installation, spec, environment))
     try:
         for action in actions:
             log.info(
                 "%s %s: %s %s %s", spec.name, environment, action.verb, action.version or "", dict(action.weights) or ""
             )
-            _act(action, spec, desired, engine)
+            _act(installation, action, spec, desired)
     finally:
-        if actions or not targets_file(spec.name, environment).exists():
-            write_targets(spec.name, environment, engine.servers(spec.name, environment))
+        if actions or not targets_file(installation.settings.targets, spec.name, environment).exists():
+            write_targets(
+                installation.settings.targets,
+                spec.name,
+                environment,
+                installation.engine.servers(spec.name, environment),
+            )
     return actions
 
 
-def reconcile_all() -> list[str]:
+def reconcile_all(installation: Installation) -> list[str]:
     """Reconcile every model and environment, as after a start of the platform; returns what went wrong."""
     problems = []
-    for release in open_store().releases():
+    for release in installation.store.releases():
         try:
-            spec = load_spec(settings().models / release.model / "model.yaml")
-            reconcile(spec, release.environment)
+            spec = load_spec(installation.settings.models / release.model / "model.yaml")
+            reconcile(installation, spec, release.environment)
         except (EvergreenError, ModelSpecError) as error:
             problems.append(f"{release.model} ({release.environment}): {error}")
     return problems
 
 
-def _act(action: Action, spec: ModelSpec, desired: Release, engine: Engine) -> None:
+def _act(installation: Installation, action: Action, spec: ModelSpec, desired: Release) -> None:
     environment, version = desired.environment, action.version or ""
     if action.verb == "start":
-        engine.start(spec, environment, version, f"{environment}@{desired.revision}")
+        installation.engine.start(spec, environment, version, f"{environment}@{desired.revision}")
     elif action.verb == "await_ready":
-        _await_ready(spec, environment, version, engine)
+        _await_ready(installation.engine, spec, environment, version)
     elif action.verb == "route":
-        _route(spec.name, action.weights, desired, engine)
+        _route(installation, spec.name, action.weights, desired)
     elif action.verb == "set_champion":
-        registry.set_alias(spec.name, "champion", version)
+        installation.registry.set_alias(spec.name, "champion", version)
     elif action.verb == "stop":
-        engine.stop(spec.name, environment, version)
+        installation.engine.stop(spec.name, environment, version)
 
 
-def _route(model: str, weights: Mapping[str, int], desired: Release, engine: Engine) -> None:
-    gateway = open_gateway()
+def _route(installation: Installation, model: str, weights: Mapping[str, int], desired: Release) -> None:
+    gateway = installation.gateway
     if not weights:
         gateway.remove(model)
         return
-    addresses = {version: server.address for version, server in engine.servers(model, "production").items()}
+    addresses = {
+        version: server.address for version, server in installation.engine.servers(model, "production").items()
+    }
     live = desired.champion or ""
     if live not in weights:  # the first release ever has no champion yet
         live = next(iter(weights))
@@ -100,7 +103,7 @@ def _route(model: str, weights: Mapping[str, int], desired: Release, engine: Eng
         gateway.split(model, addresses[live], addresses[canary], weights[canary])
 
 
-def _await_ready(spec: ModelSpec, environment: Environment, version: str, engine: Engine) -> None:
+def _await_ready(engine: Engine, spec: ModelSpec, environment: Environment, version: str) -> None:
     def state() -> str:
         server = engine.servers(spec.name, environment).get(version)
         return server.state if server else "broken"

@@ -16,12 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from include.adapters import registry
 from include.adapters.data.snapshots import Snapshot
-from include.adapters.engines.contract import open_engine
-from include.adapters.engines.jobs import model_block, run_job
+from include.adapters.engines.jobs import run_job
+from include.adapters.engines.runtime_config import model_block
 from include.adapters.files import write_atomically
-from include.adapters.store import open_store
 from include.core.build import Build
 from include.core.drift.profile import build_profile
 from include.core.errors import DataError
@@ -30,28 +28,36 @@ from include.core.quality.estimation import build_estimator
 from include.core.quality.promotion import holdout_start, judge_promotion
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
-from include.settings import settings
+from include.settings import Settings
+from include.stages.installation import Installation
 
 TRAINED = ("holdout.parquet", "training.json", "model.skops", "model.json")
 """What a training leaves."""
 BUNDLE = ("model.skops", "model.json", "metrics.json", "profile.json", "estimator.json", "golden.json", "lineage.json")
 
 
-def candidate_folder(model: str, run_id: str) -> Path:
+def candidate_folder(settings: Settings, model: str, run_id: str) -> Path:
     """Where the candidate of a DAG run is made."""
-    return settings().home / "candidates" / model / hashlib.sha256(run_id.encode()).hexdigest()[:16]
+    return settings.home / "candidates" / model / hashlib.sha256(run_id.encode()).hexdigest()[:16]
 
 
-def train(spec: ModelSpec, build: Build, snapshot: Snapshot, run_id: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def train(
+    installation: Installation,
+    spec: ModelSpec,
+    build: Build,
+    snapshot: Snapshot,
+    run_id: str,
+    parameters: dict[str, Any],
+) -> dict[str, Any]:
     """Train on all but the newest days of the snapshot and predict those, with the champion too if there is one.
 
     Returns ``{"folder", "champion", "holdout_from", "holdout_until"}``; the folder then holds the artifact,
     ``training.json`` and ``holdout.parquet`` with the columns ``prediction`` and, if there is one, ``champion``.
     """
-    folder = candidate_folder(spec.name, run_id)
+    folder = candidate_folder(installation.settings, spec.name, run_id)
     shutil.rmtree(folder, ignore_errors=True)
-    champion = open_store().release(spec.name, "production").champion
-    before = registry.lineage(spec.name, champion) if champion else None
+    champion = installation.store.release(spec.name, "production").champion
+    before = installation.registry.lineage(spec.name, champion) if champion else None
     trained_until = datetime.fromisoformat(before["trained_until"]) if before else None
     newest = _newest_time(snapshot, spec.data.event_time)
     train_until = holdout_start(newest, spec.training.holdout_days, None)
@@ -61,8 +67,8 @@ def train(spec: ModelSpec, build: Build, snapshot: Snapshot, run_id: str, parame
             f"{spec.name}: version {champion} was trained on data until {trained_until}, so nothing up to {newest} is "
             "new to it. Train up to a newer window, or raise training.holdout_days."
         )
-    job = {
-        "model": model_block(spec, open_engine().code(spec, build.build_id), parameters),
+    job: dict[str, Any] = {
+        "model": model_block(spec, installation.engine.code(spec, build.build_id), parameters),
         "data": snapshot.paths,
         "train_until": train_until.isoformat(),
         "holdout_from": holdout_from.isoformat(),
@@ -73,12 +79,14 @@ def train(spec: ModelSpec, build: Build, snapshot: Snapshot, run_id: str, parame
     readable = [Path(path) for path in snapshot.paths]
     same_build = before is not None and before["build"] == build.build_id
     if champion and same_build:
-        artifact = registry.fetch(spec.name, champion)
-        job["champion"] = _artifact_of(spec, champion, artifact)
+        artifact = installation.registry.fetch(spec.name, champion)
+        job["champion"] = _artifact_of(installation, spec, champion, artifact)
         readable.append(artifact)
-    run_job(spec, build, "train", job, folder, leaves=TRAINED, readable=readable)
+    run_job(installation.engine, spec, build, "train", job, folder, leaves=TRAINED, readable=readable)
     if champion and before and not same_build:
-        _score_champion(spec, champion, before["build"], job, folder, [Path(path) for path in snapshot.paths])
+        _score_champion(
+            installation, spec, champion, before["build"], job, folder, [Path(path) for path in snapshot.paths]
+        )
     return {
         "folder": str(folder),
         "champion": champion,
@@ -125,19 +133,34 @@ def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: 
 
 
 def _score_champion(
-    spec: ModelSpec, champion: str, build_id: str, job: dict[str, Any], folder: Path, data: list[Path]
+    installation: Installation,
+    spec: ModelSpec,
+    champion: str,
+    build_id: str,
+    job: dict[str, Any],
+    folder: Path,
+    data: list[Path],
 ) -> None:
     """Score the champion in the environment of its own build, and add its predictions to the holdout."""
-    artifact = registry.fetch(spec.name, champion)
+    artifact = installation.registry.fetch(spec.name, champion)
     score = {
-        "model": model_block(spec, open_engine().code(spec, build_id)),
-        **_artifact_of(spec, champion, artifact),
+        "model": model_block(spec, installation.engine.code(spec, build_id)),
+        **_artifact_of(installation, spec, champion, artifact),
         "data": job["data"],
         "from": job["holdout_from"],
         "until": job["holdout_until"],
         "out": "champion.parquet",
     }
-    run_job(spec, build_id, "score", score, folder, leaves=["champion.parquet"], readable=[artifact, *data])
+    run_job(
+        installation.engine,
+        spec,
+        build_id,
+        "score",
+        score,
+        folder,
+        leaves=["champion.parquet"],
+        readable=[artifact, *data],
+    )
     theirs = pd.read_parquet(folder / "champion.parquet")[[spec.data.key, "prediction"]].rename(
         columns={"prediction": "champion"}
     )
@@ -145,8 +168,8 @@ def _score_champion(
     holdout.to_parquet(folder / "holdout.parquet", index=False)
 
 
-def _artifact_of(spec: ModelSpec, version: str, folder: Path) -> dict[str, str]:
-    return {"artifact": str(folder), "sha256": registry.version(spec.name, version).tags["sha256"]}
+def _artifact_of(installation: Installation, spec: ModelSpec, version: str, folder: Path) -> dict[str, str]:
+    return {"artifact": str(folder), "sha256": installation.registry.sha256(spec.name, version)}
 
 
 def _newest_time(snapshot: Snapshot, column: str) -> datetime:

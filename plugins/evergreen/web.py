@@ -53,14 +53,14 @@ def metrics() -> Response:
     """Health, verdicts, releases and incidents of every model; heartbeats, runs and queues of its DAGs."""
     from evergreen.airflow_metrics import add_airflow
     from evergreen.model_dags import models_to_parse
-    from include.adapters.store import open_store
     from include.observability.exposition import CONTENT_TYPE, Exposition
     from include.observability.health_metrics import add_model
+    from include.stages.installation import open_installation
 
     page = Exposition()
     specs = list(models_to_parse("monitoring"))
     for spec in specs:
-        add_model(page, spec, open_store())
+        add_model(page, spec, open_installation().store)
     add_airflow(page, specs)
     return Response(page.page(), media_type=CONTENT_TYPE)
 

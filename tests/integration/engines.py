@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.engines.contract import open_engine
+from include.adapters.engines.docker.engine import DockerEngine
 from include.adapters.engines.docker.images import base_image
+from include.adapters.engines.process.engine import ProcessEngine
 from include.settings import settings
+from include.stages.installation import open_installation
 from tests.ports import free_port
 
 ENGINES = ["process", pytest.param("docker", marks=pytest.mark.needs("docker"))]
@@ -43,19 +45,23 @@ def installation(engine: str, first_port: int) -> Iterator[Path]:
 
 def remove_everything() -> None:
     """Remove what this process's installation left on the Docker host."""
-    from include.adapters.engines.docker import engine as docker_engine
-
-    docker_engine.remove_everything()
+    engine = open_installation().engine
+    assert isinstance(engine, DockerEngine)
+    engine.remove_everything()
 
 
 def server_pid(model: str, version: str) -> int:
     """The process that a production server's life hangs on; 0 while there is none."""
     if settings().engine == "docker":
         return int(container(model, version).attrs["State"]["Pid"])
-    return int(open_engine()._supervisor.getProcessInfo(f"{model}.production.{version}")["pid"])
+    engine = open_installation().engine
+    assert isinstance(engine, ProcessEngine)
+    return int(engine._supervisor.getProcessInfo(f"{model}.production.{version}")["pid"])
 
 
 def container(model: str, version: str, environment: str = "production"):
     """The container of a server."""
-    (found,) = open_engine()._containers(model=model, environment=environment, version=version)
+    engine = open_installation().engine
+    assert isinstance(engine, DockerEngine)
+    (found,) = engine._containers(model=model, environment=environment, version=version)
     return found

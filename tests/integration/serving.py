@@ -12,12 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from include.adapters import registry
 from include.adapters.data.snapshots import take_snapshot
-from include.adapters.engines.contract import open_engine
 from include.adapters.git import resolve_commit
-from include.adapters.serving.gateway import open_gateway
-from include.adapters.store import open_store
 from include.core.build import Build
 from include.core.errors import PlatformError
 from include.core.release.release import Release
@@ -25,6 +21,7 @@ from include.core.spec import ModelSpec
 from include.embedded.gateway_config import gateway_config
 from include.settings import settings
 from include.stages import training as candidate
+from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
 
 HASH = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
@@ -115,7 +112,7 @@ class Serving:
         self.repository = str(repository.bare)
         self.template = small_spec("template", self.repository)
         commit = resolve_commit(self.template.repository)
-        prepared = open_engine().prepare_build(self.template, commit)
+        prepared = open_installation().engine.prepare_build(self.template, commit)
         self.build = Build("template", prepared.build_id, commit, prepared.environment, "passed")
         breaking = self.template.model_copy(update={"feature_code": "model:prepare"})
         self.bundles = [
@@ -130,7 +127,7 @@ class Serving:
         spec = small_spec(f"small{self.count}", self.repository)
         (settings().builds / spec.name).symlink_to(settings().builds / "template")
         for number, bundle in enumerate(self.bundles, start=1):
-            registry.register(
+            open_installation().registry.register(
                 spec.name,
                 bundle,
                 candidate=f"{number}",
@@ -143,12 +140,12 @@ class Serving:
 
     def retire(self, spec: ModelSpec) -> None:
         """Stop all that the model has."""
-        store = open_store()
+        store = open_installation().store
         for environment in ("production", "test"):
             now = store.release(spec.name, environment)
             if now.revision:
                 store.swap_release(now, Release(spec.name, environment, now.revision + 1, note="the test is over"))
-                reconcile(spec, environment)
+                reconcile(open_installation(), spec, environment)
 
     def close(self) -> None:
         """End the supervisor and all that it runs."""
@@ -158,7 +155,7 @@ class Serving:
 
     def _train(self, spec: ModelSpec, run: str, parameters: dict) -> Path:
         snapshot = take_snapshot(spec, None)
-        made = candidate.train(spec, self.build, snapshot, run, parameters)
+        made = candidate.train(open_installation(), spec, self.build, snapshot, run, parameters)
         assert candidate.compare(spec, Path(made["folder"]), made["champion"]).passed
         lineage = {"model": spec.name, "build": self.build.build_id, "commit": self.build.commit}
         return candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)
@@ -194,7 +191,7 @@ stdout_logfile={here.home}/logs/caddy.log
         deadline = time.monotonic() + 30
         while True:
             try:
-                open_gateway().weights("nothing")
+                open_installation().gateway.weights("nothing")
                 return
             except PlatformError:
                 assert time.monotonic() < deadline, (here.home / "logs" / "caddy.log").read_text(encoding="utf-8")

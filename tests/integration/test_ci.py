@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from include.adapters.engines.contract import open_engine
 from include.adapters.spec_file import load_spec
-from include.adapters.store import Store, open_store
+from include.adapters.store import Store
 from include.core.errors import BuildError
 from include.stages import ci as checks
+from include.stages.installation import open_installation
 from tests.real_repository import RealRepository
 from tests.support.airflow_runs import run_here
 
@@ -81,7 +81,7 @@ def repository(home, tmp_path) -> RealRepository:
 
 @pytest.fixture
 def store(home) -> Store:
-    return open_store()
+    return open_installation().store
 
 
 def run_ci(**conf: Any) -> tuple[str, dict[str, str]]:
@@ -175,7 +175,7 @@ def built(repository, home):
     def build(files: dict[str, str]) -> tuple[Any, str]:
         spec = load_spec(home / "models" / "tiny" / "model.yaml")
         commit = repository.commit(files)
-        return spec, open_engine().prepare_build(spec, commit).build_id
+        return spec, open_installation().engine.prepare_build(spec, commit).build_id
 
     return build
 
@@ -193,7 +193,7 @@ def built(repository, home):
     ],
 )
 def test_each_check_fails_closed(built, check, files, words):
-    report = checks.CHECKS[check](*built(files))
+    report = checks.CHECKS[check](open_installation(), *built(files))
     assert report["answer"] == "fail" and words in report["reason"], report
 
 
@@ -221,7 +221,7 @@ def test_its_own_verdict():
     with pytest.raises(PermissionError):
         (Path.cwd().parent / "reports" / "pytest.xml").write_text("passed")
 """
-    report = checks.CHECKS["test"](*built({"tests/test_model.py": spying}))
+    report = checks.CHECKS["test"](open_installation(), *built({"tests/test_model.py": spying}))
     assert report["answer"] == "pass", report
 
 
@@ -231,10 +231,10 @@ def test_an_own_configuration_is_used_and_one_around_the_platform_is_not(built, 
     (home / "pyproject.toml").write_text(above)
     try:
         files = {"pyproject.toml": "[project]\nname = 'tiny'\nversion = '1'\n"}
-        assert checks.CHECKS["lint"](*built(files))["answer"] == "pass"
-        assert checks.CHECKS["test"](*built(files | {"a.txt": ""}))["answer"] == "pass"
+        assert checks.CHECKS["lint"](open_installation(), *built(files))["answer"] == "pass"
+        assert checks.CHECKS["test"](open_installation(), *built(files | {"a.txt": ""}))["answer"] == "pass"
         strict = {"pyproject.toml": "[tool.ruff.lint]\nselect = ['D']\n"}
-        assert "D100" in checks.CHECKS["lint"](*built(strict))["reason"]
+        assert "D100" in checks.CHECKS["lint"](open_installation(), *built(strict))["reason"]
     finally:
         (home / "pyproject.toml").unlink()
 

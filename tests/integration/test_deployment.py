@@ -17,16 +17,14 @@ from dataclasses import replace
 import pytest
 import requests
 
-from include.adapters import registry
-from include.adapters.engines.contract import open_engine
 from include.adapters.engines.scrape_targets import targets_file
-from include.adapters.serving.gateway import open_gateway
+from include.adapters.registry import FILES_TAG, Registry
 from include.adapters.serving.inference_client import ModelServer, inference_inputs
-from include.adapters.store import open_store
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release.release import Release
 from include.settings import settings
 from include.stages import deployment
+from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
 from tests.integration.engines import ENGINES, installation, server_pid
 from tests.integration.serving import Serving
@@ -38,19 +36,21 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 def roll_out(spec, version: str, run: str):
     """What the deployment DAG does, task by task; raises what the failing task raises."""
-    in_test = deployment.deploy_to_test(spec, version, run)
-    verdict = deployment.verify(spec, version)
+    in_test = deployment.deploy_to_test(open_installation(), spec, version, run)
+    verdict = deployment.verify(open_installation(), spec, version)
     assert verdict.passed, verdict
-    deployment.start_canary(spec, version, run)
+    deployment.start_canary(open_installation(), spec, version, run)
     finished = False
     while not finished:
-        verdict, finished = deployment.watch_canary(spec, run)
+        verdict, finished = deployment.watch_canary(open_installation(), spec, run)
         if verdict.answer == "fail":
             raise GateError(str(verdict))
         time.sleep(0.1)
-    deployment.promote(spec, version, run)
-    assert deployment.production_image(spec, version) == in_test.image, "production runs what was tested"
-    deployment.clear_test(spec, run)
+    deployment.promote(open_installation(), spec, version, run)
+    assert deployment.production_image(open_installation(), spec, version) == in_test.image, (
+        "production runs what was tested"
+    )
+    deployment.clear_test(open_installation(), spec, run)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -82,16 +82,16 @@ def standing(shared):
     """A model like ``live`` that several tests share; each leaves it as it was: version 1 serves, and nothing else."""
     yield shared
     for run in ("run-2", "run-3"):
-        deployment.clear_test(shared, run)
-    release = open_store().release(shared.name, "production")
+        deployment.clear_test(open_installation(), shared, run)
+    release = open_installation().store.release(shared.name, "production")
     assert (dict(release.weights), release.rollout) == ({"1": 100}, None)
-    assert set(open_engine().servers(shared.name, "production")) == {"1"}
+    assert set(open_installation().engine.servers(shared.name, "production")) == {"1"}
 
 
 def release_first(serving):
     spec = serving.new_model()
-    deployment.start_canary(spec, "1", "run-1")
-    deployment.promote(spec, "1", "run-1")
+    deployment.start_canary(open_installation(), spec, "1", "run-1")
+    deployment.promote(open_installation(), spec, "1", "run-1")
     return spec
 
 
@@ -112,8 +112,8 @@ def with_feature_code(spec):
 
 def test_the_first_release_ever_serves_and_is_champion(live):
     assert ask(live, "first").json()["model_version"] == "1"
-    assert registry.alias(live.name, "champion") == "1"
-    assert open_store().release(live.name, "production").champion == "1"
+    assert open_installation().registry.alias(live.name, "champion") == "1"
+    assert open_installation().store.release(live.name, "production").champion == "1"
 
 
 def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live):
@@ -121,22 +121,24 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
         roll_out(live, "2", "run-2")
         until(lambda: traffic.versions["2"] > 20, what="traffic on version 2")
     assert traffic.failures == []
-    assert registry.alias(live.name, "champion") == "2"
-    assert set(open_engine().servers(live.name, "production")) == {"1", "2"}, "the old release stays loaded"
-    assert open_engine().servers(live.name, "test") == {}, "the test environment is cleared"
+    assert open_installation().registry.alias(live.name, "champion") == "2"
+    assert set(open_installation().engine.servers(live.name, "production")) == {"1", "2"}, (
+        "the old release stays loaded"
+    )
+    assert open_installation().engine.servers(live.name, "test") == {}, "the test environment is cleared"
     assert set(traffic.answered) <= set(logged(live))
 
 
 def test_prometheus_is_told_which_servers_there_are(standing):
     def listed(environment):
-        content = json.loads(targets_file(standing.name, environment).read_text(encoding="utf-8"))
+        content = json.loads(targets_file(settings().targets, standing.name, environment).read_text(encoding="utf-8"))
         return {entry["labels"]["version"]: entry["targets"] for entry in content}
 
-    production = open_engine().servers(standing.name, "production")["1"].address
-    deployment.deploy_to_test(standing, "2", "run-2")
-    in_test = open_engine().servers(standing.name, "test")["2"].address
+    production = open_installation().engine.servers(standing.name, "production")["1"].address
+    deployment.deploy_to_test(open_installation(), standing, "2", "run-2")
+    in_test = open_installation().engine.servers(standing.name, "test")["2"].address
     assert (listed("production"), listed("test")) == ({"1": [production]}, {"2": [in_test]})
-    deployment.clear_test(standing, "run-2")
+    deployment.clear_test(open_installation(), standing, "run-2")
     assert (listed("production"), listed("test")) == ({"1": [production]}, {})
 
 
@@ -144,11 +146,11 @@ def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
     with traffic_of(live):
         roll_out(live, "2", "run-2")
     pid = server_pid(live.name, "1")
-    deployment.roll_back(live, "back")
-    deployment.roll_back(live, "back")  # a retry of the same run does not swing back
+    deployment.roll_back(open_installation(), live, "back")
+    deployment.roll_back(open_installation(), live, "back")  # a retry of the same run does not swing back
     assert ask(live, "after").json()["model_version"] == "1"
     assert server_pid(live.name, "1") == pid
-    assert registry.alias(live.name, "champion") == "1"
+    assert open_installation().registry.alias(live.name, "champion") == "1"
 
 
 def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(standing):
@@ -156,19 +158,19 @@ def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_the
     with traffic_of(broken, distance=666.0) as traffic:
         with pytest.raises(GateError, match="5xx"):
             roll_out(broken, "3", "run-3")
-        release = deployment.settle(broken, "run-3")
+        release = deployment.settle(open_installation(), broken, "run-3")
     assert traffic.failures == [], "the gateway sends a failed request to the other release"
     assert release.champion == "1"
     assert dict(release.weights) == {"1": 100}
-    assert set(open_engine().servers(standing.name, "production")) == {"1"}
-    assert registry.alias(standing.name, "champion") == "1"
+    assert set(open_installation().engine.servers(standing.name, "production")) == {"1"}
+    assert open_installation().registry.alias(standing.name, "champion") == "1"
 
 
 def test_a_canary_without_traffic_holds_and_is_not_promoted(live):
-    deployment.deploy_to_test(live, "2", "run-2")
-    deployment.start_canary(live, "2", "run-2")
+    deployment.deploy_to_test(open_installation(), live, "2", "run-2")
+    deployment.start_canary(open_installation(), live, "2", "run-2")
     for _ in range(3):
-        verdict, finished = deployment.watch_canary(live, "run-2")
+        verdict, finished = deployment.watch_canary(open_installation(), live, "run-2")
         assert (verdict.answer, finished) == ("hold", False)
     hurried = live.model_copy(
         update={
@@ -177,17 +179,17 @@ def test_a_canary_without_traffic_holds_and_is_not_promoted(live):
             )
         }
     )
-    verdict, finished = deployment.watch_canary(hurried, "run-2")
+    verdict, finished = deployment.watch_canary(open_installation(), hurried, "run-2")
     assert (verdict.answer, finished) == ("fail", False)
 
 
 def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live):
     broken = with_feature_code(live)
-    address = deployment.deploy_to_test(broken, "3", "run-3").address
+    address = deployment.deploy_to_test(open_installation(), broken, "3", "run-3").address
     hurried = broken.model_copy(
         update={"deployment": broken.deployment.model_copy(update={"latency_p95_ms": 1e-3, "load_requests": 20})}
     )
-    verdict = deployment.verify(hurried, "3")
+    verdict = deployment.verify(open_installation(), hurried, "3")
     assert (verdict.answer, "budget" in verdict.reason) == ("fail", True)
     found = ModelServer(broken.name, address).time_requests(broken, [{"distance": 666.0, "hour": 8.0}], 10, clients=2)
     assert len(found.failures) == 10
@@ -195,51 +197,51 @@ def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live):
 
 
 def test_a_damaged_artifact_is_refused_and_the_previous_release_stays(standing):
-    path = registry.fetch(standing.name, "2") / "model.skops"
+    path = open_installation().registry.fetch(standing.name, "2") / "model.skops"
     whole = path.read_bytes()
     with changed(path, whole[:-1] + bytes([whole[-1] ^ 1])), pytest.raises(ArtifactError, match="damaged"):
-        deployment.deploy_to_test(standing, "2", "run-2")
+        deployment.deploy_to_test(open_installation(), standing, "2", "run-2")
     assert ask(standing, "still").json()["model_version"] == "1"
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "lineage.json", "golden.json"])
 def test_a_file_that_gates_go_by_is_refused_when_it_was_changed_or_is_gone(standing, name):
-    path = registry.fetch(standing.name, "2") / name
+    path = open_installation().registry.fetch(standing.name, "2") / name
     problem = rf"version 2: {name} has sha256 .* delete {path.parent} to copy it again"
     with changed(path, path.read_bytes() + b" "), pytest.raises(ArtifactError, match=problem):
-        deployment.deploy_to_test(standing, "2", "run-2")
+        deployment.deploy_to_test(open_installation(), standing, "2", "run-2")
     with changed(path, None), pytest.raises(ArtifactError, match=rf"version 2: {name} has sha256 missing"):
-        registry.fetch(standing.name, "2")
-    assert registry.fetch(standing.name, "2") == path.parent
+        open_installation().registry.fetch(standing.name, "2")
+    assert open_installation().registry.fetch(standing.name, "2") == path.parent
 
 
 def test_a_file_that_was_added_to_a_version_is_refused(standing):
-    added = registry.fetch(standing.name, "2") / "thresholds.json"
+    added = open_installation().registry.fetch(standing.name, "2") / "thresholds.json"
     assert not added.exists()
     added.write_text("{}")
     try:
         with pytest.raises(ArtifactError, match=r"thresholds.json was not registered with it. .* delete"):
-            registry.fetch(standing.name, "2")
+            open_installation().registry.fetch(standing.name, "2")
     finally:
         added.unlink()
 
 
 def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_held_against_its_hash(serving):
     spec = serving.new_model()
-    registry.client().delete_model_version_tag(spec.name, "2", registry.FILES_TAG)
-    folder = registry.fetch(spec.name, "2")
+    open_installation().registry.client.delete_model_version_tag(spec.name, "2", FILES_TAG)
+    folder = open_installation().registry.fetch(spec.name, "2")
     (folder / "metrics.json").write_text("{}")
-    assert registry.fetch(spec.name, "2") == folder
+    assert open_installation().registry.fetch(spec.name, "2") == folder
     (folder / "model.skops").write_bytes(b"another")
     with pytest.raises(ArtifactError, match=r"model.skops has sha256"):
-        registry.fetch(spec.name, "2")
+        open_installation().registry.fetch(spec.name, "2")
 
 
 def test_the_server_itself_refuses_an_artifact_with_another_hash(live, monkeypatch):
-    path = registry.fetch(live.name, "2") / "model.skops"
-    monkeypatch.setattr(registry, "verify", lambda *_: None)  # as if it were changed after it was fetched
+    path = open_installation().registry.fetch(live.name, "2") / "model.skops"
+    monkeypatch.setattr(Registry, "verify", lambda *_: None)  # as if it were changed after it was fetched
     with changed(path, path.read_bytes() + b"x"), pytest.raises(GateError, match="sha256"):
-        deployment.deploy_to_test(live, "2", "run-2")
+        deployment.deploy_to_test(open_installation(), live, "2", "run-2")
     assert ask(live, "still").json()["model_version"] == "1"
 
 
@@ -250,7 +252,7 @@ def test_of_two_deployments_at_once_one_wins_and_the_other_says_why(live):
     def deploy(run: str, version: str) -> None:
         barrier.wait()
         try:
-            outcomes[run] = deployment.start_canary(live, version, run)
+            outcomes[run] = deployment.start_canary(open_installation(), live, version, run)
         except DeploymentConflictError as error:
             outcomes[run] = error
 
@@ -262,16 +264,18 @@ def test_of_two_deployments_at_once_one_wins_and_the_other_says_why(live):
     (loser,) = [outcome for outcome in outcomes.values() if isinstance(outcome, DeploymentConflictError)]
     (winner,) = [run for run, outcome in outcomes.items() if isinstance(outcome, Release)]
     assert winner in str(loser)
-    assert open_store().release(live.name, "production").rollout["run"] == winner
+    assert open_installation().store.release(live.name, "production").rollout["run"] == winner
 
 
 def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
-    deployment.start_canary(live, "2", "dead")
+    deployment.start_canary(open_installation(), live, "2", "dead")
     with pytest.raises(DeploymentConflictError, match="dead"):
-        deployment.start_canary(live, "3", "next")
-    now = open_store().release(live.name, "production")
-    open_store().swap_release(now, replace(now, revision=now.revision + 1, rollout={**now.rollout, "lease": 0}))
-    release = deployment.start_canary(live, "2", "next")
+        deployment.start_canary(open_installation(), live, "3", "next")
+    now = open_installation().store.release(live.name, "production")
+    open_installation().store.swap_release(
+        now, replace(now, revision=now.revision + 1, rollout={**now.rollout, "lease": 0})
+    )
+    release = deployment.start_canary(open_installation(), live, "2", "next")
     assert release.rollout["run"] == "next"
     assert release.champion == "1"
 
@@ -291,29 +295,34 @@ def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(standing
 @pytest.mark.parametrize("lost", ["routes", "servers", "alias"])
 def test_whatever_is_lost_the_reconciler_brings_it_back(standing, lost):
     if lost == "routes":
-        open_gateway().remove(standing.name)
+        open_installation().gateway.remove(standing.name)
     elif lost == "servers":
-        open_engine().stop(standing.name, "production", "1")
+        open_installation().engine.stop(standing.name, "production", "1")
     else:
-        registry.client().delete_registered_model_alias(standing.name, "champion")
-    assert reconcile(standing, "production")
+        open_installation().registry.client.delete_registered_model_alias(standing.name, "champion")
+    assert reconcile(open_installation(), standing, "production")
     assert ask(standing, "back").json()["model_version"] == "1"
-    assert registry.alias(standing.name, "champion") == "1"
-    assert reconcile(standing, "production") == [], "nothing is left to do"
+    assert open_installation().registry.alias(standing.name, "champion") == "1"
+    assert reconcile(open_installation(), standing, "production") == [], "nothing is left to do"
 
 
 def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live):
     """Each write of desired state is tried without what should follow it, as after kill -9, and then again."""
-    deployment.deploy_to_test(live, "2", "run-2")
-    now = open_store().release(live.name, "production")
+    deployment.deploy_to_test(open_installation(), live, "2", "run-2")
+    store = open_installation().store
+    now = store.release(live.name, "production")
     rollout = deployment._rollout(live, "run-2", "2", 0)
-    open_store().swap_release(now, now.begin_canary("2", 20, rollout, "killed before anything was started"))
-    release = deployment.start_canary(live, "2", "run-2")
-    assert set(open_engine().servers(live.name, "production")) == {"1", "2"}
-    open_store().swap_release(release, release.promote("2", "2 promoted by run-2"))  # killed before routing
-    deployment.promote(live, "2", "run-2")
+    open_installation().store.swap_release(
+        now, now.begin_canary("2", 20, rollout, "killed before anything was started")
+    )
+    release = deployment.start_canary(open_installation(), live, "2", "run-2")
+    assert set(open_installation().engine.servers(live.name, "production")) == {"1", "2"}
+    open_installation().store.swap_release(
+        release, release.promote("2", "2 promoted by run-2")
+    )  # killed before routing
+    deployment.promote(open_installation(), live, "2", "run-2")
     assert ask(live, "after").json()["model_version"] == "2"
-    assert registry.alias(live.name, "champion") == "2"
+    assert open_installation().registry.alias(live.name, "champion") == "2"
 
 
 def test_a_wrong_request_is_answered_with_what_is_wrong_with_it(standing):

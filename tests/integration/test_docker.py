@@ -18,16 +18,16 @@ from threading import Thread
 import docker.errors
 import pytest
 
-from include.adapters import registry
 from include.adapters.engines import environments
-from include.adapters.engines.contract import open_engine
 from include.adapters.engines.docker import client as docker_client
 from include.adapters.engines.docker import images as docker_images
 from include.adapters.engines.docker.client import open_client, with_labels
 from include.adapters.engines.docker.job import sweep
+from include.adapters.registry import Registry
 from include.core.errors import PlatformError
 from include.settings import settings
 from include.stages import ci as checks
+from include.stages.installation import open_installation
 from tests.integration.engines import container
 from tests.integration.serving import MODEL_CODE
 from tests.integration.test_engines import build_of, contract_place, rows, served, server, until  # noqa: F401 - fixture
@@ -126,11 +126,11 @@ def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(place, monk
         }
     )
     _, build_id = build_of(place, {"greedy.py": greedy})
-    bundle = registry.fetch(spec.name, "1")
-    monkeypatch.setattr(registry, "verify", lambda *_: None)  # the lineage is given another build
+    bundle = open_installation().registry.fetch(spec.name, "1")
+    monkeypatch.setattr(Registry, "verify", lambda *_: None)  # the lineage is given another build
     lineage = json.loads((bundle / "lineage.json").read_text(encoding="utf-8"))
     (bundle / "lineage.json").write_text(json.dumps({**lineage, "build": build_id}), encoding="utf-8")
-    engine = open_engine()
+    engine = open_installation().engine
     engine.start(spec, "production", "1", "production@1")
     try:
         # Warming up is where this model fails first, so it never gets ready, and the reason is in its last words.
@@ -183,7 +183,7 @@ def test_the_same_inputs_give_the_same_layers_without_any_cache(tmp_path, monkey
 
 def test_a_release_adds_one_small_layer_to_its_build(place, served):  # noqa: F811
     image = container(served.name, "1").attrs["Image"]
-    lineage = registry.lineage(served.name, "1")
+    lineage = open_installation().registry.lineage(served.name, "1")
     build = layers(image_of(served.name, lineage["build"]))
     assert layers(image)[:-1] == build
     newest = open_client().images.get(image).history()
@@ -193,12 +193,12 @@ def test_a_release_adds_one_small_layer_to_its_build(place, served):  # noqa: F8
 
 
 def test_test_and_production_run_the_same_image(served):  # noqa: F811
-    open_engine().start(served, "test", "1", "test@1")
+    open_installation().engine.start(served, "test", "1", "test@1")
     try:
         images = {container(served.name, "1", name).attrs["Image"] for name in ("test", "production")}
         assert len(images) == 1
     finally:
-        open_engine().stop(served.name, "test", "1")
+        open_installation().engine.stop(served.name, "test", "1")
 
 
 def test_an_image_has_no_compiler_no_cache_and_no_secret_of_its_making(place):
@@ -227,7 +227,7 @@ def test_processes():
     assert len(children) < 256
 """
     spec, build_id = build_of(place, {"tests/test_model.py": bomb})
-    report = checks.CHECKS["test"](spec, build_id)
+    report = checks.CHECKS["test"](open_installation(), spec, build_id)
     assert report["answer"] == "pass", Path(report["file"]).read_text(encoding="utf-8")
     assert jobs() == []
 
@@ -247,7 +247,7 @@ def test_writing():
         raise AssertionError("all of it could be written")
     assert raised.value.errno == errno.ENOSPC
 """
-    report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": writing}))
+    report = checks.CHECKS["test"](open_installation(), *build_of(place, {"tests/test_model.py": writing}))
     assert report["answer"] == "pass", report
 
 
@@ -264,14 +264,14 @@ def test_output_comes_while_the_command_runs(place):
 
     listener = Thread(target=listen)
     listener.start()
-    done = open_engine().run(spec, build_id, ["-c", talking], writable=folder, log=log_of(folder))
+    done = open_installation().engine.run(spec, build_id, ["-c", talking], writable=folder, log=log_of(folder))
     listener.join()
     assert time.monotonic() - heard[0] > 2
     assert done.output_tail == "one\ntwo\n" == log_of(folder).read_text(encoding="utf-8")
 
 
 def _work(spec, build_id, folder):
-    open_engine().run(
+    open_installation().engine.run(
         spec, build_id, ["-c", "import time; time.sleep(600)"], writable=folder, log=log_of(folder), time_limit=600
     )
 
@@ -330,7 +330,7 @@ def test_a_try_that_would_start_something_else_removes_what_the_earlier_one_left
 
 
 def _run(arguments, folder):
-    return open_engine().run(*arguments, writable=folder, log=log_of(folder))
+    return open_installation().engine.run(*arguments, writable=folder, log=log_of(folder))
 
 
 def test_what_a_killed_task_left_is_removed_by_the_next(place, outside_airflow):
@@ -369,7 +369,7 @@ def test_links_and_paths_that_lead_out_do_not_come_out(place):
     folder = settings().home / "tricky"
     folder.mkdir()
     tricks = "import os; os.symlink('/etc/passwd', 'link'); os.mkfifo('fifo'); open('fine', 'w').write('fine')"
-    done = open_engine().run(
+    done = open_installation().engine.run(
         spec, build_id, ["-c", f"import os; os.chdir({str(folder)!r}); {tricks}"], writable=folder, log=log_of(folder)
     )
     assert done.code == 0, done.output_tail
@@ -433,7 +433,7 @@ def test_a_job_runs_on_a_remote_host_over_tls(place, remote):
     folder.mkdir()
     (folder / "in").write_text("there and back", encoding="utf-8")
     copying = f"import shutil; shutil.copy('{folder}/in', '{folder}/out'); print('copied')"
-    done = open_engine().run(spec, build_id, ["-c", copying], writable=folder, log=log_of(folder))
+    done = open_installation().engine.run(spec, build_id, ["-c", copying], writable=folder, log=log_of(folder))
     assert (done.code, done.output_tail) == (0, "copied\n")
     assert (folder / "out").read_text(encoding="utf-8") == "there and back"
     assert remote, "it did not go over the remote connection"

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters import registry
-from include.adapters.engines.contract import open_engine
 from include.adapters.engines.docker.client import open_client
 from include.adapters.git import resolve_commit
-from include.adapters.store import open_store
 from include.core.errors import PlatformError
 from include.settings import settings
 from include.stages import deployment
+from include.stages.installation import open_installation
 from tests.integration.engines import installation
 from tests.integration.private_engine import NEEDS, PrivateEngine, private_engine
 from tests.integration.serving import MODEL_CODE, Serving, small_spec
@@ -43,8 +41,8 @@ def live(engine):
     """Version 1 of a model in production, and version 2 to deploy."""
     with closing(Serving(RealRepository(settings().home / "git"))) as place:
         spec = place.new_model()
-        deployment.start_canary(spec, "1", "run-1")
-        deployment.promote(spec, "1", "run-1")
+        deployment.start_canary(open_installation(), spec, "1", "run-1")
+        deployment.promote(open_installation(), spec, "1", "run-1")
         yield spec
         place.retire(spec)
 
@@ -62,15 +60,15 @@ def commit_of_its_own(name: str):
 def test_a_build_whose_engine_died_is_made_by_the_next_try(engine: PrivateEngine):
     spec, commit = commit_of_its_own("begun")
     with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(open_engine().prepare_build, spec, commit)
+        building = pool.submit(open_installation().engine.prepare_build, spec, commit)
         until(lambda: any("uv pip sync" in str(one.attrs["Args"]) for one in open_client().containers.list()), 120)
         engine.kill()
         with pytest.raises(PlatformError, match="Docker Engine"):
             building.result(120)
     with pytest.raises(PlatformError, match=GONE):
-        open_engine().prepare_build(spec, commit)
+        open_installation().engine.prepare_build(spec, commit)
     engine.start()
-    made = open_engine().prepare_build(spec, commit)
+    made = open_installation().engine.prepare_build(spec, commit)
     assert not made.cached
     assert open_client().images.get(made.environment).labels["evergreen.model"] == "begun"
 
@@ -80,9 +78,9 @@ def test_a_server_whose_engine_died_serves_again_with_every_answer_in_the_log(en
         until(lambda: len(traffic.answered) > 50, what="traffic")
         engine.kill()
         with pytest.raises(PlatformError, match=GONE):
-            open_engine().servers(live.name, "production")
+            open_installation().engine.servers(live.name, "production")
         with pytest.raises(PlatformError, match=GONE):
-            open_engine().fetch_predictions(live.name)
+            open_installation().engine.fetch_predictions(live.name)
         engine.start()
         answered = len(traffic.answered)
         until(lambda: len(traffic.answered) > answered + 50, what="answers, though nobody did anything")
@@ -90,19 +88,21 @@ def test_a_server_whose_engine_died_serves_again_with_every_answer_in_the_log(en
 
 
 def test_a_canary_whose_engine_died_holds_and_is_rolled_back_when_it_answers_again(engine: PrivateEngine, live):
-    deployment.start_canary(live, "2", "run-2")
+    deployment.start_canary(open_installation(), live, "2", "run-2")
     engine.kill()
-    verdict, finished = deployment.watch_canary(live, "run-2")
+    verdict, finished = deployment.watch_canary(open_installation(), live, "run-2")
     assert (verdict.answer, finished) == ("hold", False), "what can't be measured is not passed"
     with pytest.raises(PlatformError, match=GONE):
-        deployment.settle(live, "run-2")
+        deployment.settle(open_installation(), live, "run-2")
     engine.start()
-    deployment.settle(live, "run-2")  # Airflow's next try
-    assert dict(open_store().release(live.name, "production").weights) == {"1": 100}
-    until(lambda: set(open_engine().servers(live.name, "production")) == {"1"}, what="the canary to be gone")
+    deployment.settle(open_installation(), live, "run-2")  # Airflow's next try
+    assert dict(open_installation().store.release(live.name, "production").weights) == {"1": 100}
+    until(
+        lambda: set(open_installation().engine.servers(live.name, "production")) == {"1"}, what="the canary to be gone"
+    )
     until(lambda: ask(live, "after").status_code == 200, what="an answer")
     assert ask(live, "again").json()["model_version"] == "1"
-    assert registry.alias(live.name, "champion") == "1"
+    assert open_installation().registry.alias(live.name, "champion") == "1"
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def small_disk(tmp_path: Path):
 def test_a_build_that_fills_the_disk_says_so_and_leaves_nothing_half_done(small_disk: PrivateEngine):
     spec, commit = commit_of_its_own("large")
     with pytest.raises(PlatformError, match=r"large: the Docker host's disk is full. Free some.*run again"):
-        open_engine().prepare_build(spec, commit)
+        open_installation().engine.prepare_build(spec, commit)
     assert not list(settings().builds.glob("large/*/image")), "a build without an image"
     assert not open_client().images.list(filters={"label": "evergreen.kind=build"})
     assert open_client().containers.list(all=True) == [], "no container of the build is left"

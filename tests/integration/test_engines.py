@@ -15,17 +15,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.adapters import registry
 from include.adapters.data.snapshots import take_snapshot
-from include.adapters.engines.contract import open_engine
+from include.adapters.engines.choice import open_engine
 from include.adapters.git import resolve_commit
+from include.adapters.registry import Registry
 from include.adapters.serving.inference_client import ModelServer
-from include.adapters.store import open_store
 from include.core.build import Build
 from include.core.errors import ArtifactError, TrainingError
 from include.settings import settings
 from include.stages import ci as checks
 from include.stages import training as candidate
+from include.stages.installation import open_installation
 from tests.integration import own_code
 from tests.integration.engines import ENGINES, installation, server_pid
 from tests.integration.serving import MODEL_CODE, Serving
@@ -58,19 +58,19 @@ def contract_place(engine: str, environments: Path) -> Iterator[Serving]:
 def served(place):
     """Version 1 of a model of its own, ready in production."""
     spec = place.new_model()
-    open_engine().start(spec, "production", "1", "production@1")
+    open_installation().engine.start(spec, "production", "1", "production@1")
     server(spec)
     yield spec
-    for version in open_engine().servers(spec.name, "production"):
-        open_engine().stop(spec.name, "production", version)
+    for version in open_installation().engine.servers(spec.name, "production"):
+        open_installation().engine.stop(spec.name, "production", version)
 
 
 def server(spec, version: str = "1") -> ModelServer:
     """The server, as soon as it is ready."""
 
     def ready():
-        found = open_engine().servers(spec.name, "production")[version]
-        assert found.state != "broken", open_engine().last_words(spec.name, "production", version)
+        found = open_installation().engine.servers(spec.name, "production")[version]
+        assert found.state != "broken", open_installation().engine.last_words(spec.name, "production", version)
         return found.state == "ready" and found.address
 
     return ModelServer(spec.name, until(ready, 60, "the server"))
@@ -88,7 +88,7 @@ def build_of(place, files: dict[str, str], **changes):
     """A build of a commit with these files beside the model's code; its spec and id."""
     place.git.commit({"model.py": MODEL_CODE, "tests/test_model.py": GOOD_TEST, "count": str(time.time_ns()), **files})
     spec = place.template.model_copy(update={"training": place.template.training.model_copy(update=changes)})
-    return spec, open_engine().prepare_build(spec, resolve_commit(spec.repository)).build_id
+    return spec, open_installation().engine.prepare_build(spec, resolve_commit(spec.repository)).build_id
 
 
 def rows(distance: float = 500.0):
@@ -97,8 +97,8 @@ def rows(distance: float = 500.0):
 
 def test_a_build_is_made_once(place):
     commit = resolve_commit(place.template.repository)
-    first = open_engine().prepare_build(place.template, commit)
-    again = open_engine().prepare_build(place.template, commit)
+    first = open_installation().engine.prepare_build(place.template, commit)
+    again = open_installation().engine.prepare_build(place.template, commit)
     assert (again.build_id, again.environment, again.cached) == (first.build_id, first.environment, True)
 
 
@@ -115,7 +115,7 @@ def test_a_build_is_made_once(place):
     ids=lambda value: None if isinstance(value, dict) else value,
 )
 def test_a_check_answers_and_keeps_its_report(place, check, files, answer):
-    report = checks.CHECKS[check](*build_of(place, files))
+    report = checks.CHECKS[check](open_installation(), *build_of(place, files))
     assert report["answer"] == answer, report
     assert Path(report["file"]).is_file()
     assert report["isolation"] in ("landlock", "container")
@@ -140,7 +140,7 @@ def test_a_training_that_needs_too_much_says_which_limit_to_raise(place, code, l
     spec, build_id = build_of(place, {"model.py": f"def estimator():\n{inside}"}, **limits)
     build = Build(spec.name, build_id, "c" * 40, "", "passed")
     with pytest.raises(TrainingError, match=words):
-        candidate.train(spec, build, take_snapshot(spec, None), words, {})
+        candidate.train(open_installation(), spec, build, take_snapshot(spec, None), words, {})
 
 
 def test_a_commits_tests_see_no_keys_no_files_and_no_network(place, monkeypatch):
@@ -188,7 +188,7 @@ def test_docker_socket():
         with socket.socket(socket.AF_UNIX) as client:
             client.connect("/var/run/docker.sock")
 """
-        report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": spying}))
+        report = checks.CHECKS["test"](open_installation(), *build_of(place, {"tests/test_model.py": spying}))
     assert report["answer"] == "pass", Path(report["file"]).read_text(encoding="utf-8")
 
 
@@ -200,37 +200,39 @@ def test_a_model_with_classes_or_functions_of_its_own_goes_all_the_way_into_a_se
     lake.mkdir(exist_ok=True)
     own_code.rows(name, "2013-05").to_parquet(lake / "2013-05.parquet", index=False)
     first = own_build(place, spec)
-    report = checks.CHECKS["check_contract"](spec, first.build_id)
+    report = checks.CHECKS["check_contract"](open_installation(), spec, first.build_id)
     assert report["answer"] == "pass", report
     bundle = trained(spec, first, "first")
-    registry.register(spec.name, bundle, candidate="1", metrics={}, parameters={}, tags={}, description="")
-    store = open_store()
+    open_installation().registry.register(
+        spec.name, bundle, candidate="1", metrics={}, parameters={}, tags={}, description=""
+    )
+    store = open_installation().store
     nothing = store.release(spec.name, "production")
     store.swap_release(nothing, nothing.begin_canary("1", 100, {}, "test").promote("1", "test"))
     recorded = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
     for build in (first, own_build(place, spec)):
         holdout = pd.read_parquet(trained(spec, build, f"again {build.build_id}").parent / "holdout.parquet")
         assert np.allclose(holdout["champion"], holdout["prediction"])
-    open_engine().start(spec, "production", "1", "production@1")
+    open_installation().engine.start(spec, "production", "1", "production@1")
     try:
         known = {"id": "x", "at": "2013-05-01T08:00:00"}
         predicted = server(spec).predict(spec, [{**row, **known} for row in recorded["inputs"]], "golden")
         assert predicted == pytest.approx(recorded["predictions"])
     finally:
-        open_engine().stop(spec.name, "production", "1")
+        open_installation().engine.stop(spec.name, "production", "1")
 
 
 def own_build(place, spec) -> Build:
     """The build of a new commit of the models in own_code."""
     commit = place.git.commit({**own_code.FILES, "count": str(time.time_ns())})
-    prepared = open_engine().prepare_build(spec, commit)
+    prepared = open_installation().engine.prepare_build(spec, commit)
     return Build(spec.name, prepared.build_id, commit, prepared.environment, "passed")
 
 
 def trained(spec, build: Build, run: str) -> Path:
     """The bundle of a candidate."""
     snapshot = take_snapshot(spec, None)
-    folder = Path(candidate.train(spec, build, snapshot, run, {})["folder"])
+    folder = Path(candidate.train(open_installation(), spec, build, snapshot, run, {})["folder"])
     candidate.compare(spec, folder, None)
     return candidate.complete_bundle(spec, folder, snapshot, {"model": spec.name, "build": build.build_id})
 
@@ -247,7 +249,9 @@ def test_network():
         one.connect(("{address}", 9))
 """
     for network, answer in ((True, "pass"), (False, "fail")):
-        report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": asking}, network=network))
+        report = checks.CHECKS["test"](
+            open_installation(), *build_of(place, {"tests/test_model.py": asking}, network=network)
+        )
         assert report["answer"] == answer, report
 
 
@@ -259,7 +263,7 @@ def test_writing(request):
         for _ in range(1024):
             file.write(bytes(2**20))
 """
-    report = checks.CHECKS["test"](*build_of(place, {"tests/test_model.py": writing}))
+    report = checks.CHECKS["test"](open_installation(), *build_of(place, {"tests/test_model.py": writing}))
     assert report["answer"] == "fail"
     assert "File too large" in report["reason"], report
 
@@ -283,12 +287,14 @@ def test_threads_of_a_job_sleep_while_they_wait_and_are_no_more_than_its_process
     folder = settings().home / "threads"
     folder.mkdir()
     code = "import os; print(os.environ['OMP_WAIT_POLICY'], os.environ['OMP_NUM_THREADS'])"
-    done = open_engine().run(spec, build_id, ["-c", code], writable=folder, log=settings().home / "threads.log")
+    done = open_installation().engine.run(
+        spec, build_id, ["-c", code], writable=folder, log=settings().home / "threads.log"
+    )
     assert done.output_tail == "PASSIVE 1\n"
 
 
 def test_another_engine_finds_the_servers_again(place, served):
-    first, second = type(open_engine())(), type(open_engine())()
+    first, second = (open_engine(settings(), Registry(settings())) for _ in range(2))
     assert first.servers(served.name, "production") == second.servers(served.name, "production")
     assert second.servers(served.name, "test") == {}
     second.stop(served.name, "production", "1")
@@ -302,8 +308,8 @@ def test_a_server_that_is_killed_comes_back_with_every_answer_in_the_log(place, 
     os.kill(before, signal.SIGKILL)
     until(lambda: server_pid(served.name, "1") not in (0, before), 30, "the server's next process")
     server(served).predict(served, rows(), "after")
-    open_engine().fetch_predictions(served.name)
-    open_engine().fetch_predictions(served.name)  # twice is the same
+    open_installation().engine.fetch_predictions(served.name)
+    open_installation().engine.fetch_predictions(served.name)  # twice is the same
     segments = (settings().prediction_log / served.name).glob("*.jsonl")
     lines = [line for segment in segments for line in segment.read_text(encoding="utf-8").splitlines()]
     assert sorted(json.loads(line)["request_id"] for line in lines) == ["after", "before"]
@@ -311,30 +317,34 @@ def test_a_server_that_is_killed_comes_back_with_every_answer_in_the_log(place, 
 
 def test_a_server_that_is_stopped_ends_by_itself(place, served):
     started = time.monotonic()
-    open_engine().stop(served.name, "production", "1")
+    open_installation().engine.stop(served.name, "production", "1")
     assert time.monotonic() - started < 10, "it was killed after its time to drain instead"
 
 
 def test_a_broken_server_says_why(place, monkeypatch):
     spec = place.new_model()
-    path = registry.fetch(spec.name, "1") / "model.skops"
+    path = open_installation().registry.fetch(spec.name, "1") / "model.skops"
     path.write_bytes(path.read_bytes() + b"x")
-    monkeypatch.setattr(registry, "verify", lambda *_: None)
-    open_engine().start(spec, "production", "1", "production@1")
+    monkeypatch.setattr(Registry, "verify", lambda *_: None)
+    open_installation().engine.start(spec, "production", "1", "production@1")
     try:
-        until(lambda: open_engine().servers(spec.name, "production")["1"].state == "broken", 60, "the end of it")
-        assert "sha256" in open_engine().last_words(spec.name, "production", "1")
+        until(
+            lambda: open_installation().engine.servers(spec.name, "production")["1"].state == "broken",
+            60,
+            "the end of it",
+        )
+        assert "sha256" in open_installation().engine.last_words(spec.name, "production", "1")
     finally:
-        open_engine().stop(spec.name, "production", "1")
+        open_installation().engine.stop(spec.name, "production", "1")
 
 
 def test_a_file_of_the_bundle_that_was_changed_is_named_before_anything_starts(place):
     spec = place.new_model()
-    path = registry.fetch(spec.name, "1") / "metrics.json"
+    path = open_installation().registry.fetch(spec.name, "1") / "metrics.json"
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(ArtifactError, match=r"metrics.json has sha256 .* delete .* to copy it again"):
-        open_engine().start(spec, "production", "1", "production@1")
-    assert open_engine().servers(spec.name, "production") == {}
+        open_installation().engine.start(spec, "production", "1", "production@1")
+    assert open_installation().engine.servers(spec.name, "production") == {}
 
 
 def test_a_wrong_engine_is_named_with_its_setting(monkeypatch):

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from include.stages.installation import open_installation
+
 WINDOWS = ("2013-03", "2013-04", "2013-05")
 MODEL: dict[str, Any] = {
     "schema": 1,
@@ -35,10 +37,9 @@ class House:
     """One model with its log, truth, bundles and store below a temporary EVERGREEN_HOME."""
 
     def __init__(self, home: Path, lake: Path | None = None):
-        from include.adapters.store import open_store
         from include.core.spec import ModelSpec
 
-        self.home, self.store, self.spec = home, open_store(), ModelSpec.model_validate(MODEL)
+        self.home, self.store, self.spec = home, open_installation().store, ModelSpec.model_validate(MODEL)
         self.lake = lake or home
         self.random, self.truth = np.random.default_rng(0), {}
         self.bundle("1")

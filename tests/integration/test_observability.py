@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from include.embedded.monitoring import RULES, Scraped, alertmanager_config, prometheus_config, web_config
+from include.stages.installation import open_installation
 from tests.conftest import PROJECT
 from tests.integration.conftest import Platform, wait_for
 from tests.integration.model_bundle import TOKEN, Server, make_bundle, start_server
@@ -116,7 +117,6 @@ def model_server(home: Path) -> Iterator[Server]:
     """A real server, behind the platform's gateway, and in the list that Prometheus reads."""
     from include.adapters.engines.contract import RunningServer
     from include.adapters.engines.scrape_targets import write_targets
-    from include.adapters.serving.gateway import open_gateway
 
     folder = home / "server"
     folder.mkdir()
@@ -124,8 +124,10 @@ def model_server(home: Path) -> Iterator[Server]:
     config["model"]["name"] = "late"
     with start_server(folder, config, version="1") as server:
         address = server.url.removeprefix("http://")
-        open_gateway().split("late", address)
-        write_targets("late", "production", {"1": RunningServer("1", address, "ready")})
+        open_installation().gateway.split("late", address)
+        write_targets(
+            open_installation().settings.targets, "late", "production", {"1": RunningServer("1", address, "ready")}
+        )
         yield server
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from include.adapters.store import Store, open_store
+from include.adapters.store import Store
 from include.core.build import Build
 from include.core.errors import BuildError, RunRefusedError
+from include.stages.installation import open_installation
 from tests.integration.test_monitoring import MODEL, House
 from tests.support.airflow_runs import run_here
 
@@ -58,7 +59,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def register(house: House) -> None:
-    from include.adapters import registry
 
     (house.home / "mlflow").mkdir()
     for number in ("1", "2"):
@@ -66,12 +66,12 @@ def register(house: House) -> None:
         bundle.mkdir(parents=True)
         (bundle / "model.skops").write_text(number)
         more: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": {}, "description": ""}
-        assert registry.register("late", bundle, candidate=number, **more) == number
+        assert open_installation().registry.register("late", bundle, candidate=number, **more) == number
 
 
 @pytest.fixture
 def store(house: House) -> Store:
-    return open_store()
+    return open_installation().store
 
 
 def dag_of(story: str) -> Any:

@@ -7,9 +7,9 @@ import time
 
 import requests
 
-from include.adapters.engines.contract import open_engine
 from include.adapters.serving.inference_client import inference_inputs
 from include.settings import settings
+from include.stages.installation import open_installation
 from tests.traffic import Traffic
 
 
@@ -31,7 +31,7 @@ def ask(spec, identity: str, distance: float = 500.0) -> requests.Response:
 def logged(spec) -> list[str]:
     """Request ids in the prediction log, in all segments."""
     found = []
-    open_engine().fetch_predictions(spec.name)
+    open_installation().engine.fetch_predictions(spec.name)
     for path in (settings().prediction_log / spec.name).glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             found.append(json.loads(line)["request_id"])

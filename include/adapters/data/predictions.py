@@ -24,9 +24,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.adapters.engines.contract import open_engine
 from include.adapters.files import write_atomically
-from include.adapters.store import Store, open_store
+from include.adapters.store import Store
 from include.core.categories import boolean_value, category_text
 from include.core.errors import DataError
 from include.core.health.window import count_once
@@ -93,17 +92,11 @@ class Predictions:
         return whole.take(pa.array(places)).to_pandas().rename(name)
 
 
-def gather(
-    spec: ModelSpec, store: Store | None = None, log_dir: Path | None = None, lake: Path | None = None
-) -> Gathered:
-    """Move what is new in the model's prediction log into ``lake/predictions/<model>/<window>/``.
+def gather(spec: ModelSpec, store: Store, log_dir: Path, lake: Path) -> Gathered:
+    """Move what is new in the segments of ``log_dir`` into ``lake/predictions/<model>/<window>/``.
 
     Only whole lines are taken. Running it twice, or again after it was killed anywhere, gives the same rows.
     """
-    store = store or open_store()
-    if log_dir is None:
-        open_engine().fetch_predictions(spec.name)
-        log_dir = settings().prediction_log / spec.name
     folder = predictions_folder(spec.name, lake)
     found = Gathered()
     with _only_one(folder):

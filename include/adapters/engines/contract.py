@@ -15,7 +15,6 @@ from include.adapters.engines.environments import PreparedBuild
 from include.adapters.engines.process.confinement import Completed
 from include.core.release.release import Environment
 from include.core.spec import ModelSpec
-from include.settings import settings
 
 SERVER_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 """What each server gets beyond its command. One request is one thread's work: a team of threads for each of a hundred
@@ -93,15 +92,4 @@ class Engine(Protocol):
         """The end of a server's log, for the error message about it."""
 
     def fetch_predictions(self, model: str) -> None:
-        """Bring what is new in the model's prediction log into ``settings().prediction_log / model``."""
-
-
-def open_engine() -> Engine:
-    """The installation's engine."""
-    if settings().engine == "docker":
-        from include.adapters.engines.docker.engine import DockerEngine
-
-        return DockerEngine()
-    from include.adapters.engines.process.engine import ProcessEngine
-
-    return ProcessEngine()
+        """Bring what is new in the model's prediction log into ``settings.prediction_log / model``."""

@@ -7,38 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from include.adapters.engines.contract import open_engine
+from include.adapters.engines.contract import Engine
 from include.adapters.engines.job_output import job_folder, take_files
 from include.adapters.engines.process.confinement import Completed
 from include.core.build import Build
 from include.core.errors import TrainingError
 from include.core.spec import ModelSpec
-from include.settings import settings
-
-
-def build_folder(model: str, build_id: str) -> Path:
-    """Where a build's code, runtime and environment are."""
-    return settings().builds / model / build_id
-
-
-def model_block(spec: ModelSpec, code: Path, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the runtime needs to know of the spec; ``code`` is the model's folder as the runtime sees it."""
-    return {
-        "name": spec.name,
-        "task": spec.task,
-        "target": spec.target,
-        "key": spec.data.key,
-        "event_time": spec.data.event_time,
-        "features": [{"name": feature.name, "type": feature.type} for feature in spec.features],
-        "estimator": spec.estimator,
-        "feature_code": spec.feature_code,
-        "parameters": {**spec.training.parameters, **(parameters or {})},
-        "trusted_types": list(spec.trusted_types),
-        "code": str(code),
-    }
 
 
 def run_job(
+    engine: Engine,
     spec: ModelSpec,
     build: Build | str,
     module: str,
@@ -61,7 +39,7 @@ def run_job(
     job_file = folder / f"{module}.json"
     with job_folder(folder.with_name(f".{folder.name}.{module}")) as scratch:
         job_file.write_text(json.dumps({**job, "out": str(scratch / job["out"])}, indent=1), encoding="utf-8")
-        done = open_engine().run(
+        done = engine.run(
             spec,
             build_id,
             ["-m", f"runtime.{module}", str(job_file)],

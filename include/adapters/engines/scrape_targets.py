@@ -12,17 +12,16 @@ from pathlib import Path
 
 from include.adapters.engines.contract import RunningServer
 from include.core.release.release import Environment
-from include.settings import settings
 
 
-def targets_file(model: str, environment: Environment) -> Path:
+def targets_file(folder: Path, model: str, environment: Environment) -> Path:
     """Where the servers of one model in one environment are listed."""
-    return settings().targets / f"{model}.{environment}.json"
+    return folder / f"{model}.{environment}.json"
 
 
-def write_targets(model: str, environment: Environment, servers: Mapping[str, RunningServer]) -> None:
+def write_targets(folder: Path, model: str, environment: Environment, servers: Mapping[str, RunningServer]) -> None:
     """List these servers, by version, with the labels that their own figures have."""
-    path = targets_file(model, environment)
+    path = targets_file(folder, model, environment)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = [
         {"targets": [server.address], "labels": {"model": model, "version": version, "environment": environment}}

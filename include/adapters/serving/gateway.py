@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ from filelock import FileLock
 
 from include.adapters.files import write_private
 from include.core.errors import PlatformError
-from include.settings import Settings, settings
+from include.settings import Settings
 
 ROUTES = "/config/apps/http/servers/gateway/routes"
 BUFFERED_BYTES = 16 * 1024 * 1024
@@ -32,14 +33,17 @@ PARTS_OF_ALL = 2**32
 class Gateway:
     """Caddy's admin API on its unix socket, and the files that the routes read."""
 
-    def __init__(self, here: Settings):
-        self._config = here.run / "caddy.json"
-        self._folder = here.run / "gateway"
+    def __init__(self, settings: Settings):
+        self._config = settings.run / "caddy.json"
+        self._folder = settings.run / "gateway"
+        self._socket = settings.run / "caddy.sock"
+
+    @cached_property
+    def _client(self) -> httpx.Client:
         # Caddy closes its admin API's connections when its configuration changes: none is kept for another question.
-        transport = httpx.HTTPTransport(
-            uds=str(here.run / "caddy.sock"), limits=httpx.Limits(max_keepalive_connections=0), retries=2
-        )
-        self._client = httpx.Client(transport=transport, base_url="http://caddy", timeout=10.0)
+        limits = httpx.Limits(max_keepalive_connections=0)
+        transport = httpx.HTTPTransport(uds=str(self._socket), limits=limits, retries=2)
+        return httpx.Client(transport=transport, base_url="http://caddy", timeout=10.0)
 
     def weights(self, model: str) -> dict[str, int]:
         """Server address → share of traffic in percent, as the gateway has it now; empty when there is no route."""
@@ -137,11 +141,6 @@ class Gateway:
             with contextlib.suppress(httpx.TransportError):
                 return self._client.request(method, path, **arguments)
         return self._client.request(method, path, **arguments)
-
-
-def open_gateway() -> Gateway:
-    """The installation's gateway."""
-    return Gateway(settings())
 
 
 def _route_id(model: str) -> str:

@@ -31,10 +31,12 @@ class BuildEnvironmentOperator(BaseOperator):
         self.again = again
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.engines.contract import open_engine
+        from include.stages.installation import open_installation
 
         try:
-            build = open_engine().prepare_build(spec_of(self.model), self.commit, again=str(self.again) == "True")
+            build = open_installation().engine.prepare_build(
+                spec_of(self.model), self.commit, again=str(self.again) == "True"
+            )
         except BuildError as error:
             context["ti"].xcom_push(key="report", value={"answer": "fail", "reason": str(error)})
             raise

@@ -36,22 +36,21 @@ class ChooseReleaseOperator(BaseBranchOperator):
     def choose_branch(self, context: Any) -> str:
         params = params_of(context, DeploymentParams)
         check_deployment(params)
-        from include.adapters import registry
-        from include.adapters.store import open_store
+        from include.stages.installation import open_installation
         from include.stages.reconciler import reconcile
 
-        release = open_store().release(self.model, "production")
+        release = open_installation().store.release(self.model, "production")
         if params.rollback:
             release.roll_back(context["dag_run"].run_id)  # refuses here, and not in the next task
             return self.roll_back
         if params.version:
-            known = [str(one.version) for one in registry.versions(self.model)]
+            known = [str(one.version) for one in open_installation().registry.versions(self.model)]
             version = check_version(params.version, known)
         else:
             version = self._offered(context) or self._newest_promoted()
-            registry.version(self.model, version)
+            open_installation().registry.version(self.model, version)
         if release.champion == version and not release.rollout:
-            reconcile(spec_of(self.model), "production")
+            reconcile(open_installation(), spec_of(self.model), "production")
             raise AirflowSkipException(f"version {version} serves already")
         context["ti"].xcom_push("version", version)
         self.log.info("deploying version %s; in production: %s", version, release.champion or "nothing")
@@ -64,9 +63,9 @@ class ChooseReleaseOperator(BaseBranchOperator):
         return max(versions, key=int, default=None)
 
     def _newest_promoted(self) -> str:
-        from include.adapters import registry
+        from include.stages.installation import open_installation
 
-        for version in registry.versions(self.model):
+        for version in open_installation().registry.versions(self.model):
             if version.tags.get("verdict") == "pass":
                 return str(version.version)
         raise RunRefusedError(

@@ -26,15 +26,18 @@ class GatherPredictionsOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters.data.predictions import gather
-        from include.adapters.store import open_store
+        from include.stages.installation import open_installation
 
         params = params_of(context, MonitoringParams)
         if params.window:
             grain = spec_of(self.model).monitoring.window
             check_window(params.window, grain, datetime.now(UTC).replace(tzinfo=None))
-        if open_store().release(self.model, "production").revision == 0:
+        installation = open_installation()
+        if installation.store.release(self.model, "production").revision == 0:
             raise AirflowSkipException(f"nothing of {self.model} was ever released")
-        found = gather(spec_of(self.model))
+        settings = installation.settings
+        installation.engine.fetch_predictions(self.model)
+        found = gather(spec_of(self.model), installation.store, settings.prediction_log / self.model, settings.lake)
         self.log.info(
             "%d rows from %d segments (%d torn, %d broken lines): %s",
             found.rows, found.segments, found.torn_lines, found.broken_lines, dict(found.windows),

@@ -41,9 +41,9 @@ class MeasureHealthOperator(BaseOperator):
         self.gathered = gathered
 
     def execute(self, context: Any) -> list[str]:
-        from include.adapters.store import open_store
+        from include.stages.installation import open_installation
 
-        spec, store = spec_of(self.model), open_store()
+        spec, store = spec_of(self.model), open_installation().store
         run = context["dag_run"]
         newest = self.window or ended_last(spec, run.run_after)
         window_bounds(newest, spec.monitoring.window)
@@ -80,10 +80,10 @@ class MeasureHealthOperator(BaseOperator):
         """The window's health row, from the lake and the live version's bundle."""
         from include.adapters.data.predictions import read_predictions
         from include.adapters.data.samples import compare_window
-        from include.adapters.store import open_store
         from include.core.health.window import live_version_of, measure, predictions_before
         from include.core.quality.estimation import features_needed
         from include.pages.window import report_path
+        from include.stages.installation import open_installation
 
         predictions = read_predictions(spec, window)
         live = live_version_of(predictions.frame)
@@ -107,7 +107,7 @@ class MeasureHealthOperator(BaseOperator):
             service={name: gathered.get(name, 0) for name in ("torn_lines", "broken_lines")},
             counted=self.counted(spec, window, live, profile, predictions) if live else None,
             skew=self.skew(spec, window, live, predictions) if live else None,
-            earlier=predictions_before(window, spec, open_store().health(self.model)),
+            earlier=predictions_before(window, spec, open_installation().store.health(self.model)),
             multivariate=compare_window(spec, window, live, _read(bundle, "lineage.json")) if live else None,
         )
         return row | {"report": str(report_path(self.model, window))}
@@ -169,9 +169,10 @@ class MeasureHealthOperator(BaseOperator):
 
     def bundle(self, version: str) -> Path:
         """Folder with the artifacts of a version."""
-        from include.adapters.registry import fetch
 
-        return fetch(self.model, version)
+        from include.stages.installation import open_installation
+
+        return open_installation().registry.fetch(self.model, version)
 
 
 def ended_last(spec: ModelSpec, moment: datetime) -> str:

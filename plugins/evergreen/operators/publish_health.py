@@ -25,12 +25,12 @@ class PublishHealthOperator(BaseOperator):
         self.windows = windows
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.store import open_store
         from include.core.health.policy import evaluate_policy
         from include.pages.history import write_history
         from include.pages.window import write_report
+        from include.stages.installation import open_installation
 
-        spec, store = spec_of(self.model), open_store()
+        spec, store = spec_of(self.model), open_installation().store
         history, incidents = store.health(self.model), store.incidents(self.model)
         for window in pages_to_write(history, self.windows):
             until = [row for row in history if row["window"] <= window]

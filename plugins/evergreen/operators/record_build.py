@@ -37,7 +37,7 @@ class RecordBuildOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters.engines.environments import discard_checkout
-        from include.adapters.store import open_store
+        from include.stages.installation import open_installation
 
         ti, run = context["ti"], context["dag_run"]
         found = ti.xcom_pull(task_ids=self.check_out)
@@ -45,7 +45,7 @@ class RecordBuildOperator(BaseOperator):
             raise BuildError(f"{self.model}: no commit was checked out; the log of {self.check_out} says why.")
         built = ti.xcom_pull(task_ids=self.build)
         build = self._judge(found["commit"], built, run.run_id, self._reports(ti, bool(built)))
-        store = open_store()
+        store = open_installation().store
         known = self._is_newest(store, build) and run.run_type == "asset_triggered"
         if not known:
             store.record_build(build)

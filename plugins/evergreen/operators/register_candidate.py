@@ -52,8 +52,8 @@ class RegisterCandidateOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         import json
 
-        from include.adapters import registry
         from include.adapters.data.snapshots import load_snapshot
+        from include.stages.installation import open_installation
         from include.stages.training import complete_bundle
 
         spec, run_id = spec_of(self.model), context["dag_run"].run_id
@@ -72,7 +72,7 @@ class RegisterCandidateOperator(BaseOperator):
         }
         bundle = complete_bundle(spec, folder, snapshot, lineage)
         figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        version = registry.register(
+        version = open_installation().registry.register(
             self.model,
             bundle,
             candidate=run_id,
@@ -86,7 +86,7 @@ class RegisterCandidateOperator(BaseOperator):
             | {"verdict": self.verdict["answer"], "verdict_reason": self.verdict["reason"]},
             description=f"{reason}: {self.verdict['reason']}",
         )
-        registry.set_alias(self.model, "challenger", version)
+        open_installation().registry.set_alias(self.model, "challenger", version)
         self.log.info("version %s is registered (%s)", version, self.verdict["reason"])
         return {"version": version, "verdict": self.verdict["answer"], "build": self.candidate["build"]}
 

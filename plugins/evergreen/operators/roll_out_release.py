@@ -29,8 +29,11 @@ class StartCanaryOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.stages import deployment
+        from include.stages.installation import open_installation
 
-        release = deployment.start_canary(spec_of(self.model), self.version, context["dag_run"].run_id)
+        release = deployment.start_canary(
+            open_installation(), spec_of(self.model), self.version, context["dag_run"].run_id
+        )
         return _summary(release)
 
 
@@ -52,11 +55,12 @@ class PromoteReleaseOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.stages import deployment
+        from include.stages.installation import open_installation
 
         spec = spec_of(self.model)
-        release = deployment.promote(spec, self.version, context["dag_run"].run_id)
+        release = deployment.promote(open_installation(), spec, self.version, context["dag_run"].run_id)
         context["outlet_events"][self.asset].extra = {"version": release.champion, "revision": release.revision}
-        return {**_summary(release), "image": deployment.production_image(spec, self.version)}
+        return {**_summary(release), "image": deployment.production_image(open_installation(), spec, self.version)}
 
 
 class SettleOperator(BaseOperator):
@@ -78,14 +82,15 @@ class SettleOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.stages import deployment
+        from include.stages.installation import open_installation
 
         spec, run = spec_of(self.model), context["dag_run"].run_id
         version = context["ti"].xcom_pull(task_ids=self.choose, key="version")
-        if not version and not deployment.owns_rollout(spec, run):
+        if not version and not deployment.owns_rollout(open_installation(), spec, run):
             reason = f"this run deploys no version; the log of {self.choose} says why. Production is left as it is."
             self.log.info("%s", reason)
             raise AirflowSkipException(reason)
-        release = deployment.settle(spec, run)
+        release = deployment.settle(open_installation(), spec, run)
         self.log.info("in production: %s", release.champion or "nothing")
         if version and release.champion != version:
             raise GateError(
@@ -110,8 +115,9 @@ class RollBackOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.stages import deployment
+        from include.stages.installation import open_installation
 
-        release = deployment.roll_back(spec_of(self.model), context["dag_run"].run_id)
+        release = deployment.roll_back(open_installation(), spec_of(self.model), context["dag_run"].run_id)
         self.log.info("in production: %s", release.champion)
         context["outlet_events"][self.asset].extra = {"version": release.champion, "revision": release.revision}
         return _summary(release)

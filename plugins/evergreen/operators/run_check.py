@@ -34,10 +34,11 @@ class RunCheckOperator(BaseOperator):
 
     def execute(self, context: Any) -> None:
         from include.stages.ci import CHECKS
+        from include.stages.installation import open_installation
 
         report = None if str(self.again) == "True" else self._passed_before()
         if report is None:
-            report = CHECKS[self.check](spec_of(self.model), self.build_id)
+            report = CHECKS[self.check](open_installation(), spec_of(self.model), self.build_id)
         else:
             self.log.info("this build passed before, so it is not checked again; the parameter 'again' does that")
         context["ti"].xcom_push(key="report", value=report)
@@ -47,9 +48,9 @@ class RunCheckOperator(BaseOperator):
             raise BuildError(f"{self.model}: {self.check} failed: {reason}. Whole output: {report['file']}")
 
     def _passed_before(self) -> dict[str, Any] | None:
-        from include.adapters.store import open_store
+        from include.stages.installation import open_installation
 
-        for build in open_store().builds(self.model):
+        for build in open_installation().store.builds(self.model):
             if build.build_id == self.build_id:
                 report = build.report.get(self.check)
                 return dict(report) if build.status == "passed" and report else None

@@ -48,9 +48,9 @@ class TakeSnapshotOperator(BaseOperator):
 
     def _check(self, spec: ModelSpec, params: TrainingParams) -> None:
         from include.adapters.data.sources import window_exists
-        from include.adapters.store import open_store
+        from include.stages.installation import open_installation
 
-        store, window, grain = open_store(), params.window, spec.monitoring.window
+        store, window, grain = open_installation().store, params.window, spec.monitoring.window
         if window:
             check_window(window, grain, datetime.now(UTC).replace(tzinfo=None))
         check_incident(params.incident, [row["incident"] for row in store.incidents(self.model)])

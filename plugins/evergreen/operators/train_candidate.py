@@ -34,12 +34,15 @@ class TrainCandidateOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.adapters.data.snapshots import load_snapshot
-        from include.adapters.store import open_store
         from include.stages import training as candidate
+        from include.stages.installation import open_installation
 
-        build = choose_build(self.build, open_store().builds(self.model))
+        installation = open_installation()
+        build = choose_build(self.build, installation.store.builds(self.model))
         self.log.info("training with build %s (commit %s)", build.build_id, build.commit)
         snapshot = load_snapshot(self.model, self.snapshot)
         parameters = dict(params_of(context, TrainingParams).parameters)
-        made = candidate.train(spec_of(self.model), build, snapshot, context["dag_run"].run_id, parameters)
+        made = candidate.train(
+            open_installation(), spec_of(self.model), build, snapshot, context["dag_run"].run_id, parameters
+        )
         return {**made, "build": build.build_id, "commit": build.commit}

@@ -28,11 +28,11 @@ class TriggerTrainingOperator(TriggerDagRunOperator):
         self.degraded = degraded
 
     def execute(self, context: Any) -> None:
-        from include.adapters.store import open_store
+        from include.stages.installation import open_installation
 
         incident, window = self.degraded["incident"], self.degraded["window"]
         verdict = {"answer": "fail", "reason": self.degraded["reason"], "signals": self.degraded["signals"]}
-        if open_store().record_incident(self.model, incident, window, verdict):
+        if open_installation().store.record_incident(self.model, incident, window, verdict):
             self.log.info("incident %s: %s", incident, self.degraded["reason"])
         else:
             self.log.info("incident %s was open already", incident)

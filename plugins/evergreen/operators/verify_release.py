@@ -28,8 +28,11 @@ class DeployToTestOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.stages import deployment
+        from include.stages.installation import open_installation
 
-        return asdict(deployment.deploy_to_test(spec_of(self.model), self.version, context["dag_run"].run_id))
+        return asdict(
+            deployment.deploy_to_test(open_installation(), spec_of(self.model), self.version, context["dag_run"].run_id)
+        )
 
 
 class VerifyInTestOperator(BaseOperator):
@@ -49,8 +52,9 @@ class VerifyInTestOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include.stages import deployment
+        from include.stages.installation import open_installation
 
-        verdict = deployment.verify(spec_of(self.model), self.version)
+        verdict = deployment.verify(open_installation(), spec_of(self.model), self.version)
         self.log.info("%s", verdict)
         if not verdict.passed:
             raise GateError(f"{self.model} version {self.version} failed in the test environment: {verdict}")
@@ -71,5 +75,6 @@ class ClearTestOperator(BaseOperator):
 
     def execute(self, context: Any) -> None:
         from include.stages import deployment
+        from include.stages.installation import open_installation
 
-        deployment.clear_test(spec_of(self.model), context["dag_run"].run_id)
+        deployment.clear_test(open_installation(), spec_of(self.model), context["dag_run"].run_id)

@@ -27,8 +27,9 @@ class CanarySensor(BaseSensorOperator):
 
     def poke(self, context: Any) -> PokeReturnValue:
         from include.stages import deployment
+        from include.stages.installation import open_installation
 
-        verdict, finished = deployment.watch_canary(spec_of(self.model), context["dag_run"].run_id)
+        verdict, finished = deployment.watch_canary(open_installation(), spec_of(self.model), context["dag_run"].run_id)
         self.log.info("%s", verdict)
         if verdict.answer == "fail":
             raise GateError(f"{self.model}: the canary failed and is rolled back: {verdict}")

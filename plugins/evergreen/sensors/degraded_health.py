@@ -24,10 +24,10 @@ class DegradedHealthSensor(BaseSensorOperator):
         self.model = model
 
     def poke(self, context: Any) -> bool | PokeReturnValue:
-        from include.adapters.store import open_store
         from include.core.health.policy import evaluate_policy
+        from include.stages.installation import open_installation
 
-        params, store = params_of(context, RetrainingParams), open_store()
+        params, store = params_of(context, RetrainingParams), open_installation().store
         decision = evaluate_policy(
             spec_of(self.model),
             store.health(self.model),

@@ -21,7 +21,6 @@ from docker.models.containers import Container
 from docker.types import Healthcheck, LogConfig
 from filelock import FileLock
 
-from include.adapters import registry
 from include.adapters.engines.contract import SERVER_ENVIRONMENT, RunningServer, job_environment
 from include.adapters.engines.docker import images as docker_images
 from include.adapters.engines.docker.archives import USER, archived, take_new
@@ -29,13 +28,14 @@ from include.adapters.engines.docker.client import docker_errors, instance, labe
 from include.adapters.engines.docker.images import ARTIFACT, CONFIG, INSIDE, LOG
 from include.adapters.engines.docker.job import HARDENED, Limits, job_labels, run_in_container
 from include.adapters.engines.environments import PreparedBuild
-from include.adapters.engines.jobs import model_block
 from include.adapters.engines.process.confinement import FILE_MB, Completed
+from include.adapters.engines.runtime_config import model_block
+from include.adapters.registry import Registry
 from include.adapters.serving.inference_client import ModelServer
 from include.core.errors import PlatformError
 from include.core.release.release import Environment
 from include.core.spec import ModelSpec
-from include.settings import settings
+from include.settings import Settings
 
 PORT = 8000
 """The server's port inside of its container."""
@@ -51,6 +51,9 @@ _SECOND = 1_000_000_000
 
 class DockerEngine:
     """Images and containers on the Docker host; see :mod:`include.adapters.engines.docker.client` for which one."""
+
+    def __init__(self, settings: Settings, registry: Registry):
+        self._settings, self._registry = settings, registry
 
     def prepare_build(self, spec: ModelSpec, commit: str, *, again: bool = False) -> PreparedBuild:
         """Lock, image and folder; see :func:`docker_images.prepare_build`."""
@@ -105,18 +108,18 @@ class DockerEngine:
 
     def start(self, spec: ModelSpec, environment: Environment, version: str, release: str) -> None:
         """Start the server of a version; a broken one of the same version is replaced."""
-        lineage = registry.lineage(spec.name, version)
-        bundle = registry.fetch(spec.name, version)
+        lineage = self._registry.lineage(spec.name, version)
+        bundle = self._registry.fetch(spec.name, version)
         image = self._image(spec, version, lineage, bundle)
         self.stop(spec.name, environment, version)
-        settings().run.mkdir(parents=True, exist_ok=True)
-        with docker_errors(), FileLock(settings().run / "docker.lock"):
-            port = {} if settings().server_network else {"port": str(self._free_port())}
+        self._settings.run.mkdir(parents=True, exist_ok=True)
+        with docker_errors(), FileLock(self._settings.run / "docker.lock"):
+            port = {} if self._settings.server_network else {"port": str(self._free_port())}
             about = {"model": spec.name, "environment": environment, "version": version, "release": release}
             container = self._create(image, spec, environment, labels("server", **port, image=image, **about))
             try:
                 config = self._config(spec, environment, version, release, lineage["build"])
-                token = (settings().secrets / "prediction_token").read_bytes()
+                token = (self._settings.secrets / "prediction_token").read_bytes()
                 files = {"config.json": json.dumps(config, indent=1).encode(), "token": token}
                 container.put_archive(str(CONFIG), archived(files, owner=USER))
                 container.start()
@@ -129,6 +132,28 @@ class DockerEngine:
         for container in self._containers(model=model, environment=environment, version=version):
             _end(container)
 
+    def stop_servers(self) -> None:
+        """Stop and forget every model server of this installation; the reconciler starts them again."""
+        for container in self._containers():
+            _end(container)
+
+    def prepare_host(self) -> None:
+        """See that the Docker host answers and has the base image; PlatformError with the remedy otherwise."""
+        docker_images.base_image()
+
+    def remove_everything(self) -> None:
+        """Remove all that this installation has on the Docker host: containers, networks, volumes, images."""
+        mine: Any = {"label": f"evergreen.instance={instance()}"}
+        with docker_errors():
+            client = open_client()
+            for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
+                container.remove(force=True, v=True)
+            for network in client.networks.list(filters=mine):
+                network.remove()
+            for volume in client.volumes.list(filters=mine):
+                volume.remove()
+            _remove_images(client, {str(image.id) for image in client.images.list(filters=mine)})
+
     def last_words(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
         """The end of a server's log, and what ended it, for the error message about it."""
         for container in self._containers(model=model, environment=environment, version=version):
@@ -140,12 +165,12 @@ class DockerEngine:
         return "(no container)"
 
     def fetch_predictions(self, model: str) -> None:
-        """Append what is new in the model's log volume to the same segments in ``settings().prediction_log``.
+        """Append what is new in the model's log volume to the same segments in ``self._settings.prediction_log``.
 
         A container that is never started gives the way to the volume, so this works whether or not a server runs.
         """
         name = _log_volume(model)
-        folder = settings().prediction_log / model
+        folder = self._settings.prediction_log / model
         with docker_errors():
             client = open_client()
             try:
@@ -169,10 +194,10 @@ class DockerEngine:
     def _image(self, spec: ModelSpec, version: str, lineage: dict[str, Any], bundle: Path) -> str:
         """The release image that the version's tag in the registry names, so that every environment gets the same."""
         tag = f"image.{instance()}"
-        image = registry.version(spec.name, version).tags.get(tag)
+        image = self._registry.version(spec.name, version).tags.get(tag)
         if not image or not docker_images.present(image):
             image = docker_images.release_image(spec, version, lineage["build"], bundle, lineage)
-            registry.tag_version(spec.name, version, tag, image)
+            self._registry.tag_version(spec.name, version, tag, image)
         return str(image)
 
     def _create(self, image: str, spec: ModelSpec, environment: Environment, about: dict[str, str]) -> Container:
@@ -214,7 +239,7 @@ class DockerEngine:
             "release": release,
             "build": build_id,
             "artifact": str(ARTIFACT),
-            "sha256": registry.version(spec.name, version).tags["sha256"],
+            "sha256": self._registry.version(spec.name, version).tags["sha256"],
             "host": "0.0.0.0",  # of its container; published on the Docker host's 127.0.0.1 alone
             "port": PORT,
             "token_file": str(CONFIG / "token"),
@@ -228,8 +253,8 @@ class DockerEngine:
 
         Where the gateway is a container too, both are on a network that is there already (EVERGREEN_SERVER_NETWORK).
         """
-        if settings().server_network:
-            return f"{settings().server_network}-{environment}"
+        if self._settings.server_network:
+            return f"{self._settings.server_network}-{environment}"
         client = open_client()
         name = f"evergreen-{instance()}-{environment}"
         if not client.networks.list(names=[f"^{name}$"]):
@@ -254,7 +279,7 @@ class DockerEngine:
 
     def _free_port(self) -> int:
         taken = {container.labels.get("evergreen.port") for container in self._containers()}
-        for port in settings().server_port_range:
+        for port in self._settings.server_port_range:
             if str(port) in taken:
                 continue
             with socket.socket() as probe:
@@ -263,28 +288,9 @@ class DockerEngine:
                     probe.bind(("127.0.0.1", port))
                     return port
         raise PlatformError(
-            f"no port is free for a model server (EVERGREEN_SERVER_PORTS={settings().server_ports}). Widen the range."
+            f"no port is free for a model server (EVERGREEN_SERVER_PORTS={self._settings.server_ports}). "
+            "Widen the range."
         )
-
-
-def stop_servers() -> None:
-    """Stop and forget every model server of this installation; the reconciler starts them again."""
-    for container in DockerEngine()._containers():
-        _end(container)
-
-
-def remove_everything() -> None:
-    """Remove all that this installation has on the Docker host: containers, networks, volumes, images."""
-    mine: Any = {"label": f"evergreen.instance={instance()}"}
-    with docker_errors():
-        client = open_client()
-        for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
-            container.remove(force=True, v=True)
-        for network in client.networks.list(filters=mine):
-            network.remove()
-        for volume in client.volumes.list(filters=mine):
-            volume.remove()
-        _remove_images(client, {str(image.id) for image in client.images.list(filters=mine)})
 
 
 def _remove_images(client: docker.DockerClient, images: set[str]) -> None:

@@ -6,10 +6,11 @@ supervisord reads. They are all that is needed to find every server again, also 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -17,16 +18,16 @@ from xmlrpc.client import Fault, ServerProxy
 from filelock import FileLock
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from include.adapters import registry
 from include.adapters.engines import environments
 from include.adapters.engines.contract import SERVER_ENVIRONMENT, RunningServer, job_environment
-from include.adapters.engines.jobs import build_folder, model_block
 from include.adapters.engines.process.confinement import FILE_MB, Completed, confined_command, isolation, run_confined
+from include.adapters.engines.runtime_config import build_folder, model_block
+from include.adapters.registry import Registry
 from include.adapters.serving.inference_client import ModelServer
 from include.core.errors import PlatformError
 from include.core.release.release import Environment
 from include.core.spec import ModelSpec
-from include.settings import settings
+from include.settings import Settings
 
 RUNNING, STARTING, BACKOFF = 20, 10, 30
 
@@ -34,11 +35,11 @@ RUNNING, STARTING, BACKOFF = 20, 10, 30
 class ProcessEngine:
     """Confined processes on this machine; model servers through supervisord's XML-RPC interface."""
 
-    def __init__(self) -> None:
-        self.folder = settings().run / "servers"
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, settings: Settings, registry: Registry):
+        self._settings, self._registry = settings, registry
+        self.folder = settings.run / "servers"
         self._supervisor: Any = ServerProxy(
-            "http://127.0.0.1", transport=SupervisorTransport("", "", f"unix://{settings().run / 'supervisor.sock'}")
+            "http://127.0.0.1", transport=SupervisorTransport("", "", f"unix://{settings.run / 'supervisor.sock'}")
         ).supervisor
 
     def prepare_build(self, spec: ModelSpec, commit: str, *, again: bool = False) -> environments.PreparedBuild:
@@ -47,7 +48,7 @@ class ProcessEngine:
 
     def code(self, spec: ModelSpec, build_id: str) -> Path:
         """The model's folder in the build's folder."""
-        return (build_folder(spec.name, build_id) / "code" / spec.repository.path).resolve()
+        return (build_folder(self._settings, spec.name, build_id) / "code" / spec.repository.path).resolve()
 
     def run(
         self,
@@ -63,7 +64,7 @@ class ProcessEngine:
         file_mb: int | None = None,
     ) -> Completed:
         """Run the build's Python, confined; see :meth:`Engine.run`."""
-        build = build_folder(spec.name, build_id)
+        build = build_folder(self._settings, spec.name, build_id)
         done = run_confined(
             [str(build / "environment" / "bin" / "python"), *arguments],
             cwd=self.code(spec, build_id) if in_code else build,
@@ -99,12 +100,12 @@ class ProcessEngine:
 
     def start(self, spec: ModelSpec, environment: Environment, version: str, release: str) -> None:
         """Start the server of a version; a broken one of the same version is replaced."""
-        lineage = registry.lineage(spec.name, version)
-        artifact = registry.fetch(spec.name, version)
+        lineage = self._registry.lineage(spec.name, version)
+        artifact = self._registry.fetch(spec.name, version)
         name = _name(spec.name, environment, version)
-        log_folder = settings().prediction_log / spec.name
+        log_folder = self._settings.prediction_log / spec.name
         log_folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / ".lock"):
+        with self._locked():
             port = self._free_port()
             config = {
                 "model": model_block(spec, self.code(spec, lineage["build"])),
@@ -113,10 +114,10 @@ class ProcessEngine:
                 "release": release,
                 "build": lineage["build"],
                 "artifact": str(artifact),
-                "sha256": registry.version(spec.name, version).tags["sha256"],
+                "sha256": self._registry.version(spec.name, version).tags["sha256"],
                 "host": "127.0.0.1",
                 "port": port,
-                "token_file": str(settings().secrets / "prediction_token"),
+                "token_file": str(self._settings.secrets / "prediction_token"),
                 "log_dir": str(log_folder) if environment == "production" else None,
                 "max_rows": 10_000,
                 "max_body_bytes": 16 * 1024 * 1024,
@@ -130,7 +131,7 @@ class ProcessEngine:
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and forget it; harmless when there is none."""
         name = _name(model, environment, version)
-        with FileLock(self.folder / ".lock"):
+        with self._locked():
             self._remove(name)
             (self.folder / f"{name}.conf").unlink(missing_ok=True)
             (self.folder / f"{name}.json").unlink(missing_ok=True)
@@ -138,14 +139,21 @@ class ProcessEngine:
 
     def last_words(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
         """The end of a server's log, for the error message about it."""
-        path = settings().home / "logs" / f"{_name(model, environment, version)}.log"
+        path = self._settings.home / "logs" / f"{_name(model, environment, version)}.log"
         try:
             return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
         except OSError:
             return "(no log)"
 
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One change of the servers at a time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            yield
+
     def _program(self, name: str, spec: ModelSpec, config: dict[str, Any]) -> str:
-        home = build_folder(spec.name, config["build"])
+        home = build_folder(self._settings, spec.name, config["build"])
         command = confined_command(
             [str(home / "environment" / "bin" / "python"), "-m", "runtime.serve", str(self.folder / f"{name}.json")],
             cwd=home,
@@ -161,7 +169,7 @@ class ProcessEngine:
             env=SERVER_ENVIRONMENT,
             bind_ports=[config["port"]],
         )
-        log = settings().home / "logs" / f"{name}.log"
+        log = self._settings.home / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         options = {
             "command": shlex.join(command),
@@ -208,7 +216,7 @@ class ProcessEngine:
 
     def _free_port(self) -> int:
         taken = {json.loads(path.read_text(encoding="utf-8"))["port"] for path in self.folder.glob("*.json")}
-        for port in settings().server_port_range:
+        for port in self._settings.server_port_range:
             if port in taken:
                 continue
             with socket.socket() as probe:
@@ -219,7 +227,8 @@ class ProcessEngine:
                     continue
                 return port
         raise PlatformError(
-            f"no port is free for a model server (EVERGREEN_SERVER_PORTS={settings().server_ports}). Widen the range."
+            f"no port is free for a model server (EVERGREEN_SERVER_PORTS={self._settings.server_ports}). "
+            "Widen the range."
         )
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from include.adapters.engines.jobs import build_folder, model_block, run_job
+from include.adapters.engines.jobs import run_job
+from include.adapters.engines.runtime_config import build_folder, model_block
 from include.core.errors import TrainingError
 from include.core.spec import ModelSpec
 from include.settings import PROJECT, settings
 from include.stages import ci as checks
+from include.stages.installation import open_installation
 from include.stages.training import TRAINED
 
 ESTIMATOR = """
@@ -77,7 +79,7 @@ SPECS: dict[str, Callable[[], ModelSpec]] = {"LinearRegression": regression, "Lo
 
 def build(spec: ModelSpec, code: str, **files: str) -> str:
     """A build whose environment is the one that the tests run in."""
-    folder = build_folder(spec.name, "build")
+    folder = build_folder(settings(), spec.name, "build")
     shutil.copytree(PROJECT / "include" / "runtime", folder / "runtime")
     (folder / "reports").mkdir()
     (folder / "environment").symlink_to(sys.prefix)
@@ -93,7 +95,7 @@ def train(spec: ModelSpec, build_id: str) -> Path:
     data = settings().home / "data.parquet"
     rows.to_parquet(data)
     job = {
-        "model": model_block(spec, build_folder(spec.name, build_id) / "code"),
+        "model": model_block(spec, build_folder(settings(), spec.name, build_id) / "code"),
         "data": [str(data)],
         "train_until": "2020-03-01",
         "holdout_from": "2020-03-02",
@@ -102,7 +104,7 @@ def train(spec: ModelSpec, build_id: str) -> Path:
         "champion": None,
     }
     folder = settings().home / "candidates" / spec.name / "run"
-    run_job(spec, build_id, "train", job, folder, leaves=TRAINED, readable=[data])
+    run_job(open_installation().engine, spec, build_id, "train", job, folder, leaves=TRAINED, readable=[data])
     return folder
 
 
@@ -193,12 +195,14 @@ def pytest_unconfigure(config):
 """
     spec = regression()
     build_id = build(spec, "", **{"tests/conftest.py": leave, "tests/test_it.py": "def test_it():\n    pass\n"})
-    report = checks.test(spec, build_id)
+    report = checks.test(open_installation(), spec, build_id)
     assert report["answer"] == "fail"
     assert "left no test report" in report["reason"]
     assert KEY not in Path(report["file"]).read_text()
     assert (secrets / "token").read_text() == KEY
-    assert [path.name for path in (build_folder(spec.name, build_id) / "reports").iterdir()] == ["pytest.txt"]
+    assert [path.name for path in (build_folder(settings(), spec.name, build_id) / "reports").iterdir()] == [
+        "pytest.txt"
+    ]
 
 
 def test_all_checks_of_good_code_pass_and_keep_their_reports(secrets):
@@ -206,8 +210,8 @@ def test_all_checks_of_good_code_pass_and_keep_their_reports(secrets):
     tests = "from model import estimator\n\n\ndef test_it():\n    assert estimator()\n"
     build_id = build(spec, ESTIMATOR.format(kind="LinearRegression").lstrip(), **{"tests/test_it.py": tests})
     for name, check in checks.CHECKS.items():
-        report = check(spec, build_id)
+        report = check(open_installation(), spec, build_id)
         assert report["answer"] == "pass", (name, report)
         assert Path(report["file"]).is_file()
-    names = {path.name for path in (build_folder(spec.name, build_id) / "reports").iterdir()}
+    names = {path.name for path in (build_folder(settings(), spec.name, build_id) / "reports").iterdir()}
     assert names == {"ruff.txt", "pytest.txt", "pytest.xml", "contract.txt", "contract.json"}

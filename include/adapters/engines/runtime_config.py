@@ -1,0 +1,55 @@
+"""What the runtime is told of a model, and where a build's files are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from include.core.spec import ModelSpec
+from include.settings import Settings
+
+
+class FeatureBlock(TypedDict):
+    """One input column."""
+
+    name: str
+    type: str
+
+
+class ModelBlock(TypedDict):
+    """What the runtime needs to know of the spec: ``model`` in each of its JSON files."""
+
+    name: str
+    task: str
+    target: str
+    key: str
+    event_time: str
+    features: list[FeatureBlock]
+    estimator: str
+    feature_code: str | None
+    parameters: dict[str, Any]
+    trusted_types: list[str]
+    code: str
+
+
+def build_folder(settings: Settings, model: str, build_id: str) -> Path:
+    """Where a build's code, runtime and environment are."""
+    return settings.builds / model / build_id
+
+
+def model_block(spec: ModelSpec, code: Path, parameters: Mapping[str, Any] | None = None) -> ModelBlock:
+    """The block of a spec; ``code`` is the model's folder as the runtime sees it."""
+    return {
+        "name": spec.name,
+        "task": spec.task,
+        "target": spec.target,
+        "key": spec.data.key,
+        "event_time": spec.data.event_time,
+        "features": [{"name": feature.name, "type": feature.type} for feature in spec.features],
+        "estimator": spec.estimator,
+        "feature_code": spec.feature_code,
+        "parameters": {**spec.training.parameters, **(parameters or {})},
+        "trusted_types": list(spec.trusted_types),
+        "code": str(code),
+    }
