@@ -19,7 +19,8 @@ import requests
 
 from include.adapters.engines.scrape_targets import targets_file
 from include.adapters.registry import FILES_TAG, Registry
-from include.adapters.serving.inference_client import ModelServer, inference_inputs
+from include.adapters.serving.inference_client import ModelServer
+from include.adapters.serving.inference_request import inference_inputs
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release.release import Release
 from include.settings import settings

@@ -7,7 +7,7 @@ import time
 
 import requests
 
-from include.adapters.serving.inference_client import inference_inputs
+from include.adapters.serving.inference_request import inference_inputs
 from include.settings import settings
 from include.stages.installation import open_installation
 from tests.traffic import Traffic

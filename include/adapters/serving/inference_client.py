@@ -11,13 +11,10 @@ from typing import Any
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from include.core.categories import boolean_value, category_text
 from include.core.errors import EvergreenError, GateError, PlatformError
 from include.core.release.canary import ServerFigures
 from include.core.spec import ModelSpec
 from include.settings import settings
-
-DATATYPES = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
 
 
 class ModelServer:
@@ -47,6 +44,8 @@ class ModelServer:
 
     def predict(self, spec: ModelSpec, rows: Sequence[Mapping[str, Any]], request_id: str) -> list[float]:
         """Predictions for the rows; raises GateError with the server's message when it refuses them."""
+        from include.adapters.serving.inference_request import inference_inputs  # imports pandas
+
         body = {"id": request_id, "inputs": inference_inputs(spec, rows)}
         url = f"http://{self.address}/v2/models/{self.model}/infer"
         try:
@@ -92,33 +91,6 @@ class LoadTest:
     def p95_ms(self) -> float | None:
         """Milliseconds within which 95% were answered; None when none was."""
         return self.seconds[int(0.95 * (len(self.seconds) - 1))] * 1000 if self.seconds else None
-
-
-def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows as the protocol's named columns; missing is null; key and event time go along if the rows have them."""
-    columns = [(feature.name, DATATYPES[feature.type]) for feature in spec.features]
-    columns += [(name, "BYTES") for name in (spec.data.key, spec.data.event_time) if rows and name in rows[0]]
-    return [
-        {
-            "name": name,
-            "shape": [len(rows)],
-            "datatype": datatype,
-            "data": [_value(row.get(name), datatype) for row in rows],
-        }
-        for name, datatype in dict(columns).items()
-    ]
-
-
-def _value(value: Any, datatype: str) -> Any:
-    if category_text(value) is None:
-        return None
-    if datatype == "INT64":
-        return int(value)
-    if datatype == "FP64":
-        return float(value)
-    if datatype == "BOOL":
-        return boolean_value(value)
-    return value.isoformat() if hasattr(value, "isoformat") else category_text(value)
 
 
 def parse_figures(text: str) -> ServerFigures:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from include.adapters.serving.inference_client import inference_inputs
+from include.adapters.serving.inference_request import inference_inputs
 from include.core.spec import ModelSpec
 from tests.support.category_cases import CASES, NOT_BOOLEAN
 

@@ -1,0 +1,38 @@
+"""Prediction requests in the Open Inference Protocol v2: rows as named columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from include.core.categories import boolean_value, category_text
+from include.core.spec import ModelSpec
+
+DATATYPES = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
+
+
+def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as the protocol's named columns; missing is null; key and event time go along if the rows have them."""
+    columns = [(feature.name, DATATYPES[feature.type]) for feature in spec.features]
+    columns += [(name, "BYTES") for name in (spec.data.key, spec.data.event_time) if rows and name in rows[0]]
+    return [
+        {
+            "name": name,
+            "shape": [len(rows)],
+            "datatype": datatype,
+            "data": [_value(row.get(name), datatype) for row in rows],
+        }
+        for name, datatype in dict(columns).items()
+    ]
+
+
+def _value(value: Any, datatype: str) -> Any:
+    if category_text(value) is None:
+        return None
+    if datatype == "INT64":
+        return int(value)
+    if datatype == "FP64":
+        return float(value)
+    if datatype == "BOOL":
+        return boolean_value(value)
+    return value.isoformat() if hasattr(value, "isoformat") else category_text(value)
