@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Load:
     failed: int
 
 
-def load(address: str, path: str, token: str, body: dict, *, clients: int, requests: int) -> Load:
+def load(address: str, path: str, token: str, body: dict[str, Any], *, clients: int, requests: int) -> Load:
     """Send ``requests`` equal requests over ``clients`` kept-alive connections."""
     seconds: list[float] = []
     failed = 0

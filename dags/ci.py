@@ -39,6 +39,7 @@ from evergreen.operators.check_out_commit import CheckOutCommitOperator
 from evergreen.operators.record_build import RecordBuildOperator
 from evergreen.operators.run_check import RunCheckOperator
 from evergreen.triggers.git_commit import GitCommitTrigger
+from include.core.spec import ModelSpec
 
 CHECKS = ("lint", "test", "check_contract")
 PARAMS = {
@@ -57,23 +58,26 @@ PARAMS = {
 }
 
 
-def build_dag(model):
+def build_dag(model: ModelSpec) -> None:
     repository = model.repository
     trigger = GitCommitTrigger(model.name, repository.url, repository.branch, repository.connection)
     commit = model_asset(model.name, "commit", watchers=[AssetWatcher(name=f"{model.name}_git", trigger=trigger)])
 
     @dag(**dag_settings(model, "ci", __doc__, schedule=[commit], params=PARAMS))
-    def ci():
+    def ci() -> None:
         again = "{{ params.again }}"
         checked_out = CheckOutCommitOperator(task_id="check_out", model=model.name)
         build = BuildEnvironmentOperator(
-            task_id="build_environment", model=model.name, commit=checked_out.output["commit"], again=again
+            task_id="build_environment",
+            model=model.name,
+            commit=checked_out.output["commit"],  # type: ignore[index]
+            again=again,
         )
         checks = [
             RunCheckOperator(
                 task_id=check,
                 model=model.name,
-                build_id=build.output["build_id"],
+                build_id=build.output["build_id"],  # type: ignore[index]
                 check=check,
                 again=again,
                 execution_timeout=timedelta(minutes=model.training.time_limit_minutes + 5),
@@ -90,7 +94,7 @@ def build_dag(model):
         )
         checked_out >> build >> checks >> record
 
-    return ci()
+    ci()
 
 
 for spec in models_to_parse("ci"):

@@ -47,6 +47,7 @@ from evergreen.operators.roll_out_release import (
 )
 from evergreen.operators.verify_release import ClearTestOperator, DeployToTestOperator, VerifyInTestOperator
 from evergreen.sensors.canary import CanarySensor
+from include.core.spec import ModelSpec
 
 PARAMS = {
     "version": Param(
@@ -64,7 +65,7 @@ PARAMS = {
 }
 
 
-def build_dag(model):
+def build_dag(model: ModelSpec) -> None:
     canary = model.deployment.canary
     long_wait = canary.check_seconds >= 30
 
@@ -78,7 +79,7 @@ def build_dag(model):
             max_active_runs=4,
         )
     )
-    def deployment():
+    def deployment() -> None:
         release = ChooseReleaseOperator(
             task_id="choose_release", model=model.name, deploy="deploy_to_test", roll_back="roll_back"
         )
@@ -105,7 +106,7 @@ def build_dag(model):
         promoted >> settled
         release >> by_hand
 
-    return deployment()
+    deployment()
 
 
 for spec in models_to_parse("deployment"):

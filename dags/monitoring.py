@@ -36,6 +36,7 @@ from evergreen.operators.gather_predictions import GatherPredictionsOperator
 from evergreen.operators.measure_health import MeasureHealthOperator
 from evergreen.operators.publish_health import PublishHealthOperator
 from evergreen.run_params import text_param
+from include.core.spec import ModelSpec
 
 WINDOW = Param(
     None,
@@ -46,16 +47,16 @@ WINDOW = Param(
 )
 
 
-def build_dag(model):
+def build_dag(model: ModelSpec) -> None:
     @dag(**dag_settings(model, "monitoring", __doc__, schedule=model.monitoring.schedule, params={"window": WINDOW}))
-    def monitoring():
+    def monitoring() -> None:
         gathered = GatherPredictionsOperator(task_id="gather_predictions", model=model.name)
         measured = MeasureHealthOperator(
             task_id="measure_health", model=model.name, window=text_param("window"), gathered=gathered.output
         )
         PublishHealthOperator(task_id="publish_health", model=model.name, windows=measured.output)
 
-    return monitoring()
+    monitoring()
 
 
 for spec in models_to_parse("monitoring"):

@@ -30,6 +30,7 @@ from evergreen.assets import model_asset
 from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.trigger_training import TriggerTrainingOperator
 from evergreen.sensors.degraded_health import DegradedHealthSensor
+from include.core.spec import ModelSpec
 
 WAIT = Param(
     False,
@@ -39,17 +40,17 @@ WAIT = Param(
 )
 
 
-def build_dag(model):
+def build_dag(model: ModelSpec) -> None:
     health = model_asset(model.name, "health")
 
     @dag(**dag_settings(model, "retraining", __doc__, schedule=[health], params={"wait": WAIT}))
-    def retraining():
+    def retraining() -> None:
         degraded = DegradedHealthSensor(
             task_id="degraded_health", model=model.name, poke_interval=timedelta(seconds=30), timeout=timedelta(hours=5)
         )
         TriggerTrainingOperator(task_id="trigger_training", model=model.name, degraded=degraded.output)
 
-    return retraining()
+    retraining()
 
 
 for spec in models_to_parse("retraining"):

@@ -43,6 +43,7 @@ from evergreen.operators.train_candidate import TrainCandidateOperator
 from evergreen.operators.validate_snapshot import ValidateSnapshotOperator
 from evergreen.run_params import text_param
 from evergreen.triggers.data_partition import DataPartitionTrigger
+from include.core.spec import ModelSpec
 
 PARAMS = {
     "window": Param(
@@ -82,7 +83,7 @@ PARAMS = {
 HASH = "{{ ti.xcom_pull('take_snapshot')['hash'] }}"
 
 
-def build_dag(model):
+def build_dag(model: ModelSpec) -> None:
     build = model_asset(model.name, "build")
     watcher = AssetWatcher(name=f"{model.name}_data", trigger=DataPartitionTrigger(model=model.name))
     # One object for schedule and inlets: of two with the same name, Airflow keeps one, and may lose the watcher.
@@ -90,7 +91,7 @@ def build_dag(model):
     schedule = build | data if model.training.on_new_data else build
 
     @dag(**dag_settings(model, "training", __doc__, schedule=schedule, params=PARAMS))
-    def training():
+    def training() -> None:
         snapshot = TakeSnapshotOperator(task_id="take_snapshot", model=model.name, inlets=[data])
         validate = ValidateSnapshotOperator(task_id="validate_snapshot", model=model.name, snapshot=HASH)
         candidate = TrainCandidateOperator(
@@ -124,7 +125,7 @@ def build_dag(model):
         )
         snapshot >> validate >> candidate >> verdict >> registered >> offer
 
-    return training()
+    training()
 
 
 for spec in models_to_parse("training"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -16,6 +16,7 @@ FAILED = ("failed", "upstream_failed")
 LOG_LINES = 40
 
 Run = dict[str, Any]
+T = TypeVar("T")
 
 
 class AirflowError(Exception):
@@ -43,7 +44,8 @@ class AirflowClient:
 
     def run(self, dag: str, run_id: str) -> Run | None:
         """One run; None when there is none with this id."""
-        return self._ask("GET", _run_path(dag, run_id), missing=None)
+        run: Run | None = self._ask("GET", _run_path(dag, run_id), missing=None)
+        return run
 
     def trigger(self, dag: str, run_id: str, conf: dict[str, Any], note: str = "") -> Run:
         """Start a run with this id; the run that has it already is returned as it is."""
@@ -93,13 +95,13 @@ class AirflowClient:
             raise RunFailedError(self.describe_failure(dag, run_id))
         return run
 
-    def await_for(self, find: Callable[[], Any], timeout: float, what: str) -> Any:
+    def await_for(self, find: Callable[[], T | None], timeout: float, what: str) -> T:
         """Call ``find`` until it returns something; raises AirflowError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while True:
-            found = find()
-            if found is not None:
-                return found
+            value = find()
+            if value is not None:
+                return value
             if time.monotonic() > deadline:
                 raise AirflowError(f"Waited {timeout:.0f} seconds for {what}, and it did not come ({self.url}).")
             time.sleep(POLL_SECONDS)

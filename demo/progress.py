@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,10 @@ class Progress:
 
     def seconds(self, prefix: str) -> float:
         """Seconds of all steps whose name is ``prefix`` or starts with ``prefix/``."""
-        found = (
+        seconds: Iterable[float] = (
             step["seconds"] for name, step in self.steps.items() if name == prefix or name.startswith(f"{prefix}/")
         )
-        return round(sum(found), 1)
+        return round(sum(seconds), 1)
 
     def _save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ def make_databases(admin_url: str, urls: Sequence[str]) -> None:
     with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         for url in map(make_url, urls):
-            role, database = Identifier(url.username), Identifier(url.database)
+            role, database = Identifier(url.username or ""), Identifier(url.database or "")
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [url.username])
             verb = SQL("ALTER" if cursor.fetchone() else "CREATE")
             cursor.execute(SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, role, Literal(url.password)))

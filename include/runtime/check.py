@@ -109,7 +109,7 @@ def sample(job: dict[str, Any]) -> pd.DataFrame:
 
 
 def _target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
-    values = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
+    values: np.ndarray = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
     if model["task"] != "binary_classification":
         return values
     if not np.isfinite(values).all():

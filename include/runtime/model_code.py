@@ -37,7 +37,7 @@ def prepare(model: Model, columns: Mapping[str, Any] | pd.DataFrame) -> pd.DataF
     frame = feature_frame(columns, model["features"])
     if not model.get("feature_code"):
         return frame
-    prepared = call(function(model, "feature_code"), model["feature_code"], frame)
+    prepared: pd.DataFrame = call(function(model, "feature_code"), model["feature_code"], frame)
     if not hasattr(prepared, "__len__"):
         raise Mistake(f"{model['feature_code']} returned {type(prepared).__name__}. Return the frame of features.")
     if len(prepared) != len(frame):
@@ -109,13 +109,13 @@ def function(model: Model, field: str) -> Callable[..., Any]:
         raise Mistake(
             f"{field} '{model[field]}': importing '{module_name}' failed: {last_lines(error)}{rename_hint(model)}"
         ) from None
-    found = getattr(module, name, None)
-    if not callable(found):
+    code: Callable[..., Any] | None = getattr(module, name, None)
+    if not callable(code):
         raise Mistake(
             f"{field} '{model[field]}': module '{module_name}' has no function '{name}'. Add it, or rename it."
             f"{rename_hint(model)}"
         )
-    return found
+    return code
 
 
 def rename_hint(model: Model) -> str:

@@ -69,7 +69,7 @@ def main(job: dict[str, Any]) -> None:
 
 def target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
     """The truth to fit: 0 and 1, or finite numbers."""
-    values = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
+    values: np.ndarray = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
     if not np.isfinite(values).all():
         raise Mistake(f"target '{model['target']}' has missing or infinite values. Leave such rows out of the data.")
     if model["task"] == "binary_classification":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from airflow.sdk import Asset
 
 Thing = Literal["commit", "data", "build", "candidate", "release", "health"]
 
 
-def model_asset(model: str, thing: Thing, **more: object) -> Asset:
+def model_asset(model: str, thing: Thing, **more: Any) -> Asset:
     """The asset ``<model>/<thing>``; ``more`` goes to Asset, such as watchers."""
-    return Asset(name=f"{model}/{thing}", uri=f"evergreen://{model}/{thing}", group="evergreen", **more)  # type: ignore[call-overload]
+    return Asset(name=f"{model}/{thing}", uri=f"evergreen://{model}/{thing}", group="evergreen", **more)

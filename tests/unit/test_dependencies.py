@@ -46,8 +46,10 @@ NOT_IMPORTED = {
     "pytest-cov": "a plugin of pytest",
     "pytest-timeout": "a plugin of pytest",
     "ruff": "a program",
+    "types-croniter": "types",
     "types-docker": "types",
     "types-psutil": "types",
+    "types-psycopg2": "types",
     "types-pyyaml": "types",
     "types-requests": "types",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 from grafana_foundation_sdk.builders import barchart, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models.common import BigValueTextMode, DataSourceRef
@@ -16,6 +16,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="evergreen")
+PanelT = TypeVar("PanelT", barchart.Panel, table.Panel)
 WIDE, HALF, THIRD, SIXTH = 24, 12, 8, 4
 Query = tuple[str, str]
 """An expression, and the legend of its series."""
@@ -81,7 +82,7 @@ def bars(title: str, by: str, columns: dict[str, Column]) -> barchart.Panel:
     return _joined(panel, columns, by)
 
 
-def _joined(panel: Any, columns: dict[str, Column], by: str) -> Any:
+def _joined(panel: PanelT, columns: dict[str, Column], by: str) -> PanelT:
     """One row for each value of the label ``by``; each query gives a column: its value, or the label that it names."""
     renamed, hidden = {}, {"Time": True}
     for number, (name, (expression, label)) in enumerate(columns.items()):

@@ -23,7 +23,7 @@ class DataPartitionTrigger(BaseEventTrigger):
     """
 
     def __init__(self, model: str):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -32,7 +32,7 @@ class DataPartitionTrigger(BaseEventTrigger):
             {"model": self.model},
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:  # type: ignore[override]
+    async def run(self) -> AsyncIterator[TriggerEvent]:
         from include.core.errors import EvergreenError
         from include.settings import settings
 

@@ -26,7 +26,7 @@ class GitCommitTrigger(BaseEventTrigger):
     """
 
     def __init__(self, model: str, url: str, branch: str, connection: str | None = None):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
         self.url = url
         self.branch = branch
@@ -38,7 +38,7 @@ class GitCommitTrigger(BaseEventTrigger):
             {"model": self.model, "url": self.url, "branch": self.branch, "connection": self.connection},
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:  # type: ignore[override]
+    async def run(self) -> AsyncIterator[TriggerEvent]:
         from include.core.errors import EvergreenError
         from include.settings import settings
 
