@@ -83,7 +83,7 @@ NEVER_LOADED: dict[str, tuple[str, list[str], dict[str, str], str]] = {
         PIPELINE + LOCAL,
         ["MODULE.Halve"],
         {},
-        "has no attribute 'Halve'\nA class or",
+        "has no attribute 'Halve'.*\nA class or",
     ),
     "lambda": (
         PIPELINE + "\ndef own(): return with_own(FunctionTransformer(lambda x: x / 2), LinearRegression())\n",
@@ -95,7 +95,7 @@ NEVER_LOADED: dict[str, tuple[str, list[str], dict[str, str], str]] = {
         CLASS + "\nHalve.__module__ = '__main__'\n",
         ["__main__.Halve"],
         {},
-        "has no attribute 'Halve'\nA class or",
+        "has no attribute 'Halve'.*\nA class or",
     ),
     "function of the operating system": (
         CLASS.replace("return self", "self.where = os.getcwd; return self") + "\nimport os\n",
