@@ -35,14 +35,14 @@ class Part(BaseModel):
 class Repository(Part):
     """Where the model's code lives."""
 
-    url: str = Field(description="Git URL or path. A relative path is taken below EVERGREEN_HOME.")
+    url: str = Field(description="Git URL or path. A relative path is below EVERGREEN_HOME.")
     branch: str = Field("main", description="Branch whose commits are built.")
     path: str = Field(".", description="Folder of the model inside the repository.")
     connection: str | None = Field(None, description="Airflow connection of type git, for private repositories.")
 
 
 class Expectation(Part):
-    """What values of a column are expected; checked on every snapshot before training."""
+    """Which values a column may have; checked on every snapshot before training."""
 
     minimum: float | None = Field(None, description="Smallest allowed value.")
     maximum: float | None = Field(None, description="Largest allowed value.")
@@ -96,20 +96,20 @@ class Data(Part):
 
     source: FileSource | SqlSource = Field(description="Where partitions come from.")
     key: Column = Field(description="Column that identifies a row; unique within a snapshot.")
-    event_time: Column = Field(description="Column with the moment (UTC) that a row speaks of.")
-    rows_at_least: int = Field(100, ge=1, description="Fewest rows that a partition may have.")
+    event_time: Column = Field(description="Column with the event timestamp (UTC).")
+    rows_at_least: int = Field(100, ge=1, description="Minimum number of rows in a partition.")
     newest_at_most_days_old: float | None = Field(
-        None, gt=0, description="Freshness: the newest row may be this many days older than the window's end."
+        None, gt=0, description="Freshness: the newest row may be at most this many days older than the window's end."
     )
 
 
 class Truth(Part):
-    """What really happened, arriving later than the predictions."""
+    """Ground truth: the actual values of the target, which arrive later than the predictions."""
 
-    source: FileSource | SqlSource = Field(description="Where truth comes from, by window of the event.")
+    source: FileSource | SqlSource = Field(description="Where ground truth comes from, by window of the event.")
     key: Column = Field(description="Column that matches the data's key.")
-    column: Column = Field(description="Column with the true value of the target.")
-    delay_hours: float = Field(24, ge=0, description="How long after the event truth is complete.")
+    column: Column = Field(description="Column with the actual value of the target.")
+    delay_hours: float = Field(24, ge=0, description="How long after the event ground truth is complete.")
 
 
 class Training(Part):
@@ -121,7 +121,7 @@ class Training(Part):
     )
     parameters: dict[str, Any] = Field(default_factory=dict, description="Arguments of the estimator function.")
     on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives (files only).")
-    time_limit_minutes: float = Field(30, gt=0, description="Longest time one training may take.")
+    time_limit_minutes: float = Field(30, gt=0, description="Maximum duration of one training.")
     memory_mb: int = Field(
         4096, ge=256, description="Memory that training may use, in MiB; the check of a commit needs 300."
     )
@@ -135,15 +135,15 @@ class Training(Part):
 
 
 class Metrics(Part):
-    """Which figures count."""
+    """Which metrics are reported, and which one the gates use."""
 
-    primary: str = Field(description="The metric that gates look at.")
+    primary: str = Field(description="The metric that the gates use.")
     also: list[str] = Field(default_factory=list, description="Further metrics to report.")
     slices: list[Column] = Field(default_factory=list, description="Category features to report separately.")
     threshold: Fraction = Field(
         0.5, description="Probability from which a row is predicted true, for accuracy, precision, recall and f1."
     )
-    confidence: Fraction = Field(0.95, description="Level of the bootstrap intervals.")
+    confidence: Fraction = Field(0.95, description="Confidence level of the bootstrap intervals.")
 
     @property
     def names(self) -> list[str]:
@@ -158,27 +158,30 @@ class Promotion(Part):
         None, description="Worst value of the primary metric that any candidate may have, champion or not."
     )
     improvement: float = Field(0.0, description="How much better than the champion it must be, in metric units.")
-    holdout_rows_at_least: int = Field(500, ge=20, description="Fewest unseen rows to compare on.")
+    holdout_rows_at_least: int = Field(500, ge=20, description="Minimum number of unseen rows to compare on.")
     slice_drop_at_most: float = Field(
         0.05, ge=0, description="How much worse than the champion a slice may be, in metric units."
     )
-    slice_rows_at_least: int = Field(200, ge=20, description="Smaller slices are reported, not judged.")
+    slice_rows_at_least: int = Field(200, ge=20, description="Smaller slices are reported but not judged.")
 
 
 class Canary(Part):
     """How production traffic moves to a new release."""
 
     steps: list[Annotated[int, Field(ge=1, le=100)]] = Field(
-        default_factory=lambda: [10, 50], description="Shares of traffic in percent, in order; then all of it."
+        default_factory=lambda: [10, 50],
+        description="Shares of traffic in percent, in order; after the last one, all of it.",
     )
     requests_at_least: int = Field(100, ge=1, description="Requests the canary must answer in each step.")
-    step_timeout_minutes: float = Field(30, gt=0, description="Roll back when a step lacks requests for so long.")
-    error_rate_at_most: Fraction = Field(0.01, description="Largest share of requests answered with 5xx.")
+    step_timeout_minutes: float = Field(
+        30, gt=0, description="Roll back if a step has not had enough requests after this time."
+    )
+    error_rate_at_most: Fraction = Field(0.01, description="Largest share of responses with 5xx.")
     latency_ratio_at_most: float = Field(3.0, gt=0, description="Largest p95 latency as a multiple of production's.")
     prediction_shift_at_most: float = Field(
         0.5, gt=0, description="Largest Kolmogorov-Smirnov distance (0 to 1) from production's predictions."
     )
-    check_seconds: float = Field(10, gt=0, description="Seconds between two looks at the canary.")
+    check_seconds: float = Field(10, gt=0, description="Seconds between two checks of the canary.")
 
 
 class Deployment(Part):
@@ -186,10 +189,12 @@ class Deployment(Part):
 
     golden_examples: int = Field(50, ge=1, description="Holdout rows replayed in the test environment.")
     golden_tolerance: float = Field(1e-6, ge=0, description="Largest difference from the recorded prediction.")
-    latency_p95_ms: float = Field(250, gt=0, description="Latency budget of a one-row request, test environment.")
-    load_requests: int = Field(200, ge=20, description="One-row requests of the load test, test environment.")
-    load_clients: int = Field(4, ge=1, le=64, description="Clients that send them at the same time; none may fail.")
-    canary: Canary = Field(default_factory=Canary, description="The way into production.")
+    latency_p95_ms: float = Field(
+        250, gt=0, description="Latency budget for a one-row request, in the test environment."
+    )
+    load_requests: int = Field(200, ge=20, description="One-row requests of the load test, in the test environment.")
+    load_clients: int = Field(4, ge=1, le=64, description="Clients that send them concurrently; no request may fail.")
+    canary: Canary = Field(default_factory=Canary, description="How production traffic moves to a new release.")
     memory_mb: int = Field(2048, ge=256, description="Memory that one model server may use, in MiB.")
     cpus: float | None = Field(
         None, gt=0, description="Processors that one model server may use; null: all (engine docker)."
@@ -198,23 +203,29 @@ class Deployment(Part):
 
 
 class Monitoring(Part):
-    """What is measured of each window."""
+    """What is measured in each window."""
 
     window: Grain = Field("day", description="Length of a window: day, week or month.")
     schedule: str | None = Field(
-        "@daily", description="When to measure; a cron expression, @daily and so on; null: only by hand."
+        "@daily", description="When to measure: a cron expression, @daily and so on; null: only by hand."
     )
     rows_at_least: int = Field(
-        200, ge=1, description="Fewest predictions (for quality: with truth) for a window to be judged."
+        200,
+        ge=1,
+        description="Minimum number of predictions (for quality: with ground truth) for a window to be judged.",
     )
     truth_share_at_least: Fraction = Field(
-        0.5, description="Share of predictions that must have truth, once its delay has passed, for a whole window."
+        0.5, description="Share of predictions that need ground truth, once its delay has passed, to judge a window."
     )
     drift_false_alarm_rate: float = Field(
-        0.05, ge=0.001, le=0.5, description="Share of windows that may be called drifted though nothing has changed."
+        0.05,
+        ge=0.001,
+        le=0.5,
+        description="Share of windows that may be reported as drifted although nothing has changed.",
     )
     drift_effect_at_least: Fraction = Field(
-        0.02, description="Smallest share of a column's rows that must have moved (total variation) to count as drift."
+        0.02,
+        description="Smallest share of a column's rows that must have changed (total variation) to count as drift.",
     )
 
 
@@ -225,11 +236,11 @@ class Degradation(Part):
         gt=0,
         description="How much worse than on its holdout the live version's primary metric may be, in metric units.",
     )
-    windows: int = Field(3, ge=1, description="How many of the newest windows are looked at (n).")
-    breaches: int = Field(2, ge=1, description="How many of them must be beyond the drop (k), the newest included.")
+    windows: int = Field(3, ge=1, description="How many of the newest windows are considered (n).")
+    breaches: int = Field(2, ge=1, description="How many of them must exceed the drop (k), the newest included.")
     cooldown_windows: int = Field(1, ge=0, description="Windows after an incident in which no new one starts.")
-    budget: int = Field(6, ge=0, description="Most retrainings within budget_windows.")
-    budget_windows: int = Field(12, ge=1, description="Windows that the budget is counted over.")
+    budget: int = Field(6, ge=0, description="Maximum number of retrainings within budget_windows.")
+    budget_windows: int = Field(12, ge=1, description="Number of windows that the budget covers.")
 
     @model_validator(mode="after")
     def _k_of_n(self) -> Degradation:
@@ -243,8 +254,8 @@ class ModelSpec(Part):
 
     schema_version: Literal[1] = Field(alias="schema", description="Version of this format: 1.")
     name: Identifier = Field(description="Name of the model; also the name of its folder.")
-    owner: str = Field(min_length=1, description="Who answers for the model (team or address).")
-    description: str = Field(min_length=1, description="What it predicts, for whom.")
+    owner: str = Field(min_length=1, description="Who is responsible for the model (team or address).")
+    description: str = Field(min_length=1, description="What it predicts, and for whom.")
     repository: Repository = Field(description="Where its code lives.")
     task: Task = Field(description="binary_classification or regression.")
     target: Column = Field(description="Column to predict.")
@@ -263,12 +274,14 @@ class ModelSpec(Part):
         "for as long as a version that has it may be served, also by a rollback.",
     )
     data: Data = Field(description="Training data.")
-    truth: Truth = Field(description="What really happened.")
+    truth: Truth = Field(
+        description="Ground truth: the actual values of the target, which arrive later than the predictions."
+    )
     training: Training = Field(default_factory=Training, description="How a candidate is made.")
-    metrics: Metrics = Field(description="Which figures count.")
+    metrics: Metrics = Field(description="Which metrics are reported, and which one the gates use.")
     promotion: Promotion = Field(default_factory=Promotion, description="When a candidate may replace the champion.")
     deployment: Deployment = Field(default_factory=Deployment, description="How a release gets into production.")
-    monitoring: Monitoring = Field(default_factory=Monitoring, description="What is measured of each window.")
+    monitoring: Monitoring = Field(default_factory=Monitoring, description="What is measured in each window.")
     degradation: Degradation = Field(description="When health is bad enough to retrain.")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ RUN if [ -s /setup/certificates.pem ]; then export SSL_CERT_FILE=/setup/certific
     && /setup/uv/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir \
         --require-hashes --only-binary :all: --requirement /setup/uv.txt
 COPY requirements.lock /setup/
-# Times are set to nothing and bytecode is held against no times, so that the same lock gives the same layer.
+# Timestamps are zeroed and bytecode does not depend on them, so that the same lock gives the same layer.
 RUN if [ -s /setup/certificates.pem ]; then export SSL_CERT_FILE=/setup/certificates.pem; fi \
     && set -a && . /setup/uv.env && set +a \
     && /setup/uv/bin/uv venv --quiet --python python3 /evergreen/environment \
