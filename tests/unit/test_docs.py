@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from airflow.dag_processing.dagbag import DagBag
 from docs.generate import DOCS, PAGES
 from include.core.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from include.core.spec import ModelSpec, Part
+from include.settings import Settings
 from tests.conftest import PROJECT
 
 
@@ -24,16 +26,17 @@ def parts_of(base: type[Part]) -> list[type[Part]]:
     return [one for one in nested if one is ModelSpec or one.__name__ in ModelSpec.model_json_schema()["$defs"]]
 
 
+NOT_OURS = re.compile(r"\.git/|\.venv/|\.evergreen|.*(__pycache__|_cache/|\.hypothesis/)")
+
+
 def tracked() -> set[str]:
-    """Every file of the repository, and every folder that holds one."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    files = {name for name in listed if (PROJECT / name).exists()}
+    """Every file of the repository, and every folder that holds one; walks the folder if it is not a Git checkout."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    files = {name for name in listed.stdout.splitlines() if (PROJECT / name).exists()}
+    if listed.returncode != 0:
+        everything = (str(path.relative_to(PROJECT)) for path in PROJECT.rglob("*") if path.is_file())
+        files = {name for name in everything if not NOT_OURS.match(name)}
     return files | {str(parent) for name in files for parent in Path(name).parents if str(parent) != "."}
 
 
@@ -201,6 +204,13 @@ def test_the_changelog_is_by_kind_with_what_is_unreleased_on_top():
 def test_the_readme_names_every_metric():
     own = section(text_of("README.md"), "Bring your own model")
     assert {name for name in (*CLASSIFICATION_METRICS, *REGRESSION_METRICS) if f"`{name}`" not in own} == set()
+
+
+def test_the_readme_names_the_default_ports():
+    ports = {field.name: str(field.default) for field in fields(Settings) if field.name.endswith(("_port", "_ports"))}
+    del ports["prometheus_port"]  # not started by default
+    first_screen = text_of("README.md").partition("\n## ")[0]
+    assert {name for name, port in ports.items() if port.replace("-", "–") not in first_screen} == set()
 
 
 def test_the_workflow_runs_what_a_laptop_runs_with_pinned_actions():
