@@ -134,6 +134,12 @@ def test_the_table_of_rooms_lists_every_folder_and_no_other():
     assert listed == rooms()
 
 
+def test_the_architecture_draws_the_layers_that_the_contract_enforces():
+    contracts = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    assert " → ".join(layers).replace("include.", "") in text_of("docs/architecture.md")
+
+
 RECORDS = [name for name in PROSE if name.startswith("docs/decisions/0")]
 
 
