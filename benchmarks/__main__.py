@@ -37,6 +37,7 @@ LAKE = '{"conn_type": "fs", "extra": {"path": "lake"}}'
 
 
 def main() -> None:
+    """Run every benchmark and print its figures as they come, then all of them as one table."""
     rows: list[tuple[str, str]] = []
 
     def show(what: str, figure: str) -> None:

@@ -97,13 +97,14 @@ def _share(count: int, repeats: int) -> str:
 def _spec(task: str, metrics: tuple[str, ...]) -> ModelSpec:
     return ModelSpec.model_validate(
         {
-            **{"schema": 1, "name": "known", "owner": "bench", "description": "A known population."},
-            **{
-                "repository": {"url": "r"},
-                "task": task,
-                "target": "truth",
-                "features": [{"name": "x", "type": "number"}],
-            },
+            "schema": 1,
+            "name": "known",
+            "owner": "bench",
+            "description": "A known population.",
+            "repository": {"url": "r"},
+            "task": task,
+            "target": "truth",
+            "features": [{"name": "x", "type": "number"}],
             "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
             "truth": {"source": {"path": "{window}.csv"}, "key": "id", "column": "truth"},
             "metrics": {"primary": metrics[0], "also": list(metrics[1:]), "confidence": LEVEL},

@@ -230,6 +230,7 @@ def _evidently(folder: Path) -> str | None:
 
 
 def main() -> None:
+    """Print each figure as a line of JSON, ``[what, figure]``."""
     for what, figure in measured():
         print(json.dumps([what, figure]), flush=True)
 

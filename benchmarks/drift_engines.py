@@ -22,6 +22,10 @@ from include.core.spec import ModelSpec
 
 
 def main(engine: str, numbers: str, categories: str, reference: str, window: str) -> None:
+    """Measure one window with one engine, and print its seconds and peak memory (MB) as JSON.
+
+    ``reference`` and ``window`` are Parquet files with these numbers of numeric and categorical columns.
+    """
     spec = drift_spec(int(numbers), int(categories), 0.05)
     measure = _evergreen if engine == "evergreen" else _plain
     print(json.dumps(measure(spec, Path(reference), Path(window))))

@@ -136,6 +136,7 @@ def _median(what: Callable[[int], Any]) -> str:
 
 
 def main() -> None:
+    """Print each figure as a line of JSON, ``[what, figure]``."""
     for what, figure in measured():
         print(json.dumps([what, figure]), flush=True)
 

@@ -14,11 +14,13 @@ from evidently.presets import DataDriftPreset
 
 
 def status(field: str) -> float:
+    """A memory figure of this process in MB, such as VmHWM, its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def main(_: str, numbers: str, categories: str, reference: str, window: str) -> None:
+    """Measure one window; takes the arguments of ``benchmarks.drift_engines``."""
     before = status("VmRSS")
     start = time.perf_counter()
     definition = DataDefinition(

@@ -18,12 +18,14 @@ STARTED = time.perf_counter()
 
 @contextmanager
 def timed(name: str):  # type: ignore[no-untyped-def]
+    """Print how many seconds the block took."""
     start = time.perf_counter()
     yield
     print(f"{name}: {time.perf_counter() - start:.2f} s", flush=True)
 
 
 def main(model: str, window: str, parameters: str) -> None:
+    """Take a snapshot of the window, validate it, train on it with these parameters (JSON), compare and register."""
     with timed("imports"):
         from include.adapters.data.expectations import check_snapshot
         from include.adapters.data.snapshots import read_snapshot, take_snapshot

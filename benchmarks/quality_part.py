@@ -88,7 +88,7 @@ def measured(home: Path, spec: ModelSpec) -> dict[str, float]:
     from evergreen.operators.measure_health import MeasureHealthOperator
 
     operator = MeasureHealthOperator(task_id="measure_health", model=spec.name, window=WINDOW)
-    operator.bundle = lambda version: home / "bundle"  # type: ignore[method-assign]
+    operator.bundle = lambda version: home / "bundle"  # type: ignore[method-assign]  # noqa: ARG005
     before, start = _reset_peak(), time.perf_counter()
     row = operator.measure(spec, WINDOW)
     seconds = time.perf_counter() - start
@@ -98,6 +98,7 @@ def measured(home: Path, spec: ModelSpec) -> dict[str, float]:
 
 
 def main(rows: str = "1000000", rows_of_a_part: str = "100000") -> None:
+    """Write a window of ``rows`` predictions in parts of ``rows_of_a_part``, measure it, print seconds and memory."""
     spec = quality_spec()
     sources = {name: {"path": f"{name}/{{window}}.parquet"} for name in ("data", "truth")}
     values = spec.model_dump(by_alias=True, exclude_unset=True)

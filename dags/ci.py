@@ -59,6 +59,7 @@ PARAMS = {
 
 
 def build_dag(model: ModelSpec) -> None:
+    """Make the Dag ``<model>.ci``."""
     repository = model.repository
     trigger = GitCommitTrigger(model.name, repository.url, repository.branch, repository.connection)
     commit = model_asset(model.name, "commit", watchers=[AssetWatcher(name=f"{model.name}_git", trigger=trigger)])

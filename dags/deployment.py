@@ -66,6 +66,7 @@ PARAMS = {
 
 
 def build_dag(model: ModelSpec) -> None:
+    """Make the Dag ``<model>.deployment``."""
     canary = model.deployment.canary
     long_wait = canary.check_seconds >= 30
 

@@ -48,6 +48,8 @@ WINDOW = Param(
 
 
 def build_dag(model: ModelSpec) -> None:
+    """Make the Dag ``<model>.monitoring``."""
+
     @dag(**dag_settings(model, "monitoring", __doc__, schedule=model.monitoring.schedule, params={"window": WINDOW}))
     def monitoring() -> None:
         gathered = GatherPredictionsOperator(task_id="gather_predictions", model=model.name)

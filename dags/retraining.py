@@ -41,6 +41,7 @@ WAIT = Param(
 
 
 def build_dag(model: ModelSpec) -> None:
+    """Make the Dag ``<model>.retraining``."""
     health = model_asset(model.name, "health")
 
     @dag(**dag_settings(model, "retraining", __doc__, schedule=[health], params={"wait": WAIT}))

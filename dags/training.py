@@ -84,6 +84,7 @@ HASH = "{{ ti.xcom_pull('take_snapshot')['hash'] }}"
 
 
 def build_dag(model: ModelSpec) -> None:
+    """Make the Dag ``<model>.training``."""
     build = model_asset(model.name, "build")
     watcher = AssetWatcher(name=f"{model.name}_data", trigger=DataPartitionTrigger(model=model.name))
     # One object for schedule and inlets: of two with the same name, Airflow keeps one, and may lose the watcher.

@@ -30,6 +30,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Play the demo; returns the exit code. A second run continues where the first one stopped."""
     load_dotenv(PROJECT / ".env")
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument(

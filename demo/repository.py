@@ -90,7 +90,7 @@ def _git(folder: Path, *arguments: str) -> str:
         "GIT_TERMINAL_PROMPT": "0",
         **{f"GIT_{role}_{key.upper()}": value for role in ("AUTHOR", "COMMITTER") for key, value in AUTHOR.items()},
     }
-    done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(["git", *arguments], cwd=folder, env=environment, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise RepositoryError(f"git {arguments[0]} failed in {folder}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout

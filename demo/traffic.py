@@ -64,6 +64,7 @@ class Traffic:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def count(self, rows: int, seconds: float, version: str) -> None:
+        """Count one answered request: its rows, its seconds, and the version that answered."""
         with self._lock:
             self.requests += 1
             self.rows += rows
@@ -71,6 +72,7 @@ class Traffic:
             self.versions[version] = self.versions.get(version, 0) + rows
 
     def count_failure(self, reason: str) -> None:
+        """Count one request that got no prediction."""
         with self._lock:
             self.requests += 1
             self.failed += 1
@@ -78,6 +80,7 @@ class Traffic:
                 self.failures.append(reason)
 
     def as_dict(self) -> dict[str, Any]:
+        """The figures for the report, in JSON types; milliseconds are the mean of the answered requests."""
         answered = self.requests - self.failed
         return {
             "requests": self.requests,

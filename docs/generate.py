@@ -146,6 +146,7 @@ PAGES = {"model.schema.json": schema, "model-yaml.md": reference, "dags.md": dag
 
 
 def main() -> None:
+    """Write every generated page."""
     for name, make in PAGES.items():
         Path(DOCS / name).write_text(make(), encoding="utf-8")
 

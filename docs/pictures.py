@@ -68,6 +68,7 @@ def take(driver: webdriver.Chrome, name: str, selector: str) -> None:
 
 
 def main() -> None:
+    """Take all pictures. Needs a platform on which the demo was played, and Chromium with chromedriver."""
     load_dotenv(PROJECT / ".env")
     here = settings()
     if not (here.home / "demo" / "report.html").exists():
@@ -90,7 +91,7 @@ def main() -> None:
         wait_for(driver, "a[href*='assets/']")
         driver.find_element(By.LINK_TEXT, "flights/build").click()
         take(driver, "assets", ".react-flow__node")
-        newest = sorted((here.reports / "flights").glob("[0-9]*.html"))[-1]
+        newest = max((here.reports / "flights").glob("[0-9]*.html"))
         for name, page in {"demo": here.home / "demo" / "report.html", "health": newest}.items():
             driver.get(Path(page).as_uri())
             take(driver, name, "h1")

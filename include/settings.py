@@ -44,6 +44,7 @@ class Settings:
 
     @property
     def builds(self) -> Path:
+        """What each build runs from, by model and build: its code, its environment and the runtime."""
         return self.home / "builds"
 
     @property
@@ -58,10 +59,12 @@ class Settings:
 
     @property
     def prediction_log(self) -> Path:
+        """What the model servers log, one folder a model."""
         return self.home / "prediction_log"
 
     @property
     def reports(self) -> Path:
+        """Pages for people, one folder a model."""
         return self.home / "reports"
 
     @property
@@ -71,6 +74,7 @@ class Settings:
 
     @property
     def secrets(self) -> Path:
+        """Tokens and passwords, readable by the owner only."""
         return self.home / "secrets"
 
     @property
@@ -100,6 +104,7 @@ class Settings:
 
     @property
     def server_port_range(self) -> range:
+        """Ports that model servers may take."""
         first, _, last = self.server_ports.partition("-")
         return range(int(first), int(last or first) + 1)
 

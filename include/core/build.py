@@ -24,4 +24,5 @@ class Build:
     """DAG run of ``<model>.ci`` that made it."""
 
     def as_dict(self) -> dict[str, Any]:
+        """The fields, in JSON types."""
         return asdict(self)

@@ -285,7 +285,7 @@ class ModelSpec(Part):
     degradation: Degradation = Field(description="When health is bad enough to retrain.")
 
     @model_validator(mode="after")
-    def _consistent(self) -> ModelSpec:
+    def _columns_do_not_clash(self) -> ModelSpec:
         names = [feature.name for feature in self.features]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -296,11 +296,19 @@ class ModelSpec(Part):
         for special in (self.target, self.data.key):
             if special in names:
                 raise ValueError(f"'{special}' is the target or the key and can't be a feature too. Remove it there")
+        return self
+
+    @model_validator(mode="after")
+    def _new_data_can_be_watched(self) -> ModelSpec:
         if self.training.on_new_data and isinstance(self.data.source, SqlSource):
             raise ValueError(
                 "training.on_new_data needs partitions in files (data.source.path): a query's result can't be watched. "
                 "Set it to false, and let what loads the data start the training Dag"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_fit_the_task(self) -> ModelSpec:
         known = CLASSIFICATION_METRICS if self.task == "binary_classification" else REGRESSION_METRICS
         for metric in (self.metrics.primary, *self.metrics.also):
             if metric not in known:
@@ -310,6 +318,10 @@ class ModelSpec(Part):
                 f"metric '{self.metrics.primary}' has no better side, so no gate can look at it. List it under "
                 "metrics.also, and take another as metrics.primary, such as mae"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_are_categories(self) -> ModelSpec:
         categories = {feature.name for feature in self.features if feature.type in ("category", "boolean")}
         for column in self.metrics.slices:
             if column not in categories:
@@ -318,10 +330,12 @@ class ModelSpec(Part):
 
     @property
     def feature_names(self) -> list[str]:
+        """The features' names, in the order of model.yaml."""
         return [feature.name for feature in self.features]
 
     @property
     def higher_is_better(self) -> bool:
+        """Whether a larger value of the primary metric is better."""
         return self.metrics.primary in HIGHER_IS_BETTER
 
     def worse_by(self, value: float, reference: float) -> float:

@@ -23,15 +23,12 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
+        """Whether the answer is pass; a hold is not."""
         return self.answer == "pass"
 
     def as_dict(self) -> dict[str, Any]:
         """A plain dict of JSON values, as it stands in XCom, reports and tags."""
         return asdict(self) | {"signals": dict(self.signals)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
-        return cls(values["answer"], values["reason"], dict(values.get("signals", {})))
 
     def __str__(self) -> str:
         figures = ", ".join(f"{name}={_short(value)}" for name, value in self.signals.items())

@@ -1,0 +1,1 @@
+"""The platform on one machine: set-up, start, stop, status."""

@@ -19,6 +19,7 @@ from include.settings import PROJECT, Settings, settings
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run one command: up, down, status, clean, or env with a program. Returns the exit code."""
     load_dotenv(PROJECT / ".env")
     parser = argparse.ArgumentParser(prog="python -m include.embedded", description=__doc__)
     parser.add_argument("command", choices=["up", "down", "status", "clean", "env"])

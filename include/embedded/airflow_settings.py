@@ -72,6 +72,7 @@ def apply(path: Path = FILE) -> None:
 
 
 def main() -> None:
+    """Bring Airflow's database up to date, then apply airflow_settings.yaml to it."""
     from airflow.utils.db import initdb
 
     initdb()

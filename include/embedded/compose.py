@@ -162,6 +162,7 @@ def configure_monitoring(here: Settings, values: Mapping[str, str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """``env`` completes .env.compose with what is missing; ``init`` prepares what the services need."""
     parser = argparse.ArgumentParser(prog="python -m include.embedded.compose", description=__doc__)
     parser.add_argument("command", choices=["env", "init"])
     if parser.parse_args(arguments).command == "init":

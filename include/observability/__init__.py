@@ -1,0 +1,1 @@
+"""What machines look at: metrics, alert rules and dashboards."""

@@ -13,7 +13,7 @@ from typing import Any
 import sklearn.utils
 from sklearn.base import BaseEstimator
 
-from .jobs import Mistake, write_json
+from .jobs import ModelError, write_json
 from .model_code import last_lines, make_importable, rename_hint
 
 # To trust all of scikit-learn's estimators, skops imports all of scikit-learn when it is imported itself: half a second
@@ -67,13 +67,13 @@ STANDARD_LIBRARY = (
 def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str, Any]) -> str:
     """Write ``model.skops`` and ``model.json``; returns the hash of the former.
 
-    Raises Mistake when the model contains a type that neither this list nor the spec's ``trusted_types`` allows.
+    Raises ModelError when the model contains a type that neither this list nor the spec's ``trusted_types`` allows.
     """
     path = folder / "model.skops"
     try:
         skops.io.dump(fitted, path)
     except Exception as error:  # skops raises what it meets
-        raise Mistake(
+        raise ModelError(
             f"the model can't be saved ({type(error).__name__}: {error}). Keep nothing in the fitted estimator but "
             "values, arrays and scikit-learn's own types."
         ) from None
@@ -96,15 +96,15 @@ def load(folder: Path, sha256: str, model: Mapping[str, Any]) -> Any:
     """The fitted model in ``folder``, if its file is the one that has this hash; nothing is loaded otherwise.
 
     Its classes and functions may be the model's own: they are imported from the model's folder. Every job and server
-    loads artifacts here. Raises Mistake when it is damaged, or has types that may not or can't be loaded.
+    loads artifacts here. Raises ModelError when it is damaged, or has types that may not or can't be loaded.
     """
     path = folder / "model.skops"
     try:
         found = file_hash(path)
     except OSError as error:
-        raise Mistake(f"{path} can't be read ({error.strerror}). Deploy the version again.") from None
+        raise ModelError(f"{path} can't be read ({error.strerror}). Deploy the version again.") from None
     if found != sha256:
-        raise Mistake(
+        raise ModelError(
             f"{path} has sha256 {found}, recorded was {sha256}. It was changed or damaged and is not loaded. "
             "Delete the folder to fetch it again, or deploy another version."
         )
@@ -113,7 +113,7 @@ def load(folder: Path, sha256: str, model: Mapping[str, Any]) -> Any:
     try:
         return skops.io.load(path, trusted=trusted)
     except Exception as error:  # skops raises what it meets, and so may the model's code
-        raise Mistake(
+        raise ModelError(
             f"the model can't be loaded: {last_lines(error)}\nA class or function of the model's own must have a name "
             f"at the top level of a module in the model's folder: no lambda, and none inside a function or class."
             f"{rename_hint(model)}"
@@ -126,22 +126,22 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def trusted_types(path: Path, allowed_by_spec: list[str]) -> list[str]:
-    """The types in the file that skops does not trust by itself and that are allowed; Mistake for any other.
+    """The types in the file that skops does not trust by itself and that are allowed; ModelError for any other.
 
-    Also a Mistake when the spec allows what may not be trusted, whether or not it is in the file.
+    Also a ModelError when the spec allows what may not be trusted, whether or not it is in the file.
     """
     found = skops.io.get_untrusted_types(file=path)
     unknown = set(found) - set(TRUSTED) - set(allowed_by_spec)
     strange = sorted(name for name in unknown if not _is_estimator(name))
     harmful = sorted(name for name in {*strange, *allowed_by_spec} if _may_run_code(name))
     if harmful:
-        raise Mistake(
+        raise ModelError(
             f"types that are not allowed in artifacts: {', '.join(harmful)}. Listing them under trusted_types in "
             "model.yaml does not help: Python's own modules may run commands or read files. Define a class or function "
             "in the model's folder that does what is needed, and list that."
         )
     if strange:
-        raise Mistake(
+        raise ModelError(
             f"the model contains types that are not allowed in artifacts: {', '.join(strange)}. If they are yours and "
             "safe to load, list them in model.yaml under trusted_types (a lambda can't be loaded: make it a function "
             "in a module of the model's folder); else use scikit-learn's own."

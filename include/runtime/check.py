@@ -18,7 +18,7 @@ import pandas as pd
 
 from . import artifact
 from .frames import feature_frame, read_rows
-from .jobs import MISTAKE, Mistake, run, write_json
+from .jobs import MISTAKE, ModelError, run, write_json
 from .model_code import call, hidden_modules, make_estimator, predict, prepare, require_finite
 
 PREDICTED = 200
@@ -26,11 +26,12 @@ PREDICTED = 200
 
 
 def main(job: dict[str, Any]) -> None:
+    """Check the contract, and write the answer, its reason and each part of the contract to ``job["out"]``."""
     checks: list[dict[str, str]] = []
     try:
         _check(job, lambda name: checks.append({"name": name, "answer": "pass", "reason": "as it should be"}))
         answer, reason = "pass", f"{len(checks)} parts of the contract hold"
-    except Mistake as mistake:
+    except ModelError as mistake:
         answer, reason = "fail", str(mistake)
         checks.append({"name": "the part after these", "answer": "fail", "reason": reason})
     print(f"{answer}: {reason}", flush=True)
@@ -51,23 +52,23 @@ def _check(job: dict[str, Any], passed: Callable[[str], None]) -> None:
     passed("it predicts one finite value for each row")
     require_finite(call(predict, "predict of one row", model, fitted, some.head(1)))
     if not np.array_equal(first, predict(model, fitted, some)):
-        raise Mistake("predicting the same rows twice gave different values. Remove the randomness from predict.")
+        raise ModelError("predicting the same rows twice gave different values. Remove the randomness from predict.")
     passed("it predicts the same twice")
     with tempfile.TemporaryDirectory() as folder:
         digest = artifact.save(fitted, Path(folder), model, {})
         loaded = _score_elsewhere(Path(folder), digest, model, rows.head(PREDICTED))
     if not np.allclose(predict(model, fitted, prepare(model, rows.head(PREDICTED))), loaded, rtol=0, atol=1e-9):
-        raise Mistake("the model predicts differently after being saved and loaded. Use types that skops supports.")
+        raise ModelError("the model predicts differently after being saved and loaded. Use types that skops supports.")
     passed("it survives being saved and loaded")
     if hidden := hidden_modules(model):
-        raise Mistake(f"the model's code can't import {', '.join(hidden)}, the name of another module. Rename it.")
+        raise ModelError(f"the model's code can't import {', '.join(hidden)}, the name of another module. Rename it.")
     passed("no module has the name of another one")
 
 
 def _score_elsewhere(folder: Path, sha256: str, model: dict[str, Any], rows: pd.DataFrame) -> np.ndarray:
     """Predictions of the artifact in ``folder`` by a scoring job in a process of its own, which has loaded nothing yet.
 
-    Raises Mistake with the job's own message when it can't load the model or predict.
+    Raises ModelError with the job's own message when it can't load the model or predict.
     """
     names = [feature["name"] for feature in model["features"]]
     identity = {name: range(len(rows)) for name in (model["key"], model["event_time"]) if name not in names}
@@ -78,10 +79,10 @@ def _score_elsewhere(folder: Path, sha256: str, model: dict[str, Any], rows: pd.
     command = [sys.executable, "-m", f"{__package__}.score", str(job)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode == MISTAKE:
-        raise Mistake(done.stderr.strip())
+        raise ModelError(done.stderr.strip())
     if done.returncode != 0:
         lines = "\n".join(done.stderr.strip().splitlines()[-8:])
-        raise Mistake(f"loading the model and predicting in a new process failed (exit {done.returncode}): {lines}")
+        raise ModelError(f"loading the model and predicting in a new process failed (exit {done.returncode}): {lines}")
     predicted: np.ndarray = pd.read_parquet(out)["prediction"].to_numpy()
     return predicted
 
@@ -113,7 +114,7 @@ def _target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
     if model["task"] != "binary_classification":
         return values
     if not np.isfinite(values).all():
-        raise Mistake(f"target '{model['target']}' has missing or infinite values. Leave such rows out of the data.")
+        raise ModelError(f"target '{model['target']}' has missing or infinite values. Leave such rows out of the data.")
     values = values.astype(int)
     if len(set(values)) < 2:  # a small sample of a rare class
         values = np.arange(len(values)) % 2

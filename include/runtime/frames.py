@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from .jobs import Mistake
+from .jobs import ModelError
 
 LARGEST_EXACT = 2**53
 """Floats from here on no longer name one integer, so they keep the form of a float."""
@@ -20,13 +20,15 @@ BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 def feature_frame(columns: Mapping[str, Any] | pd.DataFrame, features: Iterable[Mapping[str, str]]) -> pd.DataFrame:
     """The typed features: numbers and booleans as float64 (missing: NaN), categories as object (missing: None).
 
-    ``columns`` maps names to sequences of equal length. Raises Mistake when a column is missing or not of its type.
+    ``columns`` maps names to sequences of equal length. Raises ModelError when a column is missing or not of its type.
     """
     typed: dict[str, Any] = {}
     for feature in features:
         name, kind = feature["name"], feature["type"]
         if name not in columns:
-            raise Mistake(f"column '{name}' is missing from the data. Add it, or remove the feature from model.yaml.")
+            raise ModelError(
+                f"column '{name}' is missing from the data. Add it, or remove the feature from model.yaml."
+            )
         if kind == "category":
             typed[name] = _category(columns[name])
         else:
@@ -54,7 +56,7 @@ def between(frame: pd.DataFrame, column: str, start: str | None, end: str | None
 def _read(path: str, columns: list[str]) -> pd.DataFrame:
     lacking = set(columns) - set(pq.read_schema(path).names)
     if lacking:
-        raise Mistake(
+        raise ModelError(
             f"column(s) {', '.join(sorted(lacking))} are missing from the data ({path}). Add them to the query, or "
             "take them out of model.yaml."
         )
@@ -65,7 +67,7 @@ def _number(name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(pd.to_numeric(pd.Series(values)), dtype=float)
     except (ValueError, TypeError) as error:
-        raise Mistake(
+        raise ModelError(
             f"column '{name}' is not numeric ({error}). Correct the data, or the type in model.yaml."
         ) from None
 
@@ -75,7 +77,7 @@ def _boolean(name: str, values: Any) -> np.ndarray:
     try:
         return np.array([_truth(text) for text in _category(column)], dtype=float)
     except ValueError as error:
-        raise Mistake(f"column '{name}' has {error}. Correct the data, or the type in model.yaml.") from None
+        raise ModelError(f"column '{name}' has {error}. Correct the data, or the type in model.yaml.") from None
 
 
 def _truth(text: str | None) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 
 def main() -> int:
+    """Ask the server of this container whether it is ready; returns the exit code."""
     config = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     token = Path(config["token_file"]).read_text(encoding="utf-8").strip()
     url = f"http://127.0.0.1:{config['port']}/v2/health/ready"

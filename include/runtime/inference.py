@@ -22,7 +22,7 @@ ACCEPTED = {
 }
 
 
-class BadRequest(Exception):
+class BadRequestError(Exception):
     """The request can't be answered as it is; the message says what to change."""
 
 
@@ -40,37 +40,37 @@ class Inference:
 def parse(body: bytes, model: Mapping[str, Any], *, logged: bool, max_rows: int, request_id: str) -> Inference:
     """Read and check a request's body; ``request_id`` serves where the client gave none.
 
-    ``logged``: key and event time are required, since each prediction goes into the log. Raises BadRequest.
+    ``logged``: key and event time are required, since each prediction goes into the log. Raises BadRequestError.
     """
     content = _json(body)
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or not inputs:
-        raise BadRequest("'inputs' must be a list of named columns")
+        raise BadRequestError("'inputs' must be a list of named columns")
     columns: dict[str, Any] = {}
     for entry in inputs:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            raise BadRequest("each of 'inputs' needs a 'name', 'shape', 'datatype' and 'data'")
+            raise BadRequestError("each of 'inputs' needs a 'name', 'shape', 'datatype' and 'data'")
         if entry["name"] in columns:
-            raise BadRequest(f"input '{entry['name']}' is given twice")
+            raise BadRequestError(f"input '{entry['name']}' is given twice")
         columns[entry["name"]] = entry
     types = {feature["name"]: feature["type"] for feature in model["features"]}
     special = {name: "category" for name in (model["key"], model["event_time"]) if name not in types}
     required = [*types, *(special if logged else ())]
     missing = [name for name in required if name not in columns]
     if missing:
-        raise BadRequest(f"missing input(s): {', '.join(missing)}")
+        raise BadRequestError(f"missing input(s): {', '.join(missing)}")
     extra = sorted(set(columns) - set(types) - set(special))
     if extra:
-        raise BadRequest(f"unknown input(s): {', '.join(extra)}; the model takes {', '.join(types)}")
+        raise BadRequestError(f"unknown input(s): {', '.join(extra)}; the model takes {', '.join(types)}")
     values = {name: _column(entry, {**special, **types}[name], name in special) for name, entry in columns.items()}
     lengths = {name: len(column) for name, column in values.items()}
     rows = next(iter(lengths.values()))
     if len(set(lengths.values())) != 1:
-        raise BadRequest(
+        raise BadRequestError(
             f"inputs differ in length: {', '.join(f'{name} {length}' for name, length in lengths.items())}"
         )
     if not 1 <= rows <= max_rows:
-        raise BadRequest(f"{rows} rows; from 1 to {max_rows} are taken in one request")
+        raise BadRequestError(f"{rows} rows; from 1 to {max_rows} are taken in one request")
     times = values.get(model["event_time"])
     return Inference(
         request_id=_identity(content, request_id),
@@ -83,7 +83,7 @@ def parse(body: bytes, model: Mapping[str, Any], *, logged: bool, max_rows: int,
 
 def _json(body: bytes) -> dict[str, Any]:
     def refuse(constant: str) -> Any:
-        raise BadRequest(f"{constant} is not allowed; send null for a missing value")
+        raise BadRequestError(f"{constant} is not allowed; send null for a missing value")
 
     try:
         text = body.decode("utf-8")
@@ -91,37 +91,37 @@ def _json(body: bytes) -> dict[str, Any]:
         if "\\ud" in text.lower():
             json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a surrogate pair can be stored nowhere
     except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is not JSON: {error}") from None
+        raise BadRequestError(f"the body is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise BadRequest("the body must be a JSON object")
+        raise BadRequestError("the body must be a JSON object")
     return content
 
 
 def _identity(content: Mapping[str, Any], generated: str) -> str:
     given = content.get("id", generated)
     if not isinstance(given, str) or not 1 <= len(given) <= 200:
-        raise BadRequest("'id' must be a text of 1 to 200 characters")
+        raise BadRequestError("'id' must be a text of 1 to 200 characters")
     return given
 
 
 def _column(entry: Mapping[str, Any], kind: str, special: bool) -> list[Any]:
     name, datatype, data, shape = entry["name"], entry.get("datatype"), entry.get("data"), entry.get("shape")
     if not isinstance(datatype, str) or datatype not in ACCEPTED[kind]:
-        raise BadRequest(
+        raise BadRequestError(
             f"input '{name}' has datatype {datatype!r}; for {kind} one of {', '.join(sorted(ACCEPTED[kind]))}"
         )
     if not isinstance(data, list):
-        raise BadRequest(f"input '{name}' needs a list as 'data'")
+        raise BadRequestError(f"input '{name}' needs a list as 'data'")
     if not isinstance(shape, list) or len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
-        raise BadRequest(f"input '{name}' has shape {shape}; [n] or [n, 1] is taken")
+        raise BadRequestError(f"input '{name}' has shape {shape}; [n] or [n, 1] is taken")
     if shape[0] != len(data):
-        raise BadRequest(f"input '{name}' has shape {shape} but {len(data)} values")
+        raise BadRequestError(f"input '{name}' has shape {shape} but {len(data)} values")
     for position, value in enumerate(data):
         problem = _problem(value, datatype, kind)
         if problem is None and special and (value is None or value == ""):
             problem = "is missing"
         if problem:
-            raise BadRequest(f"input '{name}', row {position}: {problem}")
+            raise BadRequestError(f"input '{name}', row {position}: {problem}")
     return data
 
 
@@ -148,5 +148,5 @@ def _time(name: str, text: str) -> str:
         moment = datetime.fromisoformat(text)
         moment.utctimetuple()  # OverflowError at either end of time, where UTC has another year
     except (ValueError, OverflowError):
-        raise BadRequest(f"input '{name}': {text!r} is not a time; write it like 2013-05-17T08:30:00") from None
+        raise BadRequestError(f"input '{name}': {text!r} is not a time; write it like 2013-05-17T08:30:00") from None
     return moment.isoformat()

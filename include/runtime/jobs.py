@@ -12,7 +12,7 @@ MISTAKE = 3
 """Exit code for what the user has to put right; the message on stderr says how."""
 
 
-class Mistake(Exception):
+class ModelError(Exception):
     """Something in the model's code, data or artifact is wrong; the message names the remedy."""
 
 
@@ -21,7 +21,7 @@ def run(main: Callable[[dict[str, Any]], None]) -> NoReturn:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
         main(job)
-    except Mistake as mistake:
+    except ModelError as mistake:
         print(mistake, file=sys.stderr)
         sys.exit(MISTAKE)
     sys.exit(0)

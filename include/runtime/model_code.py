@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .frames import feature_frame
-from .jobs import Mistake
+from .jobs import ModelError
 
 Model = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ def make_estimator(model: Model) -> Any:
     needed = ["fit", "predict_proba" if model["task"] == "binary_classification" else "predict"]
     lacking = [name for name in needed if not hasattr(made, name)]
     if lacking:
-        raise Mistake(
+        raise ModelError(
             f"{model['estimator']} returned {type(made).__name__}, which has no {' and no '.join(lacking)}. "
             f"Return an unfitted estimator with scikit-learn's API for {model['task']}."
         )
@@ -39,9 +39,11 @@ def prepare(model: Model, columns: Mapping[str, Any] | pd.DataFrame) -> pd.DataF
         return frame
     prepared: pd.DataFrame = call(function(model, "feature_code"), model["feature_code"], frame)
     if not hasattr(prepared, "__len__"):
-        raise Mistake(f"{model['feature_code']} returned {type(prepared).__name__}. Return the frame of features.")
+        raise ModelError(f"{model['feature_code']} returned {type(prepared).__name__}. Return the frame of features.")
     if len(prepared) != len(frame):
-        raise Mistake(f"{model['feature_code']} returned {len(prepared)} rows for {len(frame)}. Return one for each.")
+        raise ModelError(
+            f"{model['feature_code']} returned {len(prepared)} rows for {len(frame)}. Return one for each."
+        )
     return prepared
 
 
@@ -50,19 +52,21 @@ def predict(model: Model, fitted: Any, frame: Any) -> np.ndarray:
     if model["task"] == "binary_classification":
         predicted = np.asarray(fitted.predict_proba(frame), dtype=float)
         if predicted.shape != (len(frame), 2):
-            raise Mistake(f"predict_proba returned shape {predicted.shape} for {len(frame)} rows and two classes.")
+            raise ModelError(f"predict_proba returned shape {predicted.shape} for {len(frame)} rows and two classes.")
         return predicted[:, 1]
     predicted = np.asarray(fitted.predict(frame), dtype=float)
     if predicted.shape != (len(frame),):
-        raise Mistake(f"predict returned shape {predicted.shape}, expected ({len(frame)},).")
+        raise ModelError(f"predict returned shape {predicted.shape}, expected ({len(frame)},).")
     return predicted
 
 
 def require_finite(predicted: np.ndarray) -> np.ndarray:
-    """The predictions; Mistake when any is NaN or infinite."""
+    """The predictions; ModelError when any is NaN or infinite."""
     bad = int((~np.isfinite(predicted)).sum())
     if bad:
-        raise Mistake(f"{bad} of {len(predicted)} predictions are not finite. Let the estimator handle missing values.")
+        raise ModelError(
+            f"{bad} of {len(predicted)} predictions are not finite. Let the estimator handle missing values."
+        )
     return predicted
 
 
@@ -73,7 +77,7 @@ def make_importable(model: Model) -> None:
     that import it later) and not for others, so that what was trained could not be loaded.
     """
     if not Path(model["code"]).is_dir():
-        raise Mistake(f"the model's folder {model['code']} does not exist. Run its ci again.")
+        raise ModelError(f"the model's folder {model['code']} does not exist. Run its ci again.")
     if model["code"] not in sys.path:
         sys.path.append(model["code"])
 
@@ -101,17 +105,17 @@ def function(model: Model, field: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise Mistake(
+        raise ModelError(
             f"{field} '{model[field]}': module '{error.name}' was not found. Add the file to the repository, or the "
             f"library to its requirements.{rename_hint(model)}"
         ) from None
     except Exception as error:
-        raise Mistake(
+        raise ModelError(
             f"{field} '{model[field]}': importing '{module_name}' failed: {last_lines(error)}{rename_hint(model)}"
         ) from None
     code: Callable[..., Any] | None = getattr(module, name, None)
     if not callable(code):
-        raise Mistake(
+        raise ModelError(
             f"{field} '{model[field]}': module '{module_name}' has no function '{name}'. Add it, or rename it."
             f"{rename_hint(model)}"
         )
@@ -125,11 +129,11 @@ def rename_hint(model: Model) -> str:
 
 
 def call(what: Callable[..., Any], name: str, *arguments: Any, **named: Any) -> Any:
-    """Call the model's code; what it raises becomes a Mistake with the end of its traceback."""
+    """Call the model's code; what it raises becomes a ModelError with the end of its traceback."""
     try:
         return what(*arguments, **named)
     except (Exception, SystemExit) as error:
-        raise Mistake(f"{name} failed: {last_lines(error)}") from None
+        raise ModelError(f"{name} failed: {last_lines(error)}") from None
 
 
 def last_lines(error: BaseException, lines: int = 8) -> str:

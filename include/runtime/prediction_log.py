@@ -37,6 +37,7 @@ class PredictionLog:
             self._write(line)
 
     def close(self) -> None:
+        """Close the file that is being written."""
         with self._lock:
             os.close(self._descriptor)
 

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import artifact
 from .check import sample
-from .inference import BadRequest, Inference, parse
+from .inference import BadRequestError, Inference, parse
 from .jobs import run
 from .model_code import predict, prepare, require_finite
 from .prediction_log import PredictionLog
@@ -61,7 +61,7 @@ class ModelServer:
                 max_rows=self.config["max_rows"],
                 request_id=uuid.uuid4().hex,
             )
-        except BadRequest as error:
+        except BadRequestError as error:
             return 400, {"error": str(error)}
         try:
             predicted = require_finite(predict(self.model, self.fitted, prepare(self.model, asked.features))).tolist()
@@ -110,13 +110,14 @@ class ModelServer:
         }
 
 
-class AskWhoIsThere:
-    """Middleware that answers 401 to whoever does not bring the bearer token."""
+class RequireToken:
+    """Middleware that answers 401 to a request without the bearer token."""
 
     def __init__(self, app: ASGIApp, token: str):
         self.app, self.expected = app, f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it here."""
         inner = self.app
         if scope["type"] == "http":
             given = dict(scope["headers"]).get(b"authorization", b"")
@@ -125,10 +126,74 @@ class AskWhoIsThere:
         await inner(scope, receive, send)
 
 
+class Routes:
+    """What the server answers at each path."""
+
+    def __init__(self, server: ModelServer):
+        self.server = server
+        self.name, self.version = server.model["name"], server.config["version"]
+        self.largest = server.config["max_body_bytes"]
+
+    def all(self) -> list[Route]:
+        """The paths of the Open Inference Protocol, with and without the version, and ``/metrics``."""
+        ready = always({"ready": True})
+        routes = [
+            Route("/v2", always({"name": "evergreen", "version": "1", "extensions": []})),
+            Route("/v2/health/live", always({"live": True})),
+            Route("/v2/health/ready", ready),
+            Route("/metrics", self.metrics),
+        ]
+        for base in (f"/v2/models/{self.name}", f"/v2/models/{self.name}/versions/{self.version}"):
+            routes.append(Route(base, always(self.server.metadata())))
+            routes.append(Route(f"{base}/ready", ready))
+            routes.append(Route(f"{base}/infer", self.infer, methods=["POST"]))
+        return routes
+
+    async def metrics(self, _: Request) -> Response:
+        """The server's counters in the Prometheus text format."""
+        return Response(self.server.metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+    async def infer(self, request: Request) -> Response:
+        """Predict, and count the request with its status and seconds."""
+        started = time.perf_counter()
+        body = await self._read(request)
+        if body is None:
+            code, content = 413, {"error": f"the body is larger than {self.largest} bytes; send fewer rows"}
+        else:
+            code, content = await run_in_threadpool(self.server.answer, body)
+        self.server.metrics.count(code, time.perf_counter() - started)
+        return JSONResponse(content, code)
+
+    async def not_found(self, _: Request, __: Exception) -> Response:
+        """Any other path."""
+        text = f"no such route; this server has model '{self.name}', version '{self.version}'"
+        return JSONResponse({"error": text}, 404)
+
+    async def _read(self, request: Request) -> bytes | None:
+        """The body, or None as soon as it is known to be too large."""
+        length = request.headers.get("content-length", "0")
+        if length.isdigit() and int(length) > self.largest:
+            return None
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self.largest:
+                return None
+        return body
+
+
+def always(content: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+    """A handler that answers every request with the same JSON."""
+
+    async def answer(_: Request) -> Response:
+        return JSONResponse(content)
+
+    return answer
+
+
 def make_app(server: ModelServer) -> Starlette:
     """The routes, each behind the bearer token."""
-    name, version = server.model["name"], server.config["version"]
-    largest = server.config["max_body_bytes"]
+    routes = Routes(server)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -136,55 +201,16 @@ def make_app(server: ModelServer) -> Starlette:
         if server.log:
             server.log.close()
 
-    async def not_here(_: Request, __: Exception) -> Response:
-        return JSONResponse({"error": f"no such route; this server has model '{name}', version '{version}'"}, 404)
-
-    def always(content: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(_: Request) -> Response:
-            return JSONResponse(content)
-
-        return answer
-
-    async def metrics(_: Request) -> Response:
-        return Response(server.metrics.exposition(), media_type="text/plain; version=0.0.4")
-
-    async def infer(request: Request) -> Response:
-        started = time.perf_counter()
-        code, content = await _answer(request)
-        server.metrics.count(code, time.perf_counter() - started)
-        return JSONResponse(content, code)
-
-    async def _answer(request: Request) -> tuple[int, dict[str, Any]]:
-        length = request.headers.get("content-length", "0")
-        if length.isdigit() and int(length) > largest:
-            return 413, {"error": f"the body is larger than {largest} bytes; send fewer rows"}
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > largest:
-                return 413, {"error": f"the body is larger than {largest} bytes; send fewer rows"}
-        return await run_in_threadpool(server.answer, body)
-
-    ready = always({"ready": True})
-    routes = [
-        Route("/v2", always({"name": "evergreen", "version": "1", "extensions": []})),
-        Route("/v2/health/live", always({"live": True})),
-        Route("/v2/health/ready", ready),
-        Route("/metrics", metrics),
-    ]
-    for base in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
-        routes.append(Route(base, always(server.metadata())))
-        routes.append(Route(f"{base}/ready", ready))
-        routes.append(Route(f"{base}/infer", infer, methods=["POST"]))
     return Starlette(
-        routes=routes,
-        middleware=[Middleware(AskWhoIsThere, token=server.token)],
-        exception_handlers={404: not_here},
+        routes=routes.all(),
+        middleware=[Middleware(RequireToken, token=server.token)],
+        exception_handlers={404: routes.not_found},
         lifespan=lifespan,
     )
 
 
 def main(config: dict[str, Any]) -> None:
+    """Load the model and serve it until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises the signal again when all is answered
     server = ModelServer(config)
     uvicorn.run(

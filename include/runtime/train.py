@@ -12,7 +12,7 @@ import pandas as pd
 
 from . import artifact
 from .frames import between, feature_frame, read_rows
-from .jobs import Mistake, run, write_json
+from .jobs import ModelError, run, write_json
 from .model_code import call, make_estimator, predict, prepare, require_finite
 
 LIBRARIES = ("scikit-learn", "pandas", "numpy", "skops", "pyarrow")
@@ -21,6 +21,7 @@ EDGES = 20
 
 
 def main(job: dict[str, Any]) -> None:
+    """Fit up to ``train_until``, predict the holdout; write artifact, holdout and training.json to ``job["out"]``."""
     model, out = job["model"], Path(job["out"])
     out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
@@ -30,7 +31,9 @@ def main(job: dict[str, Any]) -> None:
     holdout = between(rows, model["event_time"], job["holdout_from"], job["holdout_until"])
     for what, part in (("training", training), ("holdout", holdout)):
         if part.empty:
-            raise Mistake(f"there are no {what} rows: all data is before or after {job['train_until']}. Add windows.")
+            raise ModelError(
+                f"there are no {what} rows: all data is before or after {job['train_until']}. Add windows."
+            )
     truth = target(training, model)
     print(f"{len(training)} training rows, {len(holdout)} holdout rows", flush=True)
 
@@ -71,11 +74,13 @@ def target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
     """The truth to fit: 0 and 1, or finite numbers."""
     values: np.ndarray = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
     if not np.isfinite(values).all():
-        raise Mistake(f"target '{model['target']}' has missing or infinite values. Leave such rows out of the data.")
+        raise ModelError(f"target '{model['target']}' has missing or infinite values. Leave such rows out of the data.")
     if model["task"] == "binary_classification":
         classes = sorted(set(values.tolist()))
         if classes != [0.0, 1.0]:
-            raise Mistake(f"target '{model['target']}' has the values {classes[:5]}; 0 and 1 are needed, both of them.")
+            raise ModelError(
+                f"target '{model['target']}' has the values {classes[:5]}; 0 and 1 are needed, both of them."
+            )
         return values.astype(int)
     return values
 

@@ -1,6 +1,7 @@
 """The pages of health in a real browser: no errors, something to see, and a way through with keyboard and reader."""
 
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver, folder,
     assert ask("return document.documentElement.lang") == "en"
     levels = ask("return [...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False)), levels
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), levels
     assert ask("return [...document.querySelectorAll('table')].filter(t => !t.caption).length") == 0
     assert ask("return [...document.querySelectorAll('th')].filter(t => !t.scope).length") == 0
     assert ask("return [...document.querySelectorAll('svg')].filter(s => !s.getAttribute('aria-label')).length") == 0

@@ -145,5 +145,7 @@ def test_every_reason_not_to_import_is_needed():
 
 
 def test_the_lock_has_every_declared_distribution():
-    locked = set(re.findall(r"^([a-z0-9.-]+)==", (PROJECT / "requirements.lock").read_text(encoding="utf-8"), re.M))
+    locked = set(
+        re.findall(r"^([a-z0-9.-]+)==", (PROJECT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     assert declared(PROJECT / "requirements-dev.txt") <= locked, "run 'make lock'"

@@ -167,7 +167,7 @@ def paths_in(text: str) -> set[str]:
     """The paths of this repository in backticks; not those with a placeholder or of the installation's home."""
     spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
     words = {span.rstrip("/") for span in spans if re.fullmatch(r"[\w.*/-]+", span)}
-    return {word for word in words if word.partition("/")[0] in FOLDERS and "/" in word or word.endswith(".py")}
+    return {word for word in words if (word.partition("/")[0] in FOLDERS and "/" in word) or word.endswith(".py")}
 
 
 @pytest.mark.parametrize("name", [name for name in PROSE if name not in HISTORY])

@@ -1,0 +1,1 @@
+"""How good predictions are: metrics with intervals, promotion, and estimates before ground truth arrives."""

@@ -61,13 +61,22 @@ def judge_promotion(
             f"needed {policy.improvement:+.4f} at its lower end",
             signals,
         )
-    for name, figures in sorted(candidate["slices"].items()):
-        mine, theirs = figures.get(metric) or {}, (champion["slices"].get(name) or {}).get(metric) or {}
+    worse_slice = _worse_slice(spec, candidate["slices"], champion["slices"])
+    if worse_slice:
+        return Verdict("fail", worse_slice, signals)
+    return Verdict("pass", f"better than the champion by {difference['value']:+.4f} {metric}", signals)
+
+
+def _worse_slice(spec: ModelSpec, candidate: Mapping[str, Any], champion: Mapping[str, Any]) -> str | None:
+    """Why the first slice, by name, that is large enough to judge speaks against the candidate; None if none does."""
+    metric, policy = spec.metrics.primary, spec.promotion
+    for name, figures in sorted(candidate.items()):
+        mine, theirs = figures.get(metric) or {}, (champion.get(name) or {}).get(metric) or {}
         if (mine.get("n") or 0) < policy.slice_rows_at_least:
             continue
         if mine.get("value") is None or theirs.get("value") is None:
-            return Verdict("fail", f"slice {name} could not be measured", signals)
+            return f"slice {name} could not be measured"
         drop = spec.worse_by(mine["value"], theirs["value"])
         if drop > policy.slice_drop_at_most:
-            return Verdict("fail", f"slice {name} is worse by {drop:.4f} than with the champion", signals)
-    return Verdict("pass", f"better than the champion by {difference['value']:+.4f} {metric}", signals)
+            return f"slice {name} is worse by {drop:.4f} than with the champion"
+    return None

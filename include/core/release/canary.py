@@ -32,10 +32,12 @@ class ServerFigures:
     """Start of the process, epoch seconds."""
 
     def as_dict(self) -> dict[str, Any]:
+        """The counters, in JSON types."""
         return asdict(self) | {"latency": dict(self.latency), "predictions": dict(self.predictions)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ServerFigures:
+        """The counters that :meth:`as_dict` gave."""
         return cls(**values)
 
     def since(self, baseline: ServerFigures | None) -> ServerFigures:

@@ -35,10 +35,12 @@ class Release:
     """Why this revision came to be."""
 
     def as_dict(self) -> dict[str, Any]:
+        """The fields, in JSON types."""
         return asdict(self) | {"weights": dict(self.weights), "standby": list(self.standby)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Release:
+        """The release that :meth:`as_dict` gave."""
         return cls(**{**values, "standby": tuple(values.get("standby", ()))})
 
     @property

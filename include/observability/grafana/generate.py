@@ -322,6 +322,7 @@ def rendered(name: str) -> str:
 
 
 def main() -> None:
+    """Write the JSON of every dashboard."""
     for name in DASHBOARDS:
         (FOLDER / f"{name}.json").write_text(rendered(name), encoding="utf-8")
 

@@ -10,7 +10,7 @@ from include.core.drift.profile import build_profile
 from include.core.quality.losses import build_loss_tree, estimate_losses
 from include.core.spec import Feature, ModelSpec
 from include.runtime.frames import feature_frame
-from include.runtime.jobs import Mistake
+from include.runtime.jobs import ModelError
 from tests.support.category_cases import CASES, NOT_BOOLEAN
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -65,7 +65,7 @@ def test_the_platform_knows_a_boolean_in_every_form(case):
 @every_case
 def test_the_runtime_knows_a_boolean_in_the_same_forms(case):
     if case.booleans == NOT_BOOLEAN:
-        with pytest.raises(Mistake, match="column 'x' .* Correct the data, or the type in model.yaml"):
+        with pytest.raises(ModelError, match="column 'x' .* Correct the data, or the type in model.yaml"):
             typed(case, "boolean")
         return
     found = typed(case, "boolean")

@@ -85,7 +85,7 @@ def result():
                 "started": "2026-01-01T10:00:00Z",
                 "seconds": 4.2,
             }
-        ],  # fmt: skip
+        ],
         "traffic": {"requests": 10, "rows": 100, "failed": 0, "failures": []},
         "seconds": {"first release": 30.0, "second commit": 20.0, "loop": 60.0, "months": {}, "steps": {}},
         "success": True,

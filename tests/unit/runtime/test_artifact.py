@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from include.runtime import artifact
-from include.runtime.jobs import Mistake
+from include.runtime.jobs import ModelError
 from tests.conftest import PROJECT
 
 X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
@@ -86,12 +86,12 @@ def test_a_file_that_was_changed_is_not_loaded(tmp_path, never_loaded):
     digest = artifact.save(fitted_with(), tmp_path, described(), {})
     with (tmp_path / "model.skops").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(Mistake, match=r"recorded was .* not loaded. Delete the folder to fetch it again"):
+    with pytest.raises(ModelError, match=r"recorded was .* not loaded. Delete the folder to fetch it again"):
         artifact.load(tmp_path, digest, described())
 
 
 def test_a_file_that_is_not_there_is_said_with_the_remedy(tmp_path):
-    with pytest.raises(Mistake, match=r"model.skops can't be read \(No such file.* Deploy the version again"):
+    with pytest.raises(ModelError, match=r"model.skops can't be read \(No such file.* Deploy the version again"):
         artifact.load(tmp_path, "0" * 64, described())
 
 
@@ -108,10 +108,10 @@ def test_a_file_that_is_not_there_is_said_with_the_remedy(tmp_path):
 def test_a_type_that_may_run_code_is_neither_saved_nor_loaded_even_with_the_right_hash(
     tmp_path, extra, remedy, never_loaded, capfd
 ):
-    with pytest.raises(Mistake, match=remedy):
+    with pytest.raises(ModelError, match=remedy):
         artifact.save(fitted_with(extra), tmp_path, described(), {})
     skops.io.dump(fitted_with(extra), tmp_path / "model.skops")
-    with pytest.raises(Mistake, match="types that are not allowed in artifacts"):
+    with pytest.raises(ModelError, match="types that are not allowed in artifacts"):
         artifact.load(tmp_path, artifact.file_hash(tmp_path / "model.skops"), described())
     assert not (tmp_path / "model.json").exists()
     assert "must never run" not in capfd.readouterr().err
@@ -142,7 +142,7 @@ assert loaded.predict([[1.0]])[0] == 1
 fitted.extra = sklearn.utils.Bunch(a=1)
 try:
     artifact.save(fitted, folder, model, {})
-except artifact.Mistake as mistake:
+except artifact.ModelError as mistake:
     print(mistake)
 """
 
@@ -156,5 +156,5 @@ def test_an_estimator_is_trusted_without_importing_all_of_them_and_nothing_else_
 
 
 def test_what_skops_can_not_save_is_a_mistake_with_the_remedy(tmp_path):
-    with pytest.raises(Mistake, match=r"can't be saved \(TypeError: .*generator.* Keep nothing in the fitted"):
+    with pytest.raises(ModelError, match=r"can't be saved \(TypeError: .*generator.* Keep nothing in the fitted"):
         artifact.save(fitted_with(number for number in Y), tmp_path, described(), {})

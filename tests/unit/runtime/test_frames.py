@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from include.runtime.frames import between, feature_frame, read_rows
-from include.runtime.jobs import Mistake
+from include.runtime.jobs import ModelError
 
 
 def typed(kind, values):
@@ -54,12 +54,12 @@ def test_a_category_is_text_and_none_where_it_is_missing(values, expected):
 
 @pytest.mark.parametrize("values", [["late"], [[1]]])
 def test_a_column_that_is_not_numeric_is_named_with_the_remedy(values):
-    with pytest.raises(Mistake, match=r"column 'x' is not numeric .* Correct the data, or the type"):
+    with pytest.raises(ModelError, match=r"column 'x' is not numeric .* Correct the data, or the type"):
         typed("number", values)
 
 
 def test_a_missing_column_is_named_with_the_remedy():
-    with pytest.raises(Mistake, match="column 'distance' is missing .* Add it, or remove"):
+    with pytest.raises(ModelError, match="column 'distance' is missing .* Add it, or remove"):
         feature_frame({"origin": ["EWR"]}, [{"name": "distance", "type": "number"}])
 
 
@@ -106,5 +106,5 @@ def test_files_are_read_one_after_the_other_and_a_column_named_twice_is_read_onc
 
 
 def test_a_column_that_a_file_does_not_have_is_named_with_the_remedy(windows):
-    with pytest.raises(Mistake, match=r"column\(s\) distance are missing .*one.parquet.* Add them to the query"):
+    with pytest.raises(ModelError, match=r"column\(s\) distance are missing .*one.parquet.* Add them to the query"):
         read_rows(windows, ["a", "distance"])

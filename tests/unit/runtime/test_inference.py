@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.runtime.inference import ACCEPTED, BadRequest, Inference, parse
+from include.runtime.inference import ACCEPTED, BadRequestError, Inference, parse
 from tests.unit.runtime.small_model import FEATURES, ROW, body, request
 
 MODEL = {
@@ -25,7 +25,7 @@ def parsed(content, **options) -> Inference:
 
 
 def refusal(content, **options) -> str:
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(BadRequestError) as refused:
         parsed(content, **options)
     return str(refused.value)
 
@@ -226,7 +226,7 @@ def test_any_body_is_either_refused_or_can_be_logged_and_answered(changes, ident
     for content in ({**asked(**changes), **identity}, anything, {"inputs": anything}, {"inputs": [anything]}):
         try:
             found = parsed(content)
-        except BadRequest as refused:
+        except BadRequestError as refused:
             str(refused).encode("utf-8")
         else:
             assert 1 <= found.rows <= 3

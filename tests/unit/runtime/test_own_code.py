@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from include.runtime import artifact, check, score, train
-from include.runtime.jobs import Mistake
+from include.runtime.jobs import ModelError
 from tests.unit.runtime.small_model import check_job, model_block, score_job, train_job
 
 HALVE = """
@@ -172,5 +172,5 @@ def test_what_no_server_could_load_breaks_the_contract_with_the_remedy(tmp_path,
 )
 def test_what_can_run_code_may_not_even_be_listed(tmp_path, name):
     model = own_model(tmp_path, CLASS, REGRESSION | {"trusted_types": ["MODULE.Halve", name]}, {})
-    with pytest.raises(Mistake, match=f"not allowed in artifacts: {name}. Listing them under trusted_types"):
+    with pytest.raises(ModelError, match=f"not allowed in artifacts: {name}. Listing them under trusted_types"):
         train.main(train_job(tmp_path, model))

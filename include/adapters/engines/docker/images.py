@@ -275,7 +275,9 @@ def _python_of(base: str) -> Python:
 
 def _locked_uv() -> bytes:
     """uv's own entry, with hashes, of the platform's lock."""
-    entry = re.search(r"^uv==.*?(?=^\S)", (PROJECT / "requirements.lock").read_text(encoding="utf-8"), re.M | re.S)
+    entry = re.search(
+        r"^uv==.*?(?=^\S)", (PROJECT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     if entry is None:
         raise BuildError(f"requirements.lock has no uv (this is {installed('uv')}). Run 'make lock'.")
     return entry[0].replace("# via", "#").encode()

@@ -1,5 +1,6 @@
 """Counts say what is in a window, and the counts of parts add up to the count of the whole, exactly."""
 
+import itertools
 import json
 from functools import reduce
 from operator import add
@@ -38,7 +39,7 @@ def counted(column: list, **feature) -> ColumnCount:
 @given(rows, st.lists(st.integers(0, 40), max_size=4), st.randoms(use_true_random=False))
 def test_counts_of_any_parts_in_any_order_add_up_to_the_whole(values, cuts, random):
     bounds = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
-    parts = [values[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    parts = [values[start:end] for start, end in itertools.pairwise(bounds)]
     random.shuffle(parts)
     counts = [count_frame(frame_of(part), PROFILE, SPEC) for part in parts]
     assert reduce(add, counts, WindowCount()) == count_frame(frame_of(values), PROFILE, SPEC)
