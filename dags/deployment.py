@@ -39,13 +39,13 @@ from airflow.sdk import Param, dag
 from evergreen.assets import model_asset
 from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.choose_release import ChooseReleaseOperator
-from evergreen.operators.roll_out_release import (
-    PromoteReleaseOperator,
-    RollBackOperator,
-    SettleOperator,
-    StartCanaryOperator,
-)
-from evergreen.operators.verify_release import ClearTestOperator, DeployToTestOperator, VerifyInTestOperator
+from evergreen.operators.promote_release import PromoteReleaseOperator
+from evergreen.operators.roll_back_release import RollBackReleaseOperator
+from evergreen.operators.settle_release import SettleReleaseOperator
+from evergreen.operators.start_canary import StartCanaryOperator
+from evergreen.operators.start_test_server import StartTestServerOperator
+from evergreen.operators.stop_test_server import StopTestServerOperator
+from evergreen.operators.verify_test_server import VerifyTestServerOperator
 from evergreen.sensors.canary import CanarySensor
 from include.core.spec import ModelSpec
 
@@ -85,8 +85,8 @@ def build_dag(model: ModelSpec) -> None:
             task_id="choose_release", model=model.name, deploy="deploy_to_test", roll_back="roll_back"
         )
         version = "{{ ti.xcom_pull(task_ids='choose_release', key='version') }}"
-        in_test = DeployToTestOperator(task_id="deploy_to_test", model=model.name, version=version)
-        verified = VerifyInTestOperator(task_id="verify_in_test", model=model.name, version=version)
+        in_test = StartTestServerOperator(task_id="deploy_to_test", model=model.name, version=version)
+        verified = VerifyTestServerOperator(task_id="verify_in_test", model=model.name, version=version)
         started = StartCanaryOperator(task_id="start_canary", model=model.name, version=version)
         watched = CanarySensor(
             task_id="watch_canary",
@@ -97,10 +97,10 @@ def build_dag(model: ModelSpec) -> None:
             execution_timeout=timedelta(minutes=(canary.step_timeout_minutes + 2) * len(canary.steps)),
         )
         promoted = PromoteReleaseOperator(task_id="promote_release", model=model.name, version=version)
-        cleared = ClearTestOperator(task_id="clear_test", model=model.name).as_teardown()
-        settled = SettleOperator(task_id="settle", model=model.name, choose="choose_release")
+        cleared = StopTestServerOperator(task_id="clear_test", model=model.name).as_teardown()
+        settled = SettleReleaseOperator(task_id="settle", model=model.name, choose="choose_release")
         settled.as_teardown(on_failure_fail_dagrun=True)
-        by_hand = RollBackOperator(task_id="roll_back", model=model.name)
+        by_hand = RollBackReleaseOperator(task_id="roll_back", model=model.name)
 
         release >> in_test >> verified >> started >> watched >> promoted
         verified >> cleared

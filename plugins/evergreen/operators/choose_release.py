@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.providers.standard.operators.branch import BaseBranchOperator
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from evergreen.model_dags import spec_of
+from evergreen.model_task import TEST, ModelTask
 from evergreen.run_params import params_of
 from include.core.errors import RunRefusedError
 from include.core.run_params import DeploymentParams, check_deployment, check_version
 
 
-class ChooseReleaseOperator(BaseBranchOperator):
+class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
     """Find the version to deploy, or follow the path to a rollback.
 
     The version is the run's param ``version``, else the candidate whose asset event started the run, else the newest
@@ -25,47 +24,42 @@ class ChooseReleaseOperator(BaseBranchOperator):
     :param roll_back: task to go on with for a rollback.
     """
 
-    ui_color = "#f4efdc"
+    inputs = ("deploy", "roll_back")
+    ui_color = TEST
+    deploy: str
+    roll_back: str
 
-    def __init__(self, *, model: str, deploy: str, roll_back: str, **arguments: Any):
-        super().__init__(**arguments)
-        self.model = model
-        self.deploy = deploy
-        self.roll_back = roll_back
-
-    def choose_branch(self, context: Any) -> str:
-        params = params_of(context, DeploymentParams)
-        check_deployment(params)
-        from include.stages.installation import open_installation
+    def choose_branch(self, context: Context) -> str:
+        """The task to go on with; the version is pushed as XCom."""
         from include.stages.reconciler import reconcile
 
-        release = open_installation().store.release(self.model, "production")
+        params = params_of(context, DeploymentParams)
+        check_deployment(params)
+        release = self.installation.store.release(self.model, "production")
         if params.rollback:
             release.roll_back(context["dag_run"].run_id)  # refuses here, and not in the next task
             return self.roll_back
         if params.version:
-            known = [str(one.version) for one in open_installation().registry.versions(self.model)]
+            known = [str(one.version) for one in self.installation.registry.versions(self.model)]
             version = check_version(params.version, known)
         else:
             version = self._offered(context) or self._newest_promoted()
-            open_installation().registry.version(self.model, version)
+            self.installation.registry.version(self.model, version)
         if release.champion == version and not release.rollout:
-            reconcile(open_installation(), spec_of(self.model), "production")
+            reconcile(self.installation, self.spec, "production")
             raise AirflowSkipException(f"version {version} serves already")
         context["ti"].xcom_push("version", version)
         self.log.info("deploying version %s; in production: %s", version, release.champion or "nothing")
         return self.deploy
 
-    def _offered(self, context: Any) -> str | None:
+    def _offered(self, context: Context) -> str | None:
         """The newest version that the run's asset events name; several events may have been batched into one run."""
         events = (context.get("triggering_asset_events") or {}).values()
         versions = [event.extra["version"] for batch in events for event in batch if "version" in (event.extra or {})]
         return max(versions, key=int, default=None)
 
     def _newest_promoted(self) -> str:
-        from include.stages.installation import open_installation
-
-        for version in open_installation().registry.versions(self.model):
+        for version in self.installation.registry.versions(self.model):
             if version.tags.get("verdict") == "pass":
                 return str(version.version)
         raise RunRefusedError(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Context
 
-from evergreen.model_dags import spec_of
+from evergreen.model_task import TRAINING, ModelTask
 
 
-class CompareWithChampionOperator(BaseOperator):
+class CompareWithChampionOperator(ModelTask):
     """Measure candidate and champion on the holdout that neither has seen; returns the promotion verdict.
 
     A failed verdict does not fail the run: the candidate is kept, and simply not offered for deployment.
@@ -20,18 +20,14 @@ class CompareWithChampionOperator(BaseOperator):
     :param champion: version of the champion whose predictions stand in the holdout; empty without one.
     """
 
-    template_fields = ("folder", "champion")
-    ui_color = "#e3f1e6"
+    inputs = ("folder", "champion")
+    ui_color = TRAINING
+    folder: str
+    champion: str
 
-    def __init__(self, *, model: str, folder: str, champion: str, **arguments: Any):
-        super().__init__(**arguments)
-        self.model = model
-        self.folder = folder
-        self.champion = champion
-
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         from include.stages import training as candidate
 
-        verdict = candidate.compare(spec_of(self.model), Path(self.folder), self.champion or None)
+        verdict = candidate.compare(self.spec, Path(self.folder), self.champion or None)
         self.log.info("%s", verdict)
         return verdict.as_dict()

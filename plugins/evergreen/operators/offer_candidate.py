@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from evergreen.assets import model_asset
+from evergreen.model_task import TRAINING, ModelTask
 
 
-class OfferCandidateOperator(BaseOperator):
+class OfferCandidateOperator(ModelTask):
     """Announce the candidate as the asset ``<model>/candidate``, which starts deployment; skip if it wasn't promoted.
 
     :param model: name of the model.
@@ -18,16 +18,14 @@ class OfferCandidateOperator(BaseOperator):
     :param verdict: the promotion verdict.
     """
 
-    template_fields = ("version", "verdict")
-    ui_color = "#e3f1e6"
+    inputs = ("version", "verdict")
+    outlet = "candidate"
+    ui_color = TRAINING
+    version: str
+    verdict: Any
 
-    def __init__(self, *, model: str, version: str, verdict: Any, **arguments: Any):
-        self.asset = model_asset(model, "candidate")
-        super().__init__(outlets=[self.asset], **arguments)
-        self.version = version
-        self.verdict = verdict
-
-    def execute(self, context: Any) -> None:
+    def execute(self, context: Context) -> None:
+        """Announce the candidate, or skip with the verdict's reason."""
         if self.verdict["answer"] != "pass":
             raise AirflowSkipException(f"version {self.version} is not offered: {self.verdict['reason']}")
         context["outlet_events"][self.asset].extra = {"version": str(self.version)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Context
 
-from evergreen.model_dags import spec_of
+from evergreen.model_task import CI, ModelTask
 from include.core.errors import BuildError
 
 
-class RunCheckOperator(BaseOperator):
+class RunCheckOperator(ModelTask):
     """Run one check of a build, confined; a build that passed before is not checked again.
 
     Leaves the check's report as the XCom ``report``: answer, reason, seconds, file, isolation. A failed check
@@ -22,23 +22,19 @@ class RunCheckOperator(BaseOperator):
     :param again: check again, though the build passed before.
     """
 
-    template_fields = ("build_id", "again")
-    ui_color = "#e3ecf7"
+    inputs = ("build_id", "check", "again")
+    ui_color = CI
+    build_id: str
+    check: str
+    again: Any = False
 
-    def __init__(self, *, model: str, build_id: str, check: str, again: Any = False, **arguments: Any):
-        super().__init__(**arguments)
-        self.model = model
-        self.build_id = build_id
-        self.check = check
-        self.again = again
-
-    def execute(self, context: Any) -> None:
+    def execute(self, context: Context) -> None:
+        """Run the check, or take its report from before; raise BuildError when it failed."""
         from include.stages.ci import CHECKS
-        from include.stages.installation import open_installation
 
         report = None if str(self.again) == "True" else self._passed_before()
         if report is None:
-            report = CHECKS[self.check](open_installation(), spec_of(self.model), self.build_id)
+            report = CHECKS[self.check](self.installation, self.spec, self.build_id)
         else:
             self.log.info("this build passed before, so it is not checked again; the parameter 'again' does that")
         context["ti"].xcom_push(key="report", value=report)
@@ -48,9 +44,7 @@ class RunCheckOperator(BaseOperator):
             raise BuildError(f"{self.model}: {self.check} failed: {reason}. Whole output: {report['file']}")
 
     def _passed_before(self) -> dict[str, Any] | None:
-        from include.stages.installation import open_installation
-
-        for build in open_installation().store.builds(self.model):
+        for build in self.installation.store.builds(self.model):
             if build.build_id == self.build_id:
                 report = build.report.get(self.check)
                 return dict(report) if build.status == "passed" and report else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Context
 
-from evergreen.model_dags import spec_of
+from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
 from include.core.errors import RunRefusedError
 from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from include.core.spec import ModelSpec
 
 
-class TakeSnapshotOperator(BaseOperator):
+class TakeSnapshotOperator(ModelTask):
     """Copy the newest windows of training data into the lake under their content hash.
 
     The run's param ``window`` is the newest one to take, else it is the newest there is. Before anything is read, it
@@ -26,16 +26,13 @@ class TakeSnapshotOperator(BaseOperator):
     :param model: name of the model.
     """
 
-    ui_color = "#e3f1e6"
+    ui_color = TRAINING
 
-    def __init__(self, *, model: str, **arguments: Any):
-        super().__init__(**arguments)
-        self.model = model
-
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Check the run's parameters, then take the snapshot."""
         from include.adapters.data.snapshots import take_snapshot
 
-        spec, params = spec_of(self.model), params_of(context, TrainingParams)
+        spec, params = self.spec, params_of(context, TrainingParams)
         self._check(spec, params)
         snapshot = take_snapshot(spec, params.window or None)
         self.log.info("snapshot %s: %d rows of %s", snapshot.hash[:12], snapshot.rows, ", ".join(snapshot.partitions))
@@ -48,9 +45,8 @@ class TakeSnapshotOperator(BaseOperator):
 
     def _check(self, spec: ModelSpec, params: TrainingParams) -> None:
         from include.adapters.data.sources import window_exists
-        from include.stages.installation import open_installation
 
-        store, window, grain = open_installation().store, params.window, spec.monitoring.window
+        store, window, grain = self.installation.store, params.window, spec.monitoring.window
         if window:
             check_window(window, grain, datetime.now(UTC).replace(tzinfo=None))
         check_incident(params.incident, [row["incident"] for row in store.incidents(self.model)])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Context
 
-from evergreen.model_dags import spec_of
+from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
 from include.core.run_params import TrainingParams, choose_build
 
 
-class TrainCandidateOperator(BaseOperator):
+class TrainCandidateOperator(ModelTask):
     """Train on a snapshot, then let candidate and champion predict the same unseen holdout.
 
     The run's param ``parameters`` replaces arguments of the estimator function that the spec gives. Runs the model's
@@ -23,26 +23,19 @@ class TrainCandidateOperator(BaseOperator):
     :param build: build to train with; empty for the newest one that passed.
     """
 
-    template_fields = ("snapshot", "build")
-    ui_color = "#e3f1e6"
+    inputs = ("snapshot", "build")
+    ui_color = TRAINING
+    snapshot: str
+    build: str = ""
 
-    def __init__(self, *, model: str, snapshot: str, build: str = "", **arguments: Any):
-        super().__init__(**arguments)
-        self.model = model
-        self.snapshot = snapshot
-        self.build = build
-
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         from include.adapters.data.snapshots import load_snapshot
         from include.stages import training as candidate
-        from include.stages.installation import open_installation
 
-        installation = open_installation()
+        installation = self.installation
         build = choose_build(self.build, installation.store.builds(self.model))
         self.log.info("training with build %s (commit %s)", build.build_id, build.commit)
         snapshot = load_snapshot(self.model, self.snapshot)
         parameters = dict(params_of(context, TrainingParams).parameters)
-        made = candidate.train(
-            open_installation(), spec_of(self.model), build, snapshot, context["dag_run"].run_id, parameters
-        )
+        made = candidate.train(self.installation, self.spec, build, snapshot, context["dag_run"].run_id, parameters)
         return {**made, "build": build.build_id, "commit": build.commit}

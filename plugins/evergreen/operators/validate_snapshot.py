@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Context
 
-from evergreen.model_dags import spec_of
+from evergreen.model_task import TRAINING, ModelTask
 from include.core.errors import DataError
 from include.settings import settings
 
 
-class ValidateSnapshotOperator(BaseOperator):
+class ValidateSnapshotOperator(ModelTask):
     """Run the Great Expectations suite that the spec describes; a failed check fails the run.
 
     Returns the verdict without its list of failures; the whole of it stands in
@@ -22,21 +22,17 @@ class ValidateSnapshotOperator(BaseOperator):
     :param snapshot: hash of the snapshot.
     """
 
-    template_fields = ("snapshot",)
-    ui_color = "#e3f1e6"
+    inputs = ("snapshot",)
+    ui_color = TRAINING
+    snapshot: str
 
-    def __init__(self, *, model: str, snapshot: str, **arguments: Any):
-        super().__init__(**arguments)
-        self.model = model
-        self.snapshot = snapshot
-
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         from include.adapters.data.expectations import check_snapshot
         from include.adapters.data.snapshots import load_snapshot, read_snapshot
         from include.adapters.files import write_atomically
 
         snapshot = load_snapshot(self.model, self.snapshot)
-        verdict = check_snapshot(spec_of(self.model), snapshot, read_snapshot(snapshot))
+        verdict = check_snapshot(self.spec, snapshot, read_snapshot(snapshot))
         report = settings().reports / self.model / f"data-{snapshot.hash[:12]}.json"
         write_atomically(report, json.dumps(verdict.as_dict(), indent=1, default=str).encode())
         for failure in verdict.signals["failures"]:

@@ -1,0 +1,59 @@
+"""What every operator and sensor of a model shares: its constructor, its colour, its asset, and access to the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+
+from evergreen.assets import Thing, model_asset
+from evergreen.model_dags import spec_of
+
+if TYPE_CHECKING:
+    from include.core.spec import ModelSpec
+    from include.stages.installation import Installation
+
+CI, TRAINING, TEST, PRODUCTION, ROLLBACK = "#e3ecf7", "#e3f1e6", "#f4efdc", "#dfe9f5", "#f6e0dd"
+"""Colours of the tasks in the web UI, by what they work on."""
+
+
+class ModelTask(BaseOperator):
+    """A task of one model; sensors and others of Airflow's operators name it first: ``class X(ModelTask, BaseSensor)``.
+
+    A subclass names its arguments in ``inputs`` and annotates each; one with a value in the class body is optional.
+    All of them are template fields. With ``outlet`` the task announces that asset of the model.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ()
+    outlet: ClassVar[Thing | None] = None
+    model: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = getattr(super(), "template_fields", ())
+        cls.template_fields = (*inherited, *cls.inputs)
+
+    def __init__(self, *, model: str, **kwargs: Any) -> None:
+        own = {name: kwargs.pop(name) for name in self.inputs if name in kwargs}
+        missing = [name for name in self.inputs if name not in own and not hasattr(type(self), name)]
+        if missing:
+            raise TypeError(f"{type(self).__name__} needs the argument(s) {', '.join(missing)}.")
+        if self.outlet:
+            self.asset = model_asset(model, self.outlet)
+            kwargs.setdefault("outlets", [self.asset])
+        super().__init__(**kwargs)
+        self.model = model
+        for name in self.inputs:
+            setattr(self, name, own.get(name, getattr(type(self), name, None)))
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's spec as it is now."""
+        return spec_of(self.model)
+
+    @property
+    def installation(self) -> Installation:
+        """The installation that this process belongs to."""
+        from include.stages.installation import open_installation
+
+        return open_installation()

@@ -1,0 +1,29 @@
+"""Return production to the previous release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Context
+
+from evergreen.model_task import ROLLBACK, ModelTask
+from evergreen.release_summary import release_summary
+
+
+class RollBackReleaseOperator(ModelTask):
+    """Put the standby release back into production at once and announce ``<model>/release``; return the release.
+
+    :param model: name of the model.
+    """
+
+    outlet = "release"
+    ui_color = ROLLBACK
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Roll back, then record version and revision in the asset event."""
+        from include.stages.deployment import roll_back
+
+        release = roll_back(self.installation, self.spec, context["dag_run"].run_id)
+        self.log.info("in production: %s", release.champion)
+        context["outlet_events"][self.asset].extra = {"version": release.champion, "revision": release.revision}
+        return release_summary(release)

@@ -1,0 +1,46 @@
+"""Leave production with the champion alone at the end of every deployment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from evergreen.model_task import ROLLBACK, ModelTask
+from evergreen.release_summary import release_summary
+from include.core.errors import GateError
+
+
+class SettleReleaseOperator(ModelTask):
+    """Roll back a canary that was not promoted, whatever ended the run; return the release.
+
+    Fails when the run's version is not in production afterwards, so that such a run is never green. Skipped where the
+    run chose no version (it was refused, skipped, or rolls back): then there is nothing to settle.
+
+    :param model: name of the model.
+    :param choose: task that chose the version.
+    """
+
+    inputs = ("choose",)
+    ui_color = ROLLBACK
+    choose: str
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """End the run's canary, if one is left, and check which version serves."""
+        from include.stages import deployment
+
+        installation, spec, run = self.installation, self.spec, context["dag_run"].run_id
+        version = context["ti"].xcom_pull(task_ids=self.choose, key="version")
+        if not version and not deployment.owns_rollout(installation, spec, run):
+            reason = f"this run deploys no version; the log of {self.choose} says why. Production is unchanged."
+            self.log.info("%s", reason)
+            raise AirflowSkipException(reason)
+        release = deployment.settle(installation, spec, run)
+        self.log.info("in production: %s", release.champion or "nothing")
+        if version and release.champion != version:
+            raise GateError(
+                f"{self.model}: version {version} did not reach production; {release.champion or 'nothing'} serves. "
+                "The log of the task that failed before this one says why."
+            )
+        return release_summary(release)

@@ -1,0 +1,28 @@
+"""Start a version in the test environment."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from airflow.sdk import Context
+
+from evergreen.model_task import TEST, ModelTask
+
+
+class StartTestServerOperator(ModelTask):
+    """Start the server of a version in the test environment and wait until it is ready; return the server.
+
+    :param model: name of the model.
+    :param version: version in the registry.
+    """
+
+    inputs = ("version",)
+    ui_color = TEST
+    version: str
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Deploy to the test environment, which this run owns until it clears it."""
+        from include.stages.deployment import deploy_to_test
+
+        return asdict(deploy_to_test(self.installation, self.spec, self.version, context["dag_run"].run_id))

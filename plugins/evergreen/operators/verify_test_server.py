@@ -1,0 +1,32 @@
+"""Verify a version in the test environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Context
+
+from evergreen.model_task import TEST, ModelTask
+from include.core.errors import GateError
+
+
+class VerifyTestServerOperator(ModelTask):
+    """Replay golden examples and measure latency in the test environment; fail unless the verdict is pass.
+
+    :param model: name of the model.
+    :param version: version in the registry.
+    """
+
+    inputs = ("version",)
+    ui_color = TEST
+    version: str
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the verdict, or raise GateError with it."""
+        from include.stages.deployment import verify
+
+        verdict = verify(self.installation, self.spec, self.version)
+        self.log.info("%s", verdict)
+        if not verdict.passed:
+            raise GateError(f"{self.model} version {self.version} failed in the test environment: {verdict}")
+        return verdict.as_dict()

@@ -1,0 +1,19 @@
+"""What the tasks of a deployment return about a release."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from include.core.release.release import Release
+
+
+def release_summary(release: Release) -> dict[str, Any]:
+    """Revision, traffic weights, standby versions, champion and note, as JSON values for XCom."""
+    return {
+        "revision": release.revision,
+        "weights": dict(release.weights),
+        "standby": list(release.standby),
+        "champion": release.champion,
+        "note": release.note,
+    }

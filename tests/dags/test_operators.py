@@ -1,0 +1,54 @@
+"""Operators and sensors: one a file, named for what it does, built the same way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from airflow.sdk import DAG
+
+from evergreen.model_task import ModelTask
+from evergreen.operators.train_candidate import TrainCandidateOperator
+from evergreen.operators.validate_snapshot import ValidateSnapshotOperator
+from include.settings import PROJECT
+
+FILES = sorted(
+    path
+    for folder in ("operators", "sensors")
+    for path in (PROJECT / "plugins" / "evergreen" / folder).glob("[!_]*.py")
+)
+
+
+def classes(path: Path) -> list[ast.ClassDef]:
+    return [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_has_one_operator_and_its_name(path):
+    (operator,) = classes(path)
+    kind = "Operator" if path.parent.name == "operators" else "Sensor"
+    assert operator.name == "".join(word.capitalize() for word in path.stem.split("_")) + kind
+    assert kind == "Sensor" or len(path.stem.split("_")) >= 2, "a verb and a noun"
+
+
+def test_inputs_are_template_fields_and_make_dependencies():
+    with DAG("sample", schedule=None):
+        first = ValidateSnapshotOperator(task_id="first", model="flights", snapshot="{{ ds }}")
+        second = TrainCandidateOperator(task_id="second", model="flights", snapshot=first.output)
+    assert first.template_fields == ("snapshot",)
+    assert second.template_fields == ("snapshot", "build")
+    assert second.build == ""
+    assert second.upstream_task_ids == {"first"}
+
+
+def test_an_operator_without_a_needed_argument_says_which():
+    with pytest.raises(TypeError, match=r"ValidateSnapshotOperator needs the argument\(s\) snapshot"):
+        ValidateSnapshotOperator(task_id="validate", model="flights")
+
+
+def test_an_outlet_is_the_models_own_asset():
+    class AnnounceNothingOperator(ModelTask):
+        outlet = "health"
+
+    assert [asset.name for asset in AnnounceNothingOperator(task_id="announce", model="flights").outlets] == [
+        "flights/health"
+    ]
