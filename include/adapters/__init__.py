@@ -1,0 +1,1 @@
+"""The world outside, one driver for each system. A driver decides nothing."""

@@ -1,1 +1,1 @@
-"""Evergreen's Airflow components: operators, sensors, triggers, hooks and what the DAG files share."""
+"""Evergreen's Airflow components: operators, sensors, triggers, pages of the web UI, and what the Dag files share."""

@@ -1,0 +1,1 @@
+"""Where a model's code runs: builds, jobs and servers, as processes or as containers."""

@@ -1,0 +1,1 @@
+"""The engine ``docker``: builds are images; jobs and servers are hardened containers."""

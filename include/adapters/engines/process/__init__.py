@@ -1,0 +1,1 @@
+"""The engine ``process``: builds are virtual environments; jobs and servers are confined processes."""
