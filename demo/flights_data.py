@@ -108,7 +108,7 @@ def read_year() -> pd.DataFrame:
         {
             KEY: _keys(flights),
             EVENT_TIME: departure,
-            "day_of_week": local.dt.dayofweek.astype("int64"),
+            "day_of_week": local.dt.day_of_week.astype("int64"),
             "departure_hour": _numbers(flights["hour"]) + _numbers(flights["minute"]) / 60,
             "scheduled_minutes": _scheduled_minutes(flights, hour, source),
             "distance": _numbers(flights["distance"]),
