@@ -50,7 +50,9 @@ def test_distances_of_few_values_are_scipys_of_the_rows(before, now):
     values = np.array([0, 1, 2, 5, 7, 11])
     expected, found = np.array(before, dtype=float), np.array(now, dtype=float)
     ks = divergence.kolmogorov_smirnov(expected, found)
-    assert ks == pytest.approx(stats.ks_2samp(np.repeat(values, before), np.repeat(values, now)).statistic)
+    # Without its exact p-value, which takes scipy longer than hypothesis' deadline on a busy machine.
+    theirs = stats.ks_2samp(np.repeat(values, before), np.repeat(values, now), method="asymp").statistic
+    assert ks == pytest.approx(theirs)
     earth = divergence.wasserstein(expected, found, values, steps=True)
     assert earth == pytest.approx(stats.wasserstein_distance(values, values, before, now), abs=1e-9)
 
