@@ -23,11 +23,11 @@ from include.adapters.serving.inference_client import ModelServer
 from include.core.errors import PlatformError
 from include.stages import deployment
 from include.stages.installation import open_installation
-from tests.integration.engines import installation, server_pid
-from tests.integration.serving import MODEL_CODE, Serving
-from tests.integration.test_deployment import roll_out
-from tests.integration.traffic import traffic_of, until
-from tests.real_repository import RealRepository
+from tests.support.engines import installation, server_pid
+from tests.support.real_repository import RealRepository
+from tests.support.serving import MODEL_CODE, Serving, roll_out
+from tests.support.traffic import traffic_of
+from tests.support.waiting import wait_for
 
 RUNS = 3
 CLIENTS = 4
@@ -46,7 +46,7 @@ def measured() -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def _place(engine: str) -> Iterator[tuple[Serving, RealRepository]]:
-    with installation(engine, 18500) as home:
+    with installation(engine) as home:
         os.environ |= {"AIRFLOW_HOME": str(home / "airflow"), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
         repository = RealRepository(home / "git")
         with contextlib.redirect_stdout(io.StringIO()):
@@ -74,7 +74,7 @@ def _measure(engine: str, place: Serving, repository: RealRepository) -> Iterato
 def _first_prediction(spec: Any) -> None:
     engine = open_installation().engine
     engine.start(spec, "test", "1", "test@1")
-    until(lambda: engine.servers(spec.name, "test")["1"].state == "ready", what="the server")
+    wait_for(lambda: engine.servers(spec.name, "test")["1"].state == "ready", what="the server")
     ModelServer(spec.name, engine.servers(spec.name, "test")["1"].address).predict(spec, ROW, "first")
 
 
@@ -89,9 +89,9 @@ def _rollout(place: Serving) -> str:
         deployment.roll_back(open_installation(), spec, "back")
         before = server_pid(spec.name, "1")
         os.kill(before, signal.SIGKILL)
-        until(lambda: server_pid(spec.name, "1") not in (0, before), what="the server's return")
+        wait_for(lambda: server_pid(spec.name, "1") not in (0, before), what="the server's return")
         answered = sum(len(client.answered) for client in clients)
-        until(lambda: sum(len(client.answered) for client in clients) > answered + 100, what="answers")
+        wait_for(lambda: sum(len(client.answered) for client in clients) > answered + 100, what="answers")
     seconds = time.monotonic() - started
     answered = sum(len(client.answered) for client in clients)
     failed = [why for client in clients for why in client.failures]

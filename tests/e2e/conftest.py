@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,32 +14,9 @@ import pytest
 
 from demo.airflow_client import AirflowClient
 from include.settings import PROJECT
+from tests.support.ports import free_ports, free_range
 
 MONTHS = ["2013-03", "2013-04", "2013-05", "2013-06"]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on; all are held until all are found, so that they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in held]
-    for server in held:
-        server.close()
-    return ports
-
-
-def free_range(length: int) -> str:
-    """A range of ports for model servers, all of them free."""
-    for first in range(21_000, 30_000, length):
-        held = []
-        try:
-            held = [socket.create_server(("127.0.0.1", port)) for port in range(first, first + length)]
-            return f"{first}-{first + length - 1}"
-        except OSError:
-            continue
-        finally:
-            for server in held:
-                server.close()
-    raise AssertionError("no free range of ports")
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +28,7 @@ def environment():
     values = {
         **inherited,
         **{f"EVERGREEN_{name}_PORT": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)},
-        "EVERGREEN_SERVER_PORTS": free_range(12),
+        "EVERGREEN_SERVER_PORTS": free_range(),
         "EVERGREEN_HOME": str(home / "h"),
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
     }

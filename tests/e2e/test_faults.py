@@ -7,7 +7,6 @@ model's environment, its servers and the gateway.
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from pathlib import Path
 from urllib.parse import quote
@@ -20,8 +19,9 @@ import requests
 from demo import repository
 from demo.airflow_client import RunFailedError
 from include.adapters.store import Store
-from tests.killing import task_process
-from tests.traffic import Traffic
+from tests.support.airflow_runs import task_process
+from tests.support.traffic import Traffic
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -168,7 +168,7 @@ def test_a_deployment_killed_in_its_canary_goes_on_and_a_rollback_by_hand_return
     airflow.await_end("flights.deployment", run_id, SECONDS)
     assert store.release("flights", "production").champion == champion
     answered = len(traffic.answered)
-    wait_for(lambda: len(traffic.answered) > answered + 5, "answers after the rollback")
+    wait_for(lambda: len(traffic.answered) > answered + 5, SECONDS, "answers after the rollback")
     assert set(list(traffic.answered.values())[-5:]) == {champion}
     assert traffic.failures == []
 
@@ -177,10 +177,10 @@ def test_a_deployment_that_is_marked_failed_by_hand_leaves_the_champion_alone(ai
     """Without traffic a canary waits; the person on call stops it in the web UI."""
     other = next(str(number) for number in range(1, 10) if str(number) != champion)
     run_id = start(airflow, "deployment", version=other)
-    wait_for(lambda: states(airflow, "deployment", run_id)["watch_canary"] == "running", "the canary")
+    wait_for(lambda: states(airflow, "deployment", run_id)["watch_canary"] == "running", SECONDS, "the canary")
     path = f"dags/flights.deployment/dagRuns/{quote(run_id)}"
     airflow._ask("PATCH", path, json={"state": "failed"})
-    wait_for(lambda: airflow.run("flights.deployment", run_id)["state"] == "failed", "the run's end")
+    wait_for(lambda: airflow.run("flights.deployment", run_id)["state"] == "failed", SECONDS, "the run's end")
     release = store.release("flights", "production")
     assert (release.champion, dict(release.weights), release.rollout) == (champion, {champion: 100}, None)
 
@@ -210,14 +210,6 @@ def test_a_task_that_is_killed_is_finished_by_its_retry(airflow, home, report, s
 def kill_task(airflow, story: str, run_id: str, task_id: str) -> None:
     """``kill -9`` of the process that runs the task, as soon as it does."""
     process = wait_for(
-        lambda: task_process(airflow.tasks(f"flights.{story}", run_id), task_id), f"{story}'s {task_id} to run"
+        lambda: task_process(airflow.tasks(f"flights.{story}", run_id), task_id), SECONDS, f"{story}'s {task_id} to run"
     )
     process.kill()
-
-
-def wait_for(condition, what: str):
-    deadline = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {SECONDS:.0f} s for {what}"
-        time.sleep(0.1)
-    return found

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +21,8 @@ import yaml
 from include.adapters.files import write_private
 from include.settings import Settings
 from tests.conftest import PROJECT
+from tests.support.ports import free_ports, free_range
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.integration.test_monitoring import House
@@ -113,30 +112,17 @@ class Platform:
         return str(wait_for(state, timeout, f"the end of {dag_id} {run_id}"))
 
 
-def wait_for(condition: Callable[[], Any], timeout: float, what: str) -> Any:
-    """What the condition returns, as soon as that is something."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}"
-        time.sleep(0.2)
-    return found
-
-
 def new_platform(home: Path) -> Platform:
     """A platform in this folder, not started yet, on ports that are free now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(9)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        ports = sorted(one.getsockname()[1] for one in sockets)
+    airflow, mlflow, gateway, prometheus = free_ports(4)
     settings = Settings(
         home=home.resolve(),
-        airflow_port=ports[0],
-        mlflow_port=ports[1],
-        gateway_port=ports[2],
-        server_ports=f"{ports[4]}-{ports[4] + 20}",
+        airflow_port=airflow,
+        mlflow_port=mlflow,
+        gateway_port=gateway,
+        server_ports=free_range(),
         prometheus="prometheus" if shutil.which("prometheus") else "",
-        prometheus_port=ports[3],
+        prometheus_port=prometheus,
     )
     mine = {
         "EVERGREEN_HOME": str(settings.home),

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,9 @@ import requests
 
 from include.runtime import artifact, train
 from tests.conftest import PROJECT
-from tests.ports import free_port
-from tests.unit.runtime.small_model import model_block, request, train_job
+from tests.support.ports import free_port
+from tests.support.small_model import model_block, request, train_job
+from tests.support.waiting import wait_for
 
 FEATURE_CODE = """
 import time
@@ -81,9 +79,9 @@ class Server:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         return requests.request(method, self.url + path, headers=headers, timeout=30, **more)
 
-    def infer(self, rows: int = 1, **changes: Any) -> requests.Response:
+    def infer(self, rows: int = 1, identity: str = "", **changes: Any) -> requests.Response:
         """Ask for ``rows`` predictions, with an id that stands in the answer; see small_model.request."""
-        content = {**request(rows, **changes), "id": uuid.uuid4().hex}
+        content = {**request(rows, **changes), "id": identity or uuid.uuid4().hex}
         return self.ask("POST", "/v2/models/small/infer", json=content)
 
     def logged(self) -> dict[str, dict[str, Any]]:
@@ -139,49 +137,6 @@ def start_process(folder: Path, config: dict[str, Any], output: Path) -> subproc
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-
-
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """What the condition returns, as soon as that is something."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.02)
-    return found
-
-
-@dataclass
-class Traffic:
-    """Clients that ask until nobody answers any more."""
-
-    server: Server
-    clients: int = 4
-    answered: dict[str, list[float]] = field(default_factory=dict)
-    """Request id → predictions."""
-    refused: list[int] = field(default_factory=list)
-
-    def __enter__(self) -> Traffic:
-        self._threads = [threading.Thread(target=self._ask) for _ in range(self.clients)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.process.send_signal(signal.SIGKILL)  # nobody is there any more: the clients end
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self) -> None:
-        while True:
-            try:
-                response = self.server.infer(rows=20)
-            except requests.RequestException:
-                return
-            if response.status_code == 200:
-                content = response.json()
-                self.answered[content["id"]] = content["outputs"][0]["data"]
-            else:
-                self.refused.append(response.status_code)
 
 
 def _ready(server: Server) -> bool:

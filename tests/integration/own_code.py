@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from include.core.spec import ModelSpec, Repository
-from tests.integration.serving import small_spec
+from tests.support.serving import small_spec
 
 REQUIREMENTS = "scikit-learn==1.9.1\n"
 """As the other models of the tests have, so that the environment is there already."""

@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from docker.errors import DockerException
 
 from include.adapters.engines.docker import client as docker_client
 from include.settings import settings
+from tests.support.waiting import wait_for
 
 BRIDGE, ADDRESS = "evergreen-test0", "10.231.77.1/24"
 """The private engine's way to the package index; the rules of the other engine stay as they are."""
@@ -46,15 +46,17 @@ class PrivateEngine:
         with (self.run / "log").open("ab") as log:
             command = ["dockerd", "--host", self.host, *folders, "--bridge", BRIDGE, "--iptables=false"]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with contextlib.closing(docker.DockerClient(self.host)) as client:
-                    client.ping()
-                    return
-            except DockerException:
-                assert self.process.poll() is None and time.monotonic() < deadline, (self.run / "log").read_text()
-                time.sleep(0.2)
+        wait_for(self._answers, 60, "the private engine", log=self.run / "log")
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.run / "log").read_text()
+        try:
+            with contextlib.closing(docker.DockerClient(self.host)) as client:
+                client.ping()
+        except DockerException:
+            return False
+        return True
 
     def kill(self) -> None:
         """End it at once, as a crash does; its containers stay behind."""

@@ -14,8 +14,8 @@ from include.adapters.store import Store
 from include.core.errors import BuildError
 from include.stages import ci as checks
 from include.stages.installation import open_installation
-from tests.real_repository import RealRepository
 from tests.support.airflow_runs import run_here
+from tests.support.real_repository import RealRepository
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -36,10 +36,10 @@ from include.embedded.compose import (
 )
 from include.settings import Settings, settings
 from tests.conftest import PROJECT
-from tests.integration.conftest import wait_for
-from tests.integration.engines import remove_everything
-from tests.ports import free_port
+from tests.support.engines import remove_everything
 from tests.support.needs import compose_command
+from tests.support.ports import free_port
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 on_docker = pytest.mark.needs("docker", "compose")

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import threading
-import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
@@ -27,37 +26,19 @@ from include.settings import settings
 from include.stages import deployment
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
-from tests.integration.engines import ENGINES, installation, server_pid
-from tests.integration.serving import Serving
-from tests.integration.traffic import ask, logged, traffic_of, until
-from tests.real_repository import RealRepository
+from tests.support.engines import ENGINES, installation, server_pid
+from tests.support.real_repository import RealRepository
+from tests.support.serving import Serving, roll_out
+from tests.support.traffic import ask, logged, traffic_of
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-
-def roll_out(spec, version: str, run: str):
-    """What the deployment DAG does, task by task; raises what the failing task raises."""
-    in_test = deployment.deploy_to_test(open_installation(), spec, version, run)
-    verdict = deployment.verify(open_installation(), spec, version)
-    assert verdict.passed, verdict
-    deployment.start_canary(open_installation(), spec, version, run)
-    finished = False
-    while not finished:
-        verdict, finished = deployment.watch_canary(open_installation(), spec, run)
-        if verdict.answer == "fail":
-            raise GateError(str(verdict))
-        time.sleep(0.1)
-    deployment.promote(open_installation(), spec, version, run)
-    assert deployment.production_image(open_installation(), spec, version) == in_test.image, (
-        "production runs what was tested"
-    )
-    deployment.clear_test(open_installation(), spec, run)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
 def serving(request):
     """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
-    with installation(request.param, 18300) as home:
+    with installation(request.param) as home:
         (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
         with closing(Serving(RealRepository(home / "git"))) as place:
             yield place
@@ -120,7 +101,7 @@ def test_the_first_release_ever_serves_and_is_champion(live):
 def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live):
     with traffic_of(live) as traffic:
         roll_out(live, "2", "run-2")
-        until(lambda: traffic.versions["2"] > 20, what="traffic on version 2")
+        wait_for(lambda: traffic.versions["2"] > 20, what="traffic on version 2")
     assert traffic.failures == []
     assert open_installation().registry.alias(live.name, "champion") == "2"
     assert set(open_installation().engine.servers(live.name, "production")) == {"1", "2"}, (
@@ -283,12 +264,12 @@ def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
 
 def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(standing):
     with traffic_of(standing) as traffic:
-        until(lambda: len(traffic.answered) > 50, what="traffic")
+        wait_for(lambda: len(traffic.answered) > 50, what="traffic")
         before = server_pid(standing.name, "1")
         os.kill(before, signal.SIGKILL)
-        until(lambda: server_pid(standing.name, "1") not in (0, before), what="supervisord to start it again")
+        wait_for(lambda: server_pid(standing.name, "1") not in (0, before), what="supervisord to start it again")
         answered = len(traffic.answered)
-        until(lambda: len(traffic.answered) > answered + 50, what="answers from the new process")
+        wait_for(lambda: len(traffic.answered) > answered + 50, what="answers from the new process")
     assert traffic.failures == [], "the gateway waits for the server to come back"
     assert set(traffic.answered) <= set(logged(standing))
 

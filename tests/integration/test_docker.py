@@ -28,9 +28,10 @@ from include.core.errors import PlatformError
 from include.settings import settings
 from include.stages import ci as checks
 from include.stages.installation import open_installation
-from tests.integration.engines import container
-from tests.integration.serving import MODEL_CODE
-from tests.integration.test_engines import build_of, contract_place, rows, served, server, until  # noqa: F401 - fixture
+from tests.integration.test_engines import build_of, contract_place, rows, served, server  # noqa: F401 - fixture
+from tests.support.engines import container
+from tests.support.serving import MODEL_CODE
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.needs("docker")]
 
@@ -134,9 +135,9 @@ def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(place, monk
     engine.start(spec, "production", "1", "production@1")
     try:
         # Warming up is where this model fails first, so it never gets ready, and the reason is in its last words.
-        until(lambda: container(spec.name, "1").attrs["State"]["OOMKilled"], 60, "the end of it")
-        until(lambda: "deployment.memory_mb" in engine.last_words(spec.name, "production", "1"), 30, "the reason")
-        until(lambda: engine.servers(spec.name, "production")["1"].state == "broken", 60, "the verdict")
+        wait_for(lambda: container(spec.name, "1").attrs["State"]["OOMKilled"], 60, "the end of it")
+        wait_for(lambda: "deployment.memory_mb" in engine.last_words(spec.name, "production", "1"), 30, "the reason")
+        wait_for(lambda: engine.servers(spec.name, "production")["1"].state == "broken", 60, "the verdict")
     finally:
         engine.stop(spec.name, "production", "1")
 
@@ -259,7 +260,7 @@ def test_output_comes_while_the_command_runs(place):
     talking = "import time\nprint('one', flush=True)\ntime.sleep(3)\nprint('two', flush=True)"
 
     def listen():
-        until(lambda: "one" in log_of(folder).read_text() if log_of(folder).exists() else False, 60, "output")
+        wait_for(lambda: "one" in log_of(folder).read_text() if log_of(folder).exists() else False, 60, "output")
         heard.append(time.monotonic())
 
     listener = Thread(target=listen)
@@ -300,7 +301,7 @@ def test_the_next_try_of_a_killed_task_goes_on_with_its_container(place, as_a_ta
     arguments = (spec, build_id, ["-c", working])
     victim = multiprocessing.get_context("spawn").Process(target=_run, args=(arguments, folder))
     victim.start()
-    until(lambda: jobs_that_said(b"begun"), 60, "the job")
+    wait_for(lambda: jobs_that_said(b"begun"), 60, "the job")
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
     assert sweep() == [], "the next try is to find it"
@@ -320,7 +321,7 @@ def test_a_try_that_would_start_something_else_removes_what_the_earlier_one_left
     folder.mkdir()
     victim = multiprocessing.get_context("spawn").Process(target=_work, args=(spec, build_id, folder))
     victim.start()
-    until(lambda: [job for job in jobs() if job.status == "running"], 60, "the job")
+    wait_for(lambda: [job for job in jobs() if job.status == "running"], 60, "the job")
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
     (folder / "input").write_text("not what it was", encoding="utf-8")
@@ -340,7 +341,7 @@ def test_what_a_killed_task_left_is_removed_by_the_next(place, outside_airflow):
     volumes = job_volumes()
     victim = multiprocessing.get_context("spawn").Process(target=_work, args=(spec, build_id, folder))
     victim.start()
-    until(lambda: [job for job in jobs() if job.status == "running"], 60, "the job")
+    wait_for(lambda: [job for job in jobs() if job.status == "running"], 60, "the job")
     assert sweep() == [], "a job whose task lives must not be removed"
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()

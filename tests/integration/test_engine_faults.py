@@ -18,11 +18,12 @@ from include.core.errors import PlatformError
 from include.settings import settings
 from include.stages import deployment
 from include.stages.installation import open_installation
-from tests.integration.engines import installation
 from tests.integration.private_engine import NEEDS, PrivateEngine, private_engine
-from tests.integration.serving import MODEL_CODE, Serving, small_spec
-from tests.integration.traffic import ask, logged, traffic_of, until
-from tests.real_repository import RealRepository
+from tests.support.engines import installation
+from tests.support.real_repository import RealRepository
+from tests.support.serving import MODEL_CODE, Serving, small_spec
+from tests.support.traffic import ask, logged, traffic_of
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.needs(*NEEDS)]
 
@@ -32,7 +33,7 @@ GONE = r"no Docker Engine answers.*bin/docker-engine"
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
     """A running private engine that an installation of its own uses."""
-    with private_engine(tmp_path_factory.mktemp("engine")) as private, installation("docker", 18600):
+    with private_engine(tmp_path_factory.mktemp("engine")) as private, installation("docker"):
         yield private
 
 
@@ -61,7 +62,7 @@ def test_a_build_whose_engine_died_is_made_by_the_next_try(engine: PrivateEngine
     spec, commit = commit_of_its_own("begun")
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(open_installation().engine.prepare_build, spec, commit)
-        until(lambda: any("uv pip sync" in str(one.attrs["Args"]) for one in open_client().containers.list()), 120)
+        wait_for(lambda: any("uv pip sync" in str(one.attrs["Args"]) for one in open_client().containers.list()), 120)
         engine.kill()
         with pytest.raises(PlatformError, match="Docker Engine"):
             building.result(120)
@@ -75,7 +76,7 @@ def test_a_build_whose_engine_died_is_made_by_the_next_try(engine: PrivateEngine
 
 def test_a_server_whose_engine_died_serves_again_with_every_answer_in_the_log(engine: PrivateEngine, live):
     with traffic_of(live) as traffic:
-        until(lambda: len(traffic.answered) > 50, what="traffic")
+        wait_for(lambda: len(traffic.answered) > 50, what="traffic")
         engine.kill()
         with pytest.raises(PlatformError, match=GONE):
             open_installation().engine.servers(live.name, "production")
@@ -83,7 +84,7 @@ def test_a_server_whose_engine_died_serves_again_with_every_answer_in_the_log(en
             open_installation().engine.fetch_predictions(live.name)
         engine.start()
         answered = len(traffic.answered)
-        until(lambda: len(traffic.answered) > answered + 50, what="answers, though nobody did anything")
+        wait_for(lambda: len(traffic.answered) > answered + 50, what="answers, though nobody did anything")
     assert set(traffic.answered) <= set(logged(live))
 
 
@@ -97,10 +98,10 @@ def test_a_canary_whose_engine_died_holds_and_is_rolled_back_when_it_answers_aga
     engine.start()
     deployment.settle(open_installation(), live, "run-2")  # Airflow's next try
     assert dict(open_installation().store.release(live.name, "production").weights) == {"1": 100}
-    until(
+    wait_for(
         lambda: set(open_installation().engine.servers(live.name, "production")) == {"1"}, what="the canary to be gone"
     )
-    until(lambda: ask(live, "after").status_code == 200, what="an answer")
+    wait_for(lambda: ask(live, "after").status_code == 200, what="an answer")
     assert ask(live, "again").json()["model_version"] == "1"
     assert open_installation().registry.alias(live.name, "champion") == "1"
 
@@ -114,7 +115,7 @@ def small_disk(tmp_path: Path):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=450m", "tmpfs", str(disk)], check=True)
         stack.callback(subprocess.run, ["umount", "--lazy", str(disk)], check=False, capture_output=True)
         private = stack.enter_context(private_engine(disk))
-        stack.enter_context(installation("docker", 18700))
+        stack.enter_context(installation("docker"))
         yield private
 
 

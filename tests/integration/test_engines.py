@@ -27,9 +27,10 @@ from include.stages import ci as checks
 from include.stages import training as candidate
 from include.stages.installation import open_installation
 from tests.integration import own_code
-from tests.integration.engines import ENGINES, installation, server_pid
-from tests.integration.serving import MODEL_CODE, Serving
-from tests.real_repository import RealRepository
+from tests.support.engines import ENGINES, installation, server_pid
+from tests.support.real_repository import RealRepository
+from tests.support.serving import MODEL_CODE, Serving
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -46,7 +47,7 @@ def place(request):
 
 def contract_place(engine: str, environments: Path) -> Iterator[Serving]:
     """The installation of these tests; ``environments`` is kept from run to run."""
-    with installation(engine, 18400) as home:
+    with installation(engine) as home:
         (home / "environments").symlink_to(environments)
         repository = RealRepository(home / "git")
         with closing(Serving(repository)) as serving:
@@ -73,15 +74,7 @@ def server(spec, version: str = "1") -> ModelServer:
         assert found.state != "broken", open_installation().engine.last_words(spec.name, "production", version)
         return found.state == "ready" and found.address
 
-    return ModelServer(spec.name, until(ready, 60, "the server"))
-
-
-def until(condition, seconds: float, what: str):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.05)
-    return found
+    return ModelServer(spec.name, wait_for(ready, 60, "the server"))
 
 
 def build_of(place, files: dict[str, str], **changes):
@@ -306,7 +299,7 @@ def test_a_server_that_is_killed_comes_back_with_every_answer_in_the_log(place, 
     server(served).predict(served, rows(), "before")
     before = server_pid(served.name, "1")
     os.kill(before, signal.SIGKILL)
-    until(lambda: server_pid(served.name, "1") not in (0, before), 30, "the server's next process")
+    wait_for(lambda: server_pid(served.name, "1") not in (0, before), 30, "the server's next process")
     server(served).predict(served, rows(), "after")
     open_installation().engine.fetch_predictions(served.name)
     open_installation().engine.fetch_predictions(served.name)  # twice is the same
@@ -328,7 +321,7 @@ def test_a_broken_server_says_why(place, monkeypatch):
     monkeypatch.setattr(Registry, "verify", lambda *_: None)
     open_installation().engine.start(spec, "production", "1", "production@1")
     try:
-        until(
+        wait_for(
             lambda: open_installation().engine.servers(spec.name, "production")["1"].state == "broken",
             60,
             "the end of it",

@@ -15,8 +15,8 @@ from include.adapters.engines.docker.archives import archived
 from include.adapters.engines.docker.client import open_client
 from include.core.errors import EvergreenError, PlatformError
 from include.settings import settings
-from tests.integration.test_engines import until
-from tests.ports import free_port
+from tests.support.ports import free_port
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,
@@ -46,7 +46,7 @@ def address(tmp_path_factory):
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
-        until(lambda: _answers(port), 30, "the registry")
+        wait_for(lambda: _answers(port), 30, "the registry")
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -14,17 +14,18 @@ from include.runtime.serve import ModelServer, make_app
 from tests.integration.model_bundle import (
     SECONDS_TO_START,
     TOKEN,
-    Traffic,
     make_bundle,
     start_process,
     start_server,
-    wait_for,
 )
-from tests.ports import free_port
-from tests.unit.runtime.small_model import FEATURES, body, request
+from tests.support.ports import free_port
+from tests.support.small_model import FEATURES, body, request
+from tests.support.traffic import Traffic
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 INFER = "/v2/models/small/infer"
+CLIENTS = 4
 NO_ROUTES = [
     "/",
     "/docs",
@@ -230,21 +231,26 @@ def test_no_prediction_leaves_that_could_not_be_logged(server, room, new_segment
     assert len(server.segments()) == segments + new_segments
 
 
+def clients_of(server):
+    """Clients that ask for 20 predictions at a time."""
+    return Traffic(lambda identity: server.infer(20, identity), clients=CLIENTS)
+
+
 def test_each_answer_of_a_killed_server_is_in_its_log(tmp_path, bundle):
-    with start_server(tmp_path, bundle) as server, Traffic(server) as traffic:
+    with start_server(tmp_path, bundle) as server, clients_of(server) as traffic:
         wait_for(lambda: len(traffic.answered) >= 100, 60, "100 answers")
         server.process.send_signal(signal.SIGKILL)
         assert server.process.wait(10) == -signal.SIGKILL
     logged = server.logged()
     assert not traffic.refused
-    assert {key: logged[key]["predictions"] for key in traffic.answered} == traffic.answered
-    assert len(logged) <= len(traffic.answered) + traffic.clients
+    assert {key: logged[key]["predictions"] for key in traffic.predictions} == traffic.predictions
+    assert len(logged) <= len(traffic.predictions) + CLIENTS
 
 
 def test_a_server_that_is_stopped_answers_what_it_has_begun_and_ends_well(tmp_path, bundle):
     code = Path(bundle["model"]["code"])
     slow = []
-    with start_server(tmp_path, bundle) as server, Traffic(server) as traffic:
+    with start_server(tmp_path, bundle) as server, clients_of(server) as traffic:
         waiting = threading.Thread(target=lambda: slow.append(server.infer(distance={"data": [1000]})))
         waiting.start()
         wait_for((code / "begun").exists, 30, "the slow request to begin")

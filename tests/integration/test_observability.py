@@ -23,12 +23,13 @@ import requests
 from include.embedded.monitoring import RULES, Scraped, alertmanager_config, prometheus_config, web_config
 from include.stages.installation import open_installation
 from tests.conftest import PROJECT
-from tests.integration.conftest import Platform, wait_for
+from tests.integration.conftest import Platform
 from tests.integration.model_bundle import TOKEN, Server, make_bundle, start_server
 from tests.integration.test_monitoring import House
-from tests.killing import task_process
-from tests.ports import free_port
-from tests.unit.runtime.small_model import request
+from tests.support.airflow_runs import task_process
+from tests.support.ports import free_port
+from tests.support.small_model import request
+from tests.support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

@@ -20,7 +20,8 @@ import requests
 from include.adapters.store import Store
 from include.core.build import Build
 from include.embedded.environment import INSTANCE
-from tests.integration.conftest import ON_NEW_DATA, wait_for
+from tests.integration.conftest import ON_NEW_DATA
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.test_ci import home, repository  # noqa: F401
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -91,12 +92,6 @@ def lake(home, monkeypatch) -> Iterator[Path]:
     shutil.rmtree(home / "tiny")
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize("before", [[], ["2013-01", "2013-02"]], ids=["the first ever", "others are there"])
 def test_new_partitions_are_seen_and_old_ones_are_not(home, lake, before):
     from evergreen.triggers.data_partition import DataPartitionTrigger
@@ -107,7 +102,7 @@ def test_new_partitions_are_seen_and_old_ones_are_not(home, lake, before):
         trigger.asset_state_store = state = KeptState()
         events = trigger.run()
         waiting = asyncio.create_task(anext(events))
-        await until(lambda: "windows" in state.values)
+        await asyncio.to_thread(wait_for, lambda: "windows" in state.values, 30, "the first look")
         assert (state.values["windows"], waiting.done()) == (before, False)
         partitions(home, "2013-03", "2013-04", "tmp-2013-05")
         seen = [(await asyncio.wait_for(waiting, 10)).payload["window"]]
@@ -155,7 +150,7 @@ def test_a_partition_is_announced_once_it_is_written(home, lake):
         trigger.asset_state_store = KeptState()
         await trigger.asset_state_store.aset("windows", [])
         event = asyncio.create_task(anext(trigger.run()))
-        await until(lambda: len(looks) > 5)
+        await asyncio.to_thread(wait_for, lambda: len(looks) > 5, 30, "some looks")
         assert not event.done(), "announced while it grows"
         complete.set()
         return str((await asyncio.wait_for(event, 10)).payload["window"])

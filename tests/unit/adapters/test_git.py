@@ -11,7 +11,7 @@ import pytest
 from include.adapters.git import check_out, newest_commit, repository_url, resolve_commit
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import Repository
-from tests.real_repository import RealRepository
+from tests.support.real_repository import RealRepository
 
 
 @pytest.fixture

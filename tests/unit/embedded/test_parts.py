@@ -10,10 +10,11 @@ import pytest
 from include.embedded import parts
 from include.embedded.parts import commands, problems, supervisor_config, taken_ports
 from include.settings import Settings
+from tests.support.ports import free_ports
 
 
 @pytest.fixture
-def here(tmp_path, free_ports):
+def here(tmp_path):
     airflow, mlflow, gateway = free_ports(3)
     return Settings(home=tmp_path / "home", airflow_port=airflow, mlflow_port=mlflow, gateway_port=gateway)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.runtime.inference import ACCEPTED, BadRequestError, Inference, parse
-from tests.unit.runtime.small_model import FEATURES, ROW, body, request
+from tests.support.small_model import FEATURES, ROW, body, request
 
 MODEL = {
     "key": "id",

@@ -9,7 +9,7 @@ import pytest
 
 from include.runtime import artifact, check, score, train
 from include.runtime.jobs import MISTAKE
-from tests.unit.runtime.small_model import check_job, model_block, score_job, small_data, train_job
+from tests.support.small_model import check_job, model_block, score_job, small_data, train_job
 
 IN_MAY = pd.Timestamp("2013-05-21")
 BAD_PREDICTIONS = """

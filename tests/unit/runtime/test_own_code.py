@@ -14,7 +14,7 @@ import pytest
 
 from include.runtime import artifact, check, score, train
 from include.runtime.jobs import ModelError
-from tests.unit.runtime.small_model import check_job, model_block, score_job, train_job
+from tests.support.small_model import check_job, model_block, score_job, train_job
 
 HALVE = """
 from sklearn.base import BaseEstimator, TransformerMixin

@@ -9,7 +9,7 @@ import pytest
 
 from include.runtime import artifact, train
 from include.runtime.serve import ModelServer
-from tests.unit.runtime.small_model import body, model_block, request, train_job
+from tests.support.small_model import body, model_block, request, train_job
 
 CODE = """
 def prepare(frame):

@@ -21,7 +21,7 @@ from include.adapters.engines.environments import (
 from include.adapters.engines.process.confinement import Completed
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import Repository
-from tests.real_repository import RealRepository
+from tests.support.real_repository import RealRepository
 
 pytestmark = pytest.mark.integration  # asks the package index
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -15,6 +14,7 @@ import pytest
 
 from include.adapters.engines.process import confinement
 from include.adapters.engines.process.confinement import Completed, confined_command, isolation, run_confined
+from tests.support.waiting import wait_for
 
 landlocked = pytest.mark.needs("landlock")
 
@@ -28,15 +28,6 @@ def home(tmp_path, monkeypatch) -> Path:
 def run(code: str, folder: Path, **policy) -> Completed:
     settled = {"readable": [], "writable": [], "log": None, "time_limit": 30.0, "memory_mb": 512} | policy
     return run_confined([sys.executable, "-c", code], cwd=folder, **settled)
-
-
-def until(condition, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_output_exit_code_and_log_come_back(tmp_path):
@@ -196,13 +187,13 @@ def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path, home):
     project = Path(confinement.__file__).parents[4]
     task = subprocess.Popen([sys.executable, "-c", outer], env={**os.environ, "PYTHONPATH": str(project)})
     try:
-        assert until(lambda: (out / "pid").exists() and (out / "pid").read_text() != "")
+        wait_for(lambda: (out / "pid").exists() and (out / "pid").read_text() != "", 10, "the grandchild")
     finally:
         task.send_signal(signal.SIGKILL)
         task.wait()
     pid = int((out / "pid").read_text())
-    assert until(lambda: not psutil.pid_exists(pid)), "the grandchild outlived the killed task"
-    assert until(lambda: list((home / "run" / "scratch").iterdir()) == [])
+    wait_for(lambda: not psutil.pid_exists(pid), 10, "the end of the grandchild of the killed task")
+    wait_for(lambda: list((home / "run" / "scratch").iterdir()) == [], 10, "the scratch folder to be empty")
 
 
 def test_a_supervised_server_keeps_its_process_id_and_gets_signals(tmp_path):

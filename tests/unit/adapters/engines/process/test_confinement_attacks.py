@@ -19,8 +19,8 @@ import pytest
 from include.adapters.engines.process import system_calls
 from include.adapters.engines.process.confinement import confined_command, run_confined
 from include.adapters.engines.process.system_calls import ALWAYS_THERE, AUDIT_ARCHITECTURES, seccomp_program
-from tests.attacks import attack, needs_table
-from tests.ports import free_port
+from tests.support.ports import free_port
+from tests.unit.adapters.engines.process.attacks import attack, needs_table
 
 pytestmark = needs_table
 

@@ -13,8 +13,9 @@ import pytest
 
 from include.adapters.engines.process import confinement
 from include.core.errors import PlatformError
-from tests.attacks import attack, needs_table, signals_scoped
 from tests.support.needs import missing
+from tests.support.waiting import wait_for
+from tests.unit.adapters.engines.process.attacks import attack, needs_table, signals_scoped
 
 pytestmark = needs_table
 
@@ -23,15 +24,6 @@ pytestmark = needs_table
 def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
-
-
-def until(condition, seconds: float = 15.0) -> bool:
-    moment = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return True
-        moment.wait(0.02)
-    return False
 
 
 def left_behind(mark: str) -> list[int]:
@@ -90,7 +82,7 @@ def test_no_process_of_a_job_outlives_it(tmp_path, end):
     out.mkdir()
 
     def end_the_guards() -> None:
-        assert until(lambda: file.exists() and file.read_text())
+        wait_for(lambda: file.exists() and file.read_text(), 15, "the processes of the job")
         guard = psutil.Process(int(file.read_text()))
         outer = guard.parent()
         assert outer is not None

@@ -15,18 +15,14 @@ from include.adapters.engines.docker.images import base_image
 from include.adapters.engines.process.engine import ProcessEngine
 from include.settings import settings
 from include.stages.installation import open_installation
-from tests.ports import free_port
+from tests.support.ports import free_port, free_range
 
 ENGINES = ["process", pytest.param("docker", marks=pytest.mark.needs("docker"))]
 
 
 @contextmanager
-def installation(engine: str, first_port: int) -> Iterator[Path]:
-    """A new home that everything in this process uses, with this engine; all is undone at the end.
-
-    Servers get 50 ports from ``first_port``, or from 50 above it with docker: tests of both engines run at once.
-    """
-    first_port += 50 if engine == "docker" else 0
+def installation(engine: str) -> Iterator[Path]:
+    """A new home that everything in this process uses, with this engine; all is undone at the end."""
     home = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets live below it
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
@@ -34,7 +30,7 @@ def installation(engine: str, first_port: int) -> Iterator[Path]:
         patch.setenv("EVERGREEN_ENGINE", engine)
         patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
         patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
-        patch.setenv("EVERGREEN_SERVER_PORTS", f"{first_port}-{first_port + 49}")
+        patch.setenv("EVERGREEN_SERVER_PORTS", free_range())
         patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
         if engine == "docker":
             base_image()

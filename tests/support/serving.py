@@ -15,14 +15,16 @@ import pandas as pd
 from include.adapters.data.snapshots import take_snapshot
 from include.adapters.git import resolve_commit
 from include.core.build import Build
-from include.core.errors import PlatformError
+from include.core.errors import GateError, PlatformError
 from include.core.release.release import Release
 from include.core.spec import ModelSpec
 from include.embedded.gateway_config import gateway_config
 from include.settings import settings
+from include.stages import deployment
 from include.stages import training as candidate
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
+from tests.support.waiting import wait_for
 
 HASH = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 """A bcrypt hash that nobody logs in with here."""
@@ -89,6 +91,24 @@ def small_data(window: str, rows: int = 2000, seed: int = 0) -> pd.DataFrame:
             "late": (random.random(rows) < 1 / (1 + np.exp(-odds))).astype(int),
         }
     )
+
+
+def roll_out(spec: ModelSpec, version: str, run: str) -> None:
+    """What the deployment DAG does, task by task; raises what the failing task raises."""
+    here = open_installation()
+    in_test = deployment.deploy_to_test(here, spec, version, run)
+    verdict = deployment.verify(here, spec, version)
+    assert verdict.passed, verdict
+    deployment.start_canary(here, spec, version, run)
+    finished = False
+    while not finished:
+        verdict, finished = deployment.watch_canary(here, spec, run)
+        if verdict.answer == "fail":
+            raise GateError(str(verdict))
+        time.sleep(0.1)
+    deployment.promote(here, spec, version, run)
+    assert deployment.production_image(here, spec, version) == in_test.image, "production runs what was tested"
+    deployment.clear_test(here, spec, run)
 
 
 class Serving:
@@ -188,11 +208,12 @@ stdout_logfile={here.home}/logs/caddy.log
         self.supervisor = subprocess.Popen(
             [str(supervisord), "-c", str(here.run / "supervisord.conf")], stdout=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                open_installation().gateway.weights("nothing")
-                return
-            except PlatformError:
-                assert time.monotonic() < deadline, (here.home / "logs" / "caddy.log").read_text(encoding="utf-8")
-                time.sleep(0.1)
+        wait_for(_gateway_answers, 30, "the gateway", log=here.home / "logs" / "caddy.log")
+
+
+def _gateway_answers() -> bool:
+    try:
+        open_installation().gateway.weights("nothing")
+    except PlatformError:
+        return False
+    return True
