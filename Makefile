@@ -58,7 +58,7 @@ docs: setup ## write the pages and dashboards that are generated from the code
 	@$(PYTHON) -m docs.generate
 	@$(PYTHON) -m include.observability.grafana.generate
 
-measures: setup ## measure the code's shape; COMMITS="a668c4d" sets these commits beside the working tree
+measures: setup ## measure the shape of the code; COMMITS="a668c4d" compares other commits with the working tree
 	@$(PYTHON) -m docs.measures $(COMMITS)
 
 lock: setup ## resolve requirements*.txt into requirements.lock; versions that are already locked stay
