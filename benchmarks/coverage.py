@@ -16,6 +16,7 @@ import pandas as pd
 from include.core.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from include.core.quality.estimation import build_estimator, estimate
 from include.core.quality.evaluation import figures
+from include.core.quality.figures import QualityFigure
 from include.core.spec import ModelSpec
 
 REPEATS = 1000
@@ -59,7 +60,7 @@ def _of_measured(spec: ModelSpec, repeats: int) -> Iterator[tuple[str, str]]:
         window = draw(spec.task, WINDOW, seed)
         found = figures(window.truth, window.prediction, spec.metrics.names, confidence=LEVEL, seed=seed)
         for name, figure in found.items():
-            held[name] += figure["low"] <= true[name]["value"] <= figure["high"]
+            held[name] += _holds(figure, true[name].value)
     for name, count in held.items():
         yield f"95 % interval of {name}, {WINDOW} rows, holds the true value", _share(count, repeats)
 
@@ -69,13 +70,14 @@ def _of_estimates(spec: ModelSpec, repeats: int) -> Iterator[tuple[str, str]]:
     for seed in range(1, repeats + 1):
         estimator = build_estimator(draw(spec.task, HOLDOUT, 10_000 + seed), spec)
         window = draw(spec.task, WINDOW, 20_000 + seed, shift=0.3)
-        estimated = estimate(estimator or {}, window, spec, seed=seed)
-        came = figures(window.truth, window.prediction, spec.metrics.names, resamples=0)
+        assert estimator, "the holdout has truth"
+        estimated = estimate(estimator, window, spec, seed=seed)
+        actual = figures(window.truth, window.prediction, spec.metrics.names, resamples=0)
         for name, figure in estimated.items():
-            if figure["value"] is None:
+            if figure.value is None:
                 inside.pop(name, None)
             else:
-                inside[name] += figure["low"] <= came[name]["value"] <= figure["high"]
+                inside[name] += _holds(figure, actual[name].value)
     for name, count in inside.items():
         what = f"95 % interval of the estimate of {name}, shifted inputs, {HOLDOUT} rows of holdout, holds what came"
         yield what, _share(count, repeats)
@@ -83,8 +85,14 @@ def _of_estimates(spec: ModelSpec, repeats: int) -> Iterator[tuple[str, str]]:
 
 def _holds_zero(seed: int) -> bool:
     window = draw("binary_classification", WINDOW, seed, bend=1.0)
-    figure = figures(window.truth, window.prediction, ["calibration_error"], confidence=LEVEL, seed=seed)
-    return bool(figure["calibration_error"]["low"] == 0)
+    measured = figures(window.truth, window.prediction, ["calibration_error"], confidence=LEVEL, seed=seed)
+    return measured["calibration_error"].low == 0
+
+
+def _holds(figure: QualityFigure, value: float | None) -> bool:
+    """Whether the figure's interval holds a value; both are known for windows of this size."""
+    assert figure.low is not None and figure.high is not None and value is not None
+    return figure.low <= value <= figure.high
 
 
 def _share(count: int, repeats: int) -> str:

@@ -25,7 +25,7 @@ from benchmarks.drift_data import SHARES, Columns, columns_of, drift_spec, write
 from include.core.drift.columns import drift
 from include.core.drift.counts import WindowCount, count_categories, count_numbers, counted_columns, reference_of
 from include.core.drift.multivariate import SHARE_OF_RATE, Sample, compare
-from include.core.drift.profile import Array, build_profile
+from include.core.drift.profile import Array, Profile, build_profile
 from include.core.spec import ModelSpec
 
 NUMBERS, CATEGORIES = 17, 3
@@ -75,7 +75,7 @@ def _false_alarms() -> Iterator[tuple[str, str]]:
     for size in SIZES:
         alarms = 0
         for random, profile in _references(spec, WINDOWS, seed=size):
-            alarms += bool(drift(profile, _count(columns_of(spec, size, random), profile, spec), spec)["drifted"])
+            alarms += bool(drift(profile, _count(columns_of(spec, size, random), profile, spec), spec).drifted)
         share = alarms / WINDOWS
         verdict = "holds" if share <= RATE + 0.02 else "DOES NOT HOLD"
         yield (
@@ -96,7 +96,7 @@ def _power() -> Iterator[tuple[str, str]]:
             for number, shift in enumerate(SHIFTS):
                 columns[f"n{3 * number}"] = columns[f"n{3 * number}"] + shift
             columns["c0"] = np.where(random.random(size) < SHARE_CHANGE / (1 - SHARES[0]), 0, columns["c0"])
-            drifted = drift(profile, _count(columns, profile, spec), spec)["drifted"]
+            drifted = drift(profile, _count(columns, profile, spec), spec).drifted
             for change, column in changed.items():
                 found[change] += column in drifted
         figures = "; ".join(f"{change} {hits / POWER_WINDOWS:.0%}" for change, hits in found.items())
@@ -134,12 +134,12 @@ def _judged_together(spec: ModelSpec, size: int, windows: int, correlation: floa
             sides.append(Sample(pd.DataFrame(columns), rows))
         start = time.perf_counter()
         reference, window = sides
-        drifted += compare(reference, window, spec, seed=number)["status"] == "drifted"
+        drifted += compare(reference, window, spec, seed=number).status == "drifted"
         taken += time.perf_counter() - start
     return drifted, taken / windows
 
 
-def _references(spec: ModelSpec, windows: int, seed: int) -> Iterator[tuple[np.random.Generator, dict[str, Any]]]:
+def _references(spec: ModelSpec, windows: int, seed: int) -> Iterator[tuple[np.random.Generator, Profile]]:
     """A random source and a profile for each of ``windows`` windows."""
     random = np.random.default_rng(seed)
     for number in range(windows):
@@ -149,7 +149,7 @@ def _references(spec: ModelSpec, windows: int, seed: int) -> Iterator[tuple[np.r
         yield random, profile
 
 
-def _count(columns: Columns, profile: dict[str, Any], spec: ModelSpec) -> WindowCount:
+def _count(columns: Columns, profile: Profile, spec: ModelSpec) -> WindowCount:
     counts = {}
     for feature in counted_columns(spec):
         values, reference = columns[feature.name], reference_of(profile, feature.name)

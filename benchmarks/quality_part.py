@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from benchmarks.drift_engines import _peak, _reset_peak
 from include.core.drift.profile import build_profile
 from include.core.quality.estimation import build_estimator
 from include.core.spec import ModelSpec
+from include.settings import Settings
+from include.stages.installation import open_installation
+from include.stages.monitoring import measure_health
+from tests.support.bundles import UnregisteredBundles
 
 WINDOW = "2013-05-15"
 NUMBERS, CATEGORIES = 17, 3
@@ -50,7 +55,8 @@ def rows_of(spec: ModelSpec, rows: int, seed: int) -> pd.DataFrame:
 def write_window(home: Path, spec: ModelSpec, rows: int, rows_of_a_part: int) -> None:
     """Predictions in parts, truth and source in a file each, and the bundle."""
     log = home / "lake" / "predictions" / spec.name / WINDOW
-    for folder in (log, home / "truth", home / "data", home / "bundle"):
+    bundle = home / "artifacts" / spec.name / "1"
+    for folder in (log, home / "truth", home / "data", bundle):
         folder.mkdir(parents=True)
     whole = []
     for number, start in enumerate(range(0, rows, rows_of_a_part), 1):
@@ -70,7 +76,7 @@ def write_window(home: Path, spec: ModelSpec, rows: int, rows_of_a_part: int) ->
     contents: dict[str, Any] = {"profile": build_profile(reference, spec, reference["prediction"])}
     contents |= {"estimator": build_estimator(reference, spec), "metrics": {"quality": {"roc_auc": {"value": 0.8}}}}
     for name, values in contents.items():
-        (home / "bundle" / f"{name}.json").write_text(json.dumps(values))
+        (bundle / f"{name}.json").write_text(json.dumps(values))
 
 
 def write_predictions(logged: pd.DataFrame, spec: ModelSpec, part: Path) -> None:
@@ -85,15 +91,13 @@ def write_predictions(logged: pd.DataFrame, spec: ModelSpec, part: Path) -> None
 
 def measured(home: Path, spec: ModelSpec) -> dict[str, float]:
     """Measure the window as the task does."""
-    from evergreen.operators.measure_health import MeasureHealthOperator
-
-    operator = MeasureHealthOperator(task_id="measure_health", model=spec.name, window=WINDOW)
-    operator.bundle = lambda version: home / "bundle"  # type: ignore[method-assign]  # noqa: ARG005
+    installation = open_installation(Settings(home=home))
+    installation = replace(installation, registry=UnregisteredBundles(installation.settings))
     before, start = _reset_peak(), time.perf_counter()
-    row = operator.measure(spec, WINDOW)
+    row = measure_health(installation, spec, WINDOW)
     seconds = time.perf_counter() - start
-    assert row["data_quality"]["skew"]["rows"], "nothing was compared with the source"
-    assert row["service"]["duplicates"], "nothing was logged twice"
+    assert row.data_quality.skew and row.data_quality.skew.rows, "nothing was compared with the source"
+    assert row.service.duplicates, "nothing was logged twice"
     return {"seconds": seconds, "peak_mb": _peak(), "before_mb": before}
 
 

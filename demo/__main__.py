@@ -77,7 +77,7 @@ def _demo(here: Settings, months: int, rows_per_month: int) -> int:
             home=here.home,
             lake=here.lake,
             spec=spec,
-            store=open_installation().store,
+            installation=open_installation(),
             airflow=AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password")),
             sender=Sender(url, here.secret("prediction_token"), spec),
             progress=progress,

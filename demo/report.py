@@ -165,7 +165,9 @@ def score_version(spec: ModelSpec, version: str, data: Sequence[Path], folder: P
         truth = pd.read_parquet(path, columns=[spec.data.key, spec.target])
         both = truth.merge(predictions, on=spec.data.key, validate="1:1")
         measured = figures(both[spec.target], both["prediction"], [spec.metrics.primary], resamples=0)
-        found[path.stem] = round(measured[spec.metrics.primary]["value"], 4)
+        value = measured[spec.metrics.primary].value
+        if value is not None:
+            found[path.stem] = round(value, 4)
     return found
 
 

@@ -17,9 +17,11 @@ from demo import flights_data, repository
 from demo.airflow_client import AirflowClient, Run, RunFailedError
 from demo.progress import Progress
 from demo.traffic import BUSY_SECONDS, BackgroundTraffic, Sender, Traffic
-from include.adapters.store import Store
-from include.core.health.policy import evaluate_policy
+from include.core.quality.figures import QualityFigure
 from include.core.spec import ModelSpec
+from include.core.verdict import Verdict
+from include.stages.installation import Installation
+from include.stages.retraining import decide
 
 MODEL = "flights"
 FIRST_MONTHS = ("2013-01", "2013-02")
@@ -62,7 +64,7 @@ class Story:
     home: Path
     lake: Path
     spec: ModelSpec
-    store: Store
+    installation: Installation
     airflow: AirflowClient
     sender: Sender
     progress: Progress
@@ -137,19 +139,18 @@ class Story:
         dag = f"{MODEL}.monitoring"
         run = self.airflow.trigger(dag, f"demo__{month}", {"window": month}, f"The demo: {month} is over.")
         run = self.airflow.await_end(dag, run["dag_run_id"], RUN_SECONDS)
-        row = next(row for row in self.store.health(MODEL) if row["window"] == month)
-        metric, live = row["metric"], row["live_version"]
-        figure = row["by_version"].get(live, {}).get(metric, {})
+        row = next(row for row in self.installation.store.health(MODEL) if row.window == month)
+        figure = row.live_figure(row.metric) or QualityFigure(None)
         health = {
-            "live_version": live,
-            "versions": row["versions"],
-            "metric": metric,
-            "value": figure.get("value"),
-            "low": figure.get("low"),
-            "high": figure.get("high"),
-            "rows": figure.get("n"),
-            "reference": row["reference"].get(metric),
-            "drifted": row["drift"]["drifted"],
+            "live_version": row.live_version,
+            "versions": list(row.versions),
+            "metric": row.metric,
+            "value": figure.value,
+            "low": figure.low,
+            "high": figure.high,
+            "rows": figure.n,
+            "reference": row.reference.get(row.metric),
+            "drifted": list(row.drift.drifted),
         }
         return {"health": health, "stages": [self._stage("monitoring", dag, run, month=month, metrics=health)]}
 
@@ -158,19 +159,17 @@ class Story:
         source = f"demo__{month}"
         run = self._caused(dag, f"{MODEL}.monitoring", source)
         run = self.airflow.await_end(dag, run["dag_run_id"], RUN_SECONDS)
-        found = self.airflow.result(dag, run["dag_run_id"], "degraded_health") or {}
-        verdict = self._verdict(month, found)
-        self.view.tell(f"{month}: {verdict['answer']}: {verdict['reason']}")
-        stage = self._stage("retraining", dag, run, month=month, verdict=verdict, incident=found.get("incident"))
-        return {"incident": found.get("incident"), "verdict": verdict, "stages": [stage]}
+        degraded = self.airflow.result(dag, run["dag_run_id"], "degraded_health") or {}
+        verdict, incident = self._verdict(degraded), degraded.get("incident")
+        self.view.tell(f"{month}: {verdict.answer}: {verdict.reason}")
+        stage = self._stage("retraining", dag, run, month=month, verdict=verdict.as_dict(), incident=incident)
+        return {"incident": incident, "verdict": verdict.as_dict(), "stages": [stage]}
 
-    def _verdict(self, month: str, found: dict[str, Any]) -> dict[str, Any]:
+    def _verdict(self, degraded: dict[str, Any]) -> Verdict:
         """What the policy said: as the sensor returned it, or, where it was skipped, by asking the policy again."""
-        if found:
-            return {"answer": "fail", "reason": found["reason"], "signals": found["signals"]}
-        judged = [row for row in self.store.health(MODEL) if row["window"] <= month]
-        champion = self.store.release(MODEL, "production").champion
-        return evaluate_policy(self.spec, judged, self.store.incidents(MODEL), live_version=champion).verdict.as_dict()
+        if degraded:
+            return Verdict("fail", degraded["reason"], degraded["signals"])
+        return decide(self.installation, self.spec).verdict
 
     def _answer(self, month: str, verdict: dict[str, Any], later: str) -> dict[str, Any]:
         """The training that answers an incident, and the release it may lead to, under traffic of the next month."""
@@ -237,7 +236,7 @@ class Story:
         released = {"version": version, "promoted": promoted, "verdict": verdict, "why": why, "month": month}
         if not promoted:
             return {**released, "replaced": None, "stages": [stage]}
-        replaced = self.store.release(MODEL, "production").champion
+        replaced = self.installation.store.release(MODEL, "production").champion
         if background is not None:
             background.pause = BUSY_SECONDS
         dag = f"{MODEL}.deployment"
@@ -252,7 +251,7 @@ class Story:
 
     def _require_live(self, version: str, dag: str, run: Run) -> None:
         """Hold the run against what serves: a release is only told of when it has all of production's traffic."""
-        release = self.store.release(MODEL, "production")
+        release = self.installation.store.release(MODEL, "production")
         if release.champion != version or dict(release.weights) != {version: 100}:
             raise RunFailedError(
                 f"{dag}, run {run['dag_run_id']}, ended, but version {version} is not in production: champion is "

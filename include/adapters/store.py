@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +14,9 @@ import sqlalchemy as sa
 
 from include.core.build import Build
 from include.core.errors import DeploymentConflictError, EvergreenError
+from include.core.health.record import HealthRow, Incident
 from include.core.release.release import Environment, Release
+from include.core.verdict import Verdict
 
 metadata = sa.MetaData()
 
@@ -177,49 +178,56 @@ class Store:
 
     # health and incidents
 
-    def record_health(self, model: str, window: str, values: Mapping[str, Any]) -> None:
+    def record_health(self, model: str, row: HealthRow) -> None:
         """Keep the window's health; measuring a window again replaces it."""
+        where = (health.c.model == model) & (health.c.window == row.window)
         with self.engine.begin() as connection:
-            connection.execute(health.delete().where((health.c.model == model) & (health.c.window == window)))
+            connection.execute(health.delete().where(where))
             connection.execute(
-                health.insert().values(model=model, window=window, recorded=time.time(), health=_plain(dict(values)))
+                health.insert().values(
+                    model=model, window=row.window, recorded=time.time(), health=_plain(row.as_dict())
+                )
             )
 
-    def health(self, model: str) -> list[dict[str, Any]]:
+    def health(self, model: str) -> list[HealthRow]:
         """The health of all windows, oldest window first."""
-        query = sa.select(health.c.health).where(health.c.model == model).order_by(health.c.window)
-        with self.engine.connect() as connection:
-            return list(connection.execute(query).scalars())
-
-    def newest_health(self, model: str, count: int) -> list[dict[str, Any]]:
-        """The health of the newest ``count`` windows, oldest first, each with ``recorded`` (epoch seconds)."""
         query = sa.select(health.c.recorded, health.c.health).where(health.c.model == model)
         with self.engine.connect() as connection:
-            rows = connection.execute(query.order_by(health.c.window.desc()).limit(count)).all()
-        return [{**row.health, "recorded": row.recorded} for row in reversed(rows)]
+            rows = connection.execute(query.order_by(health.c.window)).all()
+        return [HealthRow.from_dict(row.health, row.recorded) for row in rows]
 
-    def record_incident(self, model: str, incident: str, window: str, verdict: Mapping[str, Any]) -> bool:
+    def newest_health(self, model: str, count: int, before: str | None = None) -> list[HealthRow]:
+        """The health of the newest ``count`` windows (before the window ``before``), oldest first."""
+        query = sa.select(health.c.recorded, health.c.health).where(health.c.model == model)
+        if before is not None:
+            query = query.where(health.c.window < before)
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(health.c.window.desc()).limit(count)).all()
+        return [HealthRow.from_dict(row.health, row.recorded) for row in reversed(rows)]
+
+    def record_incident(self, model: str, incident: Incident) -> bool:
         """Open the incident; False when it was open already."""
         try:
             with self.engine.begin() as connection:
                 connection.execute(
                     incidents.insert().values(
                         model=model,
-                        incident=incident,
-                        window=window,
+                        incident=incident.key,
+                        window=incident.window,
                         recorded=time.time(),
-                        verdict=_plain(dict(verdict)),
+                        verdict=_plain(incident.verdict.as_dict()),
                     )
                 )
         except sa.exc.IntegrityError:
             return False
         return True
 
-    def incidents(self, model: str) -> list[dict[str, Any]]:
-        """All incidents, oldest first: incident, window, recorded, verdict."""
+    def incidents(self, model: str) -> list[Incident]:
+        """All incidents, oldest first."""
         query = sa.select(incidents).where(incidents.c.model == model).order_by(incidents.c.window)
         with self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            rows = connection.execute(query).all()
+        return [Incident(row.incident, row.window, Verdict.from_dict(row.verdict), row.recorded) for row in rows]
 
     # prediction log
 

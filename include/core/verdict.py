@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
+
+from include.core.json_types import JsonObject, Signals
 
 Answer = Literal["pass", "hold", "fail"]
 
@@ -19,21 +20,26 @@ class Verdict:
 
     answer: Answer
     reason: str
-    signals: Mapping[str, Any] = field(default_factory=dict)
+    signals: Signals = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         """Whether the answer is pass; a hold is not."""
         return self.answer == "pass"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """A plain dict of JSON values, as it stands in XCom, reports and tags."""
-        return asdict(self) | {"signals": dict(self.signals)}
+        return {"answer": self.answer, "reason": self.reason, "signals": dict(self.signals)}
+
+    @classmethod
+    def from_dict(cls, values: JsonObject) -> Verdict:
+        """The verdict that was written with :meth:`as_dict`."""
+        return cls(values["answer"], values["reason"], values["signals"])
 
     def __str__(self) -> str:
         figures = ", ".join(f"{name}={_short(value)}" for name, value in self.signals.items())
         return f"{self.answer}: {self.reason}" + (f" ({figures})" if figures else "")
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

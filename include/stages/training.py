@@ -99,12 +99,17 @@ def compare(spec: ModelSpec, folder: Path, champion: str | None) -> Verdict:
     """The promotion verdict, from the holdout's predictions; writes ``metrics.json`` beside them."""
     holdout = pd.read_parquet(folder / "holdout.parquet")
     mine = evaluation.evaluate(holdout, spec, seed=0)
-    theirs = difference = None
+    theirs = comparison = None
     if champion:
         theirs = evaluation.evaluate(holdout, spec, prediction="champion", seed=0)
-        difference = evaluation.compare(holdout, spec, candidate="prediction", champion="champion", seed=0)
-    verdict = judge_promotion(spec, mine, theirs, difference)
-    figures = {**mine, "champion": theirs, "difference": difference, "verdict": verdict.as_dict()}
+        comparison = evaluation.compare(holdout, spec, candidate="prediction", champion="champion", seed=0)
+    verdict = judge_promotion(spec, mine, theirs, comparison.overall if comparison else None)
+    figures = {
+        **mine.as_dict(),
+        "champion": theirs.as_dict() if theirs else None,
+        "difference": comparison.as_dict() if comparison else None,
+        "verdict": verdict.as_dict(),
+    }
     write_atomically(folder / "metrics.json", json.dumps(figures, indent=1).encode())
     return verdict
 

@@ -56,11 +56,12 @@ def metrics() -> Response:
     from include.observability.exposition import CONTENT_TYPE, Exposition
     from include.observability.health_metrics import add_model
     from include.stages.installation import open_installation
+    from include.stages.retraining import decide
 
-    page = Exposition()
+    page, installation = Exposition(), open_installation()
     specs = list(models_to_parse("monitoring"))
     for spec in specs:
-        add_model(page, spec, open_installation().store)
+        add_model(page, spec, installation.store, decide(installation, spec))
     add_airflow(page, specs)
     return Response(page.page(), media_type=CONTENT_TYPE)
 

@@ -222,5 +222,6 @@ def house(platform: Platform) -> Iterator[House]:
             if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_EVERGREEN_")):
                 patch.setenv(name, value)
         patch.delenv("EVERGREEN_STORE_URL", raising=False)
-        platform.house = platform.house or House(platform.settings.home, platform.lake)
-        yield platform.house
+        made = platform.house = platform.house or House(platform.settings.home, platform.lake)
+        patch.setattr("include.stages.installation.open_installation", lambda: made.installation)
+        yield made

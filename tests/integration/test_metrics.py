@@ -77,7 +77,7 @@ def test_the_newest_window_is_there_with_bounded_labels(client, house):  # noqa:
     house.month("2013-05")
     found = samples(client)
     labels = (("metric", "roc_auc"), ("model", "late"), ("version", "1"))
-    value = house.health("2013-05")["by_version"]["1"]["roc_auc"]["value"]
+    value = house.health("2013-05").by_version["1"]["roc_auc"].value
     assert found[("evergreen_health_quality", *labels)] == pytest.approx(value)
     assert found[("evergreen_health_status", ("model", "late"), ("status", "complete"))] == 1
     assert found[("evergreen_policy_verdict", ("answer", "pass"), ("model", "late"))] == 1

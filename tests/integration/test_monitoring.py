@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from include.core.health.record import HealthRow, SkewFigure
+from include.core.quality.figures import QualityFigure
 from include.stages.installation import open_installation
+from tests.support.bundles import UnregisteredBundles
 
 WINDOWS = ("2013-03", "2013-04", "2013-05")
 MODEL: dict[str, Any] = {
@@ -39,7 +43,9 @@ class House:
     def __init__(self, home: Path, lake: Path | None = None):
         from include.core.spec import ModelSpec
 
-        self.home, self.store, self.spec = home, open_installation().store, ModelSpec.model_validate(MODEL)
+        here = open_installation()
+        self.installation = replace(here, registry=UnregisteredBundles(here.settings))
+        self.home, self.store, self.spec = home, here.store, ModelSpec.model_validate(MODEL)
         self.lake = lake or home
         self.random, self.truth = np.random.default_rng(0), {}
         self.bundle("1")
@@ -116,7 +122,6 @@ class House:
         context: Any = {"dag_run": run, "outlet_events": {model_asset("late", "health"): event}}
         gathered = GatherPredictionsOperator(task_id="gather_predictions", model="late").execute(context)
         measure = MeasureHealthOperator(task_id="measure_health", model="late", window=window, gathered=gathered)
-        measure.bundle = lambda version: self.home / "artifacts" / "late" / version  # type: ignore[method-assign]
         windows = json.loads(json.dumps(measure.execute(context)))
         PublishHealthOperator(task_id="publish_health", model="late", windows=windows).execute(context)
         return event.extra
@@ -131,8 +136,14 @@ class House:
 
         return DegradedHealthSensor(task_id="degraded_health", model="late").poke({"params": {"wait": wait}})
 
-    def health(self, window: str) -> dict[str, Any]:
-        return next(row for row in self.store.health("late") if row["window"] == window)
+    def health(self, window: str) -> HealthRow:
+        return next(row for row in self.store.health("late") if row.window == window)
+
+    def release(self, version: str) -> None:
+        """Make the version the one that serves."""
+        self.bundle(version)
+        now = self.store.release("late", "production")
+        self.store.swap_release(now, now.promote(version, "test"))
 
 
 def is_self_contained(page: str) -> None:
@@ -151,7 +162,9 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path / "models"))
     monkeypatch.delenv("EVERGREEN_STORE_URL", raising=False)
     monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", json.dumps({"conn_type": "fs", "extra": {"path": str(tmp_path)}}))
-    return House(tmp_path)
+    made = House(tmp_path)
+    monkeypatch.setattr("include.stages.installation.open_installation", lambda: made.installation)
+    return made
 
 
 def test_a_model_that_was_never_released_has_no_health(house):
@@ -170,11 +183,11 @@ def test_a_window_is_measured_and_published(house):
     event = house.monitor()  # the run is of 1 June: the window that ended last is May
     assert (event["window"], event["status"], event["windows"]) == ("2013-05", "complete", ["2013-05"])
     row = house.health("2013-05")
-    assert (row["predictions"], row["rows"], row["live_version"]) == (300, 300, "1")
-    assert 0.85 < row["quality"]["roc_auc"]["value"] < 1
-    assert row["drift"]["drifted"] == []
-    assert json.loads(Path(row["report"]).with_suffix(".json").read_text()) == row
-    page = Path(row["report"]).read_text()
+    assert (row.predictions, row.rows, row.live_version) == (300, 300, "1")
+    assert 0.85 < row.quality["roc_auc"].value < 1
+    assert row.drift.drifted == ()
+    assert json.loads(Path(row.report).with_suffix(".json").read_text()) == row.as_dict()
+    page = Path(row.report).read_text()
     assert "<b>healthy</b>" in page
     assert "Lateness &lt;of&gt; flights." in page
     assert "origin=EWR" in page
@@ -195,10 +208,10 @@ def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(h
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     house.monitor("2013-05")
     row = house.health("2013-05")
-    assert row["drift"]["drifted"] == ["origin"]
-    assert row["data_quality"]["skew"]["features"]["distance"] == {"rows": 300, "different": 300}
-    assert (row["data_quality"]["skew"]["asked"], row["data_quality"]["skew"]["of"]) == (300, 300)
-    page = Path(row["report"]).read_text()
+    assert row.drift.drifted == ("origin",)
+    assert row.data_quality.skew.features["distance"] == SkewFigure(rows=300, different=300)
+    assert (row.data_quality.skew.asked, row.data_quality.skew.of) == (300, 300)
+    page = Path(row.report).read_text()
     assert "Drifted: <b>origin</b>" in page
     assert "new: LGA" in page
     assert "vanished: EWR, JFK" in page
@@ -209,7 +222,7 @@ def test_features_that_depend_on_each_other_otherwise_are_drift_though_each_is_a
     house.keep_reference()
     house.predict("2013-05", rows=400)
     house.monitor("2013-05")
-    assert house.health("2013-05")["drift"]["multivariate"]["status"] == "steady"
+    assert house.health("2013-05").drift.multivariate.status == "steady"
     log = house.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     log.rename(log.with_name("before"))
@@ -218,10 +231,10 @@ def test_features_that_depend_on_each_other_otherwise_are_drift_though_each_is_a
         line["features"]["origin"] = ["EWR" if line["features"]["distance"][0] > 500 else "JFK"]
     log.with_name("1-2-2013-05.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     house.monitor("2013-05")
-    drift = house.health("2013-05")["drift"]
-    assert (drift["drifted"], drift["status"], drift["multivariate"]["status"]) == ([], "drifted", "drifted")
-    assert {one["feature"] for one in drift["multivariate"]["leaning"]} == {"distance", "origin"}
-    page = Path(house.health("2013-05")["report"]).read_text()
+    drift = house.health("2013-05").drift
+    assert (drift.drifted, drift.status, drift.multivariate.status) == ((), "drifted", "drifted")
+    assert {one.feature for one in drift.multivariate.leaning} == {"distance", "origin"}
+    page = Path(house.health("2013-05").report).read_text()
     assert "together they have" in page
     assert "What the classifier leaned on" in page
     is_self_contained(page)
@@ -232,9 +245,9 @@ def test_a_snapshot_that_is_gone_leaves_the_rest_of_the_health_as_it_is(house):
     for path in (house.home / "lake" / "snapshots" / "objects").glob("*.parquet"):
         path.unlink()
     house.month("2013-05")
-    drift = house.health("2013-05")["drift"]
-    assert (drift["status"], drift["multivariate"]["status"]) == ("steady", "unknown")
-    page = Path(house.health("2013-05")["report"]).read_text()
+    drift = house.health("2013-05").drift
+    assert (drift.status, drift.multivariate.status) == ("steady", "unknown")
+    page = Path(house.health("2013-05").report).read_text()
     assert "Not judged" in page and "can&#39;t be read" in page
 
 
@@ -245,11 +258,11 @@ def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_pa
         house.month(f"2012-{month:02d}", rows=100)
     house.month("2012-06", rows=40)
     fifth, sixth = house.health("2012-05"), house.health("2012-06")
-    assert "5 earlier windows" in fifth["data_quality"]["row_count"]["not_judged"]
-    assert "is not judged: it takes 5 earlier windows" in Path(fifth["report"]).read_text()
+    assert "5 earlier windows" in fifth.data_quality.row_count.not_judged
+    assert "is not judged: it takes 5 earlier windows" in Path(fifth.report).read_text()
     sentence = "unusually few predictions: 40, while the median of 5 earlier windows is 100"
-    assert sixth["data_quality"]["findings"][0].startswith(sentence)
-    assert sentence in Path(sixth["report"]).read_text()
+    assert sixth.data_quality.findings[0].startswith(sentence)
+    assert sentence in Path(sixth.report).read_text()
     with pytest.raises(AirflowSkipException):  # a finding starts nothing
         house.ask()
 
@@ -262,11 +275,11 @@ def test_truth_that_is_there_before_the_predictions_counts_once_they_come(house)
     house.truth_arrives("2013-05")
     house.monitor("2013-05")
     before = house.health("2013-05")
-    assert (before["status"], before["service"]["truth_unknown"]) == ("empty", 300)
+    assert (before.status, before.service.truth_unknown) == ("empty", 300)
     log.write_text(lines)
     house.monitor("2013-05")
     after = house.health("2013-05")
-    assert (after["status"], after["rows"], after["service"]["truth_unknown"]) == ("complete", 300, 0)
+    assert (after.status, after.rows, after.service.truth_unknown) == ("complete", 300, 0)
 
 
 def test_two_windows_measured_at_once_are_as_if_measured_one_after_the_other(house):
@@ -283,8 +296,8 @@ def test_two_windows_measured_at_once_are_as_if_measured_one_after_the_other(hou
         house.monitor(window)
         alone = house.health(window)
         for part in ("predictions", "rows", "status", "quality", "drift", "estimate"):
-            assert at_once[window][part] == alone[part]
-        assert (alone["predictions"], alone["service"]["duplicates"]) == (300, 0), "each logged row once"
+            assert getattr(at_once[window], part) == getattr(alone, part)
+        assert (alone.predictions, alone.service.duplicates) == (300, 0), "each logged row once"
 
 
 def test_rows_in_two_logs_are_counted_once_for_drift_too(house):
@@ -295,24 +308,24 @@ def test_rows_in_two_logs_are_counted_once_for_drift_too(house):
     (log.parent / "1-1-again.jsonl").write_text("".join(log.read_text().splitlines(keepends=True)[:200]))
     house.monitor("2013-05")
     row = house.health("2013-05")
-    assert (row["service"]["duplicates"], row["data_quality"]["rows"]) == (200, 300)
-    assert row["drift"] == alone["drift"]
-    assert row["slices"] == alone["slices"]
+    assert (row.service.duplicates, row.data_quality.rows) == (200, 300)
+    assert row.drift == alone.drift
+    assert row.slices == alone.slices
 
 
 def test_late_truth_and_late_predictions_bring_earlier_windows_up_to_date(house):
     house.predict("2013-04")
     house.monitor("2013-04")
-    assert house.health("2013-04")["status"] == "waiting"
-    assert "has not arrived" in house.health("2013-04")["truth_problem"]
+    assert house.health("2013-04").status == "waiting"
+    assert "has not arrived" in house.health("2013-04").truth_problem
     house.truth_arrives("2013-04")
     house.predict("2013-05")
     assert house.monitor("2013-05")["windows"] == ["2013-04", "2013-05"]
-    assert house.health("2013-04")["status"] == "complete"
+    assert house.health("2013-04").status == "complete"
     house.predict("2013-04", rows=10, version="2")
     house.bundle("2")
     assert house.monitor("2013-05")["windows"] == ["2013-04", "2013-05"]
-    assert house.health("2013-04")["predictions"] == 310
+    assert house.health("2013-04").predictions == 310
     assert house.monitor("2013-05")["windows"] == ["2013-05"]
 
 
@@ -329,9 +342,9 @@ def test_truth_that_cannot_be_read_holds_with_its_reason_on_the_page(house):
     pd.DataFrame({"id": ["a"], "wrong": [1]}).to_parquet(house.home / "truth" / "2013-05.parquet")
     house.monitor("2013-05")
     row = house.health("2013-05")
-    assert row["status"] == "waiting"
-    assert "lacks the column(s) late" in row["truth_problem"]
-    assert "lacks the column(s) late" in Path(row["report"]).read_text().partition("over time")[0]
+    assert row.status == "waiting"
+    assert "lacks the column(s) late" in row.truth_problem
+    assert "lacks the column(s) late" in Path(row.report).read_text().partition("over time")[0]
 
 
 def test_a_window_with_one_class_and_an_empty_one_are_published_without_figures(house):
@@ -339,9 +352,9 @@ def test_a_window_with_one_class_and_an_empty_one_are_published_without_figures(
     house.truth["2013-04"]["late"] = False
     house.truth_arrives("2013-04")
     house.monitor("2013-04")
-    assert house.health("2013-04")["quality"]["roc_auc"]["value"] is None
+    assert house.health("2013-04").quality["roc_auc"].value is None
     assert house.monitor("2013-05")["status"] == "empty"
-    assert Path(house.health("2013-05")["report"]).exists()
+    assert Path(house.health("2013-05").report).exists()
 
 
 def test_healthy_windows_skip_the_retraining_with_the_verdict(house):
@@ -382,10 +395,10 @@ def test_degraded_health_triggers_the_training_once(house):
     assert not first.reset_dag_run
     assert first.conf == signals
     assert "late-2013-05" in first.note
-    assert [incident["incident"] for incident in house.store.incidents("late")] == ["late-2013-05"]
+    assert [incident.key for incident in house.store.incidents("late")] == ["late-2013-05"]
     assert house.ask().xcom_value["incident"] == "late-2013-05", "a lost trigger must be found again"
     house.monitor("2013-05")
-    page = Path(house.health("2013-05")["report"]).read_text()
+    page = Path(house.health("2013-05").report).read_text()
     assert "<b>degraded</b>" in page
     assert "<code>late-2013-05</code>" in page
     house.month("2013-06", noise=2.0)
@@ -408,18 +421,18 @@ def test_quality_is_estimated_before_truth_and_held_against_it_afterwards(house)
     house.predict("2013-05")
     house.monitor()
     row = house.health("2013-05")
-    assert (row["status"], row["estimate"]["truth"]) == ("waiting", {})
-    expected = row["estimate"]["quality"]["roc_auc"]
-    assert expected["low"] < expected["value"] < expected["high"]
-    page = Path(row["report"]).read_text()
+    assert (row.status, row.estimate.truth) == ("waiting", {})
+    expected = row.estimate.quality["roc_auc"]
+    assert expected.low < expected.value < expected.high
+    page = Path(row.report).read_text()
     assert "what was to be expected of its 300 predictions" in page
     assert "came true</th>" not in page
     house.truth_arrives("2013-05")
     house.monitor()
-    after = house.health("2013-05")["estimate"]
-    assert after["quality"]["roc_auc"] == expected, "truth must not change what was expected before it"
-    assert after["truth"]["roc_auc"]["inside"]
-    assert "came true</th>" in Path(row["report"]).read_text()
+    after = house.health("2013-05").estimate
+    assert after.quality["roc_auc"] == expected, "truth must not change what was expected before it"
+    assert after.truth["roc_auc"].inside
+    assert "came true</th>" in Path(row.report).read_text()
 
 
 def test_an_estimate_by_itself_starts_no_retraining(house):
@@ -427,10 +440,9 @@ def test_an_estimate_by_itself_starts_no_retraining(house):
 
     house.predict("2013-05")
     house.monitor()
-    hopeless = {"value": 0.1, "low": 0.05, "high": 0.15, "n": 300}
     row = house.health("2013-05")
-    row["estimate"]["quality"]["roc_auc"] = hopeless
-    house.store.record_health("late", "2013-05", row)
+    hopeless = replace(row.estimate, quality={"roc_auc": QualityFigure(0.1, 0.05, 0.15, 300)})
+    house.store.record_health("late", replace(row, estimate=hopeless))
     with pytest.raises(AirflowSkipException, match="hold"):
         house.ask()
 
@@ -438,8 +450,8 @@ def test_an_estimate_by_itself_starts_no_retraining(house):
 def test_a_version_from_before_estimates_is_measured_without_one(house):
     (house.home / "artifacts" / "late" / "1" / "estimator.json").unlink()
     house.month("2013-05")
-    assert house.health("2013-05")["estimate"] is None
-    assert "before truth</h2>" not in Path(house.health("2013-05")["report"]).read_text()
+    assert house.health("2013-05").estimate is None
+    assert "before truth</h2>" not in Path(house.health("2013-05").report).read_text()
 
 
 def test_the_history_page_shows_every_window_and_pages_link_to_each_other(house):
@@ -459,11 +471,36 @@ def test_the_history_page_shows_every_window_and_pages_link_to_each_other(house)
             assert (folder / link).exists(), f"{link} leads nowhere"
 
 
-def test_health_that_was_kept_before_estimates_and_data_quality_still_has_its_pages(house):
-    house.month("2013-04")
-    row = house.health("2013-04")
-    del row["estimate"], row["data_quality"]
-    row["drift"] |= {"threshold": 0.2}
-    house.store.record_health("late", "2013-04", row)
-    house.month("2013-05")
-    assert "2013-04" in (house.home / "reports" / "late" / "index.html").read_text()
+def test_a_bad_window_of_a_version_that_was_replaced_holds_wherever_the_policy_is_asked(house):
+    """Sensor, page of the window, history page and metrics say the same; the demo asks as the sensor does."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from include.observability.exposition import Exposition
+    from include.observability.health_metrics import add_model
+    from include.stages.retraining import decide
+
+    house.month("2013-04", noise=2.0)
+    house.predict("2013-05", noise=2.0)
+    house.truth_arrives("2013-05")
+    house.release("2")  # live, and not measured yet
+    house.monitor("2013-05")
+    reason = "version 2 serves now and has not been measured yet"
+    with pytest.raises(AirflowSkipException, match=reason):
+        house.ask()
+    folder = house.home / "reports" / "late"
+    for page in ("2013-05.html", "index.html"):
+        assert "<b>hold</b>: roc_auc of version 1 is beyond" in (folder / page).read_text(), page
+        assert reason in (folder / page).read_text()
+    metrics = Exposition()
+    add_model(metrics, house.spec, house.store, decide(house.installation, house.spec))
+    assert b'evergreen_policy_verdict{answer="hold",model="late"} 1.0' in metrics.page()
+
+
+def test_the_page_of_an_earlier_window_says_what_was_known_then(house):
+    house.month("2013-03", noise=2.0)
+    house.month("2013-04", noise=2.0)
+    house.release("2")
+    house.month("2013-05", version="2")
+    folder = house.home / "reports" / "late"
+    assert "<b>degraded</b>" in (folder / "2013-04.html").read_text(), "though version 2 serves now"
+    assert "<b>healthy</b>" in (folder / "2013-05.html").read_text()

@@ -27,6 +27,7 @@ from tests.integration.conftest import Platform
 from tests.integration.model_bundle import TOKEN, Server, make_bundle, start_server
 from tests.integration.test_monitoring import House
 from tests.support.airflow_runs import task_process
+from tests.support.health_rows import incident
 from tests.support.ports import free_port
 from tests.support.small_model import request
 from tests.support.waiting import wait_for
@@ -138,7 +139,7 @@ def degrade(house: House) -> None:
     house.month("2013-03")
     house.month("2013-04", noise=2.0)
     house.month("2013-05", noise=2.0)
-    house.store.record_incident("late", "late-2012-01", "2012-01", {"answer": "fail", "reason": "", "signals": {}})
+    house.store.record_incident("late", incident("2012-01"))
 
 
 @contextlib.contextmanager
@@ -316,7 +317,7 @@ def test_while_prometheus_is_down_nothing_is_lost_and_nothing_waits_for_it(obser
         run = platform.trigger("late.retraining")
         assert platform.wait("late.retraining", run, 120) == "success"
         health = observed.house.health(window)
-        assert (health["status"], health["predictions"], health["rows"]) == ("complete", 300, 300)
+        assert (health.status, health.predictions, health.rows) == ("complete", 300, 300)
         page = requests.get(f"{platform.airflow_url}/evergreen/metrics", headers=CREDENTIALS, timeout=30)
         assert f'evergreen_health_window_quality{{model="late",window="{window}"}}' in page.text
 

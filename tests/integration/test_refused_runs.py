@@ -20,6 +20,7 @@ from include.core.errors import BuildError, RunRefusedError
 from include.stages.installation import open_installation
 from tests.integration.test_monitoring import MODEL, House
 from tests.support.airflow_runs import run_here
+from tests.support.health_rows import incident
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -179,7 +180,7 @@ def test_an_untouched_training_without_a_build_is_refused_before_the_snapshot(ho
 def test_what_retraining_passes_on_is_taken_and_trained_on(house, store):
     """Its conf has the figures of the incident too, which are in no form; spaces around a value do not count."""
     house.keep_reference()
-    store.record_incident("late", "late-2013-01", "2013-01", {"answer": "fail", "reason": "drop", "signals": {}})
+    store.record_incident("late", incident("2013-01"))
     store.record_build(Build("late", "good-1", "a" * 40, "e", "passed"))
     conf = {"reason": "drop", "incident": "late-2013-01", "window": " 2013-01\n", "signals": {"drop": 0.1}}
     assert first_task("training", **conf)["window"] == "2013-01"

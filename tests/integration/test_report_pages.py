@@ -3,6 +3,7 @@
 import io
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,18 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from docs.pictures import browser
+from include.core.drift.figures import DriftFigure
 from include.core.drift.profile import build_profile
 from include.core.health.policy import evaluate_policy
-from include.core.health.window import measure
+from include.core.health.record import HealthRow
+from include.core.health.window import Reference, Truth, WindowInputs, measure
 from include.core.quality.estimation import build_estimator
+from include.core.quality.figures import QualityFigure
 from include.core.windows import window_bounds
-from include.pages.history import heat_map, render_history
-from include.pages.window import render
+from include.pages.charts import heat_map
+from include.pages.history import render_history
+from include.pages.window import render_window
+from tests.support.health_rows import health_row, incident, with_drift
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("browser")]
 
@@ -58,20 +64,23 @@ def folder(tmp_path_factory) -> Path:
     for number, window in enumerate(WINDOWS):
         frame = rows_of(spec, window, number, 400)
         truth = None if window == WINDOWS[-1] else frame[["key", "late"]].rename(columns={"key": spec.truth.key})
-        reference = {"quality": {"roc_auc": {"value": 0.68}}}
-        row = measure(
-            window, spec, frame.drop(columns="late"), truth, reference=reference, profile=profile, estimator=estimator,
-            as_of=window_bounds(window, "month")[1], truth_problem="has not arrived" if truth is None else None,
-        )  # fmt: skip
-        history.append(row)
-    history[-1]["data_quality"] |= {"findings": ["wind_speed: 12 of 400 values are outside of what model.yaml allows"]}
-    incidents = [{"incident": "flights-2013-09", "window": "2013-09"}]
+        inputs = WindowInputs(
+            window,
+            as_of=window_bounds(window, "month")[1],
+            predictions=frame.drop(columns="late"),
+            truth=Truth(truth, "has not arrived" if truth is None else None),
+            reference=Reference({"roc_auc": QualityFigure(0.68)}, profile, estimator),
+        )
+        history.append(measure(inputs, spec))
+    finding = "wind_speed: 12 of 400 values are outside of what model.yaml allows"
+    history[-1] = replace(history[-1], data_quality=replace(history[-1].data_quality, findings=(finding,)))
+    incidents = [incident("2013-09", "flights")]
     place = tmp_path_factory.mktemp("flights")
     for number, row in enumerate(history):  # as publish_health does it
         until = history[: number + 1]
         after = WINDOWS[number + 1] if number + 1 < len(WINDOWS) else None
         verdict = evaluate_policy(spec, until, []).verdict
-        (place / f"{row['window']}.html").write_text(render(spec, row, until, incidents, verdict, after=after))
+        (place / f"{row.window}.html").write_text(render_window(spec, until, incidents, verdict, after=after))
     (place / "index.html").write_text(
         render_history(spec, history, incidents, evaluate_policy(spec, history, incidents).verdict)
     )
@@ -150,18 +159,20 @@ def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver, fo
 
 
 def test_the_heat_map_is_hottest_where_a_feature_is_beyond_its_limit():
-    def row(window: str, psi: float | None, drifted: list[str]) -> dict:
-        features = {"calm": {"psi": 0.0}, "windy": {"psi": psi}, "own": {"psi": 0.02, "limits": {"psi": 0.01}}}
-        drift = {"features": features, "prediction": {"psi": 0.1}, "drifted": drifted, "threshold": 0.2}
-        return {"window": window, "drift": drift}
+    def row(window: str, psi: float | None, *drifted: str) -> HealthRow:
+        scores = {"calm": 0.0, "windy": psi, "own": 0.02, "prediction": 0.1}
+        figures = {name: DriftFigure({"psi": score}) for name, score in scores.items()}
+        figures["own"] = replace(figures["own"], limits={"psi": 0.01})
+        return with_drift(health_row(window, 0.7), figures, *drifted)
 
-    found = heat_map([row("2013-04", None, []), row("2013-05", 0.3, ["windy"])])
-    cells = dict(found["rows"])
-    assert [name for name, _ in found["rows"]] == ["own", "windy", "prediction", "calm"]
-    assert [cell["drifted"] for cell in cells["windy"]] == [False, True]
-    assert [cell["psi"] for cell in cells["windy"]] == [None, 0.3]
-    assert cells["calm"][0]["color"] == "#ffffff"
-    assert cells["own"][0]["heat"] == 1, "at twice a limit of its own"
+    heat = heat_map([row("2013-04", None), row("2013-05", 0.3, "windy")])
+    cells = dict(heat.rows)
+    assert heat.windows == ("2013-04", "2013-05")
+    assert [name for name, _ in heat.rows] == ["own", "windy", "prediction", "calm"]
+    assert [cell.drifted for cell in cells["windy"]] == [False, True]
+    assert [cell.psi for cell in cells["windy"]] == [None, 0.3]
+    assert cells["calm"][0].color == "#ffffff"
+    assert cells["own"][0].heat == 1, "at twice a limit of its own"
 
 
 CONTRAST = """

@@ -188,7 +188,7 @@ def test_production_is_as_it_was(person, submitted):
         assert tasks["clear_test"]["state"] == "success"
         assert tasks["roll_back"]["state"] == "upstream_failed"
     assert person.house.store.release("late", "production").revision == 2
-    assert person.house.health("2013-02")["window"] == "2013-02"
+    assert person.house.health("2013-02").window == "2013-02"
     assert snapshots(person) == person.snapshots, "a refused training must take none"
 
 

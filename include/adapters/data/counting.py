@@ -28,7 +28,7 @@ from include.core.drift.counts import (
     counted_columns,
     reference_of,
 )
-from include.core.drift.profile import Array
+from include.core.drift.profile import Array, Distribution, Profile
 from include.core.errors import DataError
 from include.core.spec import Feature, ModelSpec
 
@@ -37,8 +37,6 @@ FORMAT = 1
 
 Progress = Callable[[int, int], None]
 """Told how much is counted, and how much there is (rows of a file, bytes of a window)."""
-
-Profile = Mapping[str, Any]
 
 
 def count_window(
@@ -146,7 +144,7 @@ def _rows_of(file: pq.ParquetFile, group: int, version: str) -> Array:
     return chosen.astype(bool)
 
 
-def _count_values(values: Any, feature: Feature, reference: dict[str, Any] | None) -> ColumnCount:
+def _count_values(values: Any, feature: Feature, reference: Distribution | None) -> ColumnCount:
     """Count an Arrow array; a type that is not the feature's own takes the slower way over pandas."""
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if feature.type in ("integer", "number") and pa.types.is_floating(kind):

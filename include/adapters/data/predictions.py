@@ -29,6 +29,7 @@ from include.adapters.store import Store
 from include.core.categories import boolean_value, category_text
 from include.core.errors import DataError
 from include.core.health.window import count_once
+from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 from include.core.windows import Grain, window_of
 from include.settings import settings
@@ -58,8 +59,14 @@ class Gathered:
     broken_lines: int = 0
     """Whole lines that are not a request as the server writes it; skipped."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
+        """JSON values, as they stand in XCom."""
         return asdict(self) | {"windows": dict(self.windows)}
+
+    @classmethod
+    def from_dict(cls, values: JsonObject) -> Gathered:
+        """What was written with :meth:`as_dict`."""
+        return cls(**{**values, "windows": Counter(values["windows"])})
 
 
 @dataclass(frozen=True)

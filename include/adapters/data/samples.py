@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from include.adapters.data.predictions import predictions_folder
 from include.adapters.data.snapshots import load_snapshot
-from include.core.drift.multivariate import Figure, Sample, compare, unknown
+from include.core.drift.figures import MultivariateFigure
+from include.core.drift.multivariate import Sample, compare, unknown
 from include.core.errors import DataError
 from include.core.spec import ModelSpec
 
@@ -37,7 +38,7 @@ Chosen = Callable[[pq.ParquetFile, int], Array]
 
 def compare_window(
     spec: ModelSpec, window: str, version: str, lineage: Mapping[str, Any] | None, *, lake: Path | None = None
-) -> Figure:
+) -> MultivariateFigure:
     """The multivariate drift figure of a window; ``unknown`` with the reason where it can't be had.
 
     Never raises: the window's other figures don't depend on it.

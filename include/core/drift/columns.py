@@ -10,126 +10,122 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
 
 import numpy as np
 
 from include.core.drift import divergence, multivariate
 from include.core.drift.counts import ColumnCount, WindowCount, counted_columns, reference_of
+from include.core.drift.figures import DriftFigure, DriftStatus, DriftSummary, MultivariateFigure
 from include.core.drift.limits import Array, Judged, limits, sampling_errors
-from include.core.drift.profile import Distribution
+from include.core.drift.profile import CategoryDistribution, Distribution, NumericDistribution, Profile
 from include.core.drift.side_by_side import side_by_side, worth_drawing
 from include.core.spec import PREDICTION, ModelSpec
-
-Status = Literal["steady", "drifted", "insufficient", "unknown"]
 
 PSI_BINS = 10
 """Quantiles of a numeric column are joined to about ten bins for PSI: more of them mostly add noise."""
 
-Figure = dict[str, Any]
-
 
 def drift(
-    profile: Mapping[str, Any] | None,
+    profile: Profile | None,
     window: WindowCount,
     spec: ModelSpec,
-    together: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    together: MultivariateFigure | None = None,
+) -> DriftSummary:
     """Every feature and the prediction of a counted window against the profile that it was counted with.
 
-    Returns ``{"features": {name: figure}, "prediction": figure, "multivariate", "drifted": names, "status",
-    "false_alarm_rate", "effect_at_least"}``. ``together`` is what :func:`core.drift.multivariate.compare` found: it
-    is part of ``status``, but names no column as drifted. A figure has ``psi``, ``js``, ``moved`` and, for numbers,
-    ``ks`` and ``wasserstein``, for categories ``chi_square``, ``new`` ({value: rows}) and ``vanished``; ``errors`` and
-    ``limits`` by score; ``missing`` and ``reference_missing`` (shares); for the worst features and the prediction
-    ``distribution`` (:func:`core.drift.side_by_side.side_by_side`); and a ``status``: ``unknown`` without rows or
-    reference, ``insufficient`` with fewer than ``monitoring.rows_at_least`` rows on either side, which never is drift.
+    ``together`` is the result of :func:`core.drift.multivariate.compare`: it is part of the summary's ``status``, but
+    names no column as drifted. A column's status is ``unknown`` without rows or reference, and ``insufficient`` with
+    fewer than ``monitoring.rows_at_least`` rows on either side, which never is drift. The features that drifted most
+    and the prediction get a ``distribution`` (:func:`core.drift.side_by_side.side_by_side`).
     """
     rules = spec.monitoring
     together = together or multivariate.unknown("rows were not compared")
-    both = together["status"] in ("steady", "drifted")
-    rate = rules.drift_false_alarm_rate * (1 - multivariate.SHARE_OF_RATE if both else 1)
-    judged: dict[str, Judged] = {}
-    figures: dict[str, Figure] = {}
+    rate = rules.drift_false_alarm_rate * (1 - multivariate.SHARE_OF_RATE if together.judged else 1)
+    to_judge: dict[str, Judged] = {}
+    scored: dict[str, DriftFigure] = {}
     for feature in counted_columns(spec):
         reference = reference_of(profile, feature.name)
         count = window.columns.get(feature.name, ColumnCount())
-        figures[feature.name] = {**_nothing(count, reference), **_scores(feature.name, count, reference)}
+        scored[feature.name] = _score(feature.name, count, reference)
         if reference and min(count.rows, reference["rows"]) >= rules.rows_at_least:
-            judged[feature.name] = Judged(_bins(reference), _found(count), partial(_deciding, reference))
-    allowed = limits(judged, rate)
-    for name, figure in figures.items():
-        figure["limits"] = allowed.get(name, {})
-        figure["status"] = _status(figure, rules.drift_effect_at_least)
-    _add_distributions(figures, profile, window)
-    drifted = [name for name, figure in figures.items() if figure["status"] == "drifted"]
-    return {
-        "features": {name: figure for name, figure in figures.items() if name != PREDICTION.name},
-        "prediction": figures[PREDICTION.name],
-        "multivariate": dict(together),
-        "drifted": drifted,
-        "status": _overall([together["status"], *(figure["status"] for figure in figures.values())]),
-        "false_alarm_rate": rules.drift_false_alarm_rate,
-        "effect_at_least": rules.drift_effect_at_least,
+            to_judge[feature.name] = Judged(_bins(reference), _found(count), partial(_deciding, reference))
+    allowed = limits(to_judge, rate)
+    judged = {
+        name: _judge(figure, allowed.get(name, {}), rules.drift_effect_at_least) for name, figure in scored.items()
     }
+    figures = _with_distributions(judged, profile, window)
+    return DriftSummary(
+        features={name: figure for name, figure in figures.items() if name != PREDICTION.name},
+        prediction=figures[PREDICTION.name],
+        multivariate=together,
+        drifted=tuple(name for name, figure in figures.items() if figure.status == "drifted"),
+        status=_overall([together.status, *(figure.status for figure in figures.values())]),
+        false_alarm_rate=rules.drift_false_alarm_rate,
+        effect_at_least=rules.drift_effect_at_least,
+    )
 
 
-def _add_distributions(figures: dict[str, Figure], profile: Mapping[str, Any] | None, window: WindowCount) -> None:
+def _with_distributions(
+    figures: Mapping[str, DriftFigure], profile: Profile | None, window: WindowCount
+) -> dict[str, DriftFigure]:
+    """The figures, with both sides in a few bins for those columns that are drawn."""
     features = {name: figure for name, figure in figures.items() if name != PREDICTION.name}
+    drawn = dict(figures)
     for name in [*worth_drawing(features), PREDICTION.name]:
         reference, count = reference_of(profile, name), window.columns.get(name, ColumnCount())
         if reference and count.rows:
             starts = _joined(reference) if reference["kind"] == "numeric" else np.array([], dtype=int)
-            figures[name]["distribution"] = side_by_side(reference, count, starts)
+            drawn[name] = replace(drawn[name], distribution=side_by_side(reference, count, starts))
+    return drawn
 
 
-def _nothing(count: ColumnCount, reference: Distribution | None) -> Figure:
-    return {
-        "psi": None,
-        "missing": count.missing / count.rows if count.rows else None,
-        "reference_missing": reference["missing"] / reference["rows"] if reference else None,
-        "errors": {},
-    }
+def _judge(figure: DriftFigure, limits: Mapping[str, float], effect: float) -> DriftFigure:
+    """The figure with its limits, and the status that follows from them."""
+    return replace(figure, limits=limits, status=_status(figure, limits, effect))
 
 
-def _status(figure: Figure, effect: float) -> Status:
-    if figure["psi"] is None:
+def _status(figure: DriftFigure, limits: Mapping[str, float], effect: float) -> DriftStatus:
+    if figure.psi is None:
         return "unknown"
-    if not figure["limits"]:
+    if not limits:
         return "insufficient"
-    beyond = any(figure[score] > limit for score, limit in figure["limits"].items() if figure.get(score) is not None)
-    return "drifted" if beyond and figure["moved"] >= effect else "steady"
+    beyond = any(score > limits[name] for name, score in figure.scores.items() if name in limits and score is not None)
+    return "drifted" if beyond and (figure.moved or 0.0) >= effect else "steady"
 
 
-def _overall(statuses: list[Status]) -> Status:
-    order: tuple[Status, ...] = ("drifted", "steady", "insufficient")
+def _overall(statuses: list[DriftStatus]) -> DriftStatus:
+    order: tuple[DriftStatus, ...] = ("drifted", "steady", "insufficient")
     return next((status for status in order if status in statuses), "unknown")
 
 
-def _scores(name: str, count: ColumnCount, reference: Distribution | None) -> Figure:
-    """All scores of one column with their errors; nothing without rows or reference."""
+def _score(name: str, count: ColumnCount, reference: Distribution | None) -> DriftFigure:
+    """The shares of missing values, and all scores of one column with their errors where it has rows and reference."""
+    figure = DriftFigure(
+        missing=count.missing / count.rows if count.rows else None,
+        reference_missing=reference["missing"] / reference["rows"] if reference else None,
+    )
     if reference is None or not count.rows:
-        return {}
+        return figure
     expected, found = _bins(reference), _found(count)
-    both = partial(_numeric if reference["kind"] == "numeric" else _category, reference, count)
-    figure: Figure = {score: float(value) for score, value in both(expected, found).items()}
-    figure["errors"] = sampling_errors(expected, found, both, seed=zlib.crc32(name.encode()))
+    score = partial(_numeric, reference, count) if reference["kind"] == "numeric" else partial(_category, reference)
+    scores: dict[str, float | None] = {name: float(value) for name, value in score(expected, found).items()}
+    errors = sampling_errors(expected, found, score, seed=zlib.crc32(name.encode()))
     if not found[:-1].any() or not expected[:-1].any():  # nothing is present on one side: there is no distance
-        for score in {"ks", "wasserstein"} & set(figure):
-            figure[score] = None
-            del figure["errors"][score]
-    if reference["kind"] == "category":
-        figure["new"] = dict(count.new)
-        figure["vanished"] = _vanished(reference, count)
-    return figure
+        for distance in {"ks", "wasserstein"} & set(scores):
+            scores[distance] = None
+            del errors[distance]
+    if reference["kind"] == "numeric":
+        return replace(figure, scores=scores, errors=errors)
+    return replace(figure, scores=scores, errors=errors, new=dict(count.new), vanished=_vanished(reference, count))
 
 
 def _bins(reference: Distribution) -> Array:
     """Counts of the reference by bin; missing values last."""
-    counts = reference["counts"]
-    present = [*counts.values(), reference["other"]] if reference["kind"] == "category" else counts
-    return np.array([*present, reference["missing"]], dtype=float)
+    if reference["kind"] == "category":
+        return np.array([*reference["counts"].values(), reference["other"], reference["missing"]], dtype=float)
+    return np.array([*reference["counts"], reference["missing"]], dtype=float)
 
 
 def _found(count: ColumnCount) -> Array:
@@ -146,7 +142,7 @@ def _deciding(reference: Distribution, expected: Array, found: Array) -> dict[st
     }
 
 
-def _category(reference: Distribution, _: ColumnCount, expected: Array, found: Array) -> dict[str, Array]:
+def _category(reference: CategoryDistribution, expected: Array, found: Array) -> dict[str, Array]:
     return {
         **_deciding(reference, expected, found),
         "js": divergence.jensen_shannon(expected, found),
@@ -155,7 +151,7 @@ def _category(reference: Distribution, _: ColumnCount, expected: Array, found: A
     }
 
 
-def _numeric(reference: Distribution, count: ColumnCount, expected: Array, found: Array) -> dict[str, Array]:
+def _numeric(reference: NumericDistribution, count: ColumnCount, expected: Array, found: Array) -> dict[str, Array]:
     coarse = _joined(reference)
     before, now = _join(expected, coarse), _join(found, coarse)
     positions, steps = _positions(reference, count)
@@ -167,7 +163,7 @@ def _numeric(reference: Distribution, count: ColumnCount, expected: Array, found
     }
 
 
-def _joined(reference: Distribution) -> Array:
+def _joined(reference: NumericDistribution) -> Array:
     """First fine bin of each PSI bin, missing values on their own.
 
     What lies below or above anything that the reference saw counts to its lowest or highest bin; a value that many rows
@@ -185,7 +181,7 @@ def _join(counts: Array, starts: Array) -> Array:
     return np.add.reduceat(counts, starts, axis=-1)
 
 
-def _positions(reference: Distribution, count: ColumnCount) -> tuple[Array, bool]:
+def _positions(reference: NumericDistribution, count: ColumnCount) -> tuple[Array, bool]:
     """Where the mass of each bin is, for the Wasserstein distance; see there."""
     edges = np.asarray(reference["edges"], dtype=float)
     if not len(edges):
@@ -197,11 +193,11 @@ def _positions(reference: Distribution, count: ColumnCount) -> tuple[Array, bool
     return np.array([low, *edges, high]), False
 
 
-def _vanished(reference: Distribution, count: ColumnCount) -> list[str]:
+def _vanished(reference: CategoryDistribution, count: ColumnCount) -> tuple[str, ...]:
     """Categories of which there is none left, though by the reference at least ten rows were to be expected.
 
     With ten expected rows, none at all happens to one category in 20,000 (exp(-10)).
     """
     share = count.rows / reference["rows"]
     listed = zip(reference["counts"].items(), count.bins, strict=False)
-    return [value for (value, before), now in listed if not now and before * share >= 10]
+    return tuple(value for (value, before), now in listed if not now and before * share >= 10)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from include.core.categories import category_texts
-from include.core.drift.profile import Array, Distribution, as_numbers, bin_counts
+from include.core.drift.profile import Array, Distribution, Profile, as_numbers, bin_counts
+from include.core.json_types import JsonObject
 from include.core.spec import PREDICTION, Feature, ModelSpec
 
 NEW_VALUES = 20
@@ -78,11 +78,13 @@ class WindowCount:
             {name: self.columns.get(name, ColumnCount()) + other.columns.get(name, ColumnCount()) for name in names},
         )
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
+        """JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> WindowCount:
+    def from_dict(cls, values: JsonObject) -> WindowCount:
+        """The count that was written with :meth:`as_dict`."""
         columns = {name: ColumnCount(**{**v, "bins": tuple(v["bins"])}) for name, v in values["columns"].items()}
         return cls(values["rows"], columns)
 
@@ -92,14 +94,15 @@ def counted_columns(spec: ModelSpec) -> list[Feature]:
     return [*spec.features, PREDICTION]
 
 
-def reference_of(profile: Mapping[str, Any] | None, column: str) -> Distribution | None:
+def reference_of(profile: Profile | None, column: str) -> Distribution | None:
     """The distribution of a feature or of the prediction in a profile; None when it has none with rows."""
-    profile = profile or {}
-    found = profile.get("prediction") if column == PREDICTION.name else profile.get("features", {}).get(column)
-    return found if found and found["rows"] else None
+    if not profile:
+        return None
+    reference = profile["prediction"] if column == PREDICTION.name else profile["features"].get(column)
+    return reference if reference and reference["rows"] else None
 
 
-def count_frame(frame: pd.DataFrame, profile: Mapping[str, Any] | None, spec: ModelSpec) -> WindowCount:
+def count_frame(frame: pd.DataFrame, profile: Profile | None, spec: ModelSpec) -> WindowCount:
     """Count rows that are in memory; a column that is not there counts as missing."""
     columns = {}
     for feature in counted_columns(spec):
@@ -137,12 +140,15 @@ def count_numbers(
     if feature.maximum is not None:
         outside += len(present) - int(np.searchsorted(present, feature.maximum, side="right"))
     broken = int(np.count_nonzero(present != np.floor(present))) if feature.type == "integer" else 0
+    bins: tuple[int, ...] = ()
+    if reference and reference["kind"] == "numeric":
+        bins = tuple(bin_counts(present, np.asarray(reference["edges"], dtype=float)).tolist())
     return ColumnCount(
         rows=len(values),
         missing=len(values) - len(present),
         type_errors=unreadable + infinite + broken,
         out_of_range=outside,
-        bins=tuple(bin_counts(present, np.asarray(reference["edges"], dtype=float)).tolist()) if reference else (),
+        bins=bins,
         low=float(present[0]) if len(present) else None,
         high=float(present[-1]) if len(present) else None,
     )
@@ -155,7 +161,7 @@ def count_categories(
     present = sum(tally.values())
     bins: tuple[int, ...] = ()
     new: dict[str, int] = {}
-    if reference:
+    if reference and reference["kind"] == "category":
         known = tuple(tally.get(value, 0) for value in reference["counts"])
         bins = (*known, present - sum(known))
         new = _first_values({value: count for value, count in tally.items() if value not in reference["counts"]})

@@ -24,7 +24,8 @@ threshold is fixed, as the best of many would be too good by chance.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import sqrt
 from statistics import NormalDist
 from typing import Any
@@ -33,6 +34,7 @@ import numpy as np
 import pandas as pd
 
 from include.core.categories import category_texts
+from include.core.drift.figures import DrawnFrom, FeatureShare, MultivariateFigure
 from include.core.drift.profile import Array, as_numbers
 from include.core.spec import Feature, ModelSpec
 
@@ -47,8 +49,6 @@ PAIRED_CATEGORIES = 5
 LARGEST_SIGNALS = 400
 """Pairs are looked for among so many signals, chosen by chance where there are more: it bounds time and memory."""
 LEANING = 5
-
-Figure = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -113,48 +113,37 @@ class Part:
     moved: float
 
 
-def unknown(reason: str) -> Figure:
+def unknown(reason: str) -> MultivariateFigure:
     """The figure where there is none."""
-    return _figure("unknown", reason=reason)
+    return MultivariateFigure("unknown", reason)
 
 
-def compare(reference: Sample, window: Sample, spec: ModelSpec, *, seed: int = 0) -> Figure:
-    """Tell a sample of the window's rows from one of the reference's; the same arguments give the same figure.
-
-    Returns ``{"auc", "error", "low", "high", "limit", "moved", "status", "leaning", "rows", "reference_rows",
-    "drawn_from", "reason"}``: ``error`` is the AUC's standard error and ``low`` to ``high`` its interval with the
-    spec's confidence; ``leaning`` are the features that the classifier used most (``[{"feature", "share"}]``).
-    ``status`` is as in :mod:`include.core.drift.columns`; a ``reason`` says why there is no judgement.
-    """
+def compare(reference: Sample, window: Sample, spec: ModelSpec, *, seed: int = 0) -> MultivariateFigure:
+    """Tell a sample of the window's rows from one of the reference's; the same arguments give the same figure."""
     features = [feature for feature in spec.features if feature.name in reference.frame]
     rows, reference_rows = len(window.frame), len(reference.frame)
-    sizes: Figure = {
-        "rows": rows,
-        "reference_rows": reference_rows,
-        "drawn_from": {"window": window.drawn_from, "reference": reference.drawn_from},
-    }
+    unjudged = partial(
+        MultivariateFigure,
+        rows=rows,
+        reference_rows=reference_rows,
+        drawn_from=DrawnFrom(window.drawn_from, reference.drawn_from),
+    )
     if len(features) < 2:
-        return _figure("unknown", reason="it takes two features that the reference has", **sizes)
+        return unjudged("unknown", "it takes two features that the reference has")
     if not rows or not reference_rows:
-        empty = "window" if not rows else "reference"
-        return _figure("unknown", reason=f"the {empty} has no rows", **sizes)
+        return unjudged("unknown", f"the {'reference' if rows else 'window'} has no rows")
     least = spec.monitoring.rows_at_least
     drawn = min(window.drawn_from, reference.drawn_from)
     if drawn < least or min(rows, reference_rows) < PARTS * ROWS_IN_A_PART:
-        return _figure("insufficient", reason=f"fewer than {max(least, PARTS * ROWS_IN_A_PART)} rows", **sizes)
+        return unjudged("insufficient", f"fewer than {max(least, PARTS * ROWS_IN_A_PART)} rows")
     table = _table(pd.concat([reference.frame, window.frame], ignore_index=True), features, seed)
     labels = np.repeat([False, True], [reference_rows, rows])
     scored, leaning = _scored(table, labels, features, seed)
-    return _figure(**_judged(scored, spec), leaning=leaning, **sizes)
+    return _judge(unjudged("steady", leaning=tuple(leaning)), scored, spec)
 
 
-def _figure(status: str, *, reason: str | None = None, **known: Any) -> Figure:
-    nothing = dict.fromkeys(("auc", "error", "low", "high", "limit", "moved"))
-    sizes: Figure = {"leaning": [], "rows": None, "reference_rows": None, "drawn_from": None}
-    return {**nothing, **sizes, **known, "status": status, "reason": reason}
-
-
-def _judged(scored: Sequence[Part], spec: ModelSpec) -> Figure:
+def _judge(figure: MultivariateFigure, scored: Sequence[Part], spec: ModelSpec) -> MultivariateFigure:
+    """The figure with what came of the scored parts."""
     rules, normal = spec.monitoring, NormalDist()
     auc = float(np.mean([part.auc for part in scored]))
     error = sqrt(sum(part.variance for part in scored)) / len(scored)
@@ -163,20 +152,21 @@ def _judged(scored: Sequence[Part], spec: ModelSpec) -> Figure:
     moved = max(float(np.mean([part.moved for part in scored])), 0.0)
     wide = normal.inv_cdf((1 + spec.metrics.confidence) / 2) * error
     drifted = auc > limit and moved >= rules.drift_effect_at_least
-    return {
-        "auc": auc,
-        "error": error,
-        "low": max(auc - wide, 0.0),
-        "high": min(auc + wide, 1.0),
-        "limit": limit,
-        "moved": moved,
-        "status": "drifted" if drifted else "steady",
-    }
+    return replace(
+        figure,
+        auc=auc,
+        error=error,
+        low=max(auc - wide, 0.0),
+        high=min(auc + wide, 1.0),
+        limit=limit,
+        moved=moved,
+        status="drifted" if drifted else "steady",
+    )
 
 
 def _scored(
     table: Table, labels: Array, features: Sequence[Feature], seed: int
-) -> tuple[list[Part], list[dict[str, Any]]]:
+) -> tuple[list[Part], list[FeatureShare]]:
     """The scored parts, and what the classifier of the last one leaned on.
 
     One thread: sums in the same order give the same figure, and other tasks keep their processor.
@@ -261,7 +251,7 @@ def _score(score: Array, labels: Array) -> Part:
 
 def _leaning(
     classifier: Classifier, table: Table, labels: Array, features: Sequence[Feature], random: np.random.Generator
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[FeatureShare]:
     """How much of the AUC goes when one feature is shuffled, as a share of all such losses; the largest first.
 
     Permutation importance on rows that the classifier did not learn from: L. Breiman, Machine Learning 45 (2001).
@@ -276,7 +266,7 @@ def _leaning(
     )
     for number in np.argsort(-lost, kind="stable")[:LEANING]:
         if lost[number] > 0:
-            yield {"feature": features[number].name, "share": float(lost[number] / lost.sum())}
+            yield FeatureShare(features[number].name, float(lost[number] / lost.sum()))
 
 
 def _table(frame: pd.DataFrame, features: Sequence[Feature], seed: int) -> Table:

@@ -6,7 +6,7 @@ counted into the same bins (:mod:`core.drift.counts`) and the two are compared (
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -22,17 +22,46 @@ QUANTILES = (0, 0.005, 0.01, *(step / 40 for step in range(1, 40)), 0.99, 0.995,
 """Edges of a numeric column: fine enough for distances between distributions, finer where tails are long."""
 
 Array = np.ndarray[Any, Any]
-Distribution = dict[str, Any]
 
 
-def build_profile(frame: pd.DataFrame, spec: ModelSpec, predictions: Any) -> dict[str, Any]:
-    """Reference of every feature in ``frame`` and of ``predictions`` (which may have another length).
+class NumericDistribution(TypedDict):
+    """Rows of a number by bin: below the first edge, between the edges, above the last."""
 
-    Returns JSON values only: ``{"rows", "features": {name: distribution}, "prediction": distribution}``. A
-    distribution is ``{"kind": "numeric", "edges", "counts", "missing", "rows"}`` with one more count than there are
-    edges (below the first edge, between, above the last) and ``values`` where each bin is one value, or
-    ``{"kind": "category", "counts": {value: n}, "other", "missing", "rows"}`` with the 50 most frequent values.
-    """
+    kind: Literal["numeric"]
+    edges: list[float]
+    counts: list[int]
+    """One more than there are edges."""
+    values: NotRequired[list[float]]
+    """Where each bin is one value."""
+    missing: int
+    rows: int
+
+
+class CategoryDistribution(TypedDict):
+    """Rows of a category by value."""
+
+    kind: Literal["category"]
+    counts: dict[str, int]
+    """The 50 most frequent values."""
+    other: int
+    """Rows of all other values."""
+    missing: int
+    rows: int
+
+
+Distribution = NumericDistribution | CategoryDistribution
+
+
+class Profile(TypedDict):
+    """The content of ``profile.json``."""
+
+    rows: int
+    features: dict[str, Distribution]
+    prediction: Distribution
+
+
+def build_profile(frame: pd.DataFrame, spec: ModelSpec, predictions: Any) -> Profile:
+    """Reference of every feature in ``frame`` and of ``predictions`` (which may have another length)."""
     return {
         "rows": len(frame),
         "features": {feature.name: _describe(frame[feature.name], feature.type) for feature in spec.features},
@@ -54,15 +83,26 @@ def _describe(values: pd.Series, kind: FeatureType) -> Distribution:
     if kind in ("category", "boolean"):
         text = category_texts(values, kind).dropna()
         counts = {str(value): int(count) for value, count in text.value_counts().head(LARGEST_CATEGORIES).items()}
-        listed = {"counts": counts, "other": len(text) - sum(counts.values())}
-        return {"kind": "category", **listed, "missing": len(values) - len(text), "rows": len(values)}
+        return {
+            "kind": "category",
+            "counts": counts,
+            "other": len(text) - sum(counts.values()),
+            "missing": len(values) - len(text),
+            "rows": len(values),
+        }
     numbers = as_numbers(values)
     present = np.sort(numbers[np.isfinite(numbers)])
     edges, few = _edges(present)
-    described = {"edges": edges.tolist(), "counts": bin_counts(present, edges).tolist()}
+    described: NumericDistribution = {
+        "kind": "numeric",
+        "edges": edges.tolist(),
+        "counts": bin_counts(present, edges).tolist(),
+        "missing": len(values) - len(present),
+        "rows": len(values),
+    }
     if few is not None:
         described["values"] = few.tolist()
-    return {"kind": "numeric", **described, "missing": len(values) - len(present), "rows": len(values)}
+    return described
 
 
 def _edges(ordered: Array) -> tuple[Array, Array | None]:

@@ -7,10 +7,10 @@ that the health row, which keeps them, stays small.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from include.core.drift.counts import ColumnCount
-from include.core.drift.profile import Array, Distribution
+from include.core.drift.figures import DriftFigure, SideBySide
+from include.core.drift.profile import Array, CategoryDistribution, Distribution, NumericDistribution
 
 BARS = 15
 DRAWN = 6
@@ -23,14 +23,12 @@ LONGEST_LABEL = 40
 
 Bar = tuple[str, float, float]
 """Label, rows of the reference, rows of the window."""
-SideBySide = dict[str, list[Any]]
 
 
 def side_by_side(reference: Distribution, count: ColumnCount, starts: Array) -> SideBySide:
     """Shares of both, with a bar for missing values where there are any.
 
-    ``starts`` are the first fine bins of each joined numeric bin, missing values last. Returns ``{"bins": labels,
-    "reference": shares, "window": shares}``; the shares of each side add up to 1.
+    ``starts`` are the first fine bins of each joined numeric bin, missing values last.
     """
     if reference["kind"] == "category":
         bars = _categories(reference, count)
@@ -40,27 +38,27 @@ def side_by_side(reference: Distribution, count: ColumnCount, starts: Array) -> 
         bars = _ranges(reference, count, starts[:-1].tolist())
     if reference["missing"] or count.missing:
         bars = [*bars, ("missing", reference["missing"], count.missing)]
-    return {
-        "bins": [label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…" for label, _, _ in bars],
-        "reference": [round(before / reference["rows"], 6) for _, before, _ in bars],
-        "window": [round(now / count.rows, 6) for _, _, now in bars],
-    }
+    return SideBySide(
+        bins=tuple(label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…" for label, _, _ in bars),
+        reference=tuple(round(before / reference["rows"], 6) for _, before, _ in bars),
+        window=tuple(round(now / count.rows, 6) for _, _, now in bars),
+    )
 
 
-def worth_drawing(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def worth_drawing(figures: Mapping[str, DriftFigure]) -> list[str]:
     """Names of at most DRAWN columns: first those that drifted, then those nearest to their limits."""
 
     def rank(name: str) -> tuple[bool, bool, float]:
         figure = figures[name]
-        scores = {score: figure[score] for score in ("psi", "ks") if figure.get(score) is not None}
-        allowed = {score: limit for score, limit in figure.get("limits", {}).items() if score in scores}
+        scores = {name: score for name, score in figure.scores.items() if name in ("psi", "ks") and score is not None}
+        allowed = {score: limit for score, limit in figure.limits.items() if score in scores}
         nearest = max((scores[score] / max(limit, 1e-12) for score, limit in allowed.items()), default=scores["psi"])
-        return figure.get("status") != "drifted", not allowed, -nearest
+        return figure.status != "drifted", not allowed, -nearest
 
-    return sorted((name for name, figure in figures.items() if figure["psi"] is not None), key=rank)[:DRAWN]
+    return sorted((name for name, figure in figures.items() if figure.psi is not None), key=rank)[:DRAWN]
 
 
-def _ranges(reference: Distribution, count: ColumnCount, starts: list[int]) -> list[Bar]:
+def _ranges(reference: NumericDistribution, count: ColumnCount, starts: list[int]) -> list[Bar]:
     """The bins that PSI joins; what is below or above all that the reference saw counts to the first or the last."""
     edges, ends = reference["edges"], [*starts[1:], len(reference["counts"])]
     if not edges:  # the reference has no value at all
@@ -77,7 +75,7 @@ def _ranges(reference: Distribution, count: ColumnCount, starts: list[int]) -> l
     ]
 
 
-def _values(reference: Distribution, count: ColumnCount) -> list[Bar]:
+def _values(reference: NumericDistribution, count: ColumnCount) -> list[Bar]:
     """A bar for each value, or for neighbours; what is below and above all of them only where the window has it."""
     texts, before, now = _texts(reference["values"]), reference["counts"], count.bins
     together = -(-len(texts) // SEPARATE_VALUES)
@@ -92,7 +90,7 @@ def _values(reference: Distribution, count: ColumnCount) -> list[Bar]:
     return [*below, *bars, *above]
 
 
-def _categories(reference: Distribution, count: ColumnCount) -> list[Bar]:
+def _categories(reference: CategoryDistribution, count: ColumnCount) -> list[Bar]:
     """The most frequent of either side, new ones where the reference's list is complete, and all others together."""
     listed = list(zip(reference["counts"], reference["counts"].values(), count.bins, strict=False))
     largest = sorted(listed, key=lambda bar: -max(bar[1] / reference["rows"], bar[2] / count.rows))[:CATEGORIES]

@@ -5,16 +5,17 @@ Unlike drift this is a rule and not a statistic: one value out of range is one t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from include.core.categories import category_texts
 from include.core.drift.counts import ColumnCount, WindowCount, reference_of
-from include.core.drift.profile import Array, as_numbers
+from include.core.drift.profile import Array, Profile, as_numbers
+from include.core.health.record import DataQuality, FeatureChecks, RowCount, Skew, SkewFigure
 from include.core.spec import Feature, ModelSpec
 
 SKEW_ROWS = 100_000
@@ -23,61 +24,61 @@ TOLERANCE = 1e-6
 """Numbers that differ by less than this share of themselves are equal: a request may carry single precision."""
 
 
+@dataclass(frozen=True)
+class ServedRows:
+    """What is known of the live version's rows besides their values."""
+
+    repeats: int = 0
+    """Rows that were logged twice and counted once."""
+    repeated_keys: int = 0
+    """Rows whose key had an answer before."""
+    newest: datetime | None = None
+    """Newest event."""
+    until: datetime | None = None
+    """The window's end, or now if that is earlier."""
+
+    @property
+    def hours_old(self) -> float | None:
+        """Age of the newest event at ``until``."""
+        return (self.until - self.newest).total_seconds() / 3600 if self.newest and self.until else None
+
+
 def data_quality(
     window: WindowCount,
     spec: ModelSpec,
-    profile: Mapping[str, Any] | None = None,
+    profile: Profile | None = None,
+    served: ServedRows = ServedRows(),
     *,
-    repeats: int = 0,
-    repeated_keys: int = 0,
-    newest: datetime | None = None,
-    until: datetime | None = None,
-    skew: Mapping[str, Any] | None = None,
-    row_count: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The checks of a counted window; JSON values only.
-
-    ``repeats`` are rows that were logged twice and counted once, ``repeated_keys`` rows whose key had an answer
-    before; ``newest`` is the newest event and ``until`` the window's end, or now if that is earlier. ``skew`` is what
-    :func:`skew` found, ``row_count`` what :func:`include.core.health.row_count.judge_row_count` did.
-
-    Returns ``{"rows", "row_count", "repeats", "repeated_keys", "newest", "hours_old", "features": {name: {"missing",
-    "type_errors", "out_of_range", "new_categories"}}, "skew", "findings"}``: rows, and in ``findings`` a sentence for
-    each check that does not hold.
-    """
-    features = {feature.name: _feature(feature, window, profile) for feature in spec.features}
-    hours = (until - newest).total_seconds() / 3600 if newest and until else None
-    findings = [f"{name}: {text}" for name, figure in features.items() for text in figure.pop("findings")]
-    if row_count and row_count["finding"]:
-        findings.insert(0, row_count["finding"])
-    allowed = spec.data.newest_at_most_days_old
-    if hours is not None and allowed is not None and hours > allowed * 24:
-        findings.append(f"the newest event is {hours / 24:.1f} days old, {allowed:g} are allowed")
-    if hours is not None and hours < 0:
-        findings.append(f"events lie up to {-hours:.1f} hours in the future; look at the clocks of those who ask")
-    for name, figure in ((skew or {}).get("features") or {}).items():
-        if figure["different"]:
-            findings.append(f"{name}: {figure['different']} of {figure['rows']} rows differ from the source")
-    return {
-        "rows": window.rows,
-        "row_count": dict(row_count) if row_count else None,
-        "repeats": repeats,
-        "repeated_keys": repeated_keys,
-        "newest": newest.isoformat() if newest else None,
-        "hours_old": hours,
-        "features": features,
-        "skew": dict(skew) if skew else None,
-        "findings": findings,
-    }
+    skew: Skew | None = None,
+    row_count: RowCount | None = None,
+) -> DataQuality:
+    """The checks of a counted window."""
+    checks = {feature.name: _checks(feature, window, profile) for feature in spec.features}
+    features = [
+        f"{feature.name}: {text}"
+        for feature in spec.features
+        for text in _findings(feature, checks[feature.name], window.columns.get(feature.name, ColumnCount()))
+    ]
+    findings = [*_of_row_count(row_count), *features, *_of_age(served.hours_old, spec), *_of_skew(skew)]
+    return DataQuality(
+        rows=window.rows,
+        row_count=row_count,
+        repeats=served.repeats,
+        repeated_keys=served.repeated_keys,
+        newest=served.newest.isoformat() if served.newest else None,
+        hours_old=served.hours_old,
+        features=checks,
+        skew=skew,
+        findings=tuple(findings),
+    )
 
 
-def skew(served: pd.DataFrame, source: pd.DataFrame, spec: ModelSpec) -> dict[str, Any]:
+def skew(served: pd.DataFrame, source: pd.DataFrame, spec: ModelSpec, *, drawn_from: int | None = None) -> Skew:
     """Features as they were served against the same rows, by key, of the data that training reads.
 
-    ``served`` has ``key`` and features, ``source`` has ``data.key`` and features, both of as many rows as are to be
-    compared (:func:`sampled`). Returns ``{"rows", "features":
-    {name: {"rows", "different"}}}``: how many served rows the source has, and how many of these differ. Numbers may
-    differ by a millionth; missing on both sides is equal. A key that the source has twice is left out.
+    ``served`` has ``key`` and features, a sample of ``drawn_from`` rows (:func:`sampled`); ``source`` has ``data.key``
+    and features. Numbers may differ by a millionth; missing on both sides is equal. A key that the source has twice is
+    left out.
     """
     known = source.assign(**{spec.data.key: keys_as_text(source[spec.data.key])})
     known = known.dropna(subset=spec.data.key).drop_duplicates(spec.data.key, keep=False).set_index(spec.data.key)
@@ -85,11 +86,11 @@ def skew(served: pd.DataFrame, source: pd.DataFrame, spec: ModelSpec) -> dict[st
     common = keys.isin(known.index).to_numpy()
     ours, theirs = served[common], known.loc[keys[common]]
     features = {
-        feature.name: {"rows": len(ours), "different": _different(ours[feature.name], theirs[feature.name], feature)}
+        feature.name: SkewFigure(len(ours), _different(ours[feature.name], theirs[feature.name], feature))
         for feature in spec.features
         if feature.name in ours and feature.name in theirs
     }
-    return {"rows": len(ours), "features": features}
+    return Skew(len(ours), features, asked=len(served), of=len(served) if drawn_from is None else drawn_from)
 
 
 def sampled(rows: Array, *, seed: int = 0) -> Array:
@@ -107,28 +108,43 @@ def keys_as_text(keys: pd.Series) -> pd.Series:
     return category_texts(keys, "category").reset_index(drop=True)
 
 
-def _feature(feature: Feature, window: WindowCount, profile: Mapping[str, Any] | None) -> dict[str, Any]:
+def _checks(feature: Feature, window: WindowCount, profile: Profile | None) -> FeatureChecks:
     count = window.columns.get(feature.name, ColumnCount())
     reference = reference_of(profile, feature.name)
-    found = []
-    share = count.missing / count.rows if count.rows else 0.0
-    if share > feature.missing_at_most:
-        found.append(f"{count.missing} of {count.rows} values are missing, {feature.missing_at_most:.1%} may be")
-    if count.type_errors:
-        found.append(f"{count.type_errors} values are not of type {feature.type}")
-    if count.out_of_range:
-        found.append(f"{count.out_of_range} values are outside of what model.yaml allows")
     complete = reference is not None and reference["kind"] == "category" and not reference["other"]
     new = count.bins[-1] if complete and count.bins else 0
-    if new:
-        found.append(f"{new} values are of categories that the reference does not have ({', '.join(count.new)})")
-    return {
-        "missing": count.missing,
-        "type_errors": count.type_errors,
-        "out_of_range": count.out_of_range,
-        "new_categories": new,
-        "findings": found,
-    }
+    return FeatureChecks(count.missing, count.type_errors, count.out_of_range, new)
+
+
+def _findings(feature: Feature, checks: FeatureChecks, count: ColumnCount) -> Iterator[str]:
+    share = checks.missing / count.rows if count.rows else 0.0
+    if share > feature.missing_at_most:
+        yield f"{checks.missing} of {count.rows} values are missing, {feature.missing_at_most:.1%} may be"
+    if checks.type_errors:
+        yield f"{checks.type_errors} values are not of type {feature.type}"
+    if checks.out_of_range:
+        yield f"{checks.out_of_range} values are outside of what model.yaml allows"
+    if checks.new_categories:
+        new = ", ".join(count.new)
+        yield f"{checks.new_categories} values are of categories that the reference does not have ({new})"
+
+
+def _of_row_count(count: RowCount | None) -> list[str]:
+    return [count.finding] if count and count.finding else []
+
+
+def _of_age(hours: float | None, spec: ModelSpec) -> Iterator[str]:
+    allowed = spec.data.newest_at_most_days_old
+    if hours is not None and allowed is not None and hours > allowed * 24:
+        yield f"the newest event is {hours / 24:.1f} days old, {allowed:g} are allowed"
+    if hours is not None and hours < 0:
+        yield f"events lie up to {-hours:.1f} hours in the future; look at the clocks of those who ask"
+
+
+def _of_skew(skew: Skew | None) -> Iterator[str]:
+    for name, figure in skew.features.items() if skew else ():
+        if figure.different:
+            yield f"{name}: {figure.different} of {figure.rows} rows differ from the source"
 
 
 def _different(ours: pd.Series, theirs: pd.Series, feature: Feature) -> int:

@@ -22,15 +22,14 @@ The incident is keyed by model and window, so a window asks for the same retrain
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from include.core.health.record import HealthRow, Incident
+from include.core.json_types import Signal
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.core.windows import windows_before
-
-Health = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,62 +39,106 @@ class Decision:
     verdict: Verdict
     incident: str | None = None
     window: str | None = None
-    """Newest window that was judged."""
+    """The window that was judged: the newest one that is complete or whose truth is due."""
+    worse_by: float | None = None
+    """How much worse than on its holdout the live version was in that window; None where that can't be judged."""
+
+    def as_incident(self) -> Incident | None:
+        """The incident to open; None where none is to be opened."""
+        if self.incident is None or self.window is None:
+            return None
+        return Incident(self.incident, self.window, self.verdict)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A window that can be judged."""
+
+    window: str
+    value: float
+    """The live version's primary metric."""
+    reference: float
+    """On its holdout."""
+    worse_by: float
 
 
 def evaluate_policy(
     spec: ModelSpec,
-    history: Iterable[Health],
-    incidents: Iterable[Mapping[str, Any]],
+    history: Iterable[HealthRow],
+    incidents: Iterable[Incident],
     *,
     live_version: str | None = None,
 ) -> Decision:
-    """Judge the newest window of ``history`` (health rows) in the light of the ones before and of past incidents.
+    """Judge the newest window of ``history`` in the light of the ones before and of past incidents.
 
-    ``incidents`` are rows with ``window``. ``live_version`` is what serves now, where that is known: a newer
-    release than the one of the newest window has not been measured yet, so its predecessor's breaches hold.
+    ``live_version`` is what serves now, where that is known: a newer release than the one of the newest window has not
+    been measured yet, so its predecessor's breaches hold.
     """
-    by_window = {row["window"]: row for row in history}
-    ripe = [window for window, row in by_window.items() if row.get("due", True) or row.get("status") == "complete"]
+    by_window = {row.window: row for row in history}
+    ripe = [row.window for row in by_window.values() if _is_ripe(row)]
     if not ripe:
         return Decision(Verdict("hold", "no window has been measured yet whose truth is due"))
     newest = max(ripe)
     row = by_window[newest]
-    live = row.get("live_version")
-    problem = _missing(row, spec)
-    if problem:
-        return Decision(Verdict("hold", f"window {newest}: {problem}", {"window": newest}), window=newest)
+    now = _judge(row, spec)
+    if isinstance(now, str):
+        return Decision(Verdict("hold", f"window {newest}: {now}", {"window": newest}), window=newest)
     recent = [by_window.get(key) for key in windows_before(newest, spec.monitoring.window, spec.degradation.windows)]
-    judged = [r for r in recent if r and r.get("live_version") == live and not _missing(r, spec)]
-    beyond = [r["window"] for r in judged if _worse_by(r, spec) > spec.degradation.drop]
-    signals = _signals(row, spec, judged, beyond)
+    same_version = [_judge(one, spec) for one in recent if one and one.live_version == row.live_version]
+    judged = [one for one in same_version if isinstance(one, _Judged)]
+    beyond = [one.window for one in judged if one.worse_by > spec.degradation.drop]
+    signals: dict[str, Signal] = {
+        "window": newest,
+        "version": row.live_version,
+        "metric": spec.metrics.primary,
+        "value": now.value,
+        "reference": now.reference,
+        "drop": spec.degradation.drop,
+        "judged": [one.window for one in judged],
+        "beyond": beyond,
+    }
     if newest not in beyond:
-        return Decision(Verdict("pass", f"window {newest} is within the allowed drop", signals), window=newest)
+        verdict = Verdict("pass", f"window {newest} is within the allowed drop", signals)
+        return Decision(verdict, window=newest, worse_by=now.worse_by)
     reason = (
-        f"{spec.metrics.primary} of version {live} is beyond the allowed drop of {spec.degradation.drop:g} in "
-        f"{len(beyond)} of the newest {spec.degradation.windows} windows ({', '.join(beyond)})"
+        f"{spec.metrics.primary} of version {row.live_version} is beyond the allowed drop of "
+        f"{spec.degradation.drop:g} in {len(beyond)} of the newest {spec.degradation.windows} windows "
+        f"({', '.join(beyond)})"
     )
-    serving = live_version or by_window[max(by_window)].get("live_version")
-    obstacle = _obstacle(spec, newest, beyond, [i["window"] for i in incidents], live, serving)
+    serving = live_version or by_window[max(by_window)].live_version
+    released = serving if serving != row.live_version else None
+    obstacle = _obstacle(spec, newest, beyond, {incident.window for incident in incidents}, released)
     if obstacle:
-        return Decision(Verdict("hold", f"{reason}; {obstacle}", signals), window=newest)
-    return Decision(Verdict("fail", reason, signals), incident_key(spec.name, newest), newest)
+        return Decision(Verdict("hold", f"{reason}; {obstacle}", signals), window=newest, worse_by=now.worse_by)
+    return Decision(Verdict("fail", reason, signals), incident_key(spec.name, newest), newest, now.worse_by)
 
 
-def replay(spec: ModelSpec, history: Sequence[Health]) -> list[dict[str, Any]]:
-    """The incidents that the policy would have opened, window by window: incident, window, verdict.
+def needed_history(spec: ModelSpec, newest_first: Iterable[HealthRow]) -> list[HealthRow]:
+    """The rows that the policy looks at, newest first; no older ones are taken from ``newest_first``."""
+    taken: list[HealthRow] = []
+    oldest: str | None = None
+    for row in newest_first:
+        if oldest is not None and row.window < oldest:
+            break
+        taken.append(row)
+        if oldest is None and _is_ripe(row):
+            oldest = windows_before(row.window, spec.monitoring.window, spec.degradation.windows)[0]
+    return taken
+
+
+def replay(spec: ModelSpec, history: Sequence[HealthRow]) -> list[Incident]:
+    """The incidents that the policy would have opened, window by window.
 
     The history says which version served when; a different policy would have changed that, so this is
     exact for the recorded policy and an estimate for others.
     """
-    ordered = sorted(history, key=lambda row: row["window"])
-    found: list[dict[str, Any]] = []
+    ordered = sorted(history, key=lambda row: row.window)
+    opened: dict[str, Incident] = {}
     for count in range(1, len(ordered) + 1):
-        decision = evaluate_policy(spec, ordered[:count], found)
-        if decision.incident and decision.incident not in [known["incident"] for known in found]:
-            verdict = decision.verdict.as_dict()
-            found.append({"incident": decision.incident, "window": decision.window, "verdict": verdict})
-    return found
+        incident = evaluate_policy(spec, ordered[:count], opened.values()).as_incident()
+        if incident:
+            opened.setdefault(incident.key, incident)
+    return list(opened.values())
 
 
 def incident_key(model: str, window: str) -> str:
@@ -103,23 +146,30 @@ def incident_key(model: str, window: str) -> str:
     return f"{model}-{window}"
 
 
-def threshold(row: Health, spec: ModelSpec) -> float | None:
+def threshold(row: HealthRow, spec: ModelSpec) -> float | None:
     """The value of the primary metric beyond which a window is degraded, from its live version's reference."""
-    reference = (row.get("reference") or {}).get(spec.metrics.primary)
+    reference = row.reference.get(spec.metrics.primary)
     if reference is None:
         return None
     return reference - spec.degradation.drop if spec.higher_is_better else reference + spec.degradation.drop
 
 
+def _is_ripe(row: HealthRow) -> bool:
+    return row.due or row.status == "complete"
+
+
 def _obstacle(
-    spec: ModelSpec, newest: str, beyond: list[str], incidents: list[str], live: str | None, serving: str | None
+    spec: ModelSpec, newest: str, beyond: list[str], incidents: Collection[str], released: str | None
 ) -> str | None:
-    """Why a window beyond the drop starts nothing (yet)."""
+    """Why a window beyond the drop starts nothing (yet).
+
+    ``incidents`` are their windows; ``released`` is the version that serves now if it is not the window's.
+    """
     policy, grain = spec.degradation, spec.monitoring.window
     if len(beyond) < policy.breaches:
         return f"{policy.breaches} are needed"
-    if serving is not None and str(serving) != str(live):
-        return f"version {serving} serves now and has not been measured yet"
+    if released is not None:
+        return f"version {released} serves now and has not been measured yet"
     if any(window > newest for window in incidents):
         return "a later window has had an incident already"
     cooling = set(windows_before(newest, grain, policy.cooldown_windows + 1)[:-1]) & set(incidents)
@@ -134,38 +184,17 @@ def _obstacle(
     return None
 
 
-def _missing(row: Health, spec: ModelSpec) -> str | None:
-    """Why the window can't be judged; None when it can."""
-    if row.get("status") != "complete":
-        return row.get("truth_problem") or f"is {row.get('status', 'not measured')}"
-    figure = _figure(row, spec)
-    if figure.get("value") is None:
-        return figure.get("reason") or f"has no {spec.metrics.primary}"
+def _judge(row: HealthRow, spec: ModelSpec) -> _Judged | str:
+    """How the live version did in this window, or why that can't be judged."""
+    if row.status != "complete":
+        return row.truth_problem or f"is {row.status}"
+    figure = row.live_figure(spec.metrics.primary)
+    if figure is None or figure.value is None:
+        return (figure.reason if figure else None) or f"has no {spec.metrics.primary}"
     needed = spec.monitoring.rows_at_least
-    if figure.get("n", 0) < needed:
-        return f"has {figure.get('n', 0)} predictions with truth, {needed} are needed"
-    if threshold(row, spec) is None:
-        return f"version {row.get('live_version')} has no {spec.metrics.primary} of its holdout to compare with"
-    return None
-
-
-def _figure(row: Health, spec: ModelSpec) -> Mapping[str, Any]:
-    """The primary metric of the live version in this window."""
-    return (row.get("by_version") or {}).get(row.get("live_version") or "", {}).get(spec.metrics.primary) or {}
-
-
-def _worse_by(row: Health, spec: ModelSpec) -> float:
-    return spec.worse_by(_figure(row, spec)["value"], row["reference"][spec.metrics.primary])
-
-
-def _signals(row: Health, spec: ModelSpec, judged: list[Health], beyond: list[str]) -> dict[str, Any]:
-    return {
-        "window": row["window"],
-        "version": row["live_version"],
-        "metric": spec.metrics.primary,
-        "value": _figure(row, spec)["value"],
-        "reference": row["reference"][spec.metrics.primary],
-        "drop": spec.degradation.drop,
-        "judged": [r["window"] for r in judged],
-        "beyond": beyond,
-    }
+    if figure.n < needed:
+        return f"has {figure.n} predictions with truth, {needed} are needed"
+    reference = row.reference.get(spec.metrics.primary)
+    if reference is None:
+        return f"version {row.live_version} has no {spec.metrics.primary} of its holdout to compare with"
+    return _Judged(row.window, figure.value, reference, spec.worse_by(figure.value, reference))

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
-from typing import Any
+
+from include.core.health.record import RowCount
 
 WINDOWS_AT_LEAST = 5
 """Fewer earlier windows say too little about what is usual."""
@@ -27,31 +29,30 @@ LARGEST_FACTOR = 2.0
 _SMALL_SAMPLES = {5: 1.206, 6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
 
 
-def judge_row_count(rows: int, earlier: Sequence[int], *, over: bool) -> dict[str, Any]:
+def judge_row_count(rows: int, earlier: Sequence[int], *, over: bool) -> RowCount:
     """``rows`` of a window against those of the ``earlier`` windows (each 1 or more, oldest first).
 
-    ``over`` says whether the window has ended: until then, few rows mean nothing. Returns ``{"rows", "windows",
-    "median", "low", "high", "finding", "not_judged"}``: how many earlier windows were looked at, between which counts
-    the window is usual, and a sentence: ``finding`` where it is not, ``not_judged`` where that can't be said.
+    ``over`` says whether the window has ended: until then, few rows mean nothing.
     """
     looked_at = list(earlier)[-NEWEST_WINDOWS:]
-    found: dict[str, Any] = {"rows": rows, "windows": len(looked_at)}
-    found |= dict.fromkeys(("median", "low", "high", "finding", "not_judged"))
+    count = RowCount(rows=rows, windows=len(looked_at))
     if not over:
-        return found | {"not_judged": "the window is not over"}
+        return replace(count, not_judged="the window is not over")
     if len(looked_at) < WINDOWS_AT_LEAST:
-        return found | {"not_judged": f"it takes {WINDOWS_AT_LEAST} earlier windows with predictions"}
-    logs = [math.log(count) for count in looked_at]
+        return replace(count, not_judged=f"it takes {WINDOWS_AT_LEAST} earlier windows with predictions")
+    logs = [math.log(one) for one in looked_at]
     middle = median(logs)
     few = _SMALL_SAMPLES.get(len(logs), len(logs) / (len(logs) - 0.8))
     spread = max(1.4826 * few * median(abs(value - middle) for value in logs), math.exp(-middle / 2))
     reach = math.exp(max(LARGEST_SCORE * spread, math.log(LARGEST_FACTOR)))
     usual = math.exp(middle)
-    found |= {"median": usual, "low": usual / reach, "high": usual * reach}
-    if usual / reach <= rows <= usual * reach:
-        return found
+    low, high = usual / reach, usual * reach
+    count = replace(count, median=usual, low=low, high=high)
+    if low <= rows <= high:
+        return count
     word = "few" if rows < usual else "many"
-    return found | {
-        "finding": f"unusually {word} predictions: {rows}, while the median of {len(looked_at)} earlier windows is "
-        f"{usual:.0f} ({math.ceil(usual / reach)} to {math.floor(usual * reach)} would be usual)"
-    }
+    return replace(
+        count,
+        finding=f"unusually {word} predictions: {rows}, while the median of {len(looked_at)} earlier windows is "
+        f"{usual:.0f} ({math.ceil(low)} to {math.floor(high)} would be usual)",
+    )

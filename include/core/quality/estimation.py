@@ -18,15 +18,15 @@ and target: that shows when truth comes, as an estimate that was wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from include.core.quality.condensed import condense
-from include.core.quality.evaluation import Figure, interval, unknown
-from include.core.quality.losses import build_loss_tree, estimate_losses, features_asked_for
+from include.core.quality.evaluation import interval, unknown
+from include.core.quality.figures import EstimateOutcome, Quality, QualityFigure
+from include.core.quality.losses import LossTree, build_loss_tree, estimate_losses, features_asked_for
 from include.core.quality.metrics import INTERVALS, Array, prepare
 from include.core.spec import ModelSpec
 
@@ -34,15 +34,31 @@ DRAWS = 200
 LARGEST_BINS = 200
 ROWS_IN_A_BIN = 20
 
-Estimator = Mapping[str, Any]
+
+class CalibrationMap(TypedDict):
+    """From a score to the share of true rows, in blocks of rising scores."""
+
+    scores: list[float]
+    """Mean score of each block."""
+    counts: list[float]
+    positives: list[float]
+    """Rows and true rows of each."""
 
 
-def build_estimator(holdout: pd.DataFrame, spec: ModelSpec) -> dict[str, Any] | None:
+class CalibrationEstimator(CalibrationMap):
+    """The content of ``estimator.json`` of a classification model."""
+
+    method: Literal["cbpe"]
+    rows: int
+
+
+Estimator = CalibrationEstimator | LossTree
+
+
+def build_estimator(holdout: pd.DataFrame, spec: ModelSpec) -> Estimator | None:
     """What estimates need of rows that the version was not trained on; JSON values only, None when none has truth.
 
-    ``holdout`` has the features, ``spec.target`` and ``prediction``. Classification: ``{"method": "cbpe", "rows",
-    "scores", "counts", "positives"}``, one entry a block of the calibration map, scores rising. Regression:
-    ``{"method": "dle", ...}``, see :func:`include.core.quality.losses.build_loss_tree`.
+    ``holdout`` has the features, ``spec.target`` and ``prediction``.
     """
     truth = pd.to_numeric(holdout[spec.target], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     known = np.isfinite(truth)
@@ -51,14 +67,12 @@ def build_estimator(holdout: pd.DataFrame, spec: ModelSpec) -> dict[str, Any] | 
     if spec.task == "regression":
         return build_loss_tree(holdout[known].reset_index(drop=True), spec)
     score = holdout["prediction"].to_numpy(dtype=float)
-    return {"method": "cbpe", "rows": int(known.sum()), **calibration_map(score[known], truth[known])}
+    calibration = calibration_map(score[known], truth[known])
+    return {"method": "cbpe", "rows": int(known.sum()), **calibration}
 
 
-def estimate(estimator: Estimator, frame: pd.DataFrame, spec: ModelSpec, *, seed: int = 0) -> dict[str, Figure]:
-    """Every metric of the spec as it is to be expected on ``frame`` (``prediction`` and :func:`features_needed`).
-
-    Each is ``{"value", "low", "high", "n"}``, with a ``reason`` where there is no value.
-    """
+def estimate(estimator: Estimator, frame: pd.DataFrame, spec: ModelSpec, *, seed: int = 0) -> Quality:
+    """Every metric of the spec as estimated for ``frame`` (``prediction`` and :func:`features_needed`)."""
     if estimator["method"] == "dle":
         return estimate_losses(estimator, frame, spec)
     score = frame["prediction"].to_numpy(dtype=float)
@@ -70,30 +84,26 @@ def features_needed(estimator: Estimator | None) -> list[str]:
     return features_asked_for(estimator) if estimator and estimator["method"] == "dle" else []
 
 
-def against_truth(estimated: Mapping[str, Figure], measured: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
-    """How good the estimate was, of the same rows: estimate, what came true, the difference, and whether it lay inside.
-
-    Metrics without both values are left out.
-    """
-    found: dict[str, dict[str, Any]] = {}
+def against_truth(estimated: Quality, measured: Quality) -> dict[str, EstimateOutcome]:
+    """How good the estimate was, of the same rows. Metrics without both values are left out."""
+    outcomes = {}
     for name, figure in estimated.items():
-        value = (measured.get(name) or {}).get("value")
-        if figure["value"] is None or value is None:
+        actual = measured[name].value if name in measured else None
+        if figure.value is None or actual is None:
             continue
-        low, high = figure["low"], figure["high"]
-        found[name] = {
-            "estimate": figure["value"],
-            "low": low,
-            "high": high,
-            "value": value,
-            "difference": value - figure["value"],
-            "inside": None if low is None else bool(low <= value <= high),
-            "n": figure["n"],
-        }
-    return found
+        outcomes[name] = EstimateOutcome(
+            estimate=figure.value,
+            low=figure.low,
+            high=figure.high,
+            value=actual,
+            difference=actual - figure.value,
+            inside=None if figure.low is None or figure.high is None else bool(figure.low <= actual <= figure.high),
+            n=figure.n,
+        )
+    return outcomes
 
 
-def calibration_map(score: Array, truth: Array) -> dict[str, list[float]]:
+def calibration_map(score: Array, truth: Array) -> CalibrationMap:
     """Blocks of the isotonic map from a score to the share of true rows: mean score, rows and true rows of each."""
     order = np.argsort(score, kind="stable")
     bins = max(1, min(LARGEST_BINS, len(score) // ROWS_IN_A_BIN))
@@ -111,15 +121,15 @@ def calibration_map(score: Array, truth: Array) -> dict[str, list[float]]:
     }
 
 
-def calibrated(estimator: Estimator, score: Array) -> Array:
+def calibrated(estimator: CalibrationMap, score: Array) -> Array:
     """The probability of each score: linear between the blocks' mean scores, level beyond the first and the last."""
     shares = np.divide(estimator["positives"], estimator["counts"])
     return np.interp(score, estimator["scores"], shares)
 
 
 def expected(
-    estimator: Estimator, score: Array, metrics: list[str], threshold: float, confidence: float, *, seed: int = 0
-) -> dict[str, Figure]:
+    estimator: CalibrationMap, score: Array, metrics: list[str], threshold: float, confidence: float, *, seed: int = 0
+) -> Quality:
     """The named metrics to be expected of these scores (0 to 1, shape [n]), as :func:`estimate` gives them."""
     rows = len(score)
     if not rows:
@@ -146,10 +156,10 @@ def expected(
     }
 
 
-def _figure(name: str, value: float, drawn: Array, confidence: float, rows: int) -> Figure:
+def _figure(name: str, value: float, drawn: Array, confidence: float, rows: int) -> QualityFigure:
     if INTERVALS.get(name) == "less_bias":  # chance will be part of what comes true, so it is part of what is expected
         value = float(drawn.mean())
     if not np.isfinite(value):
         return unknown("it is not defined for these predictions", rows)
     low, high = interval(drawn, confidence)
-    return {"value": value, "low": low, "high": high, "n": rows}
+    return QualityFigure(value, low, high, rows)

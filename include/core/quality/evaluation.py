@@ -1,8 +1,8 @@
 """Quality of predictions: metrics with bootstrap intervals, overall and by slice.
 
 Used by training (candidate against champion on the same holdout) and by monitoring (each window), so that the two can
-be compared. Every figure is ``{"value", "low", "high", "n"}``; where something can't be measured its value is None and
-``reason`` says why. There is never an exception for odd data, and never a made-up number.
+be compared. Where something can't be measured, the figure has no value but a ``reason``. There is never an exception
+for odd data, and never a made-up number.
 
 Intervals come from the bootstrap: B. Efron, R. Tibshirani, *An Introduction to the Bootstrap* (Chapman & Hall, 1993).
 They are percentile intervals (chapter 13), but for the calibration error. That is a sum of distances, which chance can
@@ -17,6 +17,8 @@ costs one pass per resample; of many classified rows, one pass over cells of the
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,13 +27,15 @@ import pandas as pd
 from include.core.errors import DataError
 from include.core.metric_names import CLASSIFICATION_METRICS
 from include.core.quality.condensed import LARGEST_ROWS, condense
+from include.core.quality.figures import Comparison, Difference, Evaluation, Quality, QualityFigure
 from include.core.quality.metrics import INTERVALS, THRESHOLD, Array, Interval, Measure, must, prepare
 from include.core.spec import ModelSpec
 
 RESAMPLES = 200
 LARGEST_SLICES = 50
 
-Figure = dict[str, Any]
+Ends = tuple[float | None, float | None]
+"""Low and high end of an interval; None where there is none."""
 
 
 def evaluate(
@@ -41,16 +45,15 @@ def evaluate(
     prediction: str = "prediction",
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> dict[str, Any]:
-    """Every metric of the spec on rows that have ``spec.target`` (truth) and ``prediction``.
+) -> Evaluation:
+    """Every metric of the spec, with its confidence, on rows that have ``spec.target`` (truth) and ``prediction``.
 
-    Returns ``{"quality": {metric: figure}, "slices": {"origin=EWR": {metric: figure}}}`` with the
-    spec's confidence. Rows whose truth is missing are left out and not counted in ``n``. The same frame and
-    seed give the same figures. Raises DataError when a needed column is not in the frame.
+    Rows whose truth is missing are left out and not counted in ``n``. The same frame and seed give the same figures.
+    Raises DataError when a needed column is not in the frame.
     """
     _require(frame, [spec.target, prediction, *spec.metrics.slices])
 
-    def measure(part: pd.DataFrame, label: str) -> dict[str, Figure]:
+    def measure(part: pd.DataFrame, label: str) -> Quality:
         return figures(
             part[spec.target],
             part[prediction],
@@ -62,10 +65,7 @@ def evaluate(
         )
 
     frame = frame[frame[spec.target].notna()]
-    return {
-        "quality": measure(frame, ""),
-        "slices": {label: measure(part, label) for label, part in _slices(frame, spec)},
-    }
+    return Evaluation(measure(frame, ""), {label: measure(part, label) for label, part in _slices(frame, spec)})
 
 
 def compare(
@@ -75,26 +75,20 @@ def compare(
     champion: str = "champion",
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> dict[str, Any]:
+) -> Comparison:
     """How much better the candidate is than the champion in the primary metric, on the same rows.
 
     The difference is positive when the candidate is better, whichever way the metric points. Its interval is a
     paired bootstrap (both are measured on each resample), which is much narrower than the two intervals suggest.
-
-    Returns ``{"metric", "value", "low", "high", "n", "candidate", "champion", "slices": {label: the same}}``,
-    where ``candidate`` and ``champion`` are the metric's values; ``reason`` when it can't be measured.
     """
     _require(frame, [spec.target, candidate, champion, *spec.metrics.slices])
     frame = frame[frame[spec.target].notna()]
 
-    def difference(part: pd.DataFrame, label: str) -> dict[str, Any]:
+    def difference(part: pd.DataFrame, label: str) -> Difference:
         return _difference(part, spec, candidate, champion, _seed(seed, label), resamples)
 
-    return {
-        "metric": spec.metrics.primary,
-        **difference(frame, ""),
-        "slices": {label: difference(part, label) for label, part in _slices(frame, spec)},
-    }
+    slices = {label: difference(part, label) for label, part in _slices(frame, spec)}
+    return Comparison(spec.metrics.primary, difference(frame, ""), slices)
 
 
 def figures(
@@ -106,48 +100,74 @@ def figures(
     confidence: float = 0.95,
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> dict[str, Figure]:
-    """The named metrics of two aligned columns, each as ``{"value", "low", "high", "n"}``.
+) -> Quality:
+    """The named metrics of two aligned columns.
 
     ``threshold`` is the probability from which a row counts as predicted true. 0 ``resamples`` give no low and high.
     """
     known, predicted = _aligned(truth, prediction)
+    prepared = {name: prepare(name, known, predicted, threshold) for name in metrics}
+    measures = {name: measure for name, measure in prepared.items() if not isinstance(measure, str)}
     whole = np.ones(len(known))
-    found: dict[str, Figure] = {}
-    measures: dict[str, Measure] = {}
-    for name in metrics:
-        prepared = prepare(name, known, predicted, threshold)
-        if isinstance(prepared, str):
-            found[name] = unknown(prepared, len(known))
-        else:
-            measures[name] = prepared
-            found[name] = {"value": prepared(whole), "low": None, "high": None, "n": len(known)}
-    if measures and len(known) > 1 and resamples:
-        rows = whole
-        if len(known) > LARGEST_ROWS and set(metrics) <= set(CLASSIFICATION_METRICS):
-            cells_truth, score, rows = condense(predicted, known, threshold).outcomes()
-            measures = {name: must(prepare(name, cells_truth, score, threshold)) for name in measures}
-        drawn = _bootstrap(list(measures.values()), rows, resamples, seed)
-        for name, values in zip(measures, drawn, strict=True):
-            ends = INTERVALS.get(name, "percentile")
-            found[name]["low"], found[name]["high"] = interval(values, confidence, ends, found[name]["value"])
-        if "calibration_error" in measures:
-            figure, random = found["calibration_error"], np.random.default_rng(seed)
-            if figure["value"] <= _calibration_error_by_chance(predicted, confidence, resamples, random):
-                figure["low"] = 0.0
-    return found
+    values = {name: measure(whole) for name, measure in measures.items()}
+    ends: dict[str, Ends] = {}
+    if len(known) > 1 and resamples:
+        resampling = Resampling(known, predicted, threshold, confidence, resamples, seed)
+        ends = _intervals(measures, values, resampling)
+    return {
+        name: unknown(measure, len(known))
+        if isinstance(measure, str)
+        else QualityFigure(values[name], *ends.get(name, (None, None)), len(known))
+        for name, measure in prepared.items()
+    }
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """What intervals are drawn from: aligned truth and prediction, shape [n], and how."""
+
+    truth: Array
+    prediction: Array
+    threshold: float
+    confidence: float
+    resamples: int
+    seed: int
+
+
+def _intervals(measures: Mapping[str, Measure], values: Mapping[str, float], resampling: Resampling) -> dict[str, Ends]:
+    """The interval of each metric; of many classified rows, from cells of them."""
+    if not measures:
+        return {}
+    truth, prediction = resampling.truth, resampling.prediction
+    rows = np.ones(len(truth))
+    if len(truth) > LARGEST_ROWS and set(measures) <= set(CLASSIFICATION_METRICS):
+        truth, prediction, rows = condense(prediction, truth, resampling.threshold).outcomes()
+        measures = {name: must(prepare(name, truth, prediction, resampling.threshold)) for name in measures}
+    drawn = _bootstrap(list(measures.values()), rows, resampling.resamples, resampling.seed)
+    ends = {
+        name: interval(resampled, resampling.confidence, INTERVALS.get(name, "percentile"), values[name])
+        for name, resampled in zip(measures, drawn, strict=True)
+    }
+    if "calibration_error" in ends:
+        random = np.random.default_rng(resampling.seed)
+        by_chance = _calibration_error_by_chance(
+            resampling.prediction, resampling.confidence, resampling.resamples, random
+        )
+        if values["calibration_error"] <= by_chance:
+            ends["calibration_error"] = (0.0, ends["calibration_error"][1])
+    return ends
 
 
 def _difference(
     frame: pd.DataFrame, spec: ModelSpec, candidate: str, champion: str, seed: int, resamples: int
-) -> dict[str, Any]:
+) -> Difference:
     known, ours = _aligned(frame[spec.target], frame[candidate])
     _, theirs = _aligned(frame[spec.target], frame[champion])
     measures = []
     for predicted in (ours, theirs):
         prepared = prepare(spec.metrics.primary, known, predicted, spec.metrics.threshold)
         if isinstance(prepared, str):
-            return {**unknown(prepared, len(known)), "candidate": None, "champion": None}
+            return Difference(None, None, None, len(known), reason=prepared)
         measures.append(prepared)
     whole = np.ones(len(known))
     values = [measure(whole) for measure in measures]
@@ -156,14 +176,7 @@ def _difference(
         drawn = _bootstrap(measures, whole, resamples, seed)
         better = drawn[0] - drawn[1] if spec.higher_is_better else drawn[1] - drawn[0]
         low, high = interval(better, spec.metrics.confidence)
-    return {
-        "value": spec.worse_by(values[1], values[0]),
-        "low": low,
-        "high": high,
-        "n": len(known),
-        "candidate": values[0],
-        "champion": values[1],
-    }
+    return Difference(spec.worse_by(values[1], values[0]), low, high, len(known), values[0], values[1])
 
 
 def _aligned(truth: Any, prediction: Any) -> tuple[Array, Array]:
@@ -192,9 +205,7 @@ def _bootstrap(measures: list[Measure], rows: Array, resamples: int, seed: int) 
     return drawn
 
 
-def interval(
-    values: Array, confidence: float, ends: Interval = "percentile", value: float = 0.0
-) -> tuple[float | None, float | None]:
+def interval(values: Array, confidence: float, ends: Interval = "percentile", value: float = 0.0) -> Ends:
     """Interval from the values of resamples; none when most could not be measured (too few rows of one class).
 
     ``percentile``: their quantiles, the k-th of B at k / (B + 1). ``less_bias``, for metrics that chance can only make
@@ -241,9 +252,9 @@ def _require(frame: pd.DataFrame, columns: list[str]) -> None:
         )
 
 
-def unknown(reason: str, rows: int) -> Figure:
+def unknown(reason: str, rows: int) -> QualityFigure:
     """A figure that could not be measured, and why."""
-    return {"value": None, "low": None, "high": None, "n": rows, "reason": reason}
+    return QualityFigure(None, n=rows, reason=reason)
 
 
 def _seed(seed: int, label: str) -> int:

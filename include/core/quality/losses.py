@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from include.core.categories import category_texts
-from include.core.quality.evaluation import Figure, unknown
+from include.core.quality.evaluation import unknown
+from include.core.quality.figures import Quality, QualityFigure
 from include.core.quality.metrics import Array
 from include.core.spec import PREDICTION, Feature, ModelSpec
 
@@ -34,14 +35,34 @@ CUTS = np.linspace(0.1, 0.9, 9)
 """Quantiles of a column that are tried as the place of a split."""
 
 
-def build_loss_tree(holdout: pd.DataFrame, spec: ModelSpec) -> dict[str, Any]:
-    """The tree of ``|target - prediction|`` over the features and the prediction of unseen rows.
+class Leaf(TypedDict):
+    """Rows of a leaf, and mean and variance of their absolute error and of its square."""
 
-    Returns ``{"method": "dle", "rows", "categories": {feature: {value: code}}, "nodes", "leaves"}``. A node is
-    ``[column, at, left, right]`` (rows with column <= at go left; missing values go right) or ``[leaf]``; a leaf has
-    ``rows`` and the means and variances of the error (``mean``, ``variance``) and of its square (``mean_square``,
-    ``variance_square``).
-    """
+    rows: int
+    mean: float
+    variance: float
+    mean_square: float
+    variance_square: float
+
+
+class LossTree(TypedDict):
+    """The content of ``estimator.json`` of a regression model."""
+
+    method: Literal["dle"]
+    rows: int
+    categories: dict[str, dict[str, int]]
+    """Feature → value → code."""
+    nodes: list[list[Any]]
+    """``[column, at, left, right]`` (rows with column <= at go left; missing values go right) or ``[leaf]``."""
+    leaves: list[Leaf]
+
+
+Columns = dict[str, Array]
+"""Column → its values as floats, shape [rows]."""
+
+
+def build_loss_tree(holdout: pd.DataFrame, spec: ModelSpec) -> LossTree:
+    """The tree of ``|target - prediction|`` over the features and the prediction of unseen rows."""
     errors = np.abs(holdout[spec.target].to_numpy(dtype=float) - holdout["prediction"].to_numpy(dtype=float))
     half = np.arange(len(errors)) % 2 == 0
     categories = {
@@ -51,59 +72,71 @@ def build_loss_tree(holdout: pd.DataFrame, spec: ModelSpec) -> dict[str, Any]:
     }
     columns = _columns(holdout, spec.features, categories)
     nodes: list[list[Any]] = []
-    leaves: list[dict[str, float]] = []
+    leaves: list[Leaf] = []
     _grow(columns, errors, half, np.arange(len(errors)), DEPTH, nodes, leaves)
     return {"method": "dle", "rows": len(errors), "categories": categories, "nodes": nodes, "leaves": leaves}
 
 
-def estimate_losses(tree: Mapping[str, Any], frame: pd.DataFrame, spec: ModelSpec) -> dict[str, Figure]:
+def estimate_losses(tree: LossTree, frame: pd.DataFrame, spec: ModelSpec) -> Quality:
     """MAE and RMSE to be expected on ``frame``; a reason for the spec's other metrics.
 
     ``frame`` has ``prediction`` and the features that the tree asks for (:func:`features_asked_for`).
     """
-    found: dict[str, Figure] = {}
+    figures: dict[str, QualityFigure] = {}
     asked = set(features_asked_for(tree))
     columns = _columns(frame, [feature for feature in spec.features if feature.name in asked], tree["categories"])
     leaf = _leaf_of_each(tree, columns, len(frame))
     rows = np.bincount(leaf, minlength=len(tree["leaves"])).astype(float)
     for name in spec.metrics.names:
         if name not in ("mae", "rmse"):
-            found[name] = unknown("this metric is not estimated before truth; mae and rmse are", len(frame))
+            figures[name] = unknown("this metric is not estimated before truth; mae and rmse are", len(frame))
         elif not len(frame):
-            found[name] = unknown("no predictions", 0)
+            figures[name] = unknown("no predictions", 0)
         elif name == "mae":
-            found[name] = _mean(tree["leaves"], rows, "", spec.metrics.confidence)
+            figures[name] = QualityFigure(*_mean_error(tree["leaves"], rows, spec.metrics.confidence), len(frame))
         else:
-            square = _mean(tree["leaves"], rows, "_square", spec.metrics.confidence)
-            found[name] = square | {end: float(np.sqrt(square[end])) for end in ("value", "low", "high")}
-    return found
+            value, low, high = np.sqrt(_mean_square(tree["leaves"], rows, spec.metrics.confidence))
+            figures[name] = QualityFigure(float(value), float(low), float(high), len(frame))
+    return figures
 
 
-def features_asked_for(tree: Mapping[str, Any]) -> list[str]:
+def features_asked_for(tree: LossTree) -> list[str]:
     """The features that a split looks at, by name."""
     return sorted({node[0] for node in tree["nodes"] if len(node) > 1} - {"prediction"})
 
 
-def _mean(leaves: list[Mapping[str, float]], rows: Array, of: str, confidence: float) -> Figure:
+def _mean_error(leaves: Sequence[Leaf], rows: Array, confidence: float) -> tuple[float, float, float]:
+    """Mean absolute error of a window with so many rows in each leaf, and the ends of its interval."""
+    mean, variance = [leaf["mean"] for leaf in leaves], [leaf["variance"] for leaf in leaves]
+    return _mean(leaves, rows, np.array(mean), np.array(variance), confidence)
+
+
+def _mean_square(leaves: Sequence[Leaf], rows: Array, confidence: float) -> tuple[float, float, float]:
+    """The same of the squared error."""
+    mean, variance = [leaf["mean_square"] for leaf in leaves], [leaf["variance_square"] for leaf in leaves]
+    return _mean(leaves, rows, np.array(mean), np.array(variance), confidence)
+
+
+def _mean(
+    leaves: Sequence[Leaf], rows: Array, mean: Array, variance: Array, confidence: float
+) -> tuple[float, float, float]:
     """Mean over a window with so many rows in each leaf; normal interval, from 0 up."""
     whole = float(rows.sum())
-    mean, variance, known = (
-        np.array([leaf[name] for leaf in leaves]) for name in (f"mean{of}", f"variance{of}", "rows")
-    )
+    known = np.array([leaf["rows"] for leaf in leaves])
     value = float((rows * mean).sum()) / whole
     spread = float((rows * variance + rows**2 * variance / known).sum()) ** 0.5 / whole
     reach = NormalDist().inv_cdf((1 + confidence) / 2) * spread if confidence < 1 else float("inf")
-    return {"value": value, "low": max(value - reach, 0.0), "high": value + reach, "n": int(whole)}
+    return value, max(value - reach, 0.0), value + reach
 
 
 def _grow(
-    columns: dict[str, Array],
+    columns: Columns,
     errors: Array,
     half: Array,
     rows: Array,
     depth: int,
     nodes: list[list[Any]],
-    leaves: list[dict[str, float]],
+    leaves: list[Leaf],
 ) -> int:
     """Add the node of these rows and those below it; returns its place in ``nodes``."""
     place = len(nodes)
@@ -130,7 +163,7 @@ def _grow(
     return place
 
 
-def _best_split(columns: dict[str, Array], errors: Array, half: Array, rows: Array) -> tuple[str, float] | None:
+def _best_split(columns: Columns, errors: Array, half: Array, rows: Array) -> tuple[str, float] | None:
     """The column and place that take most of the squared deviation away, by the first half alone."""
     chosen, others = rows[half[rows]], rows[~half[rows]]
     if min(len(chosen), len(others)) < 2 * ROWS_IN_A_LEAF:
@@ -152,7 +185,7 @@ def _best_split(columns: dict[str, Array], errors: Array, half: Array, rows: Arr
     return best
 
 
-def _leaf_of_each(tree: Mapping[str, Any], columns: dict[str, Array], rows: int) -> Array:
+def _leaf_of_each(tree: LossTree, columns: Columns, rows: int) -> Array:
     leaf = np.zeros(rows, dtype=int)
     waiting = [(0, np.arange(rows))]
     while waiting:
@@ -166,17 +199,15 @@ def _leaf_of_each(tree: Mapping[str, Any], columns: dict[str, Array], rows: int)
     return leaf
 
 
-def _columns(
-    frame: pd.DataFrame, features: Sequence[Feature], categories: Mapping[str, Mapping[str, int]]
-) -> dict[str, Array]:
+def _columns(frame: pd.DataFrame, features: Sequence[Feature], categories: Mapping[str, Mapping[str, int]]) -> Columns:
     """These features and the prediction as floats: numbers, or the codes of categories; NaN where there is none."""
-    found = {}
+    columns = {}
     for feature in [*features, PREDICTION]:
         values = frame[feature.name]
         if feature.type in ("category", "boolean"):
             values = category_texts(values, feature.type).map(categories.get(feature.name, {}))
-        found[feature.name] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    return found
+        columns[feature.name] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    return columns
 
 
 def _codes(text: pd.Series, errors: Array) -> dict[str, int]:

@@ -10,11 +10,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_dags import spec_of
 from evergreen.run_params import params_of
+from include.core.json_types import JsonObject
 from include.core.run_params import MonitoringParams, check_window
 
 
 class GatherPredictionsOperator(BaseOperator):
-    """Gather the prediction log of ``model``; returns what was found (rows by window, torn and broken lines).
+    """Gather the prediction log of ``model``; returns what was gathered (rows by window, torn and broken lines).
 
     First it refuses a param ``window`` that can't be measured. A model of which nothing was ever released has no
     health: the task is skipped, and so is the rest.
@@ -24,22 +25,18 @@ class GatherPredictionsOperator(BaseOperator):
         super().__init__(**kwargs)
         self.model = model
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.data.predictions import gather
+    def execute(self, context: Any) -> JsonObject:
         from include.stages.installation import open_installation
+        from include.stages.monitoring import gather_predictions
 
-        params = params_of(context, MonitoringParams)
-        if params.window:
-            grain = spec_of(self.model).monitoring.window
-            check_window(params.window, grain, datetime.now(UTC).replace(tzinfo=None))
-        installation = open_installation()
+        installation, window = open_installation(), params_of(context, MonitoringParams).window
+        if window:
+            check_window(window, spec_of(self.model).monitoring.window, datetime.now(UTC).replace(tzinfo=None))
         if installation.store.release(self.model, "production").revision == 0:
             raise AirflowSkipException(f"nothing of {self.model} was ever released")
-        settings = installation.settings
-        installation.engine.fetch_predictions(self.model)
-        found = gather(spec_of(self.model), installation.store, settings.prediction_log / self.model, settings.lake)
+        gathered = gather_predictions(installation, spec_of(self.model))
         self.log.info(
             "%d rows from %d segments (%d torn, %d broken lines): %s",
-            found.rows, found.segments, found.torn_lines, found.broken_lines, dict(found.windows),
+            gathered.rows, gathered.segments, gathered.torn_lines, gathered.broken_lines, dict(gathered.windows),
         )  # fmt: skip
-        return found.as_dict()
+        return gathered.as_dict()

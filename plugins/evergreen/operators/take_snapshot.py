@@ -49,7 +49,7 @@ class TakeSnapshotOperator(ModelTask):
         store, window, grain = self.installation.store, params.window, spec.monitoring.window
         if window:
             check_window(window, grain, datetime.now(UTC).replace(tzinfo=None))
-        check_incident(params.incident, [row["incident"] for row in store.incidents(self.model)])
+        check_incident(params.incident, [incident.key for incident in store.incidents(self.model)])
         choose_build(params.build, store.builds(self.model))
         if window and not window_exists(spec.data.source, window, grain):
             raise RunRefusedError(

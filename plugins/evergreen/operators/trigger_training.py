@@ -6,6 +6,8 @@ from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
+from evergreen.model_dags import spec_of
+
 
 class TriggerTrainingOperator(TriggerDagRunOperator):
     """Open the incident in ``degraded`` (what DegradedHealthSensor returned) and start ``<model>.training`` for it.
@@ -28,15 +30,16 @@ class TriggerTrainingOperator(TriggerDagRunOperator):
         self.degraded = degraded
 
     def execute(self, context: Any) -> None:
+        from include.core.health.record import Incident
+        from include.core.verdict import Verdict
         from include.stages.installation import open_installation
+        from include.stages.retraining import open_incident
 
-        incident, window = self.degraded["incident"], self.degraded["window"]
-        verdict = {"answer": "fail", "reason": self.degraded["reason"], "signals": self.degraded["signals"]}
-        if open_installation().store.record_incident(self.model, incident, window, verdict):
-            self.log.info("incident %s: %s", incident, self.degraded["reason"])
-        else:
-            self.log.info("incident %s was open already", incident)
-        self.trigger_run_id = f"incident__{incident}"
+        verdict = Verdict("fail", self.degraded["reason"], self.degraded["signals"])
+        incident = Incident(self.degraded["incident"], self.degraded["window"], verdict)
+        opened = open_incident(open_installation(), spec_of(self.model), incident)
+        self.log.info("incident %s: %s", incident.key, verdict.reason if opened else "was open already")
+        self.trigger_run_id = f"incident__{incident.key}"
         self.conf = {name: self.degraded[name] for name in ("reason", "incident", "window", "signals")}
-        self.note = f"Incident {incident}: {self.degraded['reason']}"
+        self.note = f"Incident {incident.key}: {verdict.reason}"
         super().execute(context)

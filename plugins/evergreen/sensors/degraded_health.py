@@ -24,28 +24,16 @@ class DegradedHealthSensor(BaseSensorOperator):
         self.model = model
 
     def poke(self, context: Any) -> bool | PokeReturnValue:
-        from include.core.health.policy import evaluate_policy
         from include.stages.installation import open_installation
+        from include.stages.retraining import decide
 
-        params, store = params_of(context, RetrainingParams), open_installation().store
-        decision = evaluate_policy(
-            spec_of(self.model),
-            store.health(self.model),
-            store.incidents(self.model),
-            live_version=store.release(self.model, "production").champion,
-        )
-        self.log.info("%s: %s", self.model, decision.verdict)
+        params = params_of(context, RetrainingParams)
+        decision = decide(open_installation(), spec_of(self.model))
+        verdict = decision.verdict
+        self.log.info("%s: %s", self.model, verdict)
         if decision.incident:
-            verdict = decision.verdict.as_dict()
-            return PokeReturnValue(
-                True,
-                {
-                    "incident": decision.incident,
-                    "window": decision.window,
-                    "reason": verdict["reason"],
-                    "signals": verdict["signals"],
-                },
-            )
+            degraded = {"incident": decision.incident, "window": decision.window}
+            return PokeReturnValue(True, {**degraded, "reason": verdict.reason, "signals": dict(verdict.signals)})
         if params.wait:
             return False
-        raise AirflowSkipException(str(decision.verdict))
+        raise AirflowSkipException(str(verdict))

@@ -1,13 +1,18 @@
 """The store: compare-and-swap lets one writer win, and everything can be recorded twice."""
 
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 
 from include.adapters.store import Store
 from include.core.build import Build
 from include.core.errors import DeploymentConflictError, EvergreenError
+from include.core.health.record import Incident
 from include.core.release.release import Release
+from include.core.verdict import Verdict
+from tests.support.health_rows import health_row
 
 
 @pytest.fixture
@@ -59,16 +64,28 @@ def test_each_revision_stays_in_the_history(store):
 
 
 def test_an_incident_opens_once(store):
-    assert store.record_incident("m", "m-2013-05", "2013-05", {"answer": "fail"}) is True
-    assert store.record_incident("m", "m-2013-05", "2013-05", {"answer": "fail"}) is False
-    assert len(store.incidents("m")) == 1
+    opened = Incident("m-2013-05", "2013-05", Verdict("fail", "degraded", {"drop": 0.1}))
+    assert store.record_incident("m", opened) is True
+    assert store.record_incident("m", opened) is False
+    (kept,) = store.incidents("m")
+    assert replace(kept, recorded=0.0) == opened
+    assert kept.recorded == pytest.approx(time.time(), abs=60)
 
 
 def test_measuring_a_window_again_replaces_its_health_and_nan_becomes_null(store):
-    store.record_health("m", "2013-05", {"window": "2013-05", "value": float("nan")})
-    store.record_health("m", "2013-05", {"window": "2013-05", "value": 0.7})
-    store.record_health("m", "2013-04", {"window": "2013-04", "value": float("nan")})
-    assert [row["value"] for row in store.health("m")] == [None, 0.7]
+    store.record_health("m", health_row("2013-05", float("nan")))
+    store.record_health("m", health_row("2013-05", 0.7))
+    store.record_health("m", health_row("2013-04", float("nan")))
+    assert [row.quality["roc_auc"].value for row in store.health("m")] == [None, 0.7]
+
+
+def test_health_is_read_in_parts_from_the_newest_window_on(store):
+    for month in range(1, 6):
+        store.record_health("m", health_row(f"2013-{month:02d}", 0.7))
+    assert [row.window for row in store.newest_health("m", 2)] == ["2013-04", "2013-05"]
+    assert [row.window for row in store.newest_health("m", 2, before="2013-02")] == ["2013-01"]
+    assert store.newest_health("m", 2, before="2013-01") == []
+    assert store.health("m")[0].recorded == pytest.approx(time.time(), abs=60)
 
 
 def test_training_uses_the_newest_build_that_passed(store):

@@ -30,4 +30,4 @@ def test_the_bundle_has_what_estimates_need_and_no_row_of_the_holdout(spec, tmp_
     assert {path.name for path in bundle.iterdir()} == set(BUNDLE)
     assert sum(kept["counts"]) == kept["rows"] == 2000
     assert max(map(len, (kept["scores"], kept["counts"], kept["positives"]))) <= 100, "at least 20 rows to a bin"
-    assert estimate(kept, rows, spec)["roc_auc"]["value"] > 0.75
+    assert estimate(kept, rows, spec)["roc_auc"].value > 0.75

@@ -79,8 +79,8 @@ def test_a_feature_that_the_reference_lacks_is_left_out(lake):
     write(pq.read_table(path).drop_columns(["zone"]).to_pandas(), path)
     assert "zone" not in reference_sample(SPEC, LINEAGE).frame
     figure = compare_window(SPEC, "2013-05", "1", LINEAGE)
-    assert figure["status"] == "drifted", "by distance, which here is a running number"
-    assert "zone" not in {one["feature"] for one in figure["leaning"]}
+    assert figure.status == "drifted", "by distance, which here is a running number"
+    assert "zone" not in {one.feature for one in figure.leaning}
 
 
 def gone(lake):
@@ -105,16 +105,16 @@ def damaged_part(lake):
 
 @pytest.mark.parametrize("harm", [gone, damaged, without_manifest, torn_manifest, damaged_part])
 def test_what_is_gone_or_damaged_is_unknown_with_a_reason(lake, harm):
-    assert compare_window(SPEC, "2013-05", "1", LINEAGE)["status"] in ("steady", "drifted")
+    assert compare_window(SPEC, "2013-05", "1", LINEAGE).status in ("steady", "drifted")
     harm(lake)
     figure = compare_window(SPEC, "2013-05", "1", LINEAGE)
-    assert (figure["status"], figure["auc"]) == ("unknown", None)
-    assert figure["reason"]
+    assert (figure.status, figure.auc) == ("unknown", None)
+    assert figure.reason
 
 
 @pytest.mark.parametrize("lineage", [None, {}, {"snapshot": "f"}, {**LINEAGE, "trained_until": "never"}])
 def test_a_version_without_usable_lineage_is_unknown(lake, lineage):
-    assert compare_window(SPEC, "2013-05", "1", lineage)["status"] == "unknown"
+    assert compare_window(SPEC, "2013-05", "1", lineage).status == "unknown"
 
 
 def test_whatever_fails_does_not_stop_the_measurement(lake, monkeypatch):
@@ -122,5 +122,5 @@ def test_whatever_fails_does_not_stop_the_measurement(lake, monkeypatch):
         raise RuntimeError("no room")
 
     monkeypatch.setattr(samples, "compare", fails)
-    assert "no room" in compare_window(SPEC, "2013-05", "1", LINEAGE)["reason"]
+    assert "no room" in compare_window(SPEC, "2013-05", "1", LINEAGE).reason
     assert load_snapshot("taxi", LINEAGE["snapshot"]).rows == 3000

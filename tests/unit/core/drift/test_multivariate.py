@@ -8,6 +8,7 @@ import pytest
 
 from include.core.drift.columns import drift
 from include.core.drift.counts import count_frame
+from include.core.drift.figures import MultivariateFigure
 from include.core.drift.multivariate import Sample, compare
 from include.core.drift.profile import build_profile
 from tests.unit.core.monitored_rides import ride_spec, rides
@@ -20,9 +21,9 @@ def sample(frame: pd.DataFrame, drawn_from: int | None = None) -> Sample:
     return Sample(frame.drop(columns="prediction"), drawn_from or len(frame))
 
 
-def found(window: pd.DataFrame, reference: pd.DataFrame = REFERENCE, seed: int = 0, **monitoring) -> dict:
+def found(window: pd.DataFrame, reference: pd.DataFrame = REFERENCE, seed: int = 0, **monitoring) -> MultivariateFigure:
     figure = compare(sample(reference), sample(window), ride_spec(**monitoring), seed=seed)
-    json.dumps(figure, allow_nan=False)
+    json.dumps(figure.as_dict(), allow_nan=False)
     return figure
 
 
@@ -35,21 +36,21 @@ def tangled(frame: pd.DataFrame) -> pd.DataFrame:
 def test_a_changed_dependence_is_found_though_every_column_is_steady():
     window = tangled(rides(2000, seed=1))
     figure = found(window)
-    assert figure["status"] == "drifted"
-    assert figure["auc"] > figure["low"] > figure["limit"] > 0.5
-    assert {one["feature"] for one in figure["leaning"][:2]} == {"distance", "hour"}
-    assert sum(one["share"] for one in figure["leaning"]) <= 1 + 1e-9
+    assert figure.status == "drifted"
+    assert figure.auc > figure.low > figure.limit > 0.5
+    assert {one.feature for one in figure.leaning[:2]} == {"distance", "hour"}
+    assert sum(one.share for one in figure.leaning) <= 1 + 1e-9
     profile = build_profile(REFERENCE, SPEC, REFERENCE.prediction)
     whole = drift(profile, count_frame(window, profile, SPEC), SPEC, figure)
-    assert {one["status"] for one in whole["features"].values()} == {"steady"}
-    assert (whole["status"], whole["drifted"]) == ("drifted", [])
+    assert {one.status for one in whole.features.values()} == {"steady"}
+    assert (whole.status, whole.drifted) == ("drifted", ())
 
 
 def test_what_has_not_changed_alerts_no_oftener_than_accepted():
     windows = 30
     spec = {"drift_false_alarm_rate": 0.2, "drift_effect_at_least": 0}  # a tenth for this test
     alarms = sum(
-        found(rides(300, seed=2 * n + 1), rides(300, seed=2 * n + 2), seed=n, **spec)["status"] == "drifted"
+        found(rides(300, seed=2 * n + 1), rides(300, seed=2 * n + 2), seed=n, **spec).status == "drifted"
         for n in range(windows)
     )
     assert alarms <= 7, "more than 7 of 30 happen in 1 of 100 such tests at a rate of a tenth"
@@ -61,24 +62,24 @@ def test_both_tests_share_the_rate_where_both_judge():
     count = count_frame(window, profile, SPEC)
     alone, both = drift(profile, count, SPEC), drift(profile, count, SPEC, found(window))
     half = drift(profile, count, ride_spec(drift_false_alarm_rate=0.025))
-    assert alone["multivariate"]["status"] == "unknown"
-    assert both["prediction"]["limits"] == half["prediction"]["limits"]
-    assert both["prediction"]["limits"]["psi"] > alone["prediction"]["limits"]["psi"]
+    assert alone.multivariate.status == "unknown"
+    assert both.prediction.limits == half.prediction.limits
+    assert both.prediction.limits["psi"] > alone.prediction.limits["psi"]
 
 
 def test_the_effect_is_a_share_of_rows_and_a_small_one_does_not_matter():
     window = rides(3000, seed=1)
     window["zone"] = np.where(np.arange(3000) % 10 < 2, "new", window.zone)
     figure = found(window)
-    assert figure["moved"] == pytest.approx(0.2, abs=0.04)
+    assert figure.moved == pytest.approx(0.2, abs=0.04)
     small = found(window, drift_effect_at_least=0.5)
-    assert (small["status"], small["auc"] > small["limit"]) == ("steady", True)
+    assert (small.status, small.auc > small.limit) == ("steady", True)
 
 
 def test_unequal_sides_do_not_tilt_the_effect():
-    assert found(rides(300, seed=1))["moved"] < 0.15
+    assert found(rides(300, seed=1)).moved < 0.15
     half = rides(300, seed=1).assign(zone=lambda f: f.zone.where(f.index % 2 == 0, "new"))
-    assert found(half)["moved"] == pytest.approx(0.5, abs=0.1)
+    assert found(half).moved == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_same_seed_gives_the_same_figure():
@@ -91,26 +92,26 @@ def test_the_same_seed_gives_the_same_figure():
 def test_columns_that_are_empty_or_constant_on_both_sides_say_nothing(value):
     same = {"distance": value, "hour": value, "zone": None if value is None else "a", "shared": value}
     figure = found(rides(400, seed=1).assign(**same), rides(400).assign(**same))
-    assert (figure["auc"], figure["status"], figure["leaning"]) == (0.5, "steady", [])
+    assert (figure.auc, figure.status, figure.leaning) == (0.5, "steady", ())
 
 
 def test_a_column_that_became_empty_is_what_the_classifier_leans_on():
     figure = found(rides(400, seed=1).assign(distance=None))
-    assert figure["status"] == "drifted"
-    assert figure["leaning"][0]["feature"] == "distance"
+    assert figure.status == "drifted"
+    assert figure.leaning[0].feature == "distance"
 
 
 def test_a_category_of_a_hundred_thousand_values_is_told_from_few():
     many = rides(2000, seed=1).assign(zone=[f"z{n * 50}" for n in range(2000)])
-    assert found(many)["leaning"][0]["feature"] == "zone"
+    assert found(many).leaning[0].feature == "zone"
     other = rides(2000).assign(zone=[f"y{n * 50}" for n in range(2000)])
-    assert found(many, other)["status"] == "steady", "values that each occur once tell nothing"
+    assert found(many, other).status == "steady", "values that each occur once tell nothing"
 
 
 def test_values_that_only_one_side_keeps_in_double_are_the_same():
     tenths = rides(1000).assign(distance=lambda f: f.distance.round(1))
     logged = rides(1000, seed=1).assign(distance=lambda f: f.distance.round(1))
-    assert found(logged, tenths.astype({"distance": "float32"}))["status"] == "steady"
+    assert found(logged, tenths.astype({"distance": "float32"})).status == "steady"
 
 
 @pytest.mark.parametrize(
@@ -126,18 +127,18 @@ def test_values_that_only_one_side_keeps_in_double_are_the_same():
 )
 def test_too_little_is_not_judged_and_says_so(rows, monitoring, status):
     for figure in (found(rides(rows, seed=1), **monitoring), found(rides(500), rides(rows, seed=1), **monitoring)):
-        assert figure["status"] == status
-        assert bool(figure["reason"]) == (figure["auc"] is None) == (status != "steady")
+        assert figure.status == status
+        assert bool(figure.reason) == (figure.auc is None) == (status != "steady")
 
 
 def test_a_sample_counts_for_the_rows_that_it_was_drawn_from():
     spec = ride_spec(rows_at_least=10_000)
     few = compare(sample(REFERENCE), sample(rides(500, seed=1), 20_000), spec)
     enough = compare(sample(REFERENCE, 20_000), sample(rides(500, seed=1), 20_000), spec)
-    assert (few["status"], enough["status"]) == ("insufficient", "steady")
+    assert (few.status, enough.status) == ("insufficient", "steady")
 
 
 def test_one_feature_has_nothing_to_depend_on():
     figure = compare(sample(REFERENCE[["distance", "prediction"]]), sample(rides(500, seed=1)), SPEC)
-    assert figure["status"] == "unknown"
-    assert "two features" in figure["reason"]
+    assert figure.status == "unknown"
+    assert "two features" in figure.reason

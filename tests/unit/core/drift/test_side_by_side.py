@@ -1,6 +1,7 @@
 """What a page draws of a column: all rows of both sides, in few bars whose labels tell them apart."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from include.core.drift.columns import drift
 from include.core.drift.counts import count_frame
+from include.core.drift.figures import DriftFigure
 from include.core.drift.profile import build_profile
 from include.core.drift.side_by_side import BARS, DRAWN, worth_drawing
 from tests.unit.core.monitored_rides import ride_spec, rides
@@ -21,12 +23,13 @@ def drawn(column: str, before: pd.DataFrame, now: pd.DataFrame) -> dict[str, tup
     """Label → share of the reference and of the window."""
     profile = build_profile(before, SPEC, before.prediction)
     found = drift(profile, count_frame(now, profile, SPEC), SPEC)
-    shares = {**found["features"], "prediction": found["prediction"]}[column]["distribution"]
-    json.dumps(shares, allow_nan=False)
-    assert len(set(shares["bins"])) == len(shares["bins"]) <= BARS
-    assert sum(shares["reference"]) == pytest.approx(1, abs=1e-4)
-    assert sum(shares["window"]) == pytest.approx(1, abs=1e-4)
-    return dict(zip(shares["bins"], zip(shares["reference"], shares["window"], strict=True), strict=True))
+    shares = found.columns[column].distribution
+    assert shares
+    json.dumps(asdict(shares), allow_nan=False)
+    assert len(set(shares.bins)) == len(shares.bins) <= BARS
+    assert sum(shares.reference) == pytest.approx(1, abs=1e-4)
+    assert sum(shares.window) == pytest.approx(1, abs=1e-4)
+    return dict(zip(shares.bins, zip(shares.reference, shares.window, strict=True), strict=True))
 
 
 def test_a_number_has_the_bins_of_its_psi_with_readable_edges():
@@ -76,10 +79,10 @@ def test_many_and_long_categories_stay_few_and_short_bars():
     now = many.assign(zone=[f"{n} {'new ' * 50}" for n in range(5000)])
     profile = build_profile(many, SPEC, many.prediction)
     for frame in (many, now):
-        shares = drift(profile, count_frame(frame, profile, SPEC), SPEC)["features"]["zone"]["distribution"]
-        assert len(shares["bins"]) <= BARS
-        assert max(map(len, shares["bins"])) <= 40
-        assert shares["bins"][-1] == "all others"
+        shares = drift(profile, count_frame(frame, profile, SPEC), SPEC).features["zone"].distribution
+        assert len(shares.bins) <= BARS
+        assert max(map(len, shares.bins)) <= 40
+        assert shares.bins[-1] == "all others"
 
 
 def test_large_and_close_numbers_get_as_many_digits_as_tell_them_apart():
@@ -91,11 +94,11 @@ def test_large_and_close_numbers_get_as_many_digits_as_tell_them_apart():
 
 def test_what_drifted_is_drawn_first_and_only_the_worst_are():
     figures = {
-        f"f{n}": {"psi": n / 100, "ks": None, "limits": {"psi": 0.01 * (1 + n % 5)}, "status": "steady"}
+        f"f{n}": DriftFigure({"psi": n / 100, "ks": None}, limits={"psi": 0.01 * (1 + n % 5)}, status="steady")
         for n in range(40)
     }
-    figures["small"] = {"psi": 0.001, "limits": {"psi": 0.0005}, "status": "drifted"}
-    figures["unknown"] = {"psi": None, "limits": {}, "status": "unknown"}
+    figures["small"] = DriftFigure({"psi": 0.001}, limits={"psi": 0.0005}, status="drifted")
+    figures["unknown"] = DriftFigure()
     assert worth_drawing(figures)[:3] == ["small", "f35", "f30"]
     assert len(worth_drawing(figures)) == DRAWN
 
@@ -103,7 +106,7 @@ def test_what_drifted_is_drawn_first_and_only_the_worst_are():
 def test_a_window_without_rows_or_reference_is_not_drawn():
     for profile, rows in ((None, 10), (build_profile(rides(), SPEC, rides().prediction), 0)):
         found = drift(profile, count_frame(rides(rows), profile, SPEC), SPEC)
-        assert not any("distribution" in figure for figure in [*found["features"].values(), found["prediction"]])
+        assert not any(figure.distribution for figure in found.columns.values())
 
 
 @settings(max_examples=60, deadline=None)

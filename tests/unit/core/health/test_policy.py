@@ -1,15 +1,19 @@
 """The retraining policy: only what is known and confirmed starts a retraining, once, within cooldown and budget."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.core.health.policy import evaluate_policy, replay
+from include.core.health.policy import evaluate_policy, needed_history, replay
+from include.core.health.record import HealthRow
 from include.core.spec import ModelSpec
 from include.core.windows import windows_before
+from tests.support.health_rows import health_row as row
+from tests.support.health_rows import incident
 
 WINDOWS = windows_before("2014-12", "month", 24)
 
@@ -38,21 +42,15 @@ def spec_with(*, metric: str = "roc_auc", **degradation: Any) -> ModelSpec:
 SPEC = spec_with()
 
 
-def row(window: str, value: float | None, *, version: str = "1", metric: str = "roc_auc", n: int = 500, **more: Any):
-    figure = {"value": value, "low": None, "high": None, "n": n}
-    known = {"window": window, "status": "complete", "due": True, "live_version": version}
-    return {**known, "by_version": {version: {metric: figure}}, "reference": {metric: 0.8}, **more}
-
-
 GOOD, BAD = 0.79, 0.7
 
 
-def history(*values: float | None, **more: Any) -> list[dict[str, Any]]:
+def history(*values: float | None, **more: Any) -> list[HealthRow]:
     return [row(window, value, **more) for window, value in zip(WINDOWS, values, strict=False)]
 
 
 def answer(rows, incidents=(), spec=SPEC, **more):
-    decision = evaluate_policy(spec, rows, [{"window": window} for window in incidents], **more)
+    decision = evaluate_policy(spec, rows, [incident(window) for window in incidents], **more)
     assert (decision.incident is not None) == (decision.verdict.answer == "fail")
     return decision.verdict.answer
 
@@ -126,13 +124,13 @@ def test_an_incident_cools_down_for_the_given_windows():
 
 
 def test_the_same_window_gives_the_same_incident_again():
-    decision = evaluate_policy(SPEC, history(BAD, BAD), [{"window": WINDOWS[1]}])
+    decision = evaluate_policy(SPEC, history(BAD, BAD), [incident(WINDOWS[1])])
     assert decision.incident == "late-2013-02"
 
 
 def test_a_spent_budget_holds_and_asks_for_a_person():
     spec = spec_with(budget=2, budget_windows=6)
-    decision = evaluate_policy(spec, history(*[BAD] * 6), [{"window": WINDOWS[1]}, {"window": WINDOWS[3]}])
+    decision = evaluate_policy(spec, history(*[BAD] * 6), [incident(WINDOWS[1]), incident(WINDOWS[3])])
     assert decision.verdict.answer == "hold"
     assert "budget" in decision.verdict.reason
     assert answer(history(*[BAD] * 8), [WINDOWS[1], WINDOWS[3]], spec) == "fail"
@@ -175,7 +173,7 @@ policies = st.builds(
 
 @given(policies, histories)
 def test_replay_never_opens_two_incidents_within_a_cooldown_nor_more_than_the_budget(spec, past):
-    opened = [WINDOWS.index(incident["window"]) for incident in replay(spec, past)]
+    opened = [WINDOWS.index(one.window) for one in replay(spec, past)]
     policy = spec.degradation
     assert all(later - earlier > policy.cooldown_windows for earlier, later in itertools.pairwise(opened))
     for last in opened:
@@ -184,7 +182,7 @@ def test_replay_never_opens_two_incidents_within_a_cooldown_nor_more_than_the_bu
 
 @given(policies, histories)
 def test_missing_windows_alone_never_trigger(spec, past):
-    missing = [{**r, "status": "partial"} for r in past]
+    missing = [replace(r, status="partial") for r in past]
     assert replay(spec, missing) == []
 
 
@@ -192,21 +190,45 @@ def test_missing_windows_alone_never_trigger(spec, past):
 def test_a_breach_that_goes_missing_never_adds_an_incident_to_the_newest_window(spec, past):
     before = evaluate_policy(spec, past, []).verdict.answer
     for index in range(len(past)):
-        fewer = [*past[:index], {**past[index], "status": "waiting", "due": True}, *past[index + 1 :]]
+        fewer = [*past[:index], replace(past[index], status="waiting", due=True), *past[index + 1 :]]
         if before != "fail":
             decision = evaluate_policy(spec, fewer, [])
-            assert decision.verdict.answer != "fail" or decision.window != past[-1]["window"]
+            assert decision.verdict.answer != "fail" or decision.window != past[-1].window
 
 
 @given(policies, histories)
 def test_making_the_newest_window_healthy_never_triggers(spec, past):
-    healed = [*past, row(WINDOWS[23], 0.8)] if not past or past[-1]["window"] < WINDOWS[23] else past
-    healed = [*healed[:-1], row(healed[-1]["window"], 0.8)]
+    healed = [*past, row(WINDOWS[23], 0.8)] if not past or past[-1].window < WINDOWS[23] else past
+    healed = [*healed[:-1], row(healed[-1].window, 0.8)]
     assert evaluate_policy(spec, healed, []).verdict.answer == "pass"
 
 
 @given(policies, histories, st.lists(st.sampled_from(WINDOWS), max_size=4))
 def test_more_incidents_never_turn_a_hold_into_a_retraining(spec, past, incidents):
-    known = [{"window": window} for window in incidents]
+    known = [incident(window) for window in incidents]
     if evaluate_policy(spec, past, []).verdict.answer != "fail":
         assert evaluate_policy(spec, past, known).verdict.answer != "fail"
+
+
+@given(policies, histories, st.lists(st.sampled_from(WINDOWS), max_size=4), st.sampled_from(["1", "2", None]))
+def test_the_newest_rows_that_the_policy_needs_give_the_same_decision_as_all(spec, past, incidents, live):
+    known = [incident(window) for window in incidents]
+    needed = needed_history(spec, reversed(past))
+    assert evaluate_policy(spec, needed, known, live_version=live) == evaluate_policy(
+        spec, past, known, live_version=live
+    )
+
+
+def test_no_more_rows_are_taken_than_the_policy_needs():
+    newest_first = reversed(history(*[GOOD] * 20))
+    assert [one.window for one in needed_history(SPEC, newest_first)] == WINDOWS[19:16:-1]
+    assert next(newest_first).window == WINDOWS[15], "one more was taken, to see that it is too old"
+    waiting = [row(window, None, status="waiting", due=False) for window in WINDOWS[20:]]
+    rows = [*history(*[GOOD] * 20), *waiting]
+    assert len(needed_history(SPEC, reversed(rows))) == len(waiting) + SPEC.degradation.windows
+
+
+def test_how_much_worse_the_window_was_is_known_where_it_can_be_judged():
+    assert evaluate_policy(SPEC, history(BAD), []).worse_by == pytest.approx(0.1)
+    assert evaluate_policy(SPEC, history(GOOD), []).worse_by == pytest.approx(0.01)
+    assert evaluate_policy(SPEC, history(BAD, n=99), []).worse_by is None

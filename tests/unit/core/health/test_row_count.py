@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,16 +14,16 @@ STEADY = [1000, 1100, 950, 1020, 980, 1050]
 
 def finding(rows: int, earlier: list[int], over: bool = True) -> str | None:
     found = judge_row_count(rows, earlier, over=over)
-    json.dumps(found, allow_nan=False)
-    assert found["rows"] == rows
-    assert not (found["finding"] and found["not_judged"])
-    return found["finding"]
+    json.dumps(asdict(found), allow_nan=False)
+    assert found.rows == rows
+    assert not (found.finding and found.not_judged)
+    return found.finding
 
 
 def test_a_window_as_large_as_others_is_usual():
     found = judge_row_count(1030, STEADY, over=True)
-    assert (found["finding"], found["not_judged"], found["windows"]) == (None, None, 6)
-    assert found["low"] < 1000 < found["median"] * 1.01 < found["high"]
+    assert (found.finding, found.not_judged, found.windows) == (None, None, 6)
+    assert found.low < 1000 < found.median * 1.01 < found.high
 
 
 @pytest.mark.parametrize(("rows", "word"), [(0, "few"), (1, "few"), (400, "few"), (2500, "many")])
@@ -49,8 +50,8 @@ def test_a_handful_of_rows_varies_by_chance():
 
 
 def test_before_its_end_and_with_few_earlier_windows_it_says_why_it_does_not_judge():
-    assert judge_row_count(3, STEADY, over=False)["not_judged"] == "the window is not over"
-    assert "5 earlier windows" in judge_row_count(3, STEADY[:4], over=True)["not_judged"]
+    assert judge_row_count(3, STEADY, over=False).not_judged == "the window is not over"
+    assert "5 earlier windows" in judge_row_count(3, STEADY[:4], over=True).not_judged
     assert finding(3, STEADY[:5])
 
 

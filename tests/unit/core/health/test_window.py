@@ -1,6 +1,7 @@
 """A window's health counts each thing once and says what is not known."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -8,9 +9,20 @@ import pandas as pd
 import pytest
 
 from include.core.drift.profile import build_profile
-from include.core.health.window import count_once, live_version_of, measure, predictions_before
+from include.core.health.record import VersionTraffic
+from include.core.health.window import (
+    Reference,
+    Truth,
+    WindowInputs,
+    count_once,
+    live_version_of,
+    measure,
+    predictions_before,
+)
 from include.core.quality.estimation import build_estimator
+from include.core.quality.figures import QualityFigure
 from include.core.spec import ModelSpec
+from tests.support.health_rows import EMPTY
 
 SPEC = ModelSpec.model_validate(
     {
@@ -30,7 +42,7 @@ SPEC = ModelSpec.model_validate(
     }
 )
 JUNE = datetime(2013, 6, 15)
-REFERENCE = {"quality": {"roc_auc": {"value": 0.8, "low": 0.7, "high": 0.9, "n": 500}}}
+QUALITY = {"roc_auc": QualityFigure(0.8, 0.7, 0.9, 500)}
 
 
 def predictions(count: int = 300, version: str = "1", start: int = 0) -> pd.DataFrame:
@@ -56,9 +68,11 @@ def truth_of(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"flight": frame.key.astype(int), "was_late": late})
 
 
-def health(frame, truth, *, as_of=JUNE, reference=REFERENCE, profile=None, **more):
-    row = measure("2013-05", SPEC, frame, truth, reference=reference, profile=profile, as_of=as_of, **more)
-    json.dumps(row, allow_nan=False)
+def health(frame, truth, *, as_of=JUNE, quality=QUALITY, profile=None, estimator=None, problem=None, **more):
+    reference = Reference(quality, profile, estimator)
+    inputs = WindowInputs("2013-05", as_of, frame, Truth(truth, problem), reference, **more)
+    row = measure(inputs, SPEC)
+    json.dumps(row.as_dict(), allow_nan=False)
     return row
 
 
@@ -66,14 +80,14 @@ def test_a_whole_window_has_quality_by_version_and_slice_drift_and_reference():
     frame = pd.concat([predictions(200, "2"), predictions(100, "10", 1000)])
     profile = build_profile(frame, SPEC, frame.prediction)
     row = health(frame, truth_of(frame), profile=profile)
-    assert (row["status"], row["predictions"], row["rows"], row["truth_share"]) == ("complete", 300, 300, 1.0)
-    assert (row["versions"], row["live_version"]) == (["2", "10"], "2")
-    assert row["by_version"]["10"]["roc_auc"]["n"] == 100
-    assert row["quality"]["roc_auc"]["low"] < row["quality"]["roc_auc"]["value"]
-    assert set(row["slices"]) == {"origin=EWR", "origin=JFK"}
-    assert row["reference"] == {"roc_auc": 0.8}
-    assert row["drift"]["drifted"] == []
-    assert row["service"]["versions"]["2"] == {"requests": 200, "rows": 200}
+    assert (row.status, row.predictions, row.rows, row.truth_share) == ("complete", 300, 300, 1.0)
+    assert (row.versions, row.live_version) == (("2", "10"), "2")
+    assert row.by_version["10"]["roc_auc"].n == 100
+    assert row.quality["roc_auc"].low < row.quality["roc_auc"].value
+    assert set(row.slices) == {"origin=EWR", "origin=JFK"}
+    assert row.reference == {"roc_auc": 0.8}
+    assert row.drift.drifted == ()
+    assert row.service.versions["2"] == VersionTraffic(requests=200, rows=200)
 
 
 def test_a_row_that_stands_in_two_logs_counts_once_with_the_answer_that_the_client_got():
@@ -82,7 +96,7 @@ def test_a_row_that_stands_in_two_logs_counts_once_with_the_answer_that_the_clie
     once, repeats = count_once(pd.concat([repeated, frame]))
     assert (len(once), repeats) == (10, 3)
     assert list(once[once.key.isin(["0", "1", "2"])].version) == ["2", "2", "2"]
-    assert health(pd.concat([frame, repeated]), truth_of(frame), duplicates=4)["service"]["duplicates"] == 7
+    assert health(pd.concat([frame, repeated]), truth_of(frame), duplicates=4).service.duplicates == 7
 
 
 def test_a_request_id_used_for_different_keys_is_not_a_repeat():
@@ -96,9 +110,9 @@ def test_truth_given_twice_with_different_values_counts_the_last_and_is_reported
     flipped = truth.iloc[:5].assign(was_late=lambda f: ~f.was_late)
     row = health(frame, pd.concat([truth, truth, flipped]))
     last = health(frame, pd.concat([flipped, truth.iloc[5:]]))
-    assert row["service"]["truth_conflicts"] == 5
-    assert row["rows"] == 50
-    assert row["quality"] == last["quality"]
+    assert row.service.truth_conflicts == 5
+    assert row.rows == 50
+    assert row.quality == last.quality
 
 
 def test_truth_for_unknown_keys_is_counted_and_changes_nothing():
@@ -106,27 +120,27 @@ def test_truth_for_unknown_keys_is_counted_and_changes_nothing():
     truth = truth_of(frame)
     stranger = pd.DataFrame({"flight": [99_999], "was_late": [True]})
     row = health(frame, pd.concat([truth, stranger]))
-    assert row["service"]["truth_unknown"] == 1
-    assert row["quality"] == health(frame, truth)["quality"]
+    assert row.service.truth_unknown == 1
+    assert row.quality == health(frame, truth).quality
 
 
 def test_keys_match_as_text_integers_or_whole_floats():
     frame = predictions(50)
     truth = truth_of(frame)
     for kind in (str, int, float):
-        assert health(frame, truth.assign(flight=truth.flight.astype(kind)))["rows"] == 50
+        assert health(frame, truth.assign(flight=truth.flight.astype(kind))).rows == 50
 
 
 def test_a_window_without_predictions_is_empty():
     row = health(predictions(1).iloc[:0], truth_of(predictions(5)))
-    assert (row["status"], row["live_version"], row["quality"], row["versions"]) == ("empty", None, {}, [])
+    assert (row.status, row.live_version, row.quality, row.versions) == ("empty", None, {}, ())
 
 
 @pytest.mark.parametrize("truth", [None, truth_of(predictions(1)).iloc[:0], truth_of(predictions(9, start=5000))])
 def test_predictions_without_any_truth_wait(truth):
-    row = health(predictions(20), truth, truth_problem="has not arrived")
-    assert (row["status"], row["rows"], row["truth_problem"]) == ("waiting", 0, "has not arrived")
-    assert row["quality"]["roc_auc"]["value"] is None
+    row = health(predictions(20), truth, problem="has not arrived")
+    assert (row.status, row.rows, row.truth_problem) == ("waiting", 0, "has not arrived")
+    assert row.quality["roc_auc"].value is None
 
 
 @pytest.mark.parametrize(
@@ -142,30 +156,30 @@ def test_predictions_without_any_truth_wait(truth):
 def test_status_follows_the_clock_and_the_share_of_truth(known, as_of, status, due):
     frame = predictions(40)
     row = health(frame, truth_of(frame).iloc[:known], as_of=as_of)
-    assert (row["status"], row["due"]) == (status, due)
+    assert (row.status, row.due) == (status, due)
 
 
 def test_a_window_with_one_class_has_no_auc_but_a_brier_score():
     frame = predictions(40)
     row = health(frame, truth_of(frame).assign(was_late=False))
-    assert row["status"] == "complete"
-    assert row["quality"]["roc_auc"]["value"] is None
-    assert row["quality"]["brier"]["value"] > 0
+    assert row.status == "complete"
+    assert row.quality["roc_auc"].value is None
+    assert row.quality["brier"].value > 0
 
 
 def test_drift_looks_at_the_live_versions_traffic_and_names_what_drifted():
     frame = predictions(500)
     profile = build_profile(frame, SPEC, frame.prediction)
     canary = predictions(100, "2", 5000).assign(distance=50.0)
-    assert health(pd.concat([frame, canary]), None, profile=profile)["drift"]["drifted"] == []
+    assert health(pd.concat([frame, canary]), None, profile=profile).drift.drifted == ()
     moved = frame.assign(distance=frame.distance + 2, prediction=frame.prediction / 2)
-    assert health(moved, None, profile=profile)["drift"]["drifted"] == ["distance", "prediction"]
+    assert health(moved, None, profile=profile).drift.drifted == ("distance", "prediction")
 
 
 def test_without_reference_and_profile_nothing_is_made_up():
-    row = health(predictions(50), truth_of(predictions(50)), reference=None, profile=None)
-    assert row["reference"] == {}
-    assert row["drift"]["features"]["distance"]["psi"] is None
+    row = health(predictions(50), truth_of(predictions(50)), quality={}, profile=None)
+    assert row.reference == {}
+    assert row.drift.features["distance"].psi is None
 
 
 def test_of_versions_with_equal_traffic_the_newest_is_live():
@@ -177,39 +191,39 @@ def test_before_truth_the_live_versions_quality_is_estimated_and_after_it_compar
     kept = build_estimator(holdout.assign(late=truth_of(holdout).was_late.to_numpy()), SPEC)
     frame = pd.concat([predictions(400), predictions(100, "2", 1000)])
     before = health(frame, None, estimator=kept)
-    assert (before["status"], before["estimate"]["method"], before["estimate"]["truth"]) == ("waiting", "cbpe", {})
-    assert before["estimate"]["quality"]["roc_auc"]["n"] == 400, "only the live version's rows"
+    assert (before.status, before.estimate.method, before.estimate.truth) == ("waiting", "cbpe", {})
+    assert before.estimate.quality["roc_auc"].n == 400, "only the live version's rows"
     after = health(frame, truth_of(frame), estimator=kept)
-    assert after["estimate"]["quality"] == before["estimate"]["quality"]
-    assert after["estimate"]["truth"]["roc_auc"]["value"] == after["by_version"]["1"]["roc_auc"]["value"]
-    assert after["estimate"]["truth"]["roc_auc"]["inside"]
+    assert after.estimate.quality == before.estimate.quality
+    assert after.estimate.truth["roc_auc"].value == after.by_version["1"]["roc_auc"].value
+    assert after.estimate.truth["roc_auc"].inside
 
 
 def test_with_part_of_the_truth_the_estimate_is_compared_on_those_rows_alone():
     frame = predictions(400)
     kept = build_estimator(frame.assign(late=truth_of(frame).was_late.to_numpy()), SPEC)
     row = health(frame, truth_of(frame).iloc[:150], estimator=kept)
-    assert row["estimate"]["quality"]["brier"]["n"] == 400
-    assert row["estimate"]["truth"]["brier"]["n"] == row["by_version"]["1"]["brier"]["n"] == 150
+    assert row.estimate.quality["brier"].n == 400
+    assert row.estimate.truth["brier"].n == row.by_version["1"]["brier"].n == 150
 
 
 def test_without_an_estimator_nothing_is_estimated():
-    assert health(predictions(50), None)["estimate"] is None
+    assert health(predictions(50), None).estimate is None
 
 
 def test_the_number_of_predictions_is_held_against_earlier_windows_once_the_window_is_over():
     usual = [300, 310, 290, 305, 295]
-    few = health(predictions(30), None, earlier=usual)["data_quality"]
-    assert few["findings"] == [few["row_count"]["finding"]]
-    assert few["findings"][0].startswith("unusually few predictions: 30,")
-    running = health(predictions(30), None, earlier=usual, as_of=datetime(2013, 5, 3))["data_quality"]
-    assert (running["findings"], running["row_count"]["not_judged"]) == ([], "the window is not over")
-    assert health(predictions(0), None, earlier=usual)["data_quality"]["findings"][0].startswith("unusually few")
+    few = health(predictions(30), None, earlier=usual).data_quality
+    assert few.findings == (few.row_count.finding,)
+    assert few.findings[0].startswith("unusually few predictions: 30,")
+    running = health(predictions(30), None, earlier=usual, as_of=datetime(2013, 5, 3)).data_quality
+    assert (running.findings, running.row_count.not_judged) == ((), "the window is not over")
+    assert health(predictions(0), None, earlier=usual).data_quality.findings[0].startswith("unusually few")
 
 
 def test_only_windows_before_it_of_the_same_grain_and_with_predictions_are_earlier():
     def row(window, predictions, grain="month"):
-        return {"window": window, "predictions": predictions, "grain": grain}
+        return replace(EMPTY, window=window, predictions=predictions, grain=grain)
 
     history = [row("2013-02", 5), row("2013-03", 0), row("2013-04", 7), row("2013-04-02", 9, "day"), row("2013-06", 8)]
     assert predictions_before("2013-05", SPEC, history) == [5, 7]

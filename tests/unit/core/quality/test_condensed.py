@@ -42,8 +42,8 @@ def test_a_metric_of_the_cells_is_that_of_the_rows(metric, digits):
     came_out, twice, rows = cells.outcomes()
     whole = figures(truth, score, [metric], threshold=THRESHOLD)[metric]
     of_cells = must(prepare(metric, came_out, twice, THRESHOLD))(rows)
-    chance = whole["high"] - whole["low"]
-    assert of_cells == pytest.approx(whole["value"], abs=0.02 * chance + 1e-12)
+    chance = whole.high - whole.low
+    assert of_cells == pytest.approx(whole.value, abs=0.02 * chance + 1e-12)
 
 
 def test_nothing_is_lost_in_cells_and_equal_scores_share_one():
@@ -69,11 +69,11 @@ def test_intervals_of_cells_are_those_of_rows(row_by_row):
     row_by_row()
     rows = figures(truth, score, METRICS, threshold=THRESHOLD, resamples=400)
     for name in METRICS:
-        width = rows[name]["high"] - rows[name]["low"]
-        assert cells[name]["value"] == rows[name]["value"], "the figure itself is of the rows"
+        width = rows[name].high - rows[name].low
+        assert cells[name].value == rows[name].value, "the figure itself is of the rows"
         # The ends of 400 resamples are themselves uncertain: two of them differ by 5 % of the width (one sd).
-        assert cells[name]["low"] == pytest.approx(rows[name]["low"], abs=0.2 * width), name
-        assert cells[name]["high"] == pytest.approx(rows[name]["high"], abs=0.2 * width), name
+        assert cells[name].low == pytest.approx(rows[name].low, abs=0.2 * width), name
+        assert cells[name].high == pytest.approx(rows[name].high, abs=0.2 * width), name
 
 
 def test_estimates_of_cells_are_those_of_rows(row_by_row):
@@ -83,16 +83,16 @@ def test_estimates_of_cells_are_those_of_rows(row_by_row):
     row_by_row()
     rows = expected(estimator, score, METRICS, THRESHOLD, 0.95)
     for name in METRICS:
-        width = rows[name]["high"] - rows[name]["low"]
-        assert cells[name]["n"] == rows[name]["n"] == ROWS
-        assert cells[name]["value"] == pytest.approx(rows[name]["value"], abs=0.1 * width), name
-        assert cells[name]["high"] - cells[name]["low"] == pytest.approx(width, rel=0.3), name
+        width = rows[name].high - rows[name].low
+        assert cells[name].n == rows[name].n == ROWS
+        assert cells[name].value == pytest.approx(rows[name].value, abs=0.1 * width), name
+        assert cells[name].high - cells[name].low == pytest.approx(width, rel=0.3), name
 
 
 def test_many_broken_predictions_are_a_reason_and_no_exception():
     truth, score = window()
     score[7] = np.nan
     found = figures(truth, score, METRICS)
-    assert {figure["reason"] for figure in found.values()} == {"1 predictions are missing or not finite"}
+    assert {figure.reason for figure in found.values()} == {"1 predictions are missing or not finite"}
     estimator = calibration_map(*reversed(window(5000, seed=1)))
-    assert all(figure["value"] is None for figure in expected(estimator, score, METRICS, 0.5, 0.95).values())
+    assert all(figure.value is None for figure in expected(estimator, score, METRICS, 0.5, 0.95).values())

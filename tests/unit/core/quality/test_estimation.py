@@ -17,6 +17,7 @@ from include.core.quality.estimation import (
     expected,
 )
 from include.core.quality.evaluation import evaluate, figures
+from include.core.quality.figures import QualityFigure
 from include.core.spec import ModelSpec
 from tests.unit.core.quality.cbpe_by_nannyml import CASES, sample
 
@@ -26,7 +27,7 @@ AS_IT_SAYS = {"scores": [0.0, 1.0], "counts": [1e9, 1e9], "positives": [0.0, 1e9
 
 
 def value(score, metric, estimator=AS_IT_SAYS, threshold=0.5):
-    return expected(estimator, np.array(score), [metric], threshold, 0.95)[metric]["value"]
+    return expected(estimator, np.array(score), [metric], threshold, 0.95)[metric].value
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -44,7 +45,7 @@ def test_cbpe_is_near_the_truth_where_the_models_own_probabilities_are_far_off(c
     bend, shift = CASES[case]
     holdout, window = sample(1, 0.0, bend), sample(2, shift, bend)
     kept = calibration_map(holdout.score.to_numpy(), holdout.truth.to_numpy(dtype=float))
-    true = figures(window.truth, window.score, ["roc_auc"], resamples=1)["roc_auc"]["value"]
+    true = figures(window.truth, window.score, ["roc_auc"], resamples=1)["roc_auc"].value
     assert value(window.score, "roc_auc", kept) == pytest.approx(true, abs=0.01)
     assert abs(value(window.score, "roc_auc") - true) > 0.1
 
@@ -88,8 +89,8 @@ def test_a_smaller_holdout_and_a_smaller_window_make_the_interval_wider():
         holdout = sample(4, 0.0, 2.0).iloc[:holdout_rows]
         kept = calibration_map(holdout.score.to_numpy(), holdout.truth.to_numpy(dtype=float))
         found = expected(kept, sample(5, 0.0, 2.0).score.to_numpy()[:rows], ["brier"], 0.5, 0.95)["brier"]
-        assert found["low"] < found["value"] < found["high"]
-        return found["high"] - found["low"]
+        assert found.low < found.value < found.high
+        return found.high - found.low
 
     assert width(500, 5000) > width(10_000, 5000)
     assert width(10_000, 300) > width(10_000, 5000)
@@ -102,7 +103,7 @@ def test_what_comes_true_lies_inside_the_interval_about_as_often_as_it_says():
         kept = calibration_map(holdout.score.to_numpy(), holdout.truth.to_numpy(dtype=float))
         found = expected(kept, window.score.to_numpy(), ["brier"], 0.5, 0.9, seed=seed)["brier"]
         true = float(((window.score - window.truth) ** 2).mean())
-        inside += found["low"] <= true <= found["high"]
+        inside += found.low <= true <= found.high
     assert 0.82 <= inside / 100 <= 0.97
 
 
@@ -117,13 +118,13 @@ def test_what_comes_true_lies_inside_the_interval_about_as_often_as_it_says():
 )
 def test_what_cannot_be_estimated_has_no_value_and_a_reason(estimator, score, metric, reason):
     found = expected(estimator, np.array(score), [metric], 0.5, 0.95)[metric]
-    assert found["value"] is found["low"] is found["high"] is None
-    assert reason in found["reason"]
+    assert found.value is found.low is found.high is None
+    assert reason in found.reason
 
 
 def test_one_prediction_gives_figures_and_no_exception():
     found = expected(AS_IT_SAYS, np.array([0.5]), list(CLASSIFICATION_METRICS), 0.5, 0.95)
-    assert found["accuracy"]["value"] == pytest.approx(0.5)
+    assert found["accuracy"].value == pytest.approx(0.5)
 
 
 def test_the_same_seed_gives_the_same_estimate(spec):
@@ -139,14 +140,15 @@ def test_a_holdout_without_truth_gives_no_estimator(spec):
 
 def test_after_truth_the_estimate_stands_beside_what_came_true():
     estimated = {
-        "roc_auc": {"value": 0.8, "low": 0.78, "high": 0.82, "n": 10},
-        "brier": {"value": 0.2, "low": 0.18, "high": 0.22, "n": 10},
-        "f1": {"value": None, "low": None, "high": None, "n": 10, "reason": "x"},
+        "roc_auc": QualityFigure(0.8, 0.78, 0.82, 10),
+        "brier": QualityFigure(0.2, 0.18, 0.22, 10),
+        "f1": QualityFigure(None, n=10, reason="x"),
     }
-    found = against_truth(estimated, {"roc_auc": {"value": 0.75}, "brier": {"value": 0.21}, "f1": {"value": 0.1}})
+    measured = {"roc_auc": QualityFigure(0.75), "brier": QualityFigure(0.21), "f1": QualityFigure(0.1)}
+    found = against_truth(estimated, measured)
     assert set(found) == {"roc_auc", "brier"}
-    assert found["roc_auc"]["difference"] == pytest.approx(-0.05)
-    assert (found["roc_auc"]["inside"], found["brier"]["inside"]) == (False, True)
+    assert found["roc_auc"].difference == pytest.approx(-0.05)
+    assert (found["roc_auc"].inside, found["brier"].inside) == (False, True)
 
 
 # Direct loss estimation
@@ -191,11 +193,11 @@ def test_the_loss_tree_sees_a_shift_to_harder_rows_before_truth():
     for rain in (0.2, 0.6):
         window = bikes(4000, 2, rain)
         found = estimate(tree, window.drop(columns="bikes"), REGRESSION)
-        true = evaluate(window, REGRESSION)["quality"]
+        true = evaluate(window, REGRESSION).quality
         for metric in ("mae", "rmse"):
-            assert found[metric]["value"] == pytest.approx(true[metric]["value"], rel=0.1)
-            assert found[metric]["low"] < true[metric]["value"] < found[metric]["high"]
-    assert "not estimated" in found["r2"]["reason"]
+            assert found[metric].value == pytest.approx(true[metric].value, rel=0.1)
+            assert found[metric].low < true[metric].value < found[metric].high
+    assert "not estimated" in found["r2"].reason
 
 
 def test_the_estimated_error_lies_inside_its_interval_about_as_often_as_it_says():
@@ -204,7 +206,7 @@ def test_the_estimated_error_lies_inside_its_interval_about_as_often_as_it_says(
         tree = build_estimator(bikes(1000, 1000 + seed), REGRESSION)
         window = bikes(500, 2000 + seed)
         found = estimate(tree, window, REGRESSION)["mae"]
-        inside += found["low"] <= (window.bikes - window.prediction).abs().mean() <= found["high"]
+        inside += found.low <= (window.bikes - window.prediction).abs().mean() <= found.high
     assert inside / 100 >= 0.88
 
 
@@ -219,5 +221,5 @@ def test_few_rows_and_unknown_values_still_give_a_finite_error(rows):
     tree = build_estimator(bikes(rows, 5), REGRESSION)
     window = bikes(50, 6).assign(weather="snow", hour=np.nan)
     found = estimate(tree, window, REGRESSION)["mae"]
-    assert np.isfinite([found["value"], found["low"], found["high"]]).all()
-    assert estimate(tree, window.iloc[:0], REGRESSION)["mae"]["reason"] == "no predictions"
+    assert np.isfinite([found.value, found.low, found.high]).all()
+    assert estimate(tree, window.iloc[:0], REGRESSION)["mae"].reason == "no predictions"

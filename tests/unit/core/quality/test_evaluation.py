@@ -12,6 +12,7 @@ from include.adapters.spec_file import load_spec
 from include.core.errors import DataError
 from include.core.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from include.core.quality.evaluation import compare, evaluate, figures
+from include.core.quality.figures import QualityFigure
 from include.core.spec import ModelSpec
 
 MODELS = Path(__file__).resolve().parents[4] / "include" / "models"
@@ -55,9 +56,9 @@ def sample(rows: int, seed: int = 1) -> pd.DataFrame:
 def test_classification_metrics_agree_with_scikit_learn_with_ties(metric):
     rows = sample(3000)
     found = figures(rows.late, rows.prediction, [metric])[metric]
-    assert found["value"] == pytest.approx(REFERENCES[metric](rows.late, rows.prediction))
-    assert found["low"] < found["value"] < found["high"]
-    assert found["n"] == 3000
+    assert found.value == pytest.approx(REFERENCES[metric](rows.late, rows.prediction))
+    assert found.low < found.value < found.high
+    assert found.n == 3000
 
 
 @pytest.mark.parametrize("metric", REGRESSION_METRICS)
@@ -66,8 +67,8 @@ def test_regression_metrics_agree_with_scikit_learn(metric):
     truth = random.standard_normal(2000) * 10
     prediction = truth + random.standard_normal(2000)
     found = figures(truth, prediction, [metric])[metric]
-    assert found["value"] == pytest.approx(REFERENCES[metric](truth, prediction))
-    assert found["low"] <= found["value"] <= found["high"]
+    assert found.value == pytest.approx(REFERENCES[metric](truth, prediction))
+    assert found.low <= found.value <= found.high
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -75,7 +76,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     for seed in range(200):
         errors = np.random.default_rng(seed).exponential(1.0, 300)  # the true mean absolute error is 1
         found = figures(np.zeros(300), errors, ["mae"], seed=seed)["mae"]
-        covered += found["low"] <= 1.0 <= found["high"]
+        covered += found.low <= 1.0 <= found.high
     assert 0.88 <= covered / 200 <= 0.99
 
 
@@ -83,7 +84,7 @@ def test_same_seed_gives_the_same_interval_and_another_seed_another():
     rows = sample(500)
     first, again, other = (figures(rows.late, rows.prediction, ["roc_auc"], seed=seed) for seed in (1, 1, 2))
     assert first == again
-    assert first["roc_auc"]["low"] != other["roc_auc"]["low"]
+    assert first["roc_auc"].low != other["roc_auc"].low
 
 
 @pytest.mark.parametrize(
@@ -107,12 +108,12 @@ def test_same_seed_gives_the_same_interval_and_another_seed_another():
 )
 def test_what_cannot_be_measured_has_no_value_and_a_reason(truth, prediction, metric, reason):
     found = figures(truth, prediction, [metric])[metric]
-    assert found["value"] is found["low"] is found["high"] is None
-    assert reason in found["reason"]
+    assert found.value is found.low is found.high is None
+    assert reason in found.reason
 
 
 def test_one_row_has_a_value_but_no_interval():
-    assert figures([2.0], [1.0], ["mae"])["mae"] == {"value": 1.0, "low": None, "high": None, "n": 1}
+    assert figures([2.0], [1.0], ["mae"])["mae"] == QualityFigure(1.0, n=1)
 
 
 def test_rows_without_truth_are_left_out_of_value_and_count(flights):
@@ -120,18 +121,18 @@ def test_rows_without_truth_are_left_out_of_value_and_count(flights):
     gaps = rows.assign(late=rows.late.astype("object"))
     gaps.loc[::2, "late"] = None
     found = evaluate(gaps, flights, seed=3)
-    assert found["quality"]["roc_auc"]["n"] == 200
-    assert found["quality"]["roc_auc"] == evaluate(rows.iloc[1::2], flights, seed=3)["quality"]["roc_auc"]
+    assert found.quality["roc_auc"].n == 200
+    assert found.quality["roc_auc"] == evaluate(rows.iloc[1::2], flights, seed=3).quality["roc_auc"]
 
 
 def test_slices_are_measured_by_themselves_and_missing_values_are_a_slice(flights):
     rows = sample(900)
     rows.loc[:99, "origin"] = None
-    found = evaluate(rows, flights)["slices"]
+    found = evaluate(rows, flights).slices
     assert set(found) == {"origin=EWR", "origin=JFK", "origin=LGA", "origin=missing"}
-    assert sum(part["roc_auc"]["n"] for part in found.values()) == 900
+    assert sum(part["roc_auc"].n for part in found.values()) == 900
     part = rows[rows.origin == "EWR"]
-    assert found["origin=EWR"]["roc_auc"]["value"] == pytest.approx(
+    assert found["origin=EWR"]["roc_auc"].value == pytest.approx(
         sklearn_metrics.roc_auc_score(part.late, part.prediction)
     )
 
@@ -146,23 +147,25 @@ def test_comparison_is_positive_when_the_candidate_is_better_whichever_way_the_m
     for metric in ("roc_auc", "log_loss"):
         spec = flights.model_copy(update={"metrics": flights.metrics.model_copy(update={"primary": metric})})
         found = compare(rows, spec)
-        assert found["metric"] == metric
-        assert 0 < found["low"] < found["value"] < found["high"]
-        assert found["value"] == pytest.approx(abs(found["candidate"] - found["champion"]))
-        assert compare(rows, spec, "champion", "prediction")["value"] == pytest.approx(-found["value"])
+        assert found.metric == metric
+        overall = found.overall
+        assert 0 < overall.low < overall.value < overall.high
+        assert overall.value == pytest.approx(abs(overall.candidate - overall.champion))
+        assert compare(rows, spec, "champion", "prediction").overall.value == pytest.approx(-overall.value)
 
 
 def test_pairing_narrows_the_interval_of_a_difference(flights):
     rows = sample(2000).assign(champion=lambda f: np.clip(f.prediction + 0.01, 0.01, 0.99))
-    found = compare(rows, flights)
+    found = compare(rows, flights).overall
     alone = figures(rows.late, rows.prediction, ["roc_auc"])["roc_auc"]
-    assert found["high"] - found["low"] < 0.2 * (alone["high"] - alone["low"])
+    assert found.high - found.low < 0.2 * (alone.high - alone.low)
 
 
 def test_comparison_of_one_class_has_a_reason_instead_of_a_value(flights):
     rows = sample(50).assign(late=True)
-    assert compare(rows, flights)["value"] is None
-    assert "one class" in compare(rows, flights)["reason"]
+    difference = compare(rows, flights).overall
+    assert difference.value is None
+    assert "one class" in difference.reason
 
 
 def test_roc_auc_with_200_resamples_on_20000_rows_takes_under_a_second():

@@ -21,7 +21,7 @@ EIGHT = {  # prediction, truth; at 0.5: three hits, one false alarm, one miss, t
 
 
 def value(metric, truth, prediction, **more):
-    return figures(truth, prediction, [metric], **more)[metric]["value"]
+    return figures(truth, prediction, [metric], **more)[metric].value
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_calibration_error_of_a_small_table():
 def test_a_perfectly_calibrated_table_has_no_calibration_error_and_an_interval_that_says_so():
     prediction, truth = np.repeat([0.25, 0.75], 40), np.tile([1, 0, 0, 0], 10).tolist() + [0, 1, 1, 1] * 10
     found = figures(truth, prediction, ["calibration_error"])["calibration_error"]
-    assert found["value"] == pytest.approx(0, abs=1e-12)
-    assert found["low"] == 0
+    assert found.value == pytest.approx(0, abs=1e-12)
+    assert found.low == 0
 
 
 def test_bias_is_above_zero_where_the_model_says_too_much():

@@ -4,21 +4,19 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from include.core.quality.figures import Difference, Evaluation, QualityFigure
 from include.core.quality.promotion import holdout_start, judge_promotion
 
 NEWEST = datetime(2013, 5, 31, 23)
 
 
 def measured(value, rows=5000, slices=None):
-    figure = {"value": value, "low": None, "high": None, "n": rows}
-    return {
-        "quality": {"roc_auc": figure},
-        "slices": {name: {"roc_auc": {"value": v, "n": n}} for name, (v, n) in (slices or {}).items()},
-    }
+    of_slices = {name: {"roc_auc": QualityFigure(v, n=n)} for name, (v, n) in (slices or {}).items()}
+    return Evaluation({"roc_auc": QualityFigure(value, n=rows)}, of_slices)
 
 
 def better_by(value, low):
-    return {"value": value, "low": low, "high": value + (value - low)}
+    return Difference(value, low, value + (value - low), n=5000)
 
 
 def test_a_clearly_better_candidate_is_promoted(spec):
@@ -50,7 +48,7 @@ def test_the_first_model_still_has_to_reach_the_threshold(spec):
         (measured(None), measured(0.7), better_by(0.1, 0.05)),
         (measured(0.8), measured(None), better_by(0.1, 0.05)),
         (measured(0.8), measured(0.7), None),
-        (measured(0.8), measured(0.7), {"value": None, "low": None, "high": None}),
+        (measured(0.8), measured(0.7), Difference(None, None, None, n=5000)),
         (measured(0.8, rows=10), measured(0.7, rows=10), better_by(0.1, 0.05)),
         (measured(0.8, slices={"origin=EWR": (None, 900)}), measured(0.7), better_by(0.1, 0.05)),
     ],

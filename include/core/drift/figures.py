@@ -1,0 +1,195 @@
+"""Figures of drift as records: of a column, of all features together, and of the window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal
+
+from include.core.json_types import JsonObject
+
+DriftStatus = Literal["steady", "drifted", "insufficient", "unknown"]
+"""``unknown``: no rows or no reference; ``insufficient``: too few rows, which never is drift."""
+
+SCORES = ("psi", "ks", "wasserstein", "js", "chi_square", "moved")
+"""Names of the scores that a column may have; which, depends on its kind."""
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Shares of rows in a few bins with readable labels; the shares of each side add up to 1."""
+
+    bins: tuple[str, ...]
+    reference: tuple[float, ...]
+    window: tuple[float, ...]
+
+    def as_dict(self) -> JsonObject:
+        """JSON values."""
+        return {name: list(values) for name, values in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: JsonObject) -> SideBySide:
+        """The shares that were written with :meth:`as_dict`."""
+        return cls(tuple(values["bins"]), tuple(values["reference"]), tuple(values["window"]))
+
+
+@dataclass(frozen=True)
+class DriftFigure:
+    """How far a column is from its reference."""
+
+    scores: Mapping[str, float | None] = field(default_factory=lambda: {"psi": None})
+    """Score → its value; None where there is no distance. ``psi`` is always there."""
+    missing: float | None = None
+    reference_missing: float | None = None
+    """Shares of missing values in the window and in the reference."""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """Score → its standard error."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Deciding score → the value that it exceeds without drift at the accepted rate of false alarms."""
+    status: DriftStatus = "unknown"
+    new: Mapping[str, int] | None = None
+    """New categories → rows; None for numbers."""
+    vanished: tuple[str, ...] | None = None
+    """Categories of which there is none left; None for numbers."""
+    distribution: SideBySide | None = None
+    """Only for the features that drifted most and for the prediction."""
+
+    @property
+    def psi(self) -> float | None:
+        """Population stability index."""
+        return self.scores["psi"]
+
+    @property
+    def moved(self) -> float | None:
+        """Share of rows that would have to change their bin (total variation)."""
+        return self.scores.get("moved")
+
+    def as_dict(self) -> JsonObject:
+        """JSON values: the scores stand beside the rest; what only some columns have is left out of the others."""
+        rest = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("scores", *_OPTIONAL)}
+        optional: JsonObject = {}
+        if self.new is not None and self.vanished is not None:
+            optional |= {"new": dict(self.new), "vanished": list(self.vanished)}
+        if self.distribution is not None:
+            optional |= {"distribution": self.distribution.as_dict()}
+        return {**self.scores, **rest, **optional}
+
+    @classmethod
+    def from_dict(cls, values: JsonObject) -> DriftFigure:
+        """The figure that was written with :meth:`as_dict`."""
+        scores = {name: value for name, value in values.items() if name in SCORES}
+        rest = {name: value for name, value in values.items() if name not in (*SCORES, "vanished", "distribution")}
+        vanished, distribution = values.get("vanished"), values.get("distribution")
+        return cls(
+            scores=scores,
+            vanished=None if vanished is None else tuple(vanished),
+            distribution=None if distribution is None else SideBySide.from_dict(distribution),
+            **rest,
+        )
+
+
+_OPTIONAL = ("new", "vanished", "distribution")
+
+
+@dataclass(frozen=True)
+class FeatureShare:
+    """A feature, and its share of what the classifier's AUC owes to all of them (permutation importance)."""
+
+    feature: str
+    share: float
+
+
+@dataclass(frozen=True)
+class DrawnFrom:
+    """How many rows the samples were drawn from."""
+
+    window: int
+    reference: int
+
+
+@dataclass(frozen=True)
+class MultivariateFigure:
+    """How well a classifier tells the window's rows from the reference's."""
+
+    status: DriftStatus
+    reason: str | None = None
+    """Why there is no judgement."""
+    auc: float | None = None
+    error: float | None = None
+    """Standard error of the AUC."""
+    low: float | None = None
+    high: float | None = None
+    """Its interval, with the spec's confidence."""
+    limit: float | None = None
+    """The AUC that it exceeds without drift at the accepted rate of false alarms."""
+    moved: float | None = None
+    """At least this share of rows has moved."""
+    leaning: tuple[FeatureShare, ...] = ()
+    """The features that the classifier used most."""
+    rows: int | None = None
+    reference_rows: int | None = None
+    drawn_from: DrawnFrom | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether the test could be made."""
+        return self.status in ("steady", "drifted")
+
+    def as_dict(self) -> JsonObject:
+        """JSON values."""
+        return {**asdict(self), "leaning": [asdict(one) for one in self.leaning]}
+
+    @classmethod
+    def from_dict(cls, values: JsonObject) -> MultivariateFigure:
+        """The figure that was written with :meth:`as_dict`."""
+        drawn_from = values["drawn_from"]
+        read = {
+            "leaning": tuple(FeatureShare(**one) for one in values["leaning"]),
+            "drawn_from": None if drawn_from is None else DrawnFrom(**drawn_from),
+        }
+        return cls(**{**values, **read})
+
+
+@dataclass(frozen=True)
+class DriftSummary:
+    """Drift of a window: of each feature, of the prediction, and of all features together."""
+
+    features: Mapping[str, DriftFigure]
+    prediction: DriftFigure
+    multivariate: MultivariateFigure
+    drifted: tuple[str, ...]
+    """Names of the columns that drifted; ``prediction`` is one of them."""
+    status: DriftStatus
+    false_alarm_rate: float
+    effect_at_least: float
+    """``monitoring.drift_false_alarm_rate`` and ``monitoring.drift_effect_at_least`` when it was judged."""
+
+    @property
+    def columns(self) -> dict[str, DriftFigure]:
+        """The features and the prediction."""
+        return {**self.features, "prediction": self.prediction}
+
+    def as_dict(self) -> JsonObject:
+        """JSON values."""
+        return {
+            "features": {name: figure.as_dict() for name, figure in self.features.items()},
+            "prediction": self.prediction.as_dict(),
+            "multivariate": self.multivariate.as_dict(),
+            "drifted": list(self.drifted),
+            "status": self.status,
+            "false_alarm_rate": self.false_alarm_rate,
+            "effect_at_least": self.effect_at_least,
+        }
+
+    @classmethod
+    def from_dict(cls, values: JsonObject) -> DriftSummary:
+        """The drift that was written with :meth:`as_dict`."""
+        return cls(
+            features={name: DriftFigure.from_dict(figure) for name, figure in values["features"].items()},
+            prediction=DriftFigure.from_dict(values["prediction"]),
+            multivariate=MultivariateFigure.from_dict(values["multivariate"]),
+            drifted=tuple(values["drifted"]),
+            status=values["status"],
+            false_alarm_rate=values["false_alarm_rate"],
+            effect_at_least=values["effect_at_least"],
+        )

@@ -1,0 +1,203 @@
+"""What pages draw of a model's history: its primary metric over the windows, and drift as a heat map.
+
+A chart here is positions and texts; the templates make SVG and HTML of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from include.core.drift.figures import DriftFigure
+from include.core.health.policy import threshold
+from include.core.health.record import HealthRow, Incident
+from include.core.quality.figures import QualityFigure
+from include.core.spec import ModelSpec
+
+WIDTH, HEIGHT, LEFT, BOTTOM = 760.0, 240.0, 54.0, 28.0
+"""Size and margins of the history chart, in SVG units."""
+TOP, RIGHT = 10.0, 20.0
+LABELS = 12
+"""At most so many windows have their name below the chart."""
+COLD, HOT = (255, 255, 255), (232, 131, 111)
+"""Colours of the heat map, for no drift and for twice the limit or more; dark text can be read on both."""
+UNJUDGED_LIMIT = 0.2
+"""In place of the limit of a column that has too few rows for one: the heat map's colours only."""
+
+NOT_MEASURED = QualityFigure(None)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From values of the metric to heights in the chart."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, values: Sequence[float]) -> Scale:
+        """A scale on which all values can be seen, with some room above and below."""
+        low, high = min(values), max(values)
+        room = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
+        return cls(low - room, high + room)
+
+    def y(self, value: float | None) -> float | None:
+        """Distance from the top; None for None."""
+        if value is None:
+            return None
+        return round(TOP + (self.high - value) / (self.high - self.low) * (HEIGHT - BOTTOM - TOP), 1)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where a figure and the ends of its interval are; None where there is none."""
+
+    y: float | None
+    top: float | None
+    low: float | None
+
+    @classmethod
+    def of(cls, figure: QualityFigure, scale: Scale) -> Interval:
+        """The positions of a figure."""
+        return cls(scale.y(figure.value), scale.y(figure.high), scale.y(figure.low))
+
+
+@dataclass(frozen=True)
+class ChartColumn:
+    """One window."""
+
+    window: str
+    x: float
+    half: float
+    """Half its width."""
+    measured: Interval
+    estimated: Interval
+    limit: float | None
+    """Beyond it the window is degraded."""
+    release: str | None
+    """The live version, where it is another one than before."""
+    incident: bool
+    text: str
+    estimated_text: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A value on the axis."""
+
+    y: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The primary metric over the windows, with its interval, threshold, releases and incidents."""
+
+    columns: tuple[ChartColumn, ...]
+    ticks: tuple[Tick, ...]
+    width: float = WIDTH
+    height: float = HEIGHT
+    left: float = LEFT
+    floor: float = HEIGHT - BOTTOM
+
+    @property
+    def every(self) -> int:
+        """Every so many windows one has its name below the chart."""
+        return max(1, -(-len(self.columns) // LABELS))
+
+    @property
+    def line(self) -> str:
+        """Points of the line through the measured values."""
+        return " ".join(f"{c.x},{c.measured.y}" for c in self.columns if c.measured.y is not None)
+
+
+def history_chart(spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident]) -> Chart | None:
+    """The primary metric over the windows of ``history``, oldest first; None where there is nothing to draw."""
+    metric = spec.metrics.primary
+    measured = [row.live_figure(metric) or NOT_MEASURED for row in history]
+    estimated = [row.estimated(metric) or NOT_MEASURED for row in history]
+    limits = [threshold(row, spec) for row in history]
+    shown = [*limits, *(end for figure in (*measured, *estimated) for end in (figure.value, figure.low, figure.high))]
+    values = [value for value in shown if value is not None]
+    if not values:
+        return None
+    scale = Scale.around(values)
+    step = (WIDTH - LEFT - RIGHT) / len(history)
+    opened = {incident.window for incident in incidents}
+    columns = [
+        ChartColumn(
+            window=row.window,
+            x=round(LEFT + step * (index + 0.5), 1),
+            half=round(step / 2, 1),
+            measured=Interval.of(measured[index], scale),
+            estimated=Interval.of(estimated[index], scale),
+            limit=scale.y(limits[index]),
+            release=release,
+            incident=row.window in opened,
+            text=f"{row.window}: {_text(measured[index])}, version {row.live_version or '–'}, {row.status}",
+            estimated_text=f"{row.window}: estimate before truth {_text(estimated[index])}",
+        )
+        for index, (row, release) in enumerate(zip(history, _releases(history), strict=True))
+    ]
+    values_of_ticks = [scale.low + (scale.high - scale.low) * share for share in (0.1, 0.5, 0.9)]
+    return Chart(tuple(columns), tuple(Tick(scale.y(value), f"{value:.3g}") for value in values_of_ticks))
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """Drift of a column in a window."""
+
+    psi: float | None
+    """None: not known."""
+    drifted: bool
+    heat: float
+    """PSI relative to its limit: 0 without drift, 1 at twice the limit or more."""
+
+    @property
+    def color(self) -> str:
+        """Background, as ``#rrggbb``."""
+        mixed = (round(cold + (hot - cold) * self.heat) for cold, hot in zip(COLD, HOT, strict=True))
+        return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """PSI of each feature and of the prediction by window."""
+
+    windows: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[HeatCell, ...]], ...]
+    """Column and its cells; the column that drifted most in any window first."""
+
+
+def heat_map(history: Sequence[HealthRow]) -> HeatMap:
+    """The heat map of these windows."""
+    names = dict.fromkeys(name for row in history for name in row.drift.columns)
+    rows = [
+        (name, tuple(_cell(row.drift.columns.get(name), name in row.drift.drifted) for row in history))
+        for name in names
+    ]
+    rows.sort(key=lambda row: -max((cell.heat for cell in row[1]), default=0.0))
+    return HeatMap(tuple(row.window for row in history), tuple(rows))
+
+
+def _cell(figure: DriftFigure | None, drifted: bool) -> HeatCell:
+    if figure is None or figure.psi is None:
+        return HeatCell(None, drifted, 0.0)
+    limit = figure.limits.get("psi") or UNJUDGED_LIMIT
+    return HeatCell(figure.psi, drifted, min(figure.psi / limit, 2.0) / 2)
+
+
+def _releases(history: Sequence[HealthRow]) -> list[str | None]:
+    """For each window its live version where that is another one than before, else None."""
+    live: list[str | None] = [None]
+    for row in history:
+        live.append(row.live_version or live[-1])
+    return [now if now != before else None for before, now in pairwise(live)]
+
+
+def _text(figure: QualityFigure) -> str:
+    if figure.value is None:
+        return figure.reason or "not measured"
+    interval = "" if figure.low is None else f" ({figure.low:.4g} to {figure.high:.4g})"
+    return f"{figure.value:.4g}{interval}, {figure.n} rows"

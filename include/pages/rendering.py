@@ -1,0 +1,26 @@
+"""How pages are rendered: their templates, and the filters that write figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
+
+
+def report_path(reports: Path, model: str, window: str) -> Path:
+    """Where the window's page is below the folder ``reports``; its health JSON stands beside it."""
+    return reports / model / f"{window}.html"
+
+
+def template(name: str) -> Template:
+    """A page's template, with the filters that pages write figures with."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.4g}"
+    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.3g}"
+    environment.filters["share"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
+    return environment.get_template(name)

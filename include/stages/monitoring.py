@@ -1,0 +1,236 @@
+"""What became of a model's predictions: gather the prediction log, measure the health of windows, publish it.
+
+Each step may be repeated: gathered rows are not gathered again, and measuring a window again replaces its health.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from include.adapters.data.counting import count_window
+from include.adapters.data.predictions import Gathered, Predictions, gather, gathered_rows, read_predictions
+from include.adapters.data.samples import compare_window
+from include.adapters.data.sources import read_keys, read_window, window_exists
+from include.core.drift.counts import WindowCount
+from include.core.drift.figures import MultivariateFigure
+from include.core.errors import DataError, PlatformError
+from include.core.health.data_quality import sampled, skew
+from include.core.health.policy import Decision, evaluate_policy
+from include.core.health.record import HealthRow, Incident, Skew
+from include.core.health.window import Reference, Truth, WindowInputs, live_version_of, measure, predictions_before
+from include.core.quality.estimation import features_needed
+from include.core.quality.figures import quality_from_dict
+from include.core.spec import ModelSpec
+from include.core.windows import window_bounds, window_of, windows_before
+from include.pages.history import write_history
+from include.pages.rendering import report_path
+from include.pages.window import write_window
+from include.stages.installation import Installation
+from include.stages.retraining import decide
+
+log = logging.getLogger(__name__)
+
+OLDER_WINDOWS = 60
+"""How far back late predictions and late truth are looked for."""
+
+
+def gather_predictions(installation: Installation, spec: ModelSpec) -> Gathered:
+    """Move what is new in the model's prediction log into the lake."""
+    settings = installation.settings
+    installation.engine.fetch_predictions(spec.name)
+    return gather(spec, installation.store, settings.prediction_log / spec.name, settings.lake)
+
+
+def ended_last(spec: ModelSpec, moment: datetime) -> str:
+    """The newest window that was over at ``moment``."""
+    utc = moment.astimezone(UTC) if moment.tzinfo else moment
+    grain = spec.monitoring.window
+    return windows_before(window_of(utc, grain), grain, 2)[0]
+
+
+def windows_to_measure(installation: Installation, spec: ModelSpec, newest: str) -> list[str]:
+    """``newest``, after the earlier windows whose predictions or truth have come in since they were measured."""
+    window_bounds(newest, spec.monitoring.window)
+    measured = {row.window: row for row in installation.store.health(spec.name)}
+    rows = gathered_rows(spec.name, installation.settings.lake)
+
+    def changed(window: str) -> bool:
+        row = measured.get(window)
+        if row is None:
+            return window in rows
+        if rows.get(window, 0) != row.predictions + row.service.duplicates or row.status == "partial":
+            return True
+        return row.status == "waiting" and window_exists(spec.truth.source, window, spec.monitoring.window)
+
+    earlier = windows_before(newest, spec.monitoring.window, OLDER_WINDOWS)[:-1]
+    return [*filter(changed, earlier), newest]
+
+
+def measure_health(
+    installation: Installation, spec: ModelSpec, window: str, gathered: Gathered | None = None, run_id: str = ""
+) -> HealthRow:
+    """Measure one window and keep its health; ``gathered`` is the gathering before, for its torn and broken lines."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    predictions = read_predictions(spec, window, installation.settings.lake)
+    live = live_version(installation, spec, predictions)
+    inputs = WindowInputs(
+        window=window,
+        as_of=now,
+        predictions=_columns_for_quality(spec, predictions, live),
+        truth=read_truth(spec, window),
+        reference=live.reference if live else Reference(),
+        duplicates=predictions.duplicates,
+        counted=count_live(installation, spec, window, predictions, live) if live else None,
+        multivariate=compare_with_training(installation, spec, window, live) if live else None,
+        skew=compare_with_source(spec, window, predictions, live) if live else None,
+        earlier=predictions_before(window, spec, installation.store.health(spec.name)),
+        torn_lines=gathered.torn_lines if gathered else 0,
+        broken_lines=gathered.broken_lines if gathered else 0,
+    )
+    report = report_path(installation.settings.reports, spec.name, window)
+    row = replace(measure(inputs, spec), report=str(report), run_id=run_id)
+    installation.store.record_health(spec.name, row)
+    return row
+
+
+@dataclass(frozen=True)
+class LiveVersion:
+    """The version that answered most of a window's predictions, and what its bundle says."""
+
+    version: str
+    reference: Reference
+    lineage: dict[str, Any] | None
+
+
+def live_version(installation: Installation, spec: ModelSpec, predictions: Predictions) -> LiveVersion | None:
+    """The live version with its reference; None in a window without predictions."""
+    version = live_version_of(predictions.frame)
+    if version is None:
+        return None
+    bundle = installation.registry.fetch(spec.name, version)
+    metrics = _read(bundle / "metrics.json") or {}
+    reference = Reference(
+        quality=quality_from_dict(metrics.get("quality", {})),
+        profile=_read(bundle / "profile.json"),
+        estimator=_read(bundle / "estimator.json"),
+    )
+    return LiveVersion(version, reference, _read(bundle / "lineage.json"))
+
+
+def read_truth(spec: ModelSpec, window: str) -> Truth:
+    """Truth of the window, or the reason why there is none that can be used, which holds the policy."""
+    source, grain = spec.truth.source, spec.monitoring.window
+    if not window_exists(source, window, grain):
+        return Truth(problem=f"truth of window {window} has not arrived")
+    try:
+        return Truth(read_window(source, window, grain, [spec.truth.key, spec.truth.column]))
+    except DataError as error:
+        log.error("no truth for %s: %s", window, error)
+        return Truth(problem=str(error))
+
+
+def count_live(
+    installation: Installation, spec: ModelSpec, window: str, predictions: Predictions, live: LiveVersion
+) -> WindowCount:
+    """The live version's rows of these predictions, each once, counted part by part."""
+    count = count_window(
+        spec,
+        window,
+        live.version,
+        live.reference.profile,
+        parts=predictions.parts,
+        lake=installation.settings.lake,
+        progress=_log_tenths(spec, window),
+    )
+    if count.rows != (predictions.frame["version"] == live.version).sum():
+        raise DataError(f"{spec.name}: predictions of {window} were written again meanwhile. Measure it again.")
+    return count
+
+
+def compare_with_training(
+    installation: Installation, spec: ModelSpec, window: str, live: LiveVersion
+) -> MultivariateFigure:
+    """A sample of the live version's rows against one of the rows that it was trained on."""
+    return compare_window(spec, window, live.version, live.lineage, lake=installation.settings.lake)
+
+
+def compare_with_source(spec: ModelSpec, window: str, predictions: Predictions, live: LiveVersion) -> Skew | None:
+    """A sample of the live version's rows against those that training reads; None where there are none (yet)."""
+    source, grain, frame = spec.data.source, spec.monitoring.window, predictions.frame
+    try:
+        if not window_exists(source, window, grain):
+            return None
+        answered = np.flatnonzero(frame["version"] == live.version)
+        rows = sampled(answered)
+        keys = frame["key"].iloc[rows].reset_index(drop=True)
+        columns = [spec.data.key, *spec.feature_names]
+        known = read_keys(source, window, grain, columns, spec.data.key, set(keys.dropna()))
+        served = pd.DataFrame({"key": keys, **{name: predictions.feature(name, rows) for name in spec.feature_names}})
+        return skew(served, known, spec, drawn_from=len(answered))
+    except (DataError, PlatformError) as error:
+        log.warning("%s is not compared with its source: %s", window, error)
+        return None
+
+
+def publish_health(installation: Installation, spec: ModelSpec, measured: Sequence[str]) -> HealthRow:
+    """Write the pages of the windows that were measured, and the page of all; returns the row of the last one."""
+    store, reports = installation.store, installation.settings.reports
+    history, incidents = store.health(spec.name), store.incidents(spec.name)
+    now = decide(installation, spec)
+    for window in _pages_to_write(history, measured):
+        before = [incident for incident in incidents if incident.window <= window]
+        verdict = _decision_at(window, now, spec, history, before).verdict
+        page = write_window(reports, spec, window, history, before, verdict)
+        log.info("%s: %s. %s", window, verdict, page)
+    log.info("all windows: %s", write_history(reports, spec, history, incidents, now.verdict))
+    return next(row for row in history if row.window == measured[-1])
+
+
+def _decision_at(
+    window: str, now: Decision, spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident]
+) -> Decision:
+    """What the policy says of a window: now for the one that it judges and younger ones, else as it was known then."""
+    if now.window is None or window >= now.window:
+        return now
+    return evaluate_policy(spec, [row for row in history if row.window <= window], incidents)
+
+
+def _pages_to_write(history: Sequence[HealthRow], measured: Sequence[str]) -> list[str]:
+    """The measured windows, and the one before each, whose page links to it."""
+    neighbours = [earlier.window for earlier, later in pairwise(history) if later.window in measured]
+    return sorted({*measured, *neighbours})
+
+
+def _columns_for_quality(spec: ModelSpec, predictions: Predictions, live: LiveVersion | None) -> pd.DataFrame:
+    """The predictions with those features that slices and the estimator need."""
+    estimator = live.reference.estimator if live else None
+    needed = sorted({*spec.metrics.slices, *features_needed(estimator)})
+    return predictions.frame.assign(**{name: predictions.feature(name) for name in needed})
+
+
+def _log_tenths(spec: ModelSpec, window: str) -> Callable[[int, int], None]:
+    """Reports progress in the log, once for each tenth."""
+    reported = 0
+
+    def report(done: int, whole: int) -> None:
+        nonlocal reported
+        if (tenths := 10 * done // max(whole, 1)) > reported:
+            reported = tenths
+            log.info("%s %s: %d %% of the window is counted", spec.name, window, 10 * tenths)
+
+    return report
+
+
+def _read(path: Path) -> Any:
+    """A JSON file of a bundle; None when the version has none, so that what needs it is 'not known'."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -1,0 +1,50 @@
+"""Health rows that an installation has stay readable, and reading loses nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from include.core.health.record import HealthRow
+from tests.support.health_rows import health_row
+
+RECORDED = json.loads((Path(__file__).parent / "recorded_rows.json").read_text(encoding="utf-8"))
+"""Rows as release 0.1.0 wrote them: several versions, drift, skew and findings; waiting; a regression; empty."""
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda row: f"{row['metric']} {row['window']}")
+def test_a_row_of_an_installation_is_read_and_written_again_without_loss(recorded):
+    row = HealthRow.from_dict(recorded)
+    assert row.as_dict() == recorded
+    json.dumps(row.as_dict(), allow_nan=False)
+
+
+def test_recorded_rows_are_of_every_kind():
+    rows = [HealthRow.from_dict(recorded) for recorded in RECORDED]
+    assert {row.status for row in rows} == {"complete", "waiting", "empty"}
+    assert {row.estimate.method for row in rows if row.estimate} == {"cbpe", "dle"}
+    assert {row.drift.multivariate.status for row in rows} == {"steady", "drifted", "insufficient", "unknown"}
+    assert any(row.data_quality.skew for row in rows)
+    assert any(len(row.versions) > 1 for row in rows)
+
+
+def test_what_is_read_has_types_all_the_way_down():
+    row = HealthRow.from_dict(next(row for row in RECORDED if row["data_quality"]["skew"]))
+    figure = row.live_figure("roc_auc")
+    assert figure and figure.value == row.by_version["1"]["roc_auc"].value
+    assert row.drift.features["origin"].new == {"LGA": 200}
+    assert row.data_quality.skew and row.data_quality.skew.features["distance"].different == 300
+    assert row.estimate and row.estimate.truth["roc_auc"].inside is False
+    assert row.service.versions["1"].rows == 300
+
+
+def test_the_live_versions_figure_is_that_of_the_version_that_answered_most():
+    row = health_row("2013-05", 0.7, version="2")
+    live = row.live_figure("roc_auc")
+    assert live and live.value == 0.7
+    assert row.live_figure("brier") is None
+    assert HealthRow.from_dict({**row.as_dict(), "live_version": None}).live_figure("roc_auc") is None
+
+
+def test_rows_are_equal_whenever_they_were_recorded():
+    assert HealthRow.from_dict(RECORDED[0], recorded=1.0) == HealthRow.from_dict(RECORDED[0], recorded=2.0)
