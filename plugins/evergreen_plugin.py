@@ -17,12 +17,14 @@ class EvergreenPlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The routes of :mod:`evergreen.web`."""
         from evergreen.web import app
 
         return [{"app": app, "url_prefix": "/evergreen", "name": "evergreen"}]
 
     @property
     def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Turns for requests that write, where Airflow's database is SQLite."""
         from airflow.configuration import conf
 
         from evergreen.turns import WritesInTurn

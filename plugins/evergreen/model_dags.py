@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def dag_settings(spec: ModelSpec, story: str, doc: str | None, **more: Any) -> d
         "description": f"{spec.name}: {summary}",
         "doc_md": f"{doc}\n\n---\n**{spec.name}**: {spec.description}  \nOwner: {spec.owner}",
         "tags": ["evergreen", f"model:{spec.name}", story],
-        "start_date": datetime(2024, 1, 1),
+        "start_date": datetime(2024, 1, 1, tzinfo=UTC),
         "catchup": False,
         "max_active_runs": 1,
         "dagrun_timeout": timedelta(hours=6),

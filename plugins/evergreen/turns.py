@@ -23,6 +23,7 @@ class WritesInTurn:
         self.turn = asyncio.Lock()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass the request on, in its turn if it may write."""
         if scope["type"] != "http" or scope["method"] in READS or scope["path"].startswith(OWN_ROUTES):
             await self.app(scope, receive, send)
             return

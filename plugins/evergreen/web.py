@@ -16,7 +16,7 @@ import httpx
 from airflow.configuration import conf
 from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from evergreen.model_dags import spec_files
 from include.settings import settings
@@ -31,7 +31,7 @@ class Alert(BaseModel):
     status: str
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
-    startsAt: str
+    started_at: str = Field(alias="startsAt")
     fingerprint: str = ""
 
 
@@ -111,5 +111,5 @@ def _dag(alert: Alert) -> str:
 
 def _run(alert: Alert) -> str:
     """One run for each alert that fires, however often Alertmanager tells of it."""
-    name = f"alert__{alert.labels.get('alertname', '')}__{alert.startsAt}__{alert.fingerprint}"
+    name = f"alert__{alert.labels.get('alertname', '')}__{alert.started_at}__{alert.fingerprint}"
     return re.sub(r"[^\w.~:-]", "-", name)[:200]

@@ -26,6 +26,7 @@ class CompareWithChampionOperator(ModelTask):
     champion: str
 
     def execute(self, context: Context) -> dict[str, Any]:
+        """Return the verdict, whatever it is."""
         from include.stages import training as candidate
 
         verdict = candidate.compare(self.spec, Path(self.folder), self.champion or None)

@@ -29,6 +29,7 @@ class TrainCandidateOperator(ModelTask):
     build: str = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
+        """Return the candidate's folder, champion and holdout, with its build and commit."""
         from include.adapters.data.snapshots import load_snapshot
         from include.stages import training as candidate
 

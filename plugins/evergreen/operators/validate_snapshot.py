@@ -27,6 +27,7 @@ class ValidateSnapshotOperator(ModelTask):
     snapshot: str
 
     def execute(self, context: Context) -> dict[str, Any]:
+        """Return the verdict in short; raises DataError unless it is pass."""
         from include.adapters.data.expectations import check_snapshot
         from include.adapters.data.snapshots import load_snapshot, read_snapshot
         from include.adapters.files import write_atomically

@@ -27,12 +27,14 @@ class DataPartitionTrigger(BaseEventTrigger):
         self.model = model
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Where the triggerer finds this class, and its arguments."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {"model": self.model},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look every ``data_poll_seconds``, and yield an event for each new partition."""
         from include.core.errors import EvergreenError
         from include.settings import settings
 

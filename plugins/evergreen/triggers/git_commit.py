@@ -33,12 +33,14 @@ class GitCommitTrigger(BaseEventTrigger):
         self.connection = connection
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Where the triggerer finds this class, and its arguments."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {"model": self.model, "url": self.url, "branch": self.branch, "connection": self.connection},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Ask every ``git_poll_seconds``, and yield an event for each new commit."""
         from include.core.errors import EvergreenError
         from include.settings import settings
 
