@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +18,7 @@ STARTED = time.perf_counter()
 
 
 @contextmanager
-def timed(name: str):  # type: ignore[no-untyped-def]
+def timed(name: str) -> Iterator[None]:
     """Print how many seconds the block took."""
     start = time.perf_counter()
     yield
