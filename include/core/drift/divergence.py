@@ -7,11 +7,10 @@ one for missing values; ``kolmogorov_smirnov`` and ``wasserstein`` need ordered 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[np.float64]
 
 SMOOTHING = 0.5
 """Added to every bin that is used, so that an empty one gives a large but finite index."""
@@ -30,7 +29,7 @@ def psi(expected: Array, found: Array) -> Array:
     before = _shares(np.where(used, expected + SMOOTHING, 0))
     now = _shares(np.where(used, found + SMOOTHING, 0))
     ratio = np.log(np.where(used, now, 1) / np.where(used, before, 1))
-    return ((now - before) * ratio).sum(axis=-1)
+    return _total((now - before) * ratio)
 
 
 def jensen_shannon(expected: Array, found: Array) -> Array:
@@ -53,12 +52,12 @@ def chi_square(expected: Array, found: Array) -> Array:
     before = np.maximum(expected.sum(axis=-1, keepdims=True), TINY)
     now = np.maximum(found.sum(axis=-1, keepdims=True), TINY)
     difference = expected * np.sqrt(now / before) - found * np.sqrt(before / now)
-    return np.divide(difference**2, both, out=np.zeros_like(difference), where=both > 0).sum(axis=-1)
+    return _total(np.divide(difference**2, both, out=np.zeros_like(difference), where=both > 0))
 
 
 def moved(expected: Array, found: Array) -> Array:
     """Total variation distance, 0 to 1: the share of rows that would have to change their bin."""
-    return np.abs(_shares(found) - _shares(expected)).sum(axis=-1) / 2
+    return _total(np.abs(_shares(found) - _shares(expected))) / 2
 
 
 def kolmogorov_smirnov(expected: Array, found: Array) -> Array:
@@ -67,7 +66,8 @@ def kolmogorov_smirnov(expected: Array, found: Array) -> Array:
     Exact where each bin is one value; else below the distance of the rows by at most the share of one bin.
     Source: N. Smirnov, Annals of Mathematical Statistics 19 (1948).
     """
-    return np.abs(_gaps(expected, found)[..., :-1]).max(axis=-1, initial=0.0)
+    largest: Array = np.abs(_gaps(expected, found)[..., :-1]).max(axis=-1, initial=0.0)
+    return largest
 
 
 def wasserstein(expected: Array, found: Array, positions: Array, *, steps: bool) -> Array:
@@ -78,13 +78,19 @@ def wasserstein(expected: Array, found: Array, positions: Array, *, steps: bool)
     """
     gaps, widths = _gaps(expected, found), np.diff(positions)
     if steps:
-        return (np.abs(gaps[..., :-1]) * widths).sum(axis=-1)
+        return _total(np.abs(gaps[..., :-1]) * widths)
     right = np.abs(gaps)
     left = np.concatenate([np.zeros_like(right[..., :1]), right[..., :-1]], axis=-1)
     crossing = np.concatenate([np.zeros_like(gaps[..., :1]), gaps[..., :-1]], axis=-1) * gaps < 0
     total = np.where(left + right > 0, left + right, 1)
     area = np.where(crossing, (left**2 + right**2) / (2 * total), (left + right) / 2)
-    return (area * widths).sum(axis=-1)
+    return _total(area * widths)
+
+
+def _total(values: Array) -> Array:
+    """The sum over the bins; NumPy types it as Any."""
+    total: Array = values.sum(axis=-1)
+    return total
 
 
 def _gaps(expected: Array, found: Array) -> Array:
@@ -92,9 +98,10 @@ def _gaps(expected: Array, found: Array) -> Array:
 
 
 def _shares(counts: Array) -> Array:
-    return counts / np.maximum(counts.sum(axis=-1, keepdims=True), TINY)
+    shares: Array = counts / np.maximum(counts.sum(axis=-1, keepdims=True), TINY)
+    return shares
 
 
 def _relative_entropy(share: Array, middle: Array) -> Array:
     ratio = np.where(share > 0, share, 1) / np.where(share > 0, middle, 1)
-    return (share * np.log2(ratio)).sum(axis=-1)
+    return _total(share * np.log2(ratio))

@@ -89,4 +89,5 @@ def _draw(counts: Array, rows: int, resamples: int, random: np.random.Generator,
     shape = (resamples, len(counts))
     weights = np.broadcast_to(counts, shape) if known else random.standard_gamma(np.broadcast_to(counts, shape))
     shares = weights / weights.sum(axis=-1, keepdims=True)
-    return random.poisson(shares * rows).astype(float)
+    drawn: Array = random.poisson(shares * rows).astype(float)
+    return drawn

@@ -74,6 +74,7 @@ class Table:
     """The feature that each signal is of, shape [signals]."""
 
     def part(self, rows: Array) -> Table:
+        """Some of the rows, by number or mask."""
         return Table(self.values[rows], self.categorical, self.signals[rows], self.owner)
 
     def shuffled(self, feature: int, order: Array) -> Table:

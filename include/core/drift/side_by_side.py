@@ -7,6 +7,7 @@ that the health row, which keeps them, stays small.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from include.core.drift.counts import ColumnCount
 from include.core.drift.figures import DriftFigure, SideBySide
@@ -67,7 +68,7 @@ def _ranges(reference: NumericDistribution, count: ColumnCount, starts: list[int
     if not inner:
         labels = ["all values"]
     else:
-        between = [f"{low} to {high}" for low, high in zip(inner, inner[1:], strict=False)]
+        between = [f"{low} to {high}" for low, high in pairwise(inner)]
         labels = [f"up to {inner[0]}", *between, f"over {inner[-1]}"]
     return [
         (label, sum(reference["counts"][start:end]), sum(count.bins[start:end]))

@@ -26,6 +26,7 @@ class GatherPredictionsOperator(BaseOperator):
         self.model = model
 
     def execute(self, context: Any) -> JsonObject:
+        """Return the counts; raises AirflowSkipException when nothing was ever released."""
         from include.stages.installation import open_installation
         from include.stages.monitoring import gather_predictions
 

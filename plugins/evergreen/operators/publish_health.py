@@ -25,6 +25,7 @@ class PublishHealthOperator(BaseOperator):
         self.windows = windows
 
     def execute(self, context: Any) -> JsonObject:
+        """Return the window measured last, with its status and page."""
         from include.stages.installation import open_installation
         from include.stages.monitoring import publish_health
 

@@ -30,6 +30,7 @@ class TriggerTrainingOperator(TriggerDagRunOperator):
         self.degraded = degraded
 
     def execute(self, context: Any) -> None:
+        """Open the incident, then start the run, unless it is there already."""
         from include.core.health.record import Incident
         from include.core.verdict import Verdict
         from include.stages.installation import open_installation

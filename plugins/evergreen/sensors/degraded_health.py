@@ -24,6 +24,7 @@ class DegradedHealthSensor(BaseSensorOperator):
         self.model = model
 
     def poke(self, context: Any) -> bool | PokeReturnValue:
+        """Whether the model is degraded now; the incident is the sensor's result."""
         from include.stages.installation import open_installation
         from include.stages.retraining import decide
 
