@@ -40,8 +40,8 @@ DAMAGES = {
 
 
 @pytest.fixture
-def home(environment) -> Path:
-    return Path(environment["EVERGREEN_HOME"])
+def home(platform) -> Path:
+    return platform.settings.home
 
 
 @pytest.fixture
@@ -55,13 +55,12 @@ def champion(store) -> str:
 
 
 @pytest.fixture
-def traffic(environment, home):
+def traffic(platform, home):
     """One prediction after another through the gateway; ``failures`` says what clients saw go wrong."""
     body = json.loads((home / "demo" / "request.json").read_text(encoding="utf-8"))
-    token = (home / "secrets" / "prediction_token").read_text(encoding="utf-8")
-    url = f"http://127.0.0.1:{environment['EVERGREEN_GATEWAY_PORT']}/v2/models/flights/infer"
+    url = f"{platform.gateway_url}/v2/models/flights/infer"
     with requests.Session() as session:
-        session.headers["Authorization"] = f"Bearer {token}"
+        session.headers["Authorization"] = f"Bearer {platform.settings.secret('prediction_token')}"
 
         def send(identity: str) -> requests.Response:
             return session.post(url, json={**body, "id": identity}, timeout=60)
@@ -119,7 +118,7 @@ def test_a_worse_candidate_is_registered_but_never_offered(airflow, store, champ
     assert store.release("flights", "production").champion == champion
 
 
-def test_a_commit_with_a_failing_test_is_no_build_and_trains_nothing(airflow, environment, home, store):
+def test_a_commit_with_a_failing_test_is_no_build_and_trains_nothing(airflow, home, store):
     bare = home / "repositories" / "flights.git"
     before = {run["dag_run_id"] for run in airflow.runs("flights.training")}
     text = "def flights("

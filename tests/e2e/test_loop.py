@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import psutil
 import pytest
 
-from include.settings import PROJECT
-from tests.e2e.conftest import MONTHS, run
+from tests.e2e.conftest import MONTHS, play, read_report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -76,20 +73,20 @@ def test_the_training_of_an_incident_has_its_key_as_run_id(report):
         assert runs.count(f"incident__{incident}") == 1
 
 
-def test_picture_and_page_are_there(environment, report):
-    folder = Path(environment["EVERGREEN_HOME"]) / "demo"
+def test_picture_and_page_are_there(platform, report):
+    folder = platform.settings.home / "demo"
     assert (folder / "auc_by_month.png").read_bytes().startswith(b"\x89PNG")
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert all(month in page for month in MONTHS) and "data:image/png;base64," in page
 
 
-def test_the_end_of_the_output_says_where_everything_is(environment, played):
-    for name in ("AIRFLOW", "MLFLOW", "GATEWAY"):
-        assert f"http://127.0.0.1:{environment[f'EVERGREEN_{name}_PORT']}" in played.stdout
+def test_the_end_of_the_output_says_where_everything_is(platform, played):
+    for url in (platform.airflow_url, platform.mlflow_url, platform.gateway_url):
+        assert url in played.stdout
     assert "curl" in played.stdout
 
 
-def test_the_curl_example_works_as_printed(environment, played):
+def test_the_curl_example_works_as_printed(played):
     start = played.stdout.index("curl -s")
     command = played.stdout[start:].split("\n\n")[0]
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
@@ -97,26 +94,22 @@ def test_the_curl_example_works_as_printed(environment, played):
     assert len(predictions) == 2 and all(0 <= value <= 1 for value in predictions)
 
 
-def test_no_import_errors(environment, report):
-    done = subprocess.run(
-        [sys.executable, "-m", "include.embedded", "env", "--", "airflow", "dags", "list-import-errors", "-o", "json"],
-        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+def test_no_import_errors(platform, report):
+    done = platform.command("env", "--", "airflow", "dags", "list-import-errors", "-o", "json")
     assert done.returncode == 0, done.stderr
     assert "No data found" in done.stdout or done.stdout.strip().splitlines()[-1] == "[]"
 
 
-def test_a_second_demo_says_so_and_does_nothing_again(environment, report):
-    again = run(environment, "demo", "--months", str(len(MONTHS)), "--rows-per-month", "2500")
+def test_a_second_demo_says_so_and_does_nothing_again(platform, report):
+    again = play(platform)
     assert again.returncode == 0, again.stderr
     assert "had finished before" in again.stdout
-    path = Path(environment["EVERGREEN_HOME"]) / "demo" / "report.json"
-    assert json.loads(path.read_text(encoding="utf-8"))["stages"] == report["stages"]
+    assert read_report(platform)["stages"] == report["stages"]
 
 
-def test_down_leaves_no_process(environment, report):
-    assert run(environment, "include.embedded", "down").returncode == 0
-    home, left = environment["EVERGREEN_HOME"], []
+def test_down_leaves_no_process(platform, report):
+    assert platform.command("down").returncode == 0
+    home, left = str(platform.settings.home), []
     for process in psutil.process_iter():
         try:
             command = process.cmdline()

@@ -1,143 +1,24 @@
-"""A running platform for the tests that need one: started once a session, in a home and on ports of its own."""
+"""A running platform for the tests that need one, started once a session."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import pytest
-import requests
 import yaml
 
 from include.adapters.files import write_private
-from include.settings import Settings
 from tests.conftest import PROJECT
-from tests.support.ports import free_ports, free_range
-from tests.support.waiting import wait_for
+from tests.support.running_platform import Platform, new_platform
 
 if TYPE_CHECKING:
     from tests.integration.test_monitoring import House
-
-SECONDS_TO_START = 300
-
-
-@dataclass
-class Platform:
-    """A running platform; ``env`` makes any process see it as its own."""
-
-    settings: Settings
-    env: dict[str, str]
-    house: House | None = None
-    _token: str = field(default="", repr=False)
-
-    @property
-    def lake(self) -> Path:
-        """Where the shared platform's models have their data: outside of its home, whose files are its own."""
-        return self.settings.home.parent / "lake"
-
-    @property
-    def airflow_url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.airflow_port}"
-
-    @property
-    def mlflow_url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.mlflow_port}"
-
-    @property
-    def prometheus_url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.prometheus_port}"
-
-    @property
-    def gateway_url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.gateway_port}"
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``python -m include.embedded`` with these arguments."""
-        command = [sys.executable, "-m", "include.embedded", *arguments]
-        return subprocess.run(
-            command, cwd=PROJECT, env=self.env, capture_output=True, text=True, timeout=SECONDS_TO_START, check=False
-        )
-
-    def up(self) -> None:
-        done = self.command("up")
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def down(self) -> None:
-        done = self.command("down")
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def token(self) -> str:
-        """A bearer token of Airflow's API, as its administrator."""
-        if not self._token:
-            login = {"username": "admin", "password": self.settings.secret("admin_password")}
-            response = requests.post(f"{self.airflow_url}/auth/token", json=login, timeout=30)
-            response.raise_for_status()
-            self._token = response.json()["access_token"]
-        return self._token
-
-    def ask(self, method: str, path: str, **arguments: Any) -> Any:
-        """One call of Airflow's API, such as ``ask("GET", "dags")``."""
-        headers = {"Authorization": f"Bearer {self.token()}"}
-        url = f"{self.airflow_url}/api/v2/{path}"
-        response = requests.request(method, url, headers=headers, timeout=30, **arguments)
-        assert response.ok, f"{method} {path}: {response.status_code} {response.text}\n{self.log('api-server')}"
-        return response.json()
-
-    def log(self, part: str, lines: int = 20) -> str:
-        """The end of a part's log."""
-        text = (self.settings.home / "logs" / f"{part}.log").read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
-
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
-        """Start a run; returns its id."""
-        run = self.ask("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
-        return str(run["dag_run_id"])
-
-    def wait(self, dag_id: str, run_id: str, timeout: float) -> str:
-        """Wait until the run ends; returns its state."""
-
-        def state() -> str | None:
-            found = self.ask("GET", f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")["state"]
-            return found if found in ("success", "failed") else None
-
-        return str(wait_for(state, timeout, f"the end of {dag_id} {run_id}"))
-
-
-def new_platform(home: Path) -> Platform:
-    """A platform in this folder, not started yet, on ports that are free now."""
-    airflow, mlflow, gateway, prometheus = free_ports(4)
-    settings = Settings(
-        home=home.resolve(),
-        airflow_port=airflow,
-        mlflow_port=mlflow,
-        gateway_port=gateway,
-        server_ports=free_range(),
-        prometheus="prometheus" if shutil.which("prometheus") else "",
-        prometheus_port=prometheus,
-    )
-    mine = {
-        "EVERGREEN_HOME": str(settings.home),
-        "EVERGREEN_AIRFLOW_PORT": str(settings.airflow_port),
-        "EVERGREEN_MLFLOW_PORT": str(settings.mlflow_port),
-        "EVERGREEN_GATEWAY_PORT": str(settings.gateway_port),
-        "EVERGREEN_SERVER_PORTS": settings.server_ports,
-        "EVERGREEN_PROMETHEUS": settings.prometheus,
-        "EVERGREEN_PROMETHEUS_PORT": str(settings.prometheus_port),
-        # A failed call of Airflow's API then says why in the test's own output.
-        "AIRFLOW__API__EXPOSE_STACKTRACE": "True",
-        "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
-    }
-    return Platform(settings, {**os.environ, **mine})
-
 
 RIDES: dict[str, Any] = {
     "name": "rides",
@@ -185,7 +66,7 @@ def platform() -> Iterator[Platform]:
     from tests.integration.test_monitoring import MODEL
 
     root = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets lie below it
-    running = new_platform(root / "h")
+    running = new_platform(root / "h", prometheus="prometheus" if shutil.which("prometheus") else "")
     models, home = root / "models", running.settings.home
     shutil.copytree(PROJECT / "include" / "models" / "flights", models / "flights")
     by_hand = {**MODEL["monitoring"], "schedule": None}  # a scheduled run would measure this year's windows, empty ones
@@ -215,13 +96,19 @@ def platform() -> Iterator[Platform]:
 @pytest.fixture(scope="module")
 def house(platform: Platform) -> Iterator[House]:
     """The model ``late`` on the shared platform, released once; this process sees the platform as its own."""
-    from tests.integration.test_monitoring import House
-
     with pytest.MonkeyPatch.context() as patch:
         for name, value in platform.env.items():
             if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_EVERGREEN_")):
                 patch.setenv(name, value)
         patch.delenv("EVERGREEN_STORE_URL", raising=False)
-        made = platform.house = platform.house or House(platform.settings.home, platform.lake)
+        made = released(platform.settings.home, platform.lake)
         patch.setattr("include.stages.installation.open_installation", lambda: made.installation)
         yield made
+
+
+@lru_cache
+def released(home: Path, lake: Path) -> House:
+    """The model ``late``, released by the first module that asks for it."""
+    from tests.integration.test_monitoring import House
+
+    return House(home, lake)

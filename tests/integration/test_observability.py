@@ -23,12 +23,12 @@ import requests
 from include.embedded.monitoring import RULES, Scraped, alertmanager_config, prometheus_config, web_config
 from include.stages.installation import open_installation
 from tests.conftest import PROJECT
-from tests.integration.conftest import Platform
 from tests.integration.model_bundle import TOKEN, Server, make_bundle, start_server
 from tests.integration.test_monitoring import House
 from tests.support.airflow_runs import task_process
 from tests.support.health_rows import incident
 from tests.support.ports import free_port
+from tests.support.running_platform import Platform
 from tests.support.small_model import request
 from tests.support.waiting import wait_for
 

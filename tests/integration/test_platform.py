@@ -21,6 +21,7 @@ from include.adapters.store import Store
 from include.core.build import Build
 from include.embedded.environment import INSTANCE
 from tests.integration.conftest import ON_NEW_DATA
+from tests.support.running_platform import new_platform
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -208,8 +209,6 @@ def test_a_part_that_is_killed_comes_back(platform):
 
 
 def test_an_occupied_port_is_named_before_anything_is_started(tmp_path):
-    from tests.integration.conftest import new_platform
-
     other = new_platform(tmp_path / "h")
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", other.settings.mlflow_port))
@@ -222,8 +221,6 @@ def test_an_occupied_port_is_named_before_anything_is_started(tmp_path):
 
 
 def test_a_home_too_deep_for_sockets_is_refused_with_the_remedy(tmp_path):
-    from tests.integration.conftest import new_platform
-
     done = new_platform(tmp_path / ("d" * 100)).command("up")
     assert done.returncode == 1
     assert "EVERGREEN_HOME" in done.stderr

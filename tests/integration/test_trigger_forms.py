@@ -20,9 +20,9 @@ from selenium.webdriver.common.keys import Keys
 
 from docs.pictures import browser, log_in
 from docs.pictures import wait_for as wait_for_element
-from tests.integration.conftest import Platform
 from tests.integration.test_monitoring import House
 from tests.support.real_repository import RealRepository
+from tests.support.running_platform import Platform
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.needs("browser")]
