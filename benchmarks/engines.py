@@ -14,16 +14,18 @@ import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from include.adapters.git import resolve_commit
-from include.adapters.serving.inference_client import ModelServer
+from include.adapters.engines.environments import PreparedBuild
+from include.adapters.serving.inference_client import InferenceClient
 from include.core.errors import PlatformError
-from include.stages import deployment
+from include.settings import settings
+from include.stages import ci, deployment
 from include.stages.installation import open_installation
-from tests.support.engines import installation, server_pid
+from tests.support.engines import docker_host, installation, server_pid
 from tests.support.real_repository import RealRepository
 from tests.support.serving import MODEL_CODE, Serving, roll_out
 from tests.support.traffic import traffic_of
@@ -58,7 +60,7 @@ def _place(engine: str) -> Iterator[tuple[Serving, RealRepository]]:
 def _measure(engine: str, place: Serving, repository: RealRepository) -> Iterator[tuple[str, str]]:
     def build_again(number: int) -> None:
         repository.commit({"model.py": f"{MODEL_CODE}\nNUMBER = {number}\n"})
-        open_installation().engine.prepare_build(place.template, resolve_commit(place.template.repository))
+        _build(place)
 
     yield f"{engine}: build of a commit that changes only code", _median(build_again)
     specs = [place.new_model() for _ in range(RUNS)]
@@ -71,11 +73,18 @@ def _measure(engine: str, place: Serving, repository: RealRepository) -> Iterato
     yield f"{engine}: rollout, rollback and a killed server under traffic", _rollout(place)
 
 
+def _build(place: Serving) -> PreparedBuild:
+    installation = open_installation()
+    commit = ci.check_out_commit(installation, place.template)
+    return ci.build_environment(installation, place.template, commit)
+
+
 def _first_prediction(spec: Any) -> None:
     engine = open_installation().engine
     engine.start(spec, "test", "1", "test@1")
     wait_for(lambda: engine.servers(spec.name, "test")["1"].state == "ready", what="the server")
-    ModelServer(spec.name, engine.servers(spec.name, "test")["1"].address).predict(spec, ROW, "first")
+    address, token = engine.servers(spec.name, "test")["1"].address, settings().secret("prediction_token")
+    InferenceClient(spec.name, address, token).predict(spec, ROW, "first")
 
 
 def _rollout(place: Serving) -> str:
@@ -100,7 +109,6 @@ def _rollout(place: Serving) -> str:
 
 def _images(place: Serving, repository: RealRepository) -> Iterator[tuple[str, str]]:
     from include.adapters.engines.docker import images as docker_images
-    from include.adapters.engines.docker.client import open_client
 
     spec = place.new_model()
     lineage, bundle = (
@@ -109,15 +117,15 @@ def _images(place: Serving, repository: RealRepository) -> Iterator[tuple[str, s
     )
 
     def release(number: int) -> None:
-        docker_images.release_image(spec, "1", lineage["build"], bundle, {**lineage, "run": str(number)})
+        docker_images.release_image(docker_host(), spec, "1", bundle, replace(lineage, run_id=str(number)))
 
     yield "docker: a new release image", _median(release)
-    client = open_client()
+    client = docker_host().client
     repository.commit({"model.py": f"{MODEL_CODE}\nNUMBER = 'cold'\n"})
     with patch.object(client.api, "build", partial(client.api.build, nocache=True)):
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            built = open_installation().engine.prepare_build(place.template, resolve_commit(place.template.repository))
+            built = _build(place)
         yield "docker: a build image without any cache", f"{time.perf_counter() - start:.0f} s"
     image = client.images.get(built.environment)
     layers = [step for step in image.history() if step["Size"]]

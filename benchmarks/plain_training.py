@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from include.stages.installation import open_installation
-
 STARTED = time.perf_counter()
 
 
@@ -31,23 +29,25 @@ def main(model: str, window: str, parameters: str) -> None:
         from include.adapters.data.expectations import check_snapshot
         from include.adapters.data.snapshots import read_snapshot, take_snapshot
         from include.adapters.spec_file import load_spec
-        from include.settings import settings
+        from include.core.build import Lineage
         from include.stages import training as candidate
-    spec, run_id = load_spec(settings().models / model / "model.yaml"), f"plain-{time.time_ns()}"
+        from include.stages.installation import open_installation
+    installation, run_id = open_installation(), f"plain-{time.time_ns()}"
+    spec = load_spec(installation.settings.models / model / "model.yaml")
     with timed("snapshot"):
-        snapshot = take_snapshot(spec, window)
+        snapshot = take_snapshot(installation.settings, spec, window)
     with timed("validate"):
         if not check_snapshot(spec, snapshot, read_snapshot(snapshot)).passed:
             raise SystemExit("the data breaks its expectations")
     with timed("train"):
-        build = open_installation().store.newest_passed_build(model)
-        made = candidate.train(open_installation(), spec, build, snapshot, run_id, json.loads(parameters))
+        build = installation.store.newest_passed_build(model)
+        made = candidate.train(installation, spec, build, snapshot, run_id, json.loads(parameters))
     with timed("compare"):
         verdict = candidate.compare(spec, Path(made["folder"]), made["champion"])
     with timed("register"):
-        lineage = {"model": model, "build": build.build_id, "commit": build.commit, "run_id": run_id}
+        lineage = Lineage(model=model, build=build.build_id, commit=build.commit, run_id=run_id)
         bundle = candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)
-        open_installation().registry.register(
+        installation.registry.register(
             model,
             bundle,
             candidate=run_id,

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from include.adapters.files import write_atomically
+
 YEAR = 2013
 MONTHS = [f"{YEAR}-{month:02d}" for month in range(1, 13)]
 LATE_MINUTES = 15
@@ -76,11 +78,8 @@ def arrive(year: Path, lake: Path, month: str) -> None:
     ``year`` is what :func:`prepare_year` returned; ``lake`` the folder that holds ``flights/``.
     """
     for kind in KINDS:
-        target = lake / "flights" / kind / f"{month}.parquet"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.arriving")
-        shutil.copyfile(year / kind / f"{month}.parquet", temporary)
-        os.replace(temporary, target)
+        content = (year / kind / f"{month}.parquet").read_bytes()
+        write_atomically(lake / "flights" / kind / f"{month}.parquet", content)
 
 
 def read_month(year: Path, month: str) -> pd.DataFrame:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from include.adapters.files import write_atomically
 
 
 class Progress:
@@ -43,7 +44,4 @@ class Progress:
         return round(sum(seconds), 1)
 
     def _save(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}")
-        temporary.write_text(json.dumps({"steps": self.steps}, indent=1), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_atomically(self.path, json.dumps({"steps": self.steps}, indent=1).encode())

@@ -12,9 +12,9 @@ from typing import Any, Self
 import pandas as pd
 import requests
 
+from include.adapters.serving.inference_request import inference_inputs
 from include.core.spec import ModelSpec
 
-DATATYPES = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
 LARGEST_REQUEST = 50
 QUIET_SECONDS, BUSY_SECONDS = 0.2, 0.005
 """Pauses between two requests in the background: while a model is trained, and while a canary needs requests."""
@@ -22,11 +22,9 @@ QUIET_SECONDS, BUSY_SECONDS = 0.2, 0.005
 
 def payload(rows: pd.DataFrame, spec: ModelSpec, request_id: str) -> dict[str, Any]:
     """An Open Inference Protocol v2 request: named columns of shape [n]; missing values are null."""
-    inputs = [_column(rows[feature.name], DATATYPES[feature.type]) for feature in spec.features]
-    inputs.append(_column(rows[spec.data.key], "BYTES"))
-    moments = rows[spec.data.event_time].dt.strftime("%Y-%m-%dT%H:%M:%S")
-    inputs.append(_column(moments, "BYTES"))
-    return {"id": request_id, "inputs": inputs}
+    columns = [*spec.feature_names, spec.data.key, spec.data.event_time]
+    records = [dict(zip(columns, values, strict=True)) for values in rows[columns].itertuples(index=False)]
+    return {"id": request_id, "inputs": inference_inputs(spec, records)}
 
 
 def requests_of(rows: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
@@ -37,15 +35,6 @@ def requests_of(rows: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
         size = chance.choice((1, 2, 5, 20, LARGEST_REQUEST))
         yield rows.iloc[start : start + size]
         start += size
-
-
-def _column(values: pd.Series, datatype: str) -> dict[str, Any]:
-    data = [None if pd.isna(value) else _value(value, datatype) for value in values]
-    return {"name": str(values.name), "shape": [len(data)], "datatype": datatype, "data": data}
-
-
-def _value(value: Any, datatype: str) -> Any:
-    return {"INT64": int, "FP64": float, "BYTES": str, "BOOL": bool}[datatype](value)
 
 
 @dataclass

@@ -83,6 +83,11 @@ class Settings:
         return self.home / "run"
 
     @property
+    def scratch(self) -> Path:
+        """Temporary folders of confined commands."""
+        return self.run / "scratch"
+
+    @property
     def engine_file(self) -> Path:
         """Which engine this installation's builds were made for; written by the first ``make up``."""
         return self.home / "engine"

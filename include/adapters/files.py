@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
+from secrets import token_hex
+
+PRIVATE, SHARED = 0o600, 0o666
+"""Modes of new files: for the owner alone, or for everyone whom the umask does not exclude."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either there whole or not at all."""
+def write_atomically(path: Path, content: bytes, mode: int = PRIVATE) -> None:
+    """Write a file so that it is either there whole or not at all; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -18,14 +22,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file whole or not at all, with mode 0600."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    """Write a text so that it is either there whole or not at all, for its owner alone to read."""
+    write_atomically(path, text.encode())

@@ -14,9 +14,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from include.adapters.airflow_connections import git_hook
 from include.core.errors import BuildError, EvergreenError, PlatformError
 from include.core.spec import Repository
-from include.settings import settings
 
 ASK_SECONDS = 30
 FETCH_SECONDS = 600
@@ -52,12 +52,12 @@ _OPTIONS = ["core.hooksPath=/dev/null", "core.autocrlf=false", "core.fsmonitor=f
 _credentials = threading.Lock()
 
 
-def repository_url(repository: Repository) -> str:
-    """The repository's URL; a relative path is taken below EVERGREEN_HOME."""
+def repository_url(home: Path, repository: Repository) -> str:
+    """The repository's URL; a relative path is taken below ``home``."""
     url = repository.url
     if "://" in url or _SCP.match(url) or os.path.isabs(url):
         return url
-    return str(settings().home / url)
+    return str(home / url)
 
 
 async def newest_commit(url: str, branch: str, connection: str | None = None) -> str:
@@ -91,12 +91,12 @@ async def newest_commit(url: str, branch: str, connection: str | None = None) ->
     return commit
 
 
-def resolve_commit(repository: Repository, ref: str = "") -> str:
+def resolve_commit(home: Path, repository: Repository, ref: str = "") -> str:
     """The full commit of a branch, tag or (short) commit; of the spec's branch when ``ref`` is empty.
 
     Raises BuildError when there is no such ref or repository, PlatformError when it can't be reached.
     """
-    url, ref = repository_url(repository), ref or repository.branch
+    url, ref = repository_url(home, repository), ref or repository.branch
     if _COMMIT.fullmatch(ref):
         return ref
     if not _REF.fullmatch(ref) or ".." in ref:
@@ -112,7 +112,7 @@ def resolve_commit(repository: Repository, ref: str = "") -> str:
     raise _no_such_ref(url, ref)
 
 
-def check_out(repository: Repository, commit: str, folder: Path) -> Path:
+def check_out(home: Path, repository: Repository, commit: str, folder: Path) -> Path:
     """The files of exactly this commit in ``folder``; a folder that is there already is complete and stays.
 
     The folder appears whole or not at all, and has no ``.git``. Raises BuildError when the commit is not in the
@@ -120,7 +120,7 @@ def check_out(repository: Repository, commit: str, folder: Path) -> Path:
     """
     if folder.is_dir():
         return folder
-    url = repository_url(repository)
+    url = repository_url(home, repository)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".checkout-", dir=folder.parent))
     try:
@@ -173,7 +173,7 @@ def _refuse_links_out(folder: Path, url: str, commit: str) -> None:
     for path in folder.rglob("*"):
         if path.is_symlink() and (where := _leads_astray(path, root)):
             raise BuildError(
-                f"{_without_credentials(url)} at {commit[:12]}: {path.relative_to(folder)} is a link that leads "
+                f"{without_credentials(url)} at {commit[:12]}: {path.relative_to(folder)} is a link that leads "
                 f"{where}. Commit the file itself."
             )
 
@@ -195,15 +195,8 @@ def _environment(connection: str | None) -> Iterator[dict[str, str]]:
     if connection is None:
         yield {**kept, **_SAFE}
         return
-    from airflow.providers.git.hooks.git import GitHook
-    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
-
-    try:
-        hook = GitHook(git_conn_id=connection)
-    except (AirflowNotFoundException, AirflowRuntimeError) as error:
-        raise BuildError(
-            f"Airflow has no connection '{connection}' (repository.connection). Add it, or correct model.yaml."
-        ) from error
+    remedy = "model.yaml names it as repository.connection: add it, or correct model.yaml."
+    hook = git_hook(connection, remedy=remedy, error=BuildError)
     # The hook also changes os.environ while it is open, so one at a time.
     with _credentials, hook.configure_hook_env():
         yield {**kept, **_SAFE, **hook.env}
@@ -235,8 +228,8 @@ def _run(arguments: list[str], url: str, environment: dict[str, str], seconds: f
 
 def _problem(url: str, message: str) -> EvergreenError:
     """What went wrong, as an error that says whether trying again can help."""
-    shown = _without_credentials(url)
-    lines = [line.strip() for line in _without_credentials(message).splitlines() if line.strip()]
+    shown = without_credentials(url)
+    lines = [line.strip() for line in without_credentials(message).splitlines() if line.strip()]
     first = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0] if lines else "no message")
     reason = first.partition(": ")[2] if first.startswith(("fatal:", "error:")) else first
     if _FOR_GOOD.search(message) and not _NETWORK.search(message):
@@ -249,10 +242,11 @@ def _problem(url: str, message: str) -> EvergreenError:
 
 def _no_such_ref(url: str, ref: str) -> BuildError:
     return BuildError(
-        f"{_without_credentials(url)} has no branch, tag or commit '{ref}'. Push it, or correct repository.branch in "
+        f"{without_credentials(url)} has no branch, tag or commit '{ref}'. Push it, or correct repository.branch in "
         "model.yaml or the 'ref' of the run."
     )
 
 
-def _without_credentials(text: str) -> str:
-    return re.sub(r"://[^/@\s]+@", "://", text)
+def without_credentials(text: str) -> str:
+    """A URL, or a message with URLs in it, without users and passwords, which may themselves hold an ``@``."""
+    return re.sub(r"://[^/?#\s]*@", "://", text)

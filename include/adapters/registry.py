@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.core.build import Lineage
 from include.core.errors import ArtifactError, EvergreenError
 from include.settings import Settings
 
@@ -151,9 +152,10 @@ class Registry:
         """The hash that was registered for the version's model.skops."""
         return str(self.version(model, number).tags["sha256"])
 
-    def lineage(self, model: str, number: str) -> dict[str, Any]:
-        """Where a version comes from: build, commit, snapshot, run, reason, trained_until."""
-        return dict(json.loads((self.fetch(model, number) / "lineage.json").read_text(encoding="utf-8")))
+    def lineage(self, model: str, number: str) -> Lineage:
+        """Where a version comes from."""
+        file = self.fetch(model, number) / "lineage.json"
+        return Lineage.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
     def _fill_run(
         self,

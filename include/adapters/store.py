@@ -170,7 +170,7 @@ class Store:
 
     def _conflict(self, before: Release) -> str:
         now = self.release(before.model, before.environment)
-        owner = (now.rollout or {}).get("run", "a finished change")
+        owner = now.rollout.run if now.rollout else "a finished change"
         return (
             f"{before.model}: the {before.environment} release changed from revision {before.revision} to "
             f"{now.revision} meanwhile ({owner}: {now.note}). Wait for it to end, then deploy again."

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypedDict
+
+
+class CheckReport(TypedDict, total=False):
+    """What came of one check of a build; one that did not finish has only an answer and a reason."""
+
+    answer: Literal["pass", "fail"]
+    reason: str
+    seconds: float
+    file: str
+    """With the check's whole output."""
+    isolation: str
+    """What kept the model's code from the platform."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +30,72 @@ class Build:
     environment: str
     """Hash of the full lock that the environment was made from, or the image (digest or id) that has it."""
     status: Literal["passed", "failed"]
-    report: Mapping[str, Any] = field(default_factory=dict)
-    """Per check: answer, reason, seconds, file of its full output."""
+    report: Mapping[str, CheckReport] = field(default_factory=dict)
+    """Per check."""
     run_id: str = ""
     """DAG run of ``<model>.ci`` that made it."""
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, in JSON types."""
         return asdict(self)
+
+    @property
+    def failures(self) -> str:
+        """Each check that failed with its reason, in sentences."""
+        failed = {name: report for name, report in self.report.items() if report["answer"] != "pass"}
+        return " ".join(f"{name}: {report['reason'].rstrip('.')}." for name, report in failed.items())
+
+
+def judge_build(
+    model: str, commit: str, build_id: str, environment: str, reports: Mapping[str, CheckReport], run_id: str
+) -> Build:
+    """The build of a commit; passed when it has an environment and each of its checks passed."""
+    passed = bool(build_id) and all(report["answer"] == "pass" for report in reports.values())
+    return Build(
+        model=model,
+        build_id=build_id or f"{commit[:12]}-unbuilt",
+        commit=commit,
+        environment=environment,
+        status="passed" if passed else "failed",
+        report=reports,
+        run_id=run_id,
+    )
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a model version comes from; kept with it as ``lineage.json``. What is not known is empty."""
+
+    model: str = ""
+    build: str = ""
+    commit: str = ""
+    snapshot: str = ""
+    """Hash of the data that it was trained on."""
+    window: str = ""
+    """Newest window of the snapshot."""
+    windows: tuple[str, ...] = ()
+    """All of them, oldest first."""
+    run_id: str = ""
+    """DAG run of ``<model>.training`` that made it."""
+    reason: str = ""
+    incident: str | None = None
+    """The incident that the training answers."""
+    trained_until: str = ""
+    """Time of the newest row that it was trained on (ISO 8601, UTC)."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """What the training reported: rows, seconds, versions of libraries."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, in JSON types."""
+        return asdict(self) | {"windows": list(self.windows)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Lineage:
+        """From ``lineage.json``; what an older version lacks stays empty, what this one does not know is left out."""
+        known = {name: values[name] for name in (each.name for each in fields(cls)) if name in values}
+        return cls(**{**known, "windows": tuple(known.get("windows", ()))})
+
+    def tags(self) -> dict[str, str]:
+        """What of it the registry shows with the version, without what training reported."""
+        shown = {name: value for name, value in self.as_dict().items() if name not in ("trained_until", "training")}
+        return {name: str(value) for name, value in shown.items() if value}

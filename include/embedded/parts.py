@@ -16,6 +16,8 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from include.adapters.engines.ports import is_free
+from include.adapters.engines.server_config import ServerConfig
 from include.embedded.environment import enter_airflow
 from include.embedded.monitoring import prometheus_command, prometheus_problem
 from include.settings import PROJECT, Settings
@@ -147,20 +149,10 @@ def taken_ports(settings: Settings) -> list[str]:
     for port, who, setting in ports(settings):
         if port in wanted:
             found.append(f"port {port} is wanted by {wanted[port]} and by {who}. Set {setting} in .env to another.")
-        elif not _free(port):
+        elif not is_free(port):
             found.append(f"port {port}, wanted by {who}, is taken. Free it, or set {setting} in .env to another.")
         wanted[port] = who
     return found
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def server_problems(settings: Settings) -> dict[str, str | None]:
@@ -180,15 +172,14 @@ def server_problems(settings: Settings) -> dict[str, str | None]:
 def _servers(settings: Settings) -> dict[str, str]:
     """Name of each model server that the engine has → its address."""
     if settings.engine == "docker":
-        from include.adapters.engines.docker.client import server_addresses
+        from include.adapters.engines.docker.client import DockerHost
 
         enter_airflow(settings)
-        return server_addresses()
+        return DockerHost(settings).server_addresses()
     found = {}
     for path in sorted((settings.run / "servers").glob("*.json")):
         with contextlib.suppress(OSError, ValueError):  # just being written or removed
-            config = json.loads(path.read_text(encoding="utf-8"))
-            found[path.stem] = f"{config['host']}:{config['port']}"
+            found[path.stem] = ServerConfig.read(path).address
     return found
 
 

@@ -14,14 +14,14 @@ import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from xmlrpc.client import Fault, ServerProxy
+from typing import TYPE_CHECKING
+from xmlrpc.client import Fault
 
 import psutil
 from filelock import FileLock, Timeout
-from supervisor.xmlrpc import SupervisorTransport
 
 from include.adapters.files import write_private
+from include.adapters.supervisord import open_supervisor
 from include.core.errors import PlatformError
 from include.embedded import parts
 from include.embedded.environment import INSTANCE, airflow_environment, enter_airflow
@@ -93,18 +93,18 @@ def clean(settings: Settings) -> None:
 def running(settings: Settings) -> bool:
     """Whether this installation's supervisord answers."""
     with contextlib.suppress(OSError, Fault):
-        return bool(_supervisor(settings).getState()["statecode"] == 1)
+        return bool(open_supervisor(settings.run).getState()["statecode"] == 1)
     return False
 
 
 def states(settings: Settings) -> dict[str, str]:
     """Each of supervisord's programs → its state."""
-    return {info["name"]: info["statename"] for info in _supervisor(settings).getAllProcessInfo()}
+    return {info["name"]: info["statename"] for info in open_supervisor(settings.run).getAllProcessInfo()}
 
 
 def problems(settings: Settings) -> dict[str, str | None]:
     """Each part → what is wrong with it, or None when it is well."""
-    started = {info["name"]: float(info["start"]) for info in _supervisor(settings).getAllProcessInfo()}
+    started = {info["name"]: float(info["start"]) for info in open_supervisor(settings.run).getAllProcessInfo()}
     return parts.problems(settings, started)
 
 
@@ -230,7 +230,7 @@ def _shut_down(settings: Settings) -> None:
     The api-server is told last: what the others have to say when they end, they say to it.
     """
     with contextlib.suppress(OSError, Fault):
-        supervisor = _supervisor(settings)
+        supervisor = open_supervisor(settings.run)
         for info in supervisor.getAllProcessInfo():
             if info["name"] != "api-server":
                 with contextlib.suppress(Fault):
@@ -277,11 +277,6 @@ def _describe(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error):
         return f"{process.pid} {' '.join(process.cmdline())[:100]}"
     return str(process.pid)
-
-
-def _supervisor(settings: Settings) -> Any:
-    transport = SupervisorTransport("", "", f"unix://{settings.run / 'supervisor.sock'}")
-    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
 
 def _check_socket_paths(settings: Settings) -> None:

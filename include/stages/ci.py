@@ -1,4 +1,7 @@
-"""The checks that a build must pass: lint, test and contract; each confined in the build's own environment."""
+"""From a commit to a build: check it out, make its environment, check it, and record what came of it.
+
+The checks are lint, test and contract; each runs confined in the build's own environment.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,20 @@ import shutil
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from include.adapters.engines.environments import model_folder
+from include.adapters import git
+from include.adapters.engines.environments import PreparedBuild, checkout_folder, discard_checkout, model_folder
 from include.adapters.engines.job_output import job_folder, take_files
 from include.adapters.engines.process.confinement import Completed
 from include.adapters.engines.runtime_config import build_folder, model_block
 from include.adapters.spec_file import load_spec
+from include.core.build import Build, CheckReport, judge_build
 from include.core.errors import EvergreenError, ModelSpecError, TrainingError
 from include.core.spec import ModelSpec
 from include.stages.installation import Installation
@@ -28,11 +34,75 @@ LARGEST_REPORT = 64 * 2**20
 LARGEST_FILE_MB = 512
 """A check may write no larger file than this."""
 
-Report = dict[str, Any]
-"""Of one check: answer (pass or fail), reason, seconds, file of the whole output, isolation."""
+
+@dataclass(frozen=True)
+class Recorded:
+    """A build that was judged, and whether the store learned of it now."""
+
+    build: Build
+    is_new: bool
+    """False when this very build is the newest passed one already, and a watcher only saw its commit again."""
 
 
-def lint(installation: Installation, spec: ModelSpec, build_id: str) -> Report:
+def check_out_commit(installation: Installation, spec: ModelSpec, ref: str = "") -> str:
+    """Find the commit of a branch, tag or commit (default: the spec's branch), and put its files into a clean folder.
+
+    Returns the full commit. Raises BuildError when it isn't there, PlatformError when the repository can't be reached.
+    """
+    commit = git.resolve_commit(installation.settings.home, spec.repository, ref)
+    _check_out(installation, spec, commit)
+    return commit
+
+
+def build_environment(
+    installation: Installation, spec: ModelSpec, commit: str, *, again: bool = False
+) -> PreparedBuild:
+    """Make the environment of a commit and its build, or take what is there; ``again`` resolves its requirements anew.
+
+    After a crash at any moment, calling it again gives the complete build, also where the checkout is gone.
+    """
+    checkout = _check_out(installation, spec, commit)
+    return installation.engine.prepare_build(spec, commit, checkout, again=again)
+
+
+def run_check(
+    installation: Installation, spec: ModelSpec, build_id: str, check: str, *, again: bool = False
+) -> tuple[CheckReport, bool]:
+    """The report of one of CHECKS, and whether it is that of an earlier run.
+
+    A build that passed before is not checked again, unless ``again``.
+    """
+    for build in [] if again else installation.store.builds(spec.name):
+        if build.build_id == build_id and build.status == "passed" and check in build.report:
+            return build.report[check], True
+    return CHECKS[check](installation, spec, build_id), False
+
+
+def record_build(
+    installation: Installation,
+    model: str,
+    commit: str,
+    prepared: Mapping[str, Any] | None,
+    reports: Mapping[str, CheckReport],
+    *,
+    run_id: str,
+    watched: bool,
+) -> Recorded:
+    """Judge a commit by the reports of its checks, keep the build, and forget its checkout.
+
+    ``prepared`` has ``build_id`` and ``environment``; it is None when no environment could be made. ``watched`` says
+    that a watcher saw the commit; where it saw one again that is built already, nothing is recorded.
+    """
+    store, about = installation.store, prepared or {"build_id": "", "environment": ""}
+    build = judge_build(model, commit, about["build_id"], about["environment"], reports, run_id)
+    is_new = not (watched and _is_newest(store.builds(model), build))
+    if is_new:
+        store.record_build(build)
+    discard_checkout(installation.settings, model, commit)
+    return Recorded(build, is_new)
+
+
+def lint(installation: Installation, spec: ModelSpec, build_id: str) -> CheckReport:
     """ruff, with the repository's own configuration if it has one."""
     build = build_folder(installation.settings, spec.name, build_id)
     code = model_folder(build / "code", spec)
@@ -49,7 +119,7 @@ def lint(installation: Installation, spec: ModelSpec, build_id: str) -> Report:
     return _report(installation, done.code == 0, reason, done.seconds, report)
 
 
-def test(installation: Installation, spec: ModelSpec, build_id: str) -> Report:
+def test(installation: Installation, spec: ModelSpec, build_id: str) -> CheckReport:
     """The model's own pytest suite. A suite without tests fails: there is nothing that it shows."""
     build = build_folder(installation.settings, spec.name, build_id)
     code = model_folder(build / "code", spec)
@@ -70,7 +140,7 @@ def test(installation: Installation, spec: ModelSpec, build_id: str) -> Report:
     )
 
 
-def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -> Report:
+def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -> CheckReport:
     """The commit's model.yaml if it has one; then the estimator: builds, fits a sample, predicts the right shape,
     finite, and the same twice, and survives being saved."""
     build = build_folder(installation.settings, spec.name, build_id)
@@ -97,6 +167,20 @@ def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -
 
 CHECKS = {"lint": lint, "test": test, "check_contract": check_contract}
 """Every check that a build must pass, by the name of its task."""
+
+
+def _check_out(installation: Installation, spec: ModelSpec, commit: str) -> Path:
+    """The folder with the files of a commit; there is nothing to do where it is there."""
+    home, folder = installation.settings.home, checkout_folder(installation.settings, spec.name, commit)
+    return git.check_out(home, spec.repository, commit, folder)
+
+
+def _is_newest(builds: Sequence[Build], build: Build) -> bool:
+    """Whether this very build is the newest passed one of ``builds`` (newest first), made by another run."""
+    newest = next((known for known in builds if known.status == "passed"), None)
+    if newest is None or build.status != "passed":
+        return False
+    return newest.build_id == build.build_id and newest.run_id != build.run_id
 
 
 def _run(
@@ -189,8 +273,9 @@ def _sample(installation: Installation, spec: ModelSpec, folder: Path) -> list[s
 
     columns = list(dict.fromkeys([spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]))
     try:
-        grain = spec.monitoring.window
-        rows = read_window(spec.data.source, newest_window(spec.data.source, None, grain), grain, columns)
+        source, grain = spec.data.source, spec.monitoring.window
+        home = installation.settings.home
+        rows = read_window(home, source, newest_window(home, source, None, grain), grain, columns)
     except (EvergreenError, OSError) as error:
         print(f"no sample of training data, so synthetic rows are used: {error}")
         return []
@@ -246,7 +331,7 @@ def _write(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def _report(installation: Installation, passed: bool, reason: str, seconds: float, file: Path) -> Report:
+def _report(installation: Installation, passed: bool, reason: str, seconds: float, file: Path) -> CheckReport:
     return {
         "answer": "pass" if passed else "fail",
         "reason": reason,

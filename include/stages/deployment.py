@@ -7,22 +7,20 @@ after a crash goes on where it stopped.
 from __future__ import annotations
 
 import json
-import logging
 import time
 from dataclasses import replace
-from typing import Any
 
 from include.adapters.engines.contract import RunningServer
-from include.adapters.serving.inference_client import ModelServer
+from include.adapters.serving.inference_client import InferenceClient
 from include.core.errors import DeploymentConflictError, PlatformError
 from include.core.release.canary import ServerFigures, judge_canary
 from include.core.release.release import Release
+from include.core.release.rollout import Rollout
+from include.core.release.verification import judge_verification
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.stages.installation import Installation
 from include.stages.reconciler import reconcile
-
-log = logging.getLogger(__name__)
 
 LEASE_MINUTES = 10
 """After a step's own time limit and this much more, another deployment may take over from a run that died."""
@@ -34,25 +32,24 @@ def deploy_to_test(installation: Installation, spec: ModelSpec, version: str, ru
 
     Raises DeploymentConflictError while another run tests there.
     """
-    store = installation.store
-    before = store.release(spec.name, "test")
+    before = installation.store.release(spec.name, "test")
     _refuse_other_run(spec, before, run)
-    if not before.rollout or before.rollout["run"] != run or dict(before.weights) != {version: 100}:
-        rollout = {"run": run, "candidate": version, "lease": time.time() + LEASE_MINUTES * 60}
+    if not _owned(before, run) or dict(before.weights) != {version: 100}:
+        rollout = Rollout(run, version, lease=time.time() + LEASE_MINUTES * 60)
         note = f"test of {version} by {run}"
         after = replace(before, revision=before.revision + 1, weights={version: 100}, rollout=rollout, note=note)
-        store.swap_release(before, after)
+        installation.store.swap_release(before, after)
     reconcile(installation, spec, "test")
     return installation.engine.servers(spec.name, "test")[version]
 
 
 def clear_test(installation: Installation, spec: ModelSpec, run: str) -> None:
     """Stop what ``run`` has in the test environment; what another run has there stays."""
-    store = installation.store
-    before = store.release(spec.name, "test")
-    if before.rollout and before.rollout["run"] == run:
+    before = installation.store.release(spec.name, "test")
+    if _owned(before, run):
         note = f"test by {run} has ended"
-        store.swap_release(before, replace(before, revision=before.revision + 1, weights={}, rollout=None, note=note))
+        after = replace(before, revision=before.revision + 1, weights={}, rollout=None, note=note)
+        installation.store.swap_release(before, after)
         reconcile(installation, spec, "test")
 
 
@@ -63,28 +60,14 @@ def verify(installation: Installation, spec: ModelSpec, version: str) -> Verdict
         raise PlatformError(
             f"{spec.name} version {version} is not ready in the test environment. Clear deploy_to_test."
         )
-    golden = json.loads((installation.registry.fetch(spec.name, version) / "golden.json").read_text(encoding="utf-8"))
-    client = ModelServer(spec.name, server.address)
+    bundle = installation.registry.fetch(spec.name, version)
+    golden = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
+    client = _client(installation, spec, server)
     predicted = client.predict(spec, golden["inputs"], f"golden-{version}")
-    pairs = list(zip(predicted, golden["predictions"], strict=True))
-    largest = max(abs(now - then) for now, then in pairs)
+    limits = spec.deployment
     alone = client.time_requests(spec, golden["inputs"], LATENCY_REQUESTS, clients=1)
-    loaded = client.time_requests(spec, golden["inputs"], spec.deployment.load_requests, spec.deployment.load_clients)
-    failures, p95 = alone.failures + loaded.failures, alone.p95_ms
-    signals: dict[str, Any] = {
-        "golden": len(pairs),
-        "largest_difference": largest,
-        "p95_ms": p95,
-        "load_p95_ms": loaded.p95_ms,
-        "failed_requests": len(failures),
-    }
-    if not largest <= spec.deployment.golden_tolerance:
-        return Verdict("fail", "predictions differ from those that training recorded", signals)
-    if failures or p95 is None:
-        return Verdict("fail", f"{len(failures)} requests failed, the first with: {failures[0]}", signals)
-    if p95 > spec.deployment.latency_p95_ms:
-        return Verdict("fail", f"p95 is {p95:.0f} ms, the budget {spec.deployment.latency_p95_ms:.0f} ms", signals)
-    return Verdict("pass", "golden predictions match, and latency is within its budget", signals)
+    loaded = client.time_requests(spec, golden["inputs"], limits.load_requests, limits.load_clients)
+    return judge_verification(limits, predicted, golden["predictions"], alone, loaded)
 
 
 def start_canary(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:
@@ -96,10 +79,10 @@ def start_canary(installation: Installation, spec: ModelSpec, version: str, run:
     store = installation.store
     now = store.release(spec.name, "production")
     _refuse_other_run(spec, now, run)
-    if now.rollout and now.rollout["run"] != run:
-        now = store.swap_release(now, now.abandon(f"the lease of run {now.rollout['run']} is over"))
+    if now.rollout and not now.rollout.is_of(run):
+        now = store.swap_release(now, now.abandon(f"the lease of run {now.rollout.run} is over"))
     if not now.rollout:
-        rollout = _rollout(spec, run, version, step=0)
+        rollout = _canary_rollout(spec, run, version, step=0)
         share = spec.deployment.canary.steps[0]
         now = store.swap_release(now, now.begin_canary(version, share, rollout, f"canary of {version} by {run}"))
     reconcile(installation, spec, "production")
@@ -111,52 +94,41 @@ def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple
 
     A passed step leads to the next one; a failed one changes nothing here (the caller rolls back).
     """
-    store = installation.store
-    now = store.release(spec.name, "production")
-    if not now.rollout or now.rollout["run"] != run:
+    now = installation.store.release(spec.name, "production")
+    rollout = _owned(now, run)
+    if rollout is None:
         raise DeploymentConflictError(f"{spec.name}: the rollout of run {run} was ended by someone else ({now.note}).")
     if now.champion is None:
         return Verdict("pass", "first release: there is nothing in production to compare with"), True
-    rollout, candidate = now.rollout, now.rollout["candidate"]
-    seconds = time.time() - rollout["since"]
+    seconds = time.time() - rollout.since
     try:
         figures = _figures(installation, spec, now)
     except PlatformError as error:
         late = seconds > spec.deployment.canary.step_timeout_minutes * 60
         return Verdict("fail" if late else "hold", f"figures are missing: {error}"), False
-    if rollout["baseline"] is None:
-        baseline = {version: figure.as_dict() for version, figure in figures.items()}
-        store.swap_release(now, replace(now, revision=now.revision + 1, rollout={**rollout, "baseline": baseline}))
-        return Verdict("hold", f"step {rollout['step'] + 1} begins: {dict(now.weights)}"), False
-    before = {version: ServerFigures.from_dict(values) for version, values in rollout["baseline"].items()}
-    champion = figures[now.champion].since(before.get(now.champion)) if now.champion in now.weights else None
-    verdict = judge_canary(
-        spec.deployment.canary,
-        figures[candidate].since(before[candidate]),
-        champion,
-        seconds=seconds,
-        restarted=figures[candidate].started != before[candidate].started,
-    )
+    if rollout.baseline is None:
+        begun = replace(now, revision=now.revision + 1, rollout=rollout.measured(figures))
+        installation.store.swap_release(now, begun)
+        return Verdict("hold", f"step {rollout.step + 1} begins: {dict(now.weights)}"), False
+    verdict = _judge_step(spec, now.champion if now.champion in now.weights else None, rollout, figures, seconds)
     steps = spec.deployment.canary.steps
-    if not verdict.passed or rollout["step"] + 1 >= len(steps):
+    if not verdict.passed or rollout.step + 1 >= len(steps):
         return verdict, verdict.passed
-    step = rollout["step"] + 1
-    advanced = now.begin_canary(
-        candidate, steps[step], _rollout(spec, run, candidate, step), f"step {step + 1} of {run}"
-    )
-    store.swap_release(now, advanced)
+    step = rollout.step + 1
+    following = _canary_rollout(spec, run, rollout.candidate, step)
+    advanced = now.begin_canary(rollout.candidate, steps[step], following, f"step {step + 1} of {run}")
+    installation.store.swap_release(now, advanced)
     reconcile(installation, spec, "production")
     return verdict, False
 
 
 def promote(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:
     """Make ``version`` the champion with all traffic; the old champion stands by."""
-    store = installation.store
-    now = store.release(spec.name, "production")
+    now = installation.store.release(spec.name, "production")
     if now.champion != version or now.rollout:
-        if not now.rollout or now.rollout["run"] != run:
+        if not _owned(now, run):
             raise DeploymentConflictError(f"{spec.name}: run {run} owns no rollout ({now.note}). Deploy again.")
-        now = store.swap_release(now, now.promote(version, f"{version} promoted by {run}"))
+        now = installation.store.swap_release(now, now.promote(version, f"{version} promoted by {run}"))
     reconcile(installation, spec, "production")
     return now
 
@@ -168,38 +140,55 @@ def production_image(installation: Installation, spec: ModelSpec, version: str) 
 
 def owns_rollout(installation: Installation, spec: ModelSpec, run: str) -> bool:
     """Whether the rollout that is under way in production is that of ``run``."""
-    rollout = installation.store.release(spec.name, "production").rollout
-    return rollout is not None and rollout["run"] == run
+    return _owned(installation.store.release(spec.name, "production"), run) is not None
 
 
 def settle(installation: Installation, spec: ModelSpec, run: str) -> Release:
     """End the run's rollout, if it has one, so that the champion serves alone again."""
-    store = installation.store
-    now = store.release(spec.name, "production")
-    if now.rollout and now.rollout["run"] == run:
-        now = store.swap_release(now, now.abandon(f"rolled back by {run}"))
+    now = installation.store.release(spec.name, "production")
+    if _owned(now, run):
+        now = installation.store.swap_release(now, now.abandon(f"rolled back by {run}"))
     reconcile(installation, spec, "production")
     return now
 
 
 def roll_back(installation: Installation, spec: ModelSpec, run: str) -> Release:
     """By hand: end a rollout that is under way, or else put the release that stands by back into production."""
-    store = installation.store
-    now = store.release(spec.name, "production")
+    now = installation.store.release(spec.name, "production")
     after = now.roll_back(run)
     if after != now:
-        now = store.swap_release(now, after)
+        now = installation.store.swap_release(now, after)
     reconcile(installation, spec, "production")
     return now
 
 
+def _owned(release: Release, run: str) -> Rollout | None:
+    """The release's rollout, if ``run`` owns it."""
+    return release.rollout if release.rollout and release.rollout.is_of(run) else None
+
+
 def _refuse_other_run(spec: ModelSpec, release: Release, run: str) -> None:
     rollout = release.rollout
-    if rollout and rollout["run"] != run and time.time() < rollout["lease"]:
+    if rollout and rollout.blocks(run, time.time()):
         raise DeploymentConflictError(
-            f"{spec.name}: run {rollout['run']} is deploying version {rollout['candidate']} ({release.environment}). "
+            f"{spec.name}: run {rollout.run} is deploying version {rollout.candidate} ({release.environment}). "
             "Wait for it to end, then deploy again."
         )
+
+
+def _judge_step(
+    spec: ModelSpec, champion: str | None, rollout: Rollout, figures: dict[str, ServerFigures], seconds: float
+) -> Verdict:
+    """The verdict on the canary's step, from what both servers counted since its beginning."""
+    before = rollout.baseline or {}
+    candidate = rollout.candidate
+    return judge_canary(
+        spec.deployment.canary,
+        figures[candidate].since(before[candidate]),
+        figures[champion].since(before.get(champion)) if champion else None,
+        seconds=seconds,
+        restarted=figures[candidate].started != before[candidate].started,
+    )
 
 
 def _figures(installation: Installation, spec: ModelSpec, release: Release) -> dict[str, ServerFigures]:
@@ -207,10 +196,14 @@ def _figures(installation: Installation, spec: ModelSpec, release: Release) -> d
     missing = [version for version in release.weights if version not in servers]
     if missing:
         raise PlatformError(f"no server of version {', '.join(missing)}")
-    return {version: ModelServer(spec.name, servers[version].address).figures() for version in release.weights}
+    return {version: _client(installation, spec, servers[version]).figures() for version in release.weights}
 
 
-def _rollout(spec: ModelSpec, run: str, candidate: str, step: int) -> dict[str, Any]:
+def _client(installation: Installation, spec: ModelSpec, server: RunningServer) -> InferenceClient:
+    return InferenceClient(spec.name, server.address, installation.settings.secret("prediction_token"))
+
+
+def _canary_rollout(spec: ModelSpec, run: str, candidate: str, step: int) -> Rollout:
     now = time.time()
     lease = now + (spec.deployment.canary.step_timeout_minutes + LEASE_MINUTES) * 60
-    return {"run": run, "candidate": candidate, "step": step, "since": now, "lease": lease, "baseline": None}
+    return Rollout(run, candidate, lease, step, since=now)

@@ -21,6 +21,7 @@ from include.adapters.data.counting import count_window
 from include.adapters.data.predictions import Gathered, Predictions, gather, gathered_rows, read_predictions
 from include.adapters.data.samples import compare_window
 from include.adapters.data.sources import read_keys, read_window, window_exists
+from include.core.build import Lineage
 from include.core.drift.counts import WindowCount
 from include.core.drift.figures import MultivariateFigure
 from include.core.errors import DataError, PlatformError
@@ -61,6 +62,7 @@ def ended_last(spec: ModelSpec, moment: datetime) -> str:
 def windows_to_measure(installation: Installation, spec: ModelSpec, newest: str) -> list[str]:
     """``newest``, after the earlier windows whose predictions or truth have come in since they were measured."""
     window_bounds(newest, spec.monitoring.window)
+    home = installation.settings.home
     measured = {row.window: row for row in installation.store.health(spec.name)}
     rows = gathered_rows(spec.name, installation.settings.lake)
 
@@ -70,7 +72,7 @@ def windows_to_measure(installation: Installation, spec: ModelSpec, newest: str)
             return window in rows
         if rows.get(window, 0) != row.predictions + row.service.duplicates or row.status == "partial":
             return True
-        return row.status == "waiting" and window_exists(spec.truth.source, window, spec.monitoring.window)
+        return row.status == "waiting" and window_exists(home, spec.truth.source, window, spec.monitoring.window)
 
     earlier = windows_before(newest, spec.monitoring.window, OLDER_WINDOWS)[:-1]
     return [*filter(changed, earlier), newest]
@@ -87,12 +89,12 @@ def measure_health(
         window=window,
         as_of=now,
         predictions=_columns_for_quality(spec, predictions, live),
-        truth=read_truth(spec, window),
+        truth=read_truth(installation, spec, window),
         reference=live.reference if live else Reference(),
         duplicates=predictions.duplicates,
         counted=count_live(installation, spec, window, predictions, live) if live else None,
         multivariate=compare_with_training(installation, spec, window, live) if live else None,
-        skew=compare_with_source(spec, window, predictions, live) if live else None,
+        skew=compare_with_source(installation, spec, window, predictions, live) if live else None,
         earlier=predictions_before(window, spec, installation.store.health(spec.name)),
         torn_lines=gathered.torn_lines if gathered else 0,
         broken_lines=gathered.broken_lines if gathered else 0,
@@ -109,7 +111,7 @@ class LiveVersion:
 
     version: str
     reference: Reference
-    lineage: dict[str, Any] | None
+    lineage: Lineage | None
 
 
 def live_version(installation: Installation, spec: ModelSpec, predictions: Predictions) -> LiveVersion | None:
@@ -124,16 +126,17 @@ def live_version(installation: Installation, spec: ModelSpec, predictions: Predi
         profile=_read(bundle / "profile.json"),
         estimator=_read(bundle / "estimator.json"),
     )
-    return LiveVersion(version, reference, _read(bundle / "lineage.json"))
+    lineage = _read(bundle / "lineage.json")
+    return LiveVersion(version, reference, Lineage.from_dict(lineage) if lineage else None)
 
 
-def read_truth(spec: ModelSpec, window: str) -> Truth:
+def read_truth(installation: Installation, spec: ModelSpec, window: str) -> Truth:
     """Truth of the window, or the reason why there is none that can be used, which holds the policy."""
-    source, grain = spec.truth.source, spec.monitoring.window
-    if not window_exists(source, window, grain):
+    home, source, grain = installation.settings.home, spec.truth.source, spec.monitoring.window
+    if not window_exists(home, source, window, grain):
         return Truth(problem=f"truth of window {window} has not arrived")
     try:
-        return Truth(read_window(source, window, grain, [spec.truth.key, spec.truth.column]))
+        return Truth(read_window(home, source, window, grain, [spec.truth.key, spec.truth.column]))
     except DataError as error:
         log.error("no truth for %s: %s", window, error)
         return Truth(problem=str(error))
@@ -164,17 +167,20 @@ def compare_with_training(
     return compare_window(spec, window, live.version, live.lineage, lake=installation.settings.lake)
 
 
-def compare_with_source(spec: ModelSpec, window: str, predictions: Predictions, live: LiveVersion) -> Skew | None:
+def compare_with_source(
+    installation: Installation, spec: ModelSpec, window: str, predictions: Predictions, live: LiveVersion
+) -> Skew | None:
     """A sample of the live version's rows against those that training reads; None where there are none (yet)."""
-    source, grain, frame = spec.data.source, spec.monitoring.window, predictions.frame
+    home, source, grain = installation.settings.home, spec.data.source, spec.monitoring.window
+    frame = predictions.frame
     try:
-        if not window_exists(source, window, grain):
+        if not window_exists(home, source, window, grain):
             return None
         answered = np.flatnonzero(frame["version"] == live.version)
         rows = sampled(answered)
         keys = frame["key"].iloc[rows].reset_index(drop=True)
         columns = [spec.data.key, *spec.feature_names]
-        known = read_keys(source, window, grain, columns, spec.data.key, set(keys.dropna()))
+        known = read_keys(home, source, window, grain, columns, spec.data.key, set(keys.dropna()))
         served = pd.DataFrame({"key": keys, **{name: predictions.feature(name, rows) for name in spec.feature_names}})
         return skew(served, known, spec, drawn_from=len(answered))
     except (DataError, PlatformError) as error:

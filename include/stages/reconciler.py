@@ -112,7 +112,7 @@ def _await_ready(engine: Engine, spec: ModelSpec, environment: Environment, vers
         return
     raise GateError(
         f"{spec.name} version {version} did not get ready in the {environment} environment. The end of its log:\n"
-        + engine.last_words(spec.name, environment, version)
+        + engine.log_tail(spec.name, environment, version)
     )
 
 

@@ -1,4 +1,4 @@
-"""Making a candidate: train in the build's environment, score beside the champion, keep everything with it.
+"""Making a candidate: freeze and check data, train in the build's environment, compare, keep everything with it.
 
 The candidate's folder is named for the DAG run, so that a run that is retried after a crash starts it afresh and
 never leaves two.
@@ -10,22 +10,25 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 
-from include.adapters.data.snapshots import Snapshot
+from include.adapters.data.snapshots import Snapshot, load_snapshot, read_snapshot, take_snapshot
+from include.adapters.data.sources import window_exists
 from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import model_block
 from include.adapters.files import write_atomically
-from include.core.build import Build
+from include.core.build import Build, Lineage
 from include.core.drift.profile import build_profile
-from include.core.errors import DataError
+from include.core.errors import DataError, RunRefusedError
 from include.core.quality import evaluation
 from include.core.quality.estimation import build_estimator
 from include.core.quality.promotion import holdout_start, judge_promotion
+from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.settings import Settings
@@ -34,6 +37,62 @@ from include.stages.installation import Installation
 TRAINED = ("holdout.parquet", "training.json", "model.skops", "model.json")
 """What a training leaves."""
 BUNDLE = ("model.skops", "model.json", "metrics.json", "profile.json", "estimator.json", "golden.json", "lineage.json")
+
+
+class Candidate(TypedDict):
+    """A trained candidate, as one task hands it to the next."""
+
+    folder: str
+    champion: str | None
+    """Version whose predictions of the same rows are in the holdout; None without one."""
+    build: str
+    commit: str
+    holdout_from: str
+    holdout_until: str
+
+
+def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingParams, now: datetime) -> Snapshot:
+    """The snapshot that a run trains on: the newest windows up to ``params.window``, or the newest there are.
+
+    Before anything is read, raises RunRefusedError for a window without data or that has not ended at ``now`` (naive
+    UTC), for a build that can't be trained with, and for an incident that isn't there.
+    """
+    store, window, grain = installation.store, params.window, spec.monitoring.window
+    if window:
+        check_window(window, grain, now)
+    check_incident(params.incident, [incident.key for incident in store.incidents(spec.name)])
+    choose_build(params.build, store.builds(spec.name))
+    if window and not window_exists(installation.settings.home, spec.data.source, window, grain):
+        raise RunRefusedError(
+            f"parameter 'window': {spec.name} has no training data of {window}. "
+            "Load it, name another window, or clear the field for the newest there is."
+        )
+    return take_snapshot(installation.settings, spec, window or None)
+
+
+def validate(installation: Installation, spec: ModelSpec, snapshot_hash: str) -> tuple[Verdict, Path]:
+    """The verdict on a snapshot by what the spec expects of its columns, and the file with all failures."""
+    from include.adapters.data.expectations import check_snapshot  # Great Expectations: seconds of import
+
+    snapshot = load_snapshot(installation.settings.lake, spec.name, snapshot_hash)
+    verdict = check_snapshot(spec, snapshot, read_snapshot(snapshot))
+    report = installation.settings.reports / spec.name / f"data-{snapshot.hash[:12]}.json"
+    write_atomically(report, json.dumps(verdict.as_dict(), indent=1, default=str).encode())
+    return verdict, report
+
+
+def train_candidate(
+    installation: Installation,
+    spec: ModelSpec,
+    build_id: str,
+    snapshot_hash: str,
+    run_id: str,
+    parameters: Mapping[str, Any],
+) -> Candidate:
+    """:func:`train` with a build (empty: the newest one that passed) and a snapshot, by their names."""
+    build = choose_build(build_id, installation.store.builds(spec.name))
+    snapshot = load_snapshot(installation.settings.lake, spec.name, snapshot_hash)
+    return train(installation, spec, build, snapshot, run_id, parameters)
 
 
 def candidate_folder(settings: Settings, model: str, run_id: str) -> Path:
@@ -47,18 +106,18 @@ def train(
     build: Build,
     snapshot: Snapshot,
     run_id: str,
-    parameters: dict[str, Any],
-) -> dict[str, Any]:
+    parameters: Mapping[str, Any],
+) -> Candidate:
     """Train on all but the newest days of the snapshot and predict those, with the champion too if there is one.
 
-    Returns ``{"folder", "champion", "holdout_from", "holdout_until"}``; the folder then holds the artifact,
-    ``training.json`` and ``holdout.parquet`` with the columns ``prediction`` and, if there is one, ``champion``.
+    The candidate's folder then holds the artifact, ``training.json`` and ``holdout.parquet`` with the columns
+    ``prediction`` and, if there is one, ``champion``.
     """
     folder = candidate_folder(installation.settings, spec.name, run_id)
     shutil.rmtree(folder, ignore_errors=True)
     champion = installation.store.release(spec.name, "production").champion
     before = installation.registry.lineage(spec.name, champion) if champion else None
-    trained_until = datetime.fromisoformat(before["trained_until"]) if before else None
+    trained_until = datetime.fromisoformat(before.trained_until) if before else None
     newest = _newest_time(snapshot, spec.data.event_time)
     train_until = holdout_start(newest, spec.training.holdout_days, None)
     holdout_from = holdout_start(newest, spec.training.holdout_days, trained_until)
@@ -77,7 +136,7 @@ def train(
         "champion": None,
     }
     readable = [Path(path) for path in snapshot.paths]
-    same_build = before is not None and before["build"] == build.build_id
+    same_build = before is not None and before.build == build.build_id
     if champion and same_build:
         artifact = installation.registry.fetch(spec.name, champion)
         job["champion"] = _artifact_of(installation, spec, champion, artifact)
@@ -85,11 +144,13 @@ def train(
     run_job(installation.engine, spec, build, "train", job, folder, leaves=TRAINED, readable=readable)
     if champion and before and not same_build:
         _score_champion(
-            installation, spec, champion, before["build"], job, folder, [Path(path) for path in snapshot.paths]
+            installation, spec, champion, before.build, job, folder, [Path(path) for path in snapshot.paths]
         )
     return {
         "folder": str(folder),
         "champion": champion,
+        "build": build.build_id,
+        "commit": build.commit,
         "holdout_from": job["holdout_from"],
         "holdout_until": job["holdout_until"],
     }
@@ -114,7 +175,7 @@ def compare(spec: ModelSpec, folder: Path, champion: str | None) -> Verdict:
     return verdict
 
 
-def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: Mapping[str, Any]) -> Path:
+def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: Lineage) -> Path:
     """Add reference profile, estimator, golden examples and lineage, and gather what belongs to it in ``bundle/``."""
     holdout = pd.read_parquet(folder / "holdout.parquet")
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
@@ -126,7 +187,7 @@ def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: 
         "profile.json": build_profile(reference, spec, holdout["prediction"].to_numpy()),
         "estimator.json": build_estimator(holdout, spec),
         "golden.json": {"inputs": inputs.to_dict("records"), "predictions": golden["prediction"].tolist()},
-        "lineage.json": {**lineage, "trained_until": training["trained_until"], "training": training},
+        "lineage.json": replace(lineage, trained_until=training["trained_until"], training=training).as_dict(),
     }
     for name, values in contents.items():
         write_atomically(folder / name, json.dumps(values, indent=1, default=_plain_number).encode())
@@ -135,6 +196,60 @@ def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: 
     for name in BUNDLE:
         shutil.copy2(folder / name, bundle / name)
     return bundle
+
+
+def register(
+    installation: Installation,
+    spec: ModelSpec,
+    candidate: Candidate,
+    snapshot_hash: str,
+    verdict: Verdict,
+    *,
+    run_id: str,
+    reason: str,
+    incident: str = "",
+    parameters: Mapping[str, Any],
+) -> str:
+    """Keep the candidate in the registry, promoted or not, as the model's next version; it becomes ``challenger``.
+
+    Registering the candidate of the same run again gives the same version. Returns the version.
+    """
+    folder = Path(candidate["folder"])
+    snapshot = load_snapshot(installation.settings.lake, spec.name, snapshot_hash)
+    lineage = Lineage(
+        model=spec.name,
+        build=candidate["build"],
+        commit=candidate["commit"],
+        snapshot=snapshot.hash,
+        window=snapshot.window,
+        windows=tuple(snapshot.partitions),
+        run_id=run_id,
+        reason=reason,
+        incident=incident or None,
+    )
+    bundle = complete_bundle(spec, folder, snapshot, lineage)
+    figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    version = installation.registry.register(
+        spec.name,
+        bundle,
+        candidate=run_id,
+        metrics=_metric_values(figures["quality"]),
+        parameters={**spec.training.parameters, **parameters, "rows": snapshot.rows},
+        tags=lineage.tags() | {"verdict": verdict.answer, "verdict_reason": verdict.reason},
+        description=f"{reason}: {verdict.reason}",
+    )
+    installation.registry.set_alias(spec.name, "challenger", version)
+    return version
+
+
+def _metric_values(quality: Mapping[str, Any]) -> dict[str, float]:
+    """Metric name → value, with the ends of its interval as ``<name>_low`` and ``<name>_high``."""
+    values = {}
+    for name, figure in quality.items():
+        for end, key in (("value", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
+            if figure.get(end) is not None:
+                values[key] = float(figure[end])
+    return values
 
 
 def _score_champion(

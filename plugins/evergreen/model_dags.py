@@ -15,7 +15,7 @@ from evergreen.notifications import notify_failure
 from include.adapters.spec_file import load_spec
 from include.core.errors import ModelSpecError
 from include.core.spec import ModelSpec
-from include.settings import settings
+from include.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
 
 def spec_files() -> list[Path]:
     """The model.yaml of every model folder, in order of name."""
-    return sorted(settings().models.glob("*/model.yaml"))
+    return sorted(Settings.from_environment().models.glob("*/model.yaml"))
 
 
 def models_to_parse(story: str) -> Iterator[ModelSpec]:
@@ -93,4 +93,4 @@ def dag_settings(spec: ModelSpec, story: str, doc: str | None, **more: Any) -> d
 
 def spec_of(model: str) -> ModelSpec:
     """The current spec of one model; for tasks, which run long after the DAG file was parsed."""
-    return load_spec(settings().models / model / "model.yaml")
+    return load_spec(Settings.from_environment().models / model / "model.yaml")

@@ -13,13 +13,14 @@ ALERTS_CONNECTION = "evergreen_alerts"
 def notify_failure(context: Any) -> None:
     """Failure callback of every DAG: log it, and post it to the connection ``evergreen_alerts`` if that has a host."""
     import requests
-    from airflow.sdk import BaseHook
+
+    from include.adapters.airflow_connections import find_connection
 
     run = context.get("dag_run")
     text = f"{context['dag'].dag_id} failed: run {run.run_id if run else '?'} ({context.get('reason', 'task failure')})"
     log.error(text)
-    connection = BaseHook.get_connection(ALERTS_CONNECTION)
-    if not connection.host:
+    connection = find_connection(ALERTS_CONNECTION)
+    if connection is None or not connection.host:
         return
     try:
         requests.post(connection.host, json={"text": text}, timeout=10).raise_for_status()

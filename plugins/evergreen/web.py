@@ -19,7 +19,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicC
 from pydantic import BaseModel, Field
 
 from evergreen.model_dags import spec_files
-from include.settings import settings
+from include.settings import Settings
 
 log = logging.getLogger(__name__)
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -43,7 +43,7 @@ class Notification(BaseModel):
 
 def with_token(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
     """Let in who has the prediction token."""
-    expected = settings().secret("prediction_token").encode()
+    expected = Settings.from_environment().secret("prediction_token").encode()
     if given is None or not hmac.compare_digest(given.credentials.encode(), expected):
         raise HTTPException(401, "send the header 'Authorization: Bearer <token>'", {"WWW-Authenticate": "Bearer"})
 

@@ -84,7 +84,7 @@ def test_which_commit_a_run_is_for(monkeypatch, tmp_path, ref, events, expected)
             self.timestamp, self.extra = timestamp, {"from_trigger": True, "payload": {"commit": commit}}
 
     asked = []
-    monkeypatch.setattr(git, "resolve_commit", lambda _repository, wanted: asked.append(wanted) or "c" * 40)
+    monkeypatch.setattr(git, "resolve_commit", lambda _home, _repository, wanted: asked.append(wanted) or "c" * 40)
     monkeypatch.setattr(git, "check_out", lambda *_: tmp_path)
     seen = [Event(moment, commit) for moment, commit in enumerate(events)]
     context = {"params": {"ref": ref}, "triggering_asset_events": {model_asset("flights", "commit"): seen}}

@@ -14,7 +14,6 @@ import psutil
 import pytest
 from docker.errors import DockerException
 
-from include.adapters.engines.docker import client as docker_client
 from include.settings import settings
 from tests.support.waiting import wait_for
 
@@ -89,18 +88,19 @@ class PrivateEngine:
 
 @contextlib.contextmanager
 def private_engine(data: Path) -> Iterator[PrivateEngine]:
-    """A private engine with the base image, which Evergreen uses meanwhile; mark what needs it with :data:`NEEDS`."""
+    """A private engine with the base image, which installations that are opened meanwhile use.
+
+    Mark what needs it with :data:`NEEDS`.
+    """
     engine = PrivateEngine(data)
     with pytest.MonkeyPatch.context() as patch:
         try:
             engine.start()
             engine.take_base_image()
             patch.setenv("DOCKER_HOST", engine.host)
-            docker_client._client.cache_clear()
             yield engine
         finally:
             engine.stop()
-    docker_client._client.cache_clear()
 
 
 def _make_bridge() -> None:

@@ -175,7 +175,7 @@ def built(repository, home):
     def build(files: dict[str, str]) -> tuple[Any, str]:
         spec = load_spec(home / "models" / "tiny" / "model.yaml")
         commit = repository.commit(files)
-        return spec, open_installation().engine.prepare_build(spec, commit).build_id
+        return spec, checks.build_environment(open_installation(), spec, commit).build_id
 
     return build
 

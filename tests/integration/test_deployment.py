@@ -18,7 +18,7 @@ import requests
 
 from include.adapters.engines.scrape_targets import targets_file
 from include.adapters.registry import FILES_TAG, Registry
-from include.adapters.serving.inference_client import ModelServer
+from include.adapters.serving.inference_client import InferenceClient
 from include.adapters.serving.inference_request import inference_inputs
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release.release import Release
@@ -173,7 +173,10 @@ def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live):
     )
     verdict = deployment.verify(open_installation(), hurried, "3")
     assert (verdict.answer, "budget" in verdict.reason) == ("fail", True)
-    found = ModelServer(broken.name, address).time_requests(broken, [{"distance": 666.0, "hour": 8.0}], 10, clients=2)
+    token = settings().secret("prediction_token")
+    found = InferenceClient(broken.name, address, token).time_requests(
+        broken, [{"distance": 666.0, "hour": 8.0}], 10, clients=2
+    )
     assert len(found.failures) == 10
     assert "devil" in found.failures[0]
 
@@ -246,19 +249,21 @@ def test_of_two_deployments_at_once_one_wins_and_the_other_says_why(live):
     (loser,) = [outcome for outcome in outcomes.values() if isinstance(outcome, DeploymentConflictError)]
     (winner,) = [run for run, outcome in outcomes.items() if isinstance(outcome, Release)]
     assert winner in str(loser)
-    assert open_installation().store.release(live.name, "production").rollout["run"] == winner
+    rollout = open_installation().store.release(live.name, "production").rollout
+    assert rollout is not None and rollout.is_of(winner)
 
 
 def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
     deployment.start_canary(open_installation(), live, "2", "dead")
     with pytest.raises(DeploymentConflictError, match="dead"):
         deployment.start_canary(open_installation(), live, "3", "next")
-    now = open_installation().store.release(live.name, "production")
-    open_installation().store.swap_release(
-        now, replace(now, revision=now.revision + 1, rollout={**now.rollout, "lease": 0})
-    )
+    store = open_installation().store
+    now = store.release(live.name, "production")
+    assert now.rollout is not None
+    over = replace(now, revision=now.revision + 1, rollout=replace(now.rollout, lease=0))
+    store.swap_release(now, over)
     release = deployment.start_canary(open_installation(), live, "2", "next")
-    assert release.rollout["run"] == "next"
+    assert release.rollout is not None and release.rollout.is_of("next")
     assert release.champion == "1"
 
 
@@ -293,7 +298,7 @@ def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live
     deployment.deploy_to_test(open_installation(), live, "2", "run-2")
     store = open_installation().store
     now = store.release(live.name, "production")
-    rollout = deployment._rollout(live, "run-2", "2", 0)
+    rollout = deployment._canary_rollout(live, "run-2", "2", 0)
     open_installation().store.swap_release(
         now, now.begin_canary("2", 20, rollout, "killed before anything was started")
     )

@@ -19,9 +19,8 @@ import docker.errors
 import pytest
 
 from include.adapters.engines import environments
-from include.adapters.engines.docker import client as docker_client
 from include.adapters.engines.docker import images as docker_images
-from include.adapters.engines.docker.client import open_client, with_labels
+from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.docker.job import sweep
 from include.adapters.registry import Registry
 from include.core.errors import PlatformError
@@ -29,7 +28,7 @@ from include.settings import settings
 from include.stages import ci as checks
 from include.stages.installation import open_installation
 from tests.integration.test_engines import build_of, contract_place, rows, served, server  # noqa: F401 - fixture
-from tests.support.engines import container
+from tests.support.engines import container, docker_engine, docker_host
 from tests.support.serving import MODEL_CODE
 from tests.support.waiting import wait_for
 
@@ -48,15 +47,15 @@ def log_of(folder: Path) -> Path:
 
 
 def layers(image: str) -> list[str]:
-    return list(open_client().images.get(image).attrs["RootFS"]["Layers"])
+    return list(docker_host().client.images.get(image).attrs["RootFS"]["Layers"])
 
 
 def image_of(model: str, build_id: str) -> str:
-    return docker_images.build_image(model, build_id)
+    return docker_images.build_image(docker_host(), model, build_id)
 
 
 def jobs():
-    return open_client().containers.list(all=True, filters=with_labels("job"), ignore_removed=True)
+    return docker_host().client.containers.list(all=True, filters=docker_host().with_labels("job"), ignore_removed=True)
 
 
 def jobs_that_said(text: bytes):
@@ -69,7 +68,11 @@ def jobs_that_said(text: bytes):
 
 
 def job_volumes() -> set[str]:
-    return {volume.name for volume in open_client().volumes.list(filters={"dangling": True}) if len(volume.name) == 64}
+    return {
+        volume.name
+        for volume in docker_host().client.volumes.list(filters={"dangling": True})
+        if len(volume.name) == 64
+    }
 
 
 def test_the_serving_container_can_do_nothing_but_serve(served):  # noqa: F811
@@ -112,7 +115,7 @@ def test_a_server_has_a_health_check_that_passes(served):  # noqa: F811
 
 def test_servers_see_neither_each_other_nor_the_world(served):  # noqa: F811
     (network,) = container(served.name, "1").attrs["NetworkSettings"]["Networks"]
-    options = open_client().networks.get(network).attrs["Options"]
+    options = docker_host().client.networks.get(network).attrs["Options"]
     assert options["com.docker.network.bridge.enable_icc"] == "false"
     assert options["com.docker.network.bridge.enable_ip_masquerade"] == "false"
 
@@ -134,9 +137,9 @@ def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(place, monk
     engine = open_installation().engine
     engine.start(spec, "production", "1", "production@1")
     try:
-        # Warming up is where this model fails first, so it never gets ready, and the reason is in its last words.
+        # Warming up is where this model fails first: it never becomes ready, and the reason is at the end of its log.
         wait_for(lambda: container(spec.name, "1").attrs["State"]["OOMKilled"], 60, "the end of it")
-        wait_for(lambda: "deployment.memory_mb" in engine.last_words(spec.name, "production", "1"), 30, "the reason")
+        wait_for(lambda: "deployment.memory_mb" in engine.log_tail(spec.name, "production", "1"), 30, "the reason")
         wait_for(lambda: engine.servers(spec.name, "production")["1"].state == "broken", 60, "the verdict")
     finally:
         engine.stop(spec.name, "production", "1")
@@ -144,7 +147,7 @@ def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(place, monk
 
 def test_a_build_says_where_it_comes_from(place):
     spec, build_id = build_of(place, {})
-    found = open_client().images.get(image_of(spec.name, build_id)).labels
+    found = docker_host().client.images.get(image_of(spec.name, build_id)).labels
     assert found["org.opencontainers.image.source"] == place.repository
     assert found["org.opencontainers.image.revision"].startswith(build_id[:12])
     assert found["evergreen.model"] == spec.name
@@ -169,25 +172,27 @@ def test_the_same_inputs_give_the_same_layers_without_any_cache(tmp_path, monkey
     for name, text in {"runtime/requirements.txt": "", "code/requirements.txt": "iniconfig==2.1.0\n"}.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    base = docker_images.base_image()
-    lock = environments.resolve_lock("same", tmp_path / "code", python=docker_images._python_of(base))
-    api = open_client().api
+    base = docker_images.base_image(docker_host())
+    lock = environments.resolve_lock(
+        settings(), "same", tmp_path / "code", python=docker_images.python_of(docker_host(), base)
+    )
+    api = docker_host().client.api
     monkeypatch.setattr(api, "build", functools.partial(api.build, nocache=True))
-    images = [docker_images._build_image(spec, "same", "c" * 40, tmp_path, lock, base) for _ in range(2)]
+    images = [docker_images._build_image(docker_host(), spec, "same", "c" * 40, tmp_path, lock, base) for _ in range(2)]
     try:
         assert images[0] != images[1], "nothing was built the second time"
         assert layers(images[0]) == layers(images[1])
     finally:
         for image in images:
-            open_client().images.remove(image, force=True)
+            docker_host().client.images.remove(image, force=True)
 
 
 def test_a_release_adds_one_small_layer_to_its_build(place, served):  # noqa: F811
     image = container(served.name, "1").attrs["Image"]
     lineage = open_installation().registry.lineage(served.name, "1")
-    build = layers(image_of(served.name, lineage["build"]))
+    build = layers(image_of(served.name, lineage.build))
     assert layers(image)[:-1] == build
-    newest = open_client().images.get(image).history()
+    newest = docker_host().client.images.get(image).history()
     added = sum(entry["Size"] for entry in newest if "artifact" in entry["CreatedBy"] or "ADD" in entry["CreatedBy"])
     assert added < 5_000_000
     assert container(served.name, "1").labels["evergreen.image"] == image, "an image is used by id, never by a tag"
@@ -205,7 +210,7 @@ def test_test_and_production_run_the_same_image(served):  # noqa: F811
 def test_an_image_has_no_compiler_no_cache_and_no_secret_of_its_making(place):
     spec, build_id = build_of(place, {})
     looking = "ls -d /setup ~root/.cache; command -v gcc cc make pip uv; env"
-    said = open_client().containers.run(
+    said = docker_host().client.containers.run(
         image_of(spec.name, build_id), ["sh", "-c", f"{looking}; true"], user="0", remove=True, network_mode="none"
     )
     text = said.decode()
@@ -304,7 +309,7 @@ def test_the_next_try_of_a_killed_task_goes_on_with_its_container(place, as_a_ta
     wait_for(lambda: jobs_that_said(b"begun"), 60, "the job")
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
-    assert sweep() == [], "the next try is to find it"
+    assert sweep(docker_host()) == [], "the next try is to find it"
     (left,) = jobs_that_said(b"begun")
     me = left.logs().split()[1].decode()
     done = _run(arguments, folder)
@@ -342,10 +347,10 @@ def test_what_a_killed_task_left_is_removed_by_the_next(place, outside_airflow):
     victim = multiprocessing.get_context("spawn").Process(target=_work, args=(spec, build_id, folder))
     victim.start()
     wait_for(lambda: [job for job in jobs() if job.status == "running"], 60, "the job")
-    assert sweep() == [], "a job whose task lives must not be removed"
+    assert sweep(docker_host()) == [], "a job whose task lives must not be removed"
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
-    assert len(sweep()) == 1
+    assert len(sweep(docker_host())) == 1
     assert jobs() == []
     assert job_volumes() <= volumes
 
@@ -378,13 +383,9 @@ def test_links_and_paths_that_lead_out_do_not_come_out(place):
 
 
 def test_an_engine_that_is_gone_says_how_to_get_one(monkeypatch, tmp_path):
-    docker_client._client.cache_clear()
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    try:
-        with pytest.raises(PlatformError, match=r"no Docker Engine answers.*bin/docker-engine.*DOCKER_HOST"):
-            open_client()
-    finally:
-        docker_client._client.cache_clear()
+    with pytest.raises(PlatformError, match=r"no Docker Engine answers.*bin/docker-engine.*DOCKER_HOST"):
+        DockerHost(settings()).client.ping()
 
 
 @pytest.fixture
@@ -421,9 +422,8 @@ def remote(tmp_path, monkeypatch):
     extra = {name: str(tmp_path / file) for name, file in files.items()}
     connection = {"conn_type": "docker", "host": "127.0.0.1", "port": port, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
-    docker_client._client.cache_clear()
+    monkeypatch.setattr(docker_engine(), "host", DockerHost(settings()))
     yield seen
-    docker_client._client.cache_clear()
     loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
     loop.call_soon_threadsafe(loop.call_soon, loop.stop)
 

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.engines.docker.client import open_client
-from include.adapters.git import resolve_commit
 from include.core.errors import PlatformError
 from include.settings import settings
-from include.stages import deployment
+from include.stages import ci, deployment
 from include.stages.installation import open_installation
 from tests.integration.private_engine import NEEDS, PrivateEngine, private_engine
-from tests.support.engines import installation
+from tests.support.engines import docker_host, installation
 from tests.support.real_repository import RealRepository
 from tests.support.serving import MODEL_CODE, Serving, small_spec
 from tests.support.traffic import ask, logged, traffic_of
@@ -55,23 +53,25 @@ def commit_of_its_own(name: str):
     repository = RealRepository(folder)
     repository.commit({"model.py": MODEL_CODE, "requirements.txt": "scikit-learn==1.9.1\n"})
     spec = small_spec(name, str(repository.bare))
-    return spec, resolve_commit(spec.repository)
+    return spec, ci.check_out_commit(open_installation(), spec)
 
 
 def test_a_build_whose_engine_died_is_made_by_the_next_try(engine: PrivateEngine):
     spec, commit = commit_of_its_own("begun")
     with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(open_installation().engine.prepare_build, spec, commit)
-        wait_for(lambda: any("uv pip sync" in str(one.attrs["Args"]) for one in open_client().containers.list()), 120)
+        building = pool.submit(ci.build_environment, open_installation(), spec, commit)
+        wait_for(
+            lambda: any("uv pip sync" in str(one.attrs["Args"]) for one in docker_host().client.containers.list()), 120
+        )
         engine.kill()
         with pytest.raises(PlatformError, match="Docker Engine"):
             building.result(120)
     with pytest.raises(PlatformError, match=GONE):
-        open_installation().engine.prepare_build(spec, commit)
+        ci.build_environment(open_installation(), spec, commit)
     engine.start()
-    made = open_installation().engine.prepare_build(spec, commit)
+    made = ci.build_environment(open_installation(), spec, commit)
     assert not made.cached
-    assert open_client().images.get(made.environment).labels["evergreen.model"] == "begun"
+    assert docker_host().client.images.get(made.environment).labels["evergreen.model"] == "begun"
 
 
 def test_a_server_whose_engine_died_serves_again_with_every_answer_in_the_log(engine: PrivateEngine, live):
@@ -122,7 +122,7 @@ def small_disk(tmp_path: Path):
 def test_a_build_that_fills_the_disk_says_so_and_leaves_nothing_half_done(small_disk: PrivateEngine):
     spec, commit = commit_of_its_own("large")
     with pytest.raises(PlatformError, match=r"large: the Docker host's disk is full. Free some.*run again"):
-        open_installation().engine.prepare_build(spec, commit)
+        ci.build_environment(open_installation(), spec, commit)
     assert not list(settings().builds.glob("large/*/image")), "a build without an image"
-    assert not open_client().images.list(filters={"label": "evergreen.kind=build"})
-    assert open_client().containers.list(all=True) == [], "no container of the build is left"
+    assert not docker_host().client.images.list(filters={"label": "evergreen.kind=build"})
+    assert docker_host().client.containers.list(all=True) == [], "no container of the build is left"

@@ -17,11 +17,11 @@ import pytest
 
 from include.adapters.data.snapshots import take_snapshot
 from include.adapters.engines.choice import open_engine
-from include.adapters.git import resolve_commit
 from include.adapters.registry import Registry
-from include.adapters.serving.inference_client import ModelServer
-from include.core.build import Build
+from include.adapters.serving.inference_client import InferenceClient
+from include.core.build import Build, Lineage
 from include.core.errors import ArtifactError, TrainingError
+from include.core.release.rollout import Rollout
 from include.settings import settings
 from include.stages import ci as checks
 from include.stages import training as candidate
@@ -66,22 +66,23 @@ def served(place):
         open_installation().engine.stop(spec.name, "production", version)
 
 
-def server(spec, version: str = "1") -> ModelServer:
+def server(spec, version: str = "1") -> InferenceClient:
     """The server, as soon as it is ready."""
 
     def ready():
         found = open_installation().engine.servers(spec.name, "production")[version]
-        assert found.state != "broken", open_installation().engine.last_words(spec.name, "production", version)
+        assert found.state != "broken", open_installation().engine.log_tail(spec.name, "production", version)
         return found.state == "ready" and found.address
 
-    return ModelServer(spec.name, wait_for(ready, 60, "the server"))
+    return InferenceClient(spec.name, wait_for(ready, 60, "the server"), settings().secret("prediction_token"))
 
 
 def build_of(place, files: dict[str, str], **changes):
     """A build of a commit with these files beside the model's code; its spec and id."""
     place.git.commit({"model.py": MODEL_CODE, "tests/test_model.py": GOOD_TEST, "count": str(time.time_ns()), **files})
     spec = place.template.model_copy(update={"training": place.template.training.model_copy(update=changes)})
-    return spec, open_installation().engine.prepare_build(spec, resolve_commit(spec.repository)).build_id
+    installation = open_installation()
+    return spec, checks.build_environment(installation, spec, checks.check_out_commit(installation, spec)).build_id
 
 
 def rows(distance: float = 500.0):
@@ -89,9 +90,8 @@ def rows(distance: float = 500.0):
 
 
 def test_a_build_is_made_once(place):
-    commit = resolve_commit(place.template.repository)
-    first = open_installation().engine.prepare_build(place.template, commit)
-    again = open_installation().engine.prepare_build(place.template, commit)
+    commit = checks.check_out_commit(open_installation(), place.template)
+    first, again = (checks.build_environment(open_installation(), place.template, commit) for _ in range(2))
     assert (again.build_id, again.environment, again.cached) == (first.build_id, first.environment, True)
 
 
@@ -133,7 +133,7 @@ def test_a_training_that_needs_too_much_says_which_limit_to_raise(place, code, l
     spec, build_id = build_of(place, {"model.py": f"def estimator():\n{inside}"}, **limits)
     build = Build(spec.name, build_id, "c" * 40, "", "passed")
     with pytest.raises(TrainingError, match=words):
-        candidate.train(open_installation(), spec, build, take_snapshot(spec, None), words, {})
+        candidate.train(open_installation(), spec, build, take_snapshot(settings(), spec, None), words, {})
 
 
 def test_a_commits_tests_see_no_keys_no_files_and_no_network(place, monkeypatch):
@@ -201,7 +201,9 @@ def test_a_model_with_classes_or_functions_of_its_own_goes_all_the_way_into_a_se
     )
     store = open_installation().store
     nothing = store.release(spec.name, "production")
-    store.swap_release(nothing, nothing.begin_canary("1", 100, {}, "test").promote("1", "test"))
+    store.swap_release(
+        nothing, nothing.begin_canary("1", 100, Rollout("test", "1", lease=0), "test").promote("1", "test")
+    )
     recorded = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
     for build in (first, own_build(place, spec)):
         holdout = pd.read_parquet(trained(spec, build, f"again {build.build_id}").parent / "holdout.parquet")
@@ -218,16 +220,16 @@ def test_a_model_with_classes_or_functions_of_its_own_goes_all_the_way_into_a_se
 def own_build(place, spec) -> Build:
     """The build of a new commit of the models in own_code."""
     commit = place.git.commit({**own_code.FILES, "count": str(time.time_ns())})
-    prepared = open_installation().engine.prepare_build(spec, commit)
+    prepared = checks.build_environment(open_installation(), spec, commit)
     return Build(spec.name, prepared.build_id, commit, prepared.environment, "passed")
 
 
 def trained(spec, build: Build, run: str) -> Path:
     """The bundle of a candidate."""
-    snapshot = take_snapshot(spec, None)
+    snapshot = take_snapshot(settings(), spec, None)
     folder = Path(candidate.train(open_installation(), spec, build, snapshot, run, {})["folder"])
     candidate.compare(spec, folder, None)
-    return candidate.complete_bundle(spec, folder, snapshot, {"model": spec.name, "build": build.build_id})
+    return candidate.complete_bundle(spec, folder, snapshot, Lineage(model=spec.name, build=build.build_id))
 
 
 def test_a_model_that_asks_for_the_network_gets_it(place):
@@ -326,7 +328,7 @@ def test_a_broken_server_says_why(place, monkeypatch):
             60,
             "the end of it",
         )
-        assert "sha256" in open_installation().engine.last_words(spec.name, "production", "1")
+        assert "sha256" in open_installation().engine.log_tail(spec.name, "production", "1")
     finally:
         open_installation().engine.stop(spec.name, "production", "1")
 

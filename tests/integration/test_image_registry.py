@@ -12,9 +12,9 @@ import requests
 
 from include.adapters.engines.docker import images as docker_images
 from include.adapters.engines.docker.archives import archived
-from include.adapters.engines.docker.client import open_client
+from include.adapters.engines.docker.client import DockerHost
 from include.core.errors import EvergreenError, PlatformError
-from include.settings import settings
+from include.settings import Settings
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
@@ -53,6 +53,11 @@ def address(tmp_path_factory):
         process.wait(10)
 
 
+def host() -> DockerHost:
+    """The Docker host of the installation that the environment names now."""
+    return DockerHost(Settings.from_environment())
+
+
 def _answers(port: int) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}/v2/", timeout=5).status_code == 401
@@ -77,34 +82,34 @@ def small_image(registry):
     """An image of one small file."""
     layer = archived({"file": str(registry).encode()})
     context = archived({"Dockerfile": b"FROM scratch\nADD layer.tar /\n", "layer.tar": layer})
-    image = docker_images._build("small", context, {})
+    image = docker_images._build(host(), "small", context, {})
     yield image
-    open_client().images.remove(image, force=True)
+    host().client.images.remove(image, force=True)
 
 
 def test_an_image_is_known_by_its_digest_and_comes_back_by_it(small_image):
-    published = docker_images._publish(small_image, "small", "build-1")
+    published = docker_images._publish(host(), small_image, "small", "build-1")
     assert "@sha256:" in published
-    layers = open_client().images.get(small_image).attrs["RootFS"]["Layers"]
-    open_client().images.remove(small_image, force=True)
-    assert docker_images.present(published)
-    assert open_client().images.get(published).attrs["RootFS"]["Layers"] == layers
+    layers = host().client.images.get(small_image).attrs["RootFS"]["Layers"]
+    host().client.images.remove(small_image, force=True)
+    assert docker_images.present(host(), published)
+    assert host().client.images.get(published).attrs["RootFS"]["Layers"] == layers
 
 
 def test_a_digest_that_the_registry_lacks_says_what_to_run(small_image):
-    published = docker_images._publish(small_image, "small", "build-1")
+    published = docker_images._publish(host(), small_image, "small", "build-1")
     missing = published.partition("@")[0] + "@sha256:" + "0" * 64
-    folder = settings().builds / "small" / "lost"
+    folder = Settings.from_environment().builds / "small" / "lost"
     folder.mkdir(parents=True)
     (folder / "image").write_text(missing, encoding="utf-8")
     with pytest.raises(EvergreenError, match="no image of build 'lost'.*Run small.ci"):
-        docker_images.build_image("small", "lost")
+        docker_images.build_image(host(), "small", "lost")
 
 
 def test_wrong_credentials_are_named_without_being_shown(small_image, registry, monkeypatch, capfd, caplog):
     monkeypatch.setenv("AIRFLOW_CONN_IMAGES", json.dumps({**registry, "password": "another-password"}))
     with pytest.raises(PlatformError, match="Airflow connection 'images'") as raised:
-        docker_images._publish(small_image, "small", "build-2")
+        docker_images._publish(host(), small_image, "small", "build-2")
     said = capfd.readouterr()
     assert "another-password" not in f"{raised.value} {said.out} {said.err} {caplog.text}"
     assert PASSWORD not in f"{raised.value} {said.out} {said.err} {caplog.text}"
@@ -113,4 +118,4 @@ def test_wrong_credentials_are_named_without_being_shown(small_image, registry, 
 def test_a_registry_without_its_connection_is_named(small_image, monkeypatch):
     monkeypatch.setenv("EVERGREEN_IMAGE_REGISTRY_CONNECTION", "nobody")
     with pytest.raises(PlatformError, match="no connection 'nobody'"):
-        docker_images._publish(small_image, "small", "build-3")
+        docker_images._publish(host(), small_image, "small", "build-3")

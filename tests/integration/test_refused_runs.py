@@ -17,6 +17,7 @@ import yaml
 from include.adapters.store import Store
 from include.core.build import Build
 from include.core.errors import BuildError, RunRefusedError
+from include.core.release.rollout import Rollout
 from include.stages.installation import open_installation
 from tests.integration.test_monitoring import MODEL, House
 from tests.support.airflow_runs import run_here
@@ -150,7 +151,7 @@ def test_a_mistake_is_never_retried(error):
 def test_a_refused_deployment_fails_and_leaves_another_runs_test_and_canary_alone(house, store, capsys):
     """settle and clear_test are teardowns: they run for a refused run too, and must not touch what isn't its own."""
     nothing, production = store.release("late", "test"), store.release("late", "production")
-    rollout = {"run": "another", "candidate": "2", "lease": 1e12, "step": 0, "since": 0.0, "baseline": None}
+    rollout = Rollout("another", "2", lease=1e12)
     test = replace(nothing, revision=nothing.revision + 1, weights={"2": 100}, rollout=rollout, note="test by another")
     store.swap_release(nothing, test)
     canary = store.swap_release(production, production.begin_canary("2", 20, rollout, "canary by another"))

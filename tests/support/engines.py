@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.docker.engine import DockerEngine
-from include.adapters.engines.docker.images import base_image
 from include.adapters.engines.process.engine import ProcessEngine
 from include.settings import settings
 from include.stages.installation import open_installation
@@ -33,7 +33,7 @@ def installation(engine: str) -> Iterator[Path]:
         patch.setenv("EVERGREEN_SERVER_PORTS", free_range())
         patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
         if engine == "docker":
-            base_image()
+            docker_engine().prepare_host()
             stack.callback(remove_everything)
         (home / "git").mkdir()
         yield home
@@ -41,9 +41,19 @@ def installation(engine: str) -> Iterator[Path]:
 
 def remove_everything() -> None:
     """Remove what this process's installation left on the Docker host."""
+    docker_engine().remove_everything()
+
+
+def docker_engine() -> DockerEngine:
+    """The installation's engine, which is ``docker``."""
     engine = open_installation().engine
     assert isinstance(engine, DockerEngine)
-    engine.remove_everything()
+    return engine
+
+
+def docker_host() -> DockerHost:
+    """Where that engine has its containers."""
+    return docker_engine().host
 
 
 def server_pid(model: str, version: str) -> int:
@@ -57,7 +67,5 @@ def server_pid(model: str, version: str) -> int:
 
 def container(model: str, version: str, environment: str = "production"):
     """The container of a server."""
-    engine = open_installation().engine
-    assert isinstance(engine, DockerEngine)
-    (found,) = engine._containers(model=model, environment=environment, version=version)
+    (found,) = docker_engine()._containers(model=model, environment=environment, version=version)
     return found

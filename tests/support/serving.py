@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 
 from include.adapters.data.snapshots import take_snapshot
-from include.adapters.git import resolve_commit
-from include.core.build import Build
+from include.core.build import Build, Lineage
 from include.core.errors import GateError, PlatformError
 from include.core.release.release import Release
 from include.core.spec import ModelSpec
 from include.embedded.gateway_config import gateway_config
 from include.settings import settings
-from include.stages import deployment
+from include.stages import ci, deployment
 from include.stages import training as candidate
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
@@ -131,8 +130,8 @@ class Serving:
         repository.commit({"model.py": MODEL_CODE, "requirements.txt": "scikit-learn==1.9.1\n"})
         self.repository = str(repository.bare)
         self.template = small_spec("template", self.repository)
-        commit = resolve_commit(self.template.repository)
-        prepared = open_installation().engine.prepare_build(self.template, commit)
+        commit = ci.check_out_commit(open_installation(), self.template)
+        prepared = ci.build_environment(open_installation(), self.template, commit)
         self.build = Build("template", prepared.build_id, commit, prepared.environment, "passed")
         breaking = self.template.model_copy(update={"feature_code": "model:prepare"})
         self.bundles = [
@@ -174,10 +173,10 @@ class Serving:
             self.supervisor.wait(60)
 
     def _train(self, spec: ModelSpec, run: str, parameters: dict) -> Path:
-        snapshot = take_snapshot(spec, None)
+        snapshot = take_snapshot(settings(), spec, None)
         made = candidate.train(open_installation(), spec, self.build, snapshot, run, parameters)
         assert candidate.compare(spec, Path(made["folder"]), made["champion"]).passed
-        lineage = {"model": spec.name, "build": self.build.build_id, "commit": self.build.commit}
+        lineage = Lineage(model=spec.name, build=self.build.build_id, commit=self.build.commit)
         return candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)
 
     def _start(self) -> None:

@@ -46,7 +46,7 @@ def count_window(
     profile: Profile | None,
     *,
     parts: Mapping[Path, Array] | None = None,
-    lake: Path | None = None,
+    lake: Path,
     progress: Progress = lambda done, rows: None,
 ) -> WindowCount:
     """The rows that ``version`` answered in a window: those of ``parts`` (part → which of its rows), or all.

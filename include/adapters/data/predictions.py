@@ -32,7 +32,6 @@ from include.core.health.window import count_once
 from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 from include.core.windows import Grain, window_of
-from include.settings import settings
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ def gather(spec: ModelSpec, store: Store, log_dir: Path, lake: Path) -> Gathered
     return found
 
 
-def read_predictions(spec: ModelSpec, window: str, lake: Path | None = None) -> Predictions:
+def read_predictions(spec: ModelSpec, window: str, lake: Path) -> Predictions:
     """All predictions of the window; a row that stands in two logs is there once.
 
     Raises DataError for a part that can't be read.
@@ -130,7 +129,7 @@ def read_predictions(spec: ModelSpec, window: str, lake: Path | None = None) -> 
     return Predictions(frame, duplicates, places, dict(zip(parts, kept, strict=True)), spec)
 
 
-def gathered_rows(model: str, lake: Path | None = None) -> dict[str, int]:
+def gathered_rows(model: str, lake: Path) -> dict[str, int]:
     """Window → rows gathered so far, repeats included; oldest window first."""
     folders = sorted(path for path in predictions_folder(model, lake).glob("*") if path.is_dir())
     return {
@@ -139,8 +138,9 @@ def gathered_rows(model: str, lake: Path | None = None) -> dict[str, int]:
     }
 
 
-def predictions_folder(model: str, lake: Path | None = None) -> Path:
-    return (lake or settings().lake) / "predictions" / model
+def predictions_folder(model: str, lake: Path) -> Path:
+    """Where a model's gathered predictions are: a folder for each window."""
+    return lake / "predictions" / model
 
 
 def _read_part(part: Path) -> pa.Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from include.adapters.data.predictions import predictions_folder
 from include.adapters.data.snapshots import load_snapshot
+from include.core.build import Lineage
 from include.core.drift.figures import MultivariateFigure
 from include.core.drift.multivariate import Sample, compare, unknown
 from include.core.errors import DataError
@@ -37,7 +38,7 @@ Chosen = Callable[[pq.ParquetFile, int], Array]
 
 
 def compare_window(
-    spec: ModelSpec, window: str, version: str, lineage: Mapping[str, Any] | None, *, lake: Path | None = None
+    spec: ModelSpec, window: str, version: str, lineage: Lineage | None, *, lake: Path
 ) -> MultivariateFigure:
     """The multivariate drift figure of a window; ``unknown`` with the reason where it can't be had.
 
@@ -45,7 +46,7 @@ def compare_window(
     """
     seed = zlib.crc32(f"{spec.name} {window}".encode())
     try:
-        reference = reference_sample(spec, lineage, seed=seed)
+        reference = reference_sample(spec, lineage, seed=seed, lake=lake)
         return compare(reference, window_sample(spec, window, version, seed=seed, lake=lake), spec, seed=seed)
     except DataError as error:
         log.warning("%s %s: no multivariate drift: %s", spec.name, window, error)
@@ -56,16 +57,16 @@ def compare_window(
 
 
 def reference_sample(
-    spec: ModelSpec, lineage: Mapping[str, Any] | None, *, rows: int = LARGEST_SAMPLE, seed: int = 0
+    spec: ModelSpec, lineage: Lineage | None, *, rows: int = LARGEST_SAMPLE, seed: int = 0, lake: Path
 ) -> Sample:
     """Rows that a version was trained on; only the features that they have. Raises DataError when they are gone."""
-    if not lineage or not lineage.get("snapshot") or not lineage.get("trained_until"):
+    if lineage is None or not lineage.snapshot or not lineage.trained_until:
         raise DataError(
             f"{spec.name}: the version's lineage.json does not say what it was trained on. "
             "The next training writes it anew."
         )
-    snapshot = load_snapshot(spec.name, lineage["snapshot"])
-    until, time = pd.Timestamp(lineage["trained_until"]), spec.data.event_time
+    snapshot = load_snapshot(lake, spec.name, lineage.snapshot)
+    until, time = pd.Timestamp(lineage.trained_until), spec.data.event_time
 
     def known(file: pq.ParquetFile, group: int) -> Array:
         return (_column(file, group, time).to_pandas() <= until).to_numpy(dtype=bool)
@@ -82,7 +83,7 @@ def reference_sample(
 
 
 def window_sample(
-    spec: ModelSpec, window: str, version: str, *, rows: int = LARGEST_SAMPLE, seed: int = 0, lake: Path | None = None
+    spec: ModelSpec, window: str, version: str, *, rows: int = LARGEST_SAMPLE, seed: int = 0, lake: Path
 ) -> Sample:
     """Rows that ``version`` answered in a window; a row that was drawn twice, from two logs, is there once.
 

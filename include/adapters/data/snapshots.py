@@ -20,7 +20,7 @@ from include.adapters.files import write_atomically
 from include.core.errors import DataError
 from include.core.spec import ModelSpec
 from include.core.windows import window_bounds, windows_before
-from include.settings import settings
+from include.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -40,33 +40,34 @@ class Snapshot:
         return list(self.partitions.values())
 
 
-def take_snapshot(spec: ModelSpec, window: str | None) -> Snapshot:
+def take_snapshot(settings: Settings, spec: ModelSpec, window: str | None) -> Snapshot:
     """Freeze the newest ``training.windows`` partitions up to ``window`` (default: the newest there is).
 
     Older windows may be missing (the model is young); the newest one must exist.
     """
     source, grain = spec.data.source, spec.monitoring.window
-    newest = newest_window(source, window, grain)
+    newest = newest_window(settings.home, source, window, grain)
     columns = [spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]
     columns = list(dict.fromkeys(columns))
     partitions, rows = {}, 0
     for key in windows_before(newest, grain, spec.training.windows):
-        if key != newest and not window_exists(source, key, grain):
+        if key != newest and not window_exists(settings.home, source, key, grain):
             continue
-        frame = read_window(source, key, grain, columns)
+        frame = read_window(settings.home, source, key, grain, columns)
         _check_within_window(frame, spec, key)
         rows += len(frame)
-        partitions[key] = str(_keep_object(frame))
+        partitions[key] = str(_keep_object(settings.lake, frame))
     content = hashlib.sha256("\n".join(f"{key} {Path(path).stem}" for key, path in partitions.items()).encode())
     snapshot = Snapshot(spec.name, content.hexdigest(), newest, partitions, rows)
-    folder = settings().lake / "snapshots" / spec.name
-    write_atomically(folder / f"{snapshot.hash}.json", json.dumps(snapshot.__dict__, indent=1).encode())
+    write_atomically(
+        _manifest(settings.lake, spec.name, snapshot.hash), json.dumps(snapshot.__dict__, indent=1).encode()
+    )
     return snapshot
 
 
-def load_snapshot(model: str, snapshot_hash: str) -> Snapshot:
+def load_snapshot(lake: Path, model: str, snapshot_hash: str) -> Snapshot:
     """A snapshot taken before, by its hash."""
-    path = settings().lake / "snapshots" / model / f"{snapshot_hash}.json"
+    path = _manifest(lake, model, snapshot_hash)
     try:
         return Snapshot(**json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -80,16 +81,20 @@ def read_snapshot(snapshot: Snapshot) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)
 
 
-def _keep_object(frame: pd.DataFrame) -> Path:
+def _keep_object(lake: Path, frame: pd.DataFrame) -> Path:
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata(None)  # the same rows give the same bytes
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     content = buffer.getvalue().to_pybytes()
-    path = settings().lake / "snapshots" / "objects" / f"{hashlib.sha256(content).hexdigest()}.parquet"
+    path = lake / "snapshots" / "objects" / f"{hashlib.sha256(content).hexdigest()}.parquet"
     if not path.exists():
         write_atomically(path, content)
     return path
+
+
+def _manifest(lake: Path, model: str, snapshot_hash: str) -> Path:
+    return lake / "snapshots" / model / f"{snapshot_hash}.json"
 
 
 def _check_within_window(frame: pd.DataFrame, spec: ModelSpec, window: str) -> None:

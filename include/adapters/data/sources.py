@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.core.errors import DataError, PlatformError
+from include.adapters.airflow_connections import require_connection, sql_engine
+from include.core.errors import DataError
 from include.core.health.data_quality import keys_as_text
 from include.core.spec import FileSource, SqlSource
 from include.core.windows import Grain, is_window, window_bounds
-from include.settings import settings
 
 Source = FileSource | SqlSource
 
@@ -23,45 +24,49 @@ BATCH_ROWS = 50_000
 """So many rows of a partition are held at a time where only some of them are wanted."""
 
 
-def read_window(source: Source, window: str, grain: Grain, columns: list[str] | None = None) -> pd.DataFrame:
-    """The rows of one window.
+def read_window(
+    home: Path, source: Source, window: str, grain: Grain, columns: list[str] | None = None
+) -> pd.DataFrame:
+    """The rows of one window; relative paths of ``source`` are taken below ``home``.
 
     Raises DataError when the partition is missing, empty, unreadable or lacks a column.
     """
-    with _opened(source, window, grain) as opened:
+    with _opened(home, source, window, grain) as opened:
         frame = opened.whole(columns)
     if frame.empty:
         raise DataError(f"{_name(source, window)} has no rows. Load the window's data, then run again.")
     return frame if columns is None else _with_columns(frame, columns, source, window)
 
 
-def read_keys(source: Source, window: str, grain: Grain, columns: list[str], key: str, keys: Set[str]) -> pd.DataFrame:
+def read_keys(
+    home: Path, source: Source, window: str, grain: Grain, columns: list[str], key: str, keys: Set[str]
+) -> pd.DataFrame:
     """The rows of one window whose ``key``, as text, is among ``keys``; no other rows are held in memory.
 
     Raises DataError as :func:`read_window` does, but not where there is no row.
     """
     found = []
-    with _opened(source, window, grain) as opened:
+    with _opened(home, source, window, grain) as opened:
         for batch in opened.batches(columns):
             rows = _with_columns(batch, columns, source, window)
             found.append(rows[[text in keys for text in keys_as_text(rows[key])]])
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
 
 
-def window_exists(source: Source, window: str, grain: Grain) -> bool:
+def window_exists(home: Path, source: Source, window: str, grain: Grain) -> bool:
     """Whether there is anything to read for the window."""
     if isinstance(source, SqlSource):
         with _query(source, window, grain) as result:
             return result.first() is not None
-    filesystem, path = _locate(source, window)
+    filesystem, path = _locate(home, source, window)
     return bool(filesystem.exists(path))
 
 
-def newest_window(source: Source, window: str | None, grain: Grain) -> str:
+def newest_window(home: Path, source: Source, window: str | None, grain: Grain) -> str:
     """``window``, or the newest one for which files exist when it is None."""
     if window:
         return window
-    windows = known_windows(source)
+    windows = known_windows(home, source)
     if not windows:
         raise DataError(
             f"{_name(source, '{window}')}: no partition exists yet. Load data, or name the window to train up to."
@@ -69,19 +74,19 @@ def newest_window(source: Source, window: str | None, grain: Grain) -> str:
     return windows[-1]
 
 
-def known_windows(source: Source) -> list[str]:
+def known_windows(home: Path, source: Source) -> list[str]:
     """All windows that have a file, oldest first. SQL sources can't be listed."""
-    return list(partition_states(source))
+    return list(partition_states(home, source))
 
 
-def partition_states(source: Source) -> dict[str, str]:
+def partition_states(home: Path, source: Source) -> dict[str, str]:
     """Each window that has a file, oldest first, and what the file system says of the file (size, time, and so on).
 
     Files whose name is not that of a window, such as temporary ones, are left out. Raises DataError for SQL sources.
     """
     if isinstance(source, SqlSource):
         raise DataError("data from SQL can't be listed: name the newest window in the run's 'window' parameter.")
-    filesystem, pattern = _locate(source, "*")
+    filesystem, pattern = _locate(home, source, "*")
     before, _, after = pattern.partition("*")
     filesystem.invalidate_cache()  # listings of object storage are kept for as long as the process runs
     filesystem.dircache.clear()  # where the former does nothing, such as HTTP
@@ -155,13 +160,13 @@ def _with_columns(frame: pd.DataFrame, columns: list[str], source: Source, windo
 
 
 @contextmanager
-def _opened(source: Source, window: str, grain: Grain) -> Iterator[_Rows]:
+def _opened(home: Path, source: Source, window: str, grain: Grain) -> Iterator[_Rows]:
     """The partition, open; what can't be read inside is a DataError."""
     if isinstance(source, SqlSource):
         with _query(source, window, grain) as result:
             yield _SqlRows(result)
         return
-    filesystem, path = _locate(source, window)
+    filesystem, path = _locate(home, source, window)
     try:
         with filesystem.open(path, "rb") as file:
             zipped: Literal["gzip"] | None = "gzip" if path.endswith(".gz") else None
@@ -174,52 +179,29 @@ def _opened(source: Source, window: str, grain: Grain) -> Iterator[_Rows]:
         raise DataError(f"{_name(source, window)} can't be read: {error}. Write the file again.") from error
 
 
-def _locate(source: FileSource, window: str) -> tuple[Any, str]:
+def _locate(home: Path, source: FileSource, window: str) -> tuple[Any, str]:
     import fsspec
 
-    path, options = source.path.replace("{window}", window), dict[str, Any]()
-    root = ""
-    connection = _connection(source.connection)
-    if connection is not None:
-        options = dict(connection.extra_dejson)
-        root = str(options.pop("path", ""))
+    path = source.path.replace("{window}", window)
+    options = dict(require_connection(source.connection).extra_dejson)
+    root = str(options.pop("path", ""))
     if "://" in path:
         url = path
     elif "://" in root:
         url = f"{root.rstrip('/')}/{path}"
     else:
-        url = str(settings().home / root / path)
+        url = str(home / root / path)
         options = {}
     filesystem, located = fsspec.core.url_to_fs(url, **options)
     return filesystem, located
 
 
-def _connection(name: str) -> Any:
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
-
-    try:
-        return BaseHook.get_connection(name)
-    except (AirflowNotFoundException, AirflowRuntimeError) as error:
-        raise PlatformError(
-            f"Airflow has no connection '{name}'. Add it to airflow_settings.yaml and run 'make up'."
-        ) from error
-
-
 @contextmanager
 def _query(source: SqlSource, window: str, grain: Grain) -> Iterator[Any]:
     import sqlalchemy as sa
-    from airflow.sdk.exceptions import AirflowException
 
     start, end = window_bounds(window, grain)
-    try:
-        hook = _connection(source.connection).get_hook()
-    except AirflowException as error:
-        raise DataError(
-            f"connection '{source.connection}' can't be used: {error}. Install the Airflow provider of its type, or "
-            "correct the type in airflow_settings.yaml."
-        ) from error
-    with hook.get_sqlalchemy_engine().connect() as connection:
+    with sql_engine(source.connection).connect() as connection:
         streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS)
         with streaming.execute(sa.text(source.query), {"start": start, "end": end}) as result:
             yield result

@@ -45,8 +45,10 @@ class RunningServer:
 class Engine(Protocol):
     """What every engine can do. Each method may be called again after a crash and finishes what is missing."""
 
-    def prepare_build(self, spec: ModelSpec, commit: str, *, again: bool = False) -> PreparedBuild:
-        """Make the build of a commit, or take the one that is there; ``again`` resolves its requirements anew.
+    def prepare_build(self, spec: ModelSpec, commit: str, checkout: Path, *, again: bool = False) -> PreparedBuild:
+        """Make the build of a commit, whose files are in ``checkout``, or take the one that is there already.
+
+        With ``again`` its requirements are resolved again, though they were resolved before.
 
         Raises BuildError when the commit's requirements can't be met.
         """
@@ -88,7 +90,7 @@ class Engine(Protocol):
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and forget it; harmless when there is none."""
 
-    def last_words(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
+    def log_tail(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
         """The end of a server's log, for the error message about it."""
 
     def fetch_predictions(self, model: str) -> None:

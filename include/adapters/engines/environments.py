@@ -23,10 +23,10 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from include.adapters.engines.process.confinement import Completed, run_confined
-from include.adapters.git import check_out
+from include.adapters.files import write_atomically
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import ModelSpec
-from include.settings import PROJECT, settings
+from include.settings import PROJECT, Settings
 
 RUNTIME = PROJECT / "include" / "runtime"
 REQUIREMENTS = ("requirements.lock", "requirements.txt")
@@ -89,27 +89,14 @@ class PreparedBuild:
     seconds: float
 
 
-def prepare_build(spec: ModelSpec, commit: str, *, again: bool = False) -> PreparedBuild:
-    """Lock, environment and folder of the build of a commit; what is there already is used.
-
-    After a crash at any moment, calling it again gives the complete build. With ``again`` the requirements are
-    resolved anew. Raises BuildError when the commit's requirements can't be met.
-    """
-    started = time.monotonic()
-    checkout = check_out(spec.repository, commit, checkout_folder(spec.name, commit))
-    lock = resolve_lock(spec.name, model_folder(checkout, spec), again=again)
-    cached = (settings().environments / lock.hash / ".complete").exists()
-    environment = build_environment(spec.name, lock)
-    build_id = f"{commit[:12]}-{lock.hash[:8]}"
-    folder = assemble(settings().builds / spec.name / build_id, checkout, environment)
-    if not (folder / "environment" / "bin" / "python").exists():
-        raise PlatformError(f"{folder} has no working environment. Remove this folder, then run again.")
-    return PreparedBuild(build_id, lock.hash, folder, cached, time.monotonic() - started)
+def build_name(commit: str, lock: Lock) -> str:
+    """The id of the build of a commit with the environment of a lock."""
+    return f"{commit[:12]}-{lock.hash[:8]}"
 
 
-def checkout_folder(model: str, commit: str) -> Path:
+def checkout_folder(settings: Settings, model: str, commit: str) -> Path:
     """Where a commit is checked out before its build has a name."""
-    return settings().home / "checkouts" / model / commit
+    return settings.home / "checkouts" / model / commit
 
 
 def model_folder(checkout: Path, spec: ModelSpec) -> Path:
@@ -123,7 +110,9 @@ def model_folder(checkout: Path, spec: ModelSpec) -> Path:
     return folder
 
 
-def resolve_lock(model: str, folder: Path, *, again: bool = False, python: Python | None = None) -> Lock:
+def resolve_lock(
+    settings: Settings, model: str, folder: Path, *, again: bool = False, python: Python | None = None
+) -> Lock:
     """The full lock of the commit's requirements and the runtime's; the same requirements give the same lock.
 
     It is for the Python that runs this unless ``python`` names another.
@@ -139,27 +128,24 @@ def resolve_lock(model: str, folder: Path, *, again: bool = False, python: Pytho
     runtime = RUNTIME / "requirements.txt"
     version = " ".join(python) if python else platform.python_version()
     known = hashlib.sha256(b"\0".join([requirements.read_bytes(), runtime.read_bytes(), version.encode()])).hexdigest()
-    kept = settings().environments / "locks" / f"{known}.txt"
+    kept = settings.environments / "locks" / f"{known}.txt"
     if again or not kept.exists():
-        with _scratch() as scratch:
+        with _scratch(settings) as scratch:
             resolved = scratch / "lock.txt"
             arguments = ["pip", "compile", str(requirements), str(runtime), "--output-file", str(resolved)]
             arguments += ["--generate-hashes", "--no-annotate", "--no-header", "--quiet", "--python", _base_python()]
             if python:
                 arguments += ["--python-version", python.version, "--python-platform", python.platform]
-            done = _uv(arguments, readable=[folder, runtime], writable=[scratch], seconds=RESOLVE_SECONDS)
+            done = _uv(settings, arguments, readable=[folder, runtime], writable=[scratch], seconds=RESOLVE_SECONDS)
             require(done, model, f"{requirements.name} can't be met")
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
-                file.write(resolved.read_bytes())
-            os.replace(file.name, kept)
+            write_atomically(kept, resolved.read_bytes())
     text = kept.read_text(encoding="utf-8")
     return Lock(hashlib.sha256(f"{text}\n# Python {version}\n".encode()).hexdigest(), kept)
 
 
-def build_environment(model: str, lock: Lock) -> Path:
+def build_environment(settings: Settings, model: str, lock: Lock) -> Path:
     """The virtual environment of a lock; made once, also when several builds ask for it at the same time."""
-    folder = settings().environments / lock.hash
+    folder = settings.environments / lock.hash
     complete = folder / ".complete"
     if complete.exists():
         return folder
@@ -171,24 +157,29 @@ def build_environment(model: str, lock: Lock) -> Path:
         folder.mkdir()
         text = lock.file.read_bytes()
         require(
-            _uv(["venv", "--quiet", "--clear", "--python", _base_python(), str(folder)], writable=[folder], seconds=60),
+            _uv(
+                settings,
+                ["venv", "--quiet", "--clear", "--python", _base_python(), str(folder)],
+                writable=[folder],
+                seconds=60,
+            ),
             model,
             "the environment can't be made",
         )
         python = str(folder / "bin" / "python")
         arguments = ["pip", "sync", "--quiet", "--require-hashes", "--python", python, str(lock.file)]
-        done = _uv(arguments, readable=[lock.file], writable=[folder], seconds=INSTALL_SECONDS)
+        done = _uv(settings, arguments, readable=[lock.file], writable=[folder], seconds=INSTALL_SECONDS)
         require(done, model, "the locked packages can't be installed")
-        _compile(folder)
+        _compile(settings, folder)
         (folder / "requirements.lock").write_bytes(text)
         complete.touch()
     return folder
 
 
-def discard_checkout(model: str, commit: str) -> None:
+def discard_checkout(settings: Settings, model: str, commit: str) -> None:
     """Forget a checkout whose build is recorded, and what killed runs of more than a day ago left behind."""
-    folder = checkout_folder(model, commit)
-    leftovers = [*folder.parent.glob(".checkout-*"), *(settings().builds / model).glob(".build-*")]
+    folder = checkout_folder(settings, model, commit)
+    leftovers = [*folder.parent.glob(".checkout-*"), *(settings.builds / model).glob(".build-*")]
     doomed = [path for path in leftovers if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS]
     if folder.is_dir():
         # Renamed first: a checkout that stands under its own name is always complete.
@@ -217,7 +208,7 @@ def assemble(build: Path, checkout: Path, environment: Path | None = None) -> Pa
     return build
 
 
-def _compile(folder: Path) -> None:
+def _compile(settings: Settings, folder: Path) -> None:
     """Bytecode of all packages but their tests, without loading any (-S: no .pth files). For faster starts only."""
     python = str(folder / "bin" / "python")
     run_confined(
@@ -225,6 +216,7 @@ def _compile(folder: Path) -> None:
         cwd=folder,
         readable=[],
         writable=[folder],
+        scratch=settings.scratch,
         log=None,
         time_limit=COMPILE_SECONDS,
         memory_mb=MEMORY_MB,
@@ -232,7 +224,14 @@ def _compile(folder: Path) -> None:
     )
 
 
-def _uv(arguments: list[str], *, readable: list[Path] | None = None, writable: list[Path], seconds: float) -> Completed:
+def _uv(
+    settings: Settings,
+    arguments: list[str],
+    *,
+    readable: list[Path] | None = None,
+    writable: list[Path],
+    seconds: float,
+) -> Completed:
     import uv
 
     cache = Path(os.environ.get("UV_CACHE_DIR") or _user_folder("XDG_CACHE_HOME", ".cache") / "uv").absolute()
@@ -245,6 +244,7 @@ def _uv(arguments: list[str], *, readable: list[Path] | None = None, writable: l
         cwd=Path("/"),  # uv would look for a pyproject.toml in every folder above
         readable=[*(readable or []), configuration / "uv", Path("/etc/uv"), *_base_folders(), *certificates],
         writable=[*writable, cache],
+        scratch=settings.scratch,
         log=None,
         time_limit=seconds,
         memory_mb=MEMORY_MB,
@@ -293,8 +293,7 @@ def _user_folder(variable: str, default: str) -> Path:
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    root = settings().run / "scratch"
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(prefix="lock-", dir=root) as folder:
+def _scratch(settings: Settings) -> Iterator[Path]:
+    settings.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix="lock-", dir=settings.scratch) as folder:
         yield Path(folder)

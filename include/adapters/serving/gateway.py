@@ -19,12 +19,11 @@ import httpx
 from filelock import FileLock
 
 from include.adapters.files import write_private
+from include.adapters.serving.limits import MAX_BODY_BYTES
 from include.core.errors import PlatformError
 from include.settings import Settings
 
 ROUTES = "/config/apps/http/servers/gateway/routes"
-BUFFERED_BYTES = 16 * 1024 * 1024
-"""Bodies up to this size, the model servers' own limit, can be sent again."""
 READ_TRIES = 3
 PARTS_OF_ALL = 2**32
 """A share is written as eight hexadecimal digits, and holds for requests whose random id (UUID) is below it."""
@@ -96,7 +95,8 @@ class Gateway:
     def _route(self, model: str) -> dict[str, Any]:
         def proxy(name: str, **more: Any) -> dict[str, Any]:
             upstream = {"dial": f"{{file.{self._folder / model / name}}}"}
-            return {"handler": "reverse_proxy", "upstreams": [upstream], "request_buffers": BUFFERED_BYTES, **more}
+            # Bodies up to the model servers' own limit are held, so that they can be sent again.
+            return {"handler": "reverse_proxy", "upstreams": [upstream], "request_buffers": MAX_BODY_BYTES, **more}
 
         # Caddy sends a POST again only when told; it does so when no answer came, never because of the answer's status.
         patience = {"try_duration": "15s", "try_interval": "50ms", "retry_match": [{"method": ["POST"]}]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -13,18 +12,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from include.core.errors import EvergreenError, GateError, PlatformError
 from include.core.release.canary import ServerFigures
+from include.core.release.verification import LoadTest
 from include.core.spec import ModelSpec
-from include.settings import settings
 
 
-class ModelServer:
+class InferenceClient:
     """An Open Inference Protocol v2 server at ``address`` (host:port), behind its bearer token."""
 
-    def __init__(self, model: str, address: str):
+    def __init__(self, model: str, address: str, token: str):
         self.model = model
         self.address = address
+        self._token = token
         self._session = requests.Session()
-        self._session.headers["Authorization"] = f"Bearer {settings().secret('prediction_token')}"
+        self._session.headers["Authorization"] = f"Bearer {token}"
 
     def ready(self) -> bool:
         """Whether it has loaded its model and takes requests."""
@@ -62,7 +62,7 @@ class ModelServer:
 
         def client(_: int) -> tuple[list[float], list[str]]:
             seconds, failures = [], []
-            own = ModelServer(self.model, self.address)
+            own = InferenceClient(self.model, self.address, self._token)
             for number in numbers:
                 start = time.perf_counter()
                 try:
@@ -77,20 +77,6 @@ class ModelServer:
         return LoadTest(
             sorted(second for part in parts for second in part[0]), [why for part in parts for why in part[1]]
         )
-
-
-@dataclass(frozen=True)
-class LoadTest:
-    """What a server stood up to."""
-
-    seconds: list[float]
-    """Of each answered request, shortest first."""
-    failures: list[str]
-
-    @property
-    def p95_ms(self) -> float | None:
-        """Milliseconds within which 95% were answered; None when none was."""
-        return self.seconds[int(0.95 * (len(self.seconds) - 1))] * 1000 if self.seconds else None
 
 
 def parse_figures(text: str) -> ServerFigures:

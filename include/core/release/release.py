@@ -7,10 +7,11 @@ observes, asks :func:`plan` and acts; running it again after any crash finishes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from include.core.errors import RunRefusedError
+from include.core.release.rollout import Rollout
 
 Environment = Literal["test", "production"]
 
@@ -29,35 +30,43 @@ class Release:
     """Versions kept loaded without traffic, so that going back is a pointer move."""
     champion: str | None = None
     """Version that the registry's alias ``champion`` stands on."""
-    rollout: Mapping[str, Any] | None = None
-    """While a canary runs: run (its owner), candidate, step, since (epoch seconds), baseline figures, lease."""
+    rollout: Rollout | None = None
+    """While a candidate is tested or a canary runs."""
     note: str = ""
     """Why this revision came to be."""
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, in JSON types."""
-        return asdict(self) | {"weights": dict(self.weights), "standby": list(self.standby)}
+        return {
+            "model": self.model,
+            "environment": self.environment,
+            "revision": self.revision,
+            "weights": dict(self.weights),
+            "standby": list(self.standby),
+            "champion": self.champion,
+            "rollout": self.rollout.as_dict() if self.rollout else None,
+            "note": self.note,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Release:
         """The release that :meth:`as_dict` gave."""
-        return cls(**{**values, "standby": tuple(values.get("standby", ()))})
+        rollout = Rollout.from_dict(values["rollout"]) if values.get("rollout") else None
+        return cls(**{**values, "standby": tuple(values.get("standby", ())), "rollout": rollout})
 
     @property
     def loaded(self) -> frozenset[str]:
         """All versions that must be up."""
         return frozenset(self.weights) | frozenset(self.standby)
 
-    def begin_canary(self, candidate: str, share: int, rollout: Mapping[str, Any], note: str) -> Release:
+    def begin_canary(self, candidate: str, share: int, rollout: Rollout, note: str) -> Release:
         """The next revision, in which ``candidate`` gets ``share`` percent and the champion the rest."""
         if self.champion is None or share >= 100:
             weights = {candidate: 100}
         else:
             weights = {self.champion: 100 - share, candidate: share}
         standby = tuple(v for v in (self.champion, *self.standby) if v and v not in weights)
-        return replace(
-            self, revision=self.revision + 1, weights=weights, standby=standby, rollout=dict(rollout), note=note
-        )
+        return replace(self, revision=self.revision + 1, weights=weights, standby=standby, rollout=rollout, note=note)
 
     def promote(self, candidate: str, note: str) -> Release:
         """The next revision, in which ``candidate`` is champion and the old champion stands by."""
@@ -75,7 +84,7 @@ class Release:
 
     def abandon(self, note: str) -> Release:
         """The next revision, in which the champion serves alone again and the canary is gone."""
-        candidate = (self.rollout or {}).get("candidate")
+        candidate = self.rollout.candidate if self.rollout else None
         return replace(
             self,
             revision=self.revision + 1,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Context
 
-from evergreen.model_dags import spec_of
+from evergreen.model_task import CI, ModelTask
 from include.core.errors import BuildError
 
 
-class BuildEnvironmentOperator(BaseOperator):
+class BuildEnvironmentOperator(ModelTask):
     """Lock the commit's requirements, make the environment of that lock (or take the one that is there), and put
     code, runtime and environment together as a build.
 
@@ -21,22 +21,21 @@ class BuildEnvironmentOperator(BaseOperator):
     :param again: resolve the requirements anew, though they were resolved before.
     """
 
-    template_fields = ("commit", "again")
-    ui_color = "#e3ecf7"
+    inputs = ("commit", "again")
+    ui_color = CI
+    commit: str
+    again: Any = False
 
-    def __init__(self, *, model: str, commit: str, again: Any = False, **arguments: Any):
-        super().__init__(multiple_outputs=True, **arguments)
-        self.model = model
-        self.commit = commit
-        self.again = again
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(multiple_outputs=True, **kwargs)
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        from include.stages.installation import open_installation
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Make the build; leave a failed report for the record when its requirements can't be met."""
+        from include.stages import ci
 
         try:
-            build = open_installation().engine.prepare_build(
-                spec_of(self.model), self.commit, again=str(self.again) == "True"
-            )
+            again = str(self.again) == "True"
+            build = ci.build_environment(self.installation, self.spec, self.commit, again=again)
         except BuildError as error:
             context["ti"].xcom_push(key="report", value={"answer": "fail", "reason": str(error)})
             raise

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Context
 
 from evergreen.assets import model_asset
-from evergreen.model_dags import spec_of
+from evergreen.model_task import CI, ModelTask
 from evergreen.run_params import params_of
 from include.core.run_params import CiParams
 
 
-class CheckOutCommitOperator(BaseOperator):
+class CheckOutCommitOperator(ModelTask):
     """Find the commit that this run is for, and put its files into a clean folder.
 
     The commit is the run's param ``ref``, else the one that the Git trigger saw, else the newest of the spec's branch.
@@ -21,21 +21,18 @@ class CheckOutCommitOperator(BaseOperator):
     :param model: name of the model.
     """
 
-    ui_color = "#e3ecf7"
+    ui_color = CI
 
-    def __init__(self, *, model: str, **arguments: Any):
-        super().__init__(multiple_outputs=True, **arguments)
-        self.model = model
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(multiple_outputs=True, **kwargs)
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        from include.adapters.engines.environments import checkout_folder
-        from include.adapters.git import check_out, resolve_commit
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Resolve the commit and check it out."""
+        from include.stages import ci
 
-        params = params_of(context, CiParams)
-        repository = spec_of(self.model).repository
-        commit = resolve_commit(repository, params.ref or self._seen_commit(context))
-        check_out(repository, commit, checkout_folder(self.model, commit))
-        self.log.info("%s at commit %s", repository.url, commit)
+        spec, params = self.spec, params_of(context, CiParams)
+        commit = ci.check_out_commit(self.installation, spec, params.ref or self._seen_commit(context))
+        self.log.info("%s at commit %s", spec.repository.url, commit)
         return {"commit": commit}
 
     def _seen_commit(self, context: Any) -> str:

@@ -30,22 +30,14 @@ class RunCheckOperator(ModelTask):
 
     def execute(self, context: Context) -> None:
         """Run the check, or take its report from before; raise BuildError when it failed."""
-        from include.stages.ci import CHECKS
+        from include.stages import ci
 
-        report = None if str(self.again) == "True" else self._passed_before()
-        if report is None:
-            report = CHECKS[self.check](self.installation, self.spec, self.build_id)
-        else:
+        again = str(self.again) == "True"
+        report, earlier = ci.run_check(self.installation, self.spec, self.build_id, self.check, again=again)
+        if earlier:
             self.log.info("this build passed before, so it is not checked again; the parameter 'again' does that")
-        context["ti"].xcom_push(key="report", value=report)
+        context["ti"].xcom_push(key="report", value=dict(report))
         self.log.info("%s: %s: %s", self.check, report["answer"], report["reason"])
         if report["answer"] != "pass":
             reason = report["reason"].rstrip(".")
             raise BuildError(f"{self.model}: {self.check} failed: {reason}. Whole output: {report['file']}")
-
-    def _passed_before(self) -> dict[str, Any] | None:
-        for build in self.installation.store.builds(self.model):
-            if build.build_id == self.build_id:
-                report = build.report.get(self.check)
-                return dict(report) if build.status == "passed" and report else None
-        return None

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
-from include.core.errors import RunRefusedError
-from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
-
-if TYPE_CHECKING:
-    from include.core.spec import ModelSpec
+from include.core.run_params import TrainingParams
 
 
 class TakeSnapshotOperator(ModelTask):
@@ -30,11 +26,10 @@ class TakeSnapshotOperator(ModelTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check the run's parameters, then take the snapshot."""
-        from include.adapters.data.snapshots import take_snapshot
+        from include.stages import training
 
-        spec, params = self.spec, params_of(context, TrainingParams)
-        self._check(spec, params)
-        snapshot = take_snapshot(spec, params.window or None)
+        params, now = params_of(context, TrainingParams), datetime.now(UTC).replace(tzinfo=None)
+        snapshot = training.freeze_data(self.installation, self.spec, params, now)
         self.log.info("snapshot %s: %d rows of %s", snapshot.hash[:12], snapshot.rows, ", ".join(snapshot.partitions))
         return {
             "hash": snapshot.hash,
@@ -42,17 +37,3 @@ class TakeSnapshotOperator(ModelTask):
             "rows": snapshot.rows,
             "windows": list(snapshot.partitions),
         }
-
-    def _check(self, spec: ModelSpec, params: TrainingParams) -> None:
-        from include.adapters.data.sources import window_exists
-
-        store, window, grain = self.installation.store, params.window, spec.monitoring.window
-        if window:
-            check_window(window, grain, datetime.now(UTC).replace(tzinfo=None))
-        check_incident(params.incident, [incident.key for incident in store.incidents(self.model)])
-        choose_build(params.build, store.builds(self.model))
-        if window and not window_exists(spec.data.source, window, grain):
-            raise RunRefusedError(
-                f"parameter 'window': {self.model} has no training data of {window}. "
-                "Load it, name another window, or clear the field for the newest there is."
-            )

@@ -8,7 +8,7 @@ from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
-from include.core.run_params import TrainingParams, choose_build
+from include.core.run_params import TrainingParams
 
 
 class TrainCandidateOperator(ModelTask):
@@ -29,14 +29,16 @@ class TrainCandidateOperator(ModelTask):
     build: str = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Return the candidate's folder, champion and holdout, with its build and commit."""
-        from include.adapters.data.snapshots import load_snapshot
-        from include.stages import training as candidate
+        """Train, and score the champion on the same holdout."""
+        from include.stages import training
 
-        installation = self.installation
-        build = choose_build(self.build, installation.store.builds(self.model))
-        self.log.info("training with build %s (commit %s)", build.build_id, build.commit)
-        snapshot = load_snapshot(self.model, self.snapshot)
-        parameters = dict(params_of(context, TrainingParams).parameters)
-        made = candidate.train(self.installation, self.spec, build, snapshot, context["dag_run"].run_id, parameters)
-        return {**made, "build": build.build_id, "commit": build.commit}
+        candidate = training.train_candidate(
+            self.installation,
+            self.spec,
+            self.build,
+            self.snapshot,
+            context["dag_run"].run_id,
+            params_of(context, TrainingParams).parameters,
+        )
+        self.log.info("trained with build %s (commit %s)", candidate["build"], candidate["commit"])
+        return dict(candidate)

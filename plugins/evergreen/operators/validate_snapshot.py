@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from include.core.errors import DataError
-from include.settings import settings
 
 
 class ValidateSnapshotOperator(ModelTask):
@@ -27,15 +25,10 @@ class ValidateSnapshotOperator(ModelTask):
     snapshot: str
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Return the verdict in short; raises DataError unless it is pass."""
-        from include.adapters.data.expectations import check_snapshot
-        from include.adapters.data.snapshots import load_snapshot, read_snapshot
-        from include.adapters.files import write_atomically
+        """Validate the snapshot; raise DataError when a check failed."""
+        from include.stages import training
 
-        snapshot = load_snapshot(self.model, self.snapshot)
-        verdict = check_snapshot(self.spec, snapshot, read_snapshot(snapshot))
-        report = settings().reports / self.model / f"data-{snapshot.hash[:12]}.json"
-        write_atomically(report, json.dumps(verdict.as_dict(), indent=1, default=str).encode())
+        verdict, report = training.validate(self.installation, self.spec, self.snapshot)
         for failure in verdict.signals["failures"]:
             self.log.error("%s: %s (%s)", failure["column"], failure["check"], failure["found"])
         if not verdict.passed:

@@ -36,9 +36,9 @@ class DataPartitionTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look every ``data_poll_seconds``, and yield an event for each new partition."""
         from include.core.errors import EvergreenError
-        from include.settings import settings
+        from include.settings import Settings
 
-        pause = settings().data_poll_seconds
+        pause = Settings.from_environment().data_poll_seconds
         wait, trouble = pause, ""
         known = await self._known()
         before: dict[str, str] = {}
@@ -67,8 +67,9 @@ class DataPartitionTrigger(BaseEventTrigger):
         """The windows that have a partition now, oldest first, and the state of each one's file."""
         from evergreen.model_dags import spec_of
         from include.adapters.data.sources import partition_states
+        from include.settings import Settings
 
-        return partition_states(spec_of(self.model).data.source)
+        return partition_states(Settings.from_environment().home, spec_of(self.model).data.source)
 
     async def _known(self) -> set[str] | None:
         if self.asset_state_store is None:

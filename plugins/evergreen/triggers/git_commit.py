@@ -42,9 +42,9 @@ class GitCommitTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask every ``git_poll_seconds``, and yield an event for each new commit."""
         from include.core.errors import EvergreenError
-        from include.settings import settings
+        from include.settings import Settings
 
-        pause = settings().git_poll_seconds
+        pause = Settings.from_environment().git_poll_seconds
         wait, trouble = pause, ""
         seen = await self._last_seen()
         while True:
@@ -69,9 +69,11 @@ class GitCommitTrigger(BaseEventTrigger):
         """The commit that the branch stands at now."""
         from include.adapters.git import newest_commit, repository_url
         from include.core.spec import Repository
+        from include.settings import Settings
 
+        settings = Settings.from_environment()
         return await newest_commit(
-            repository_url(Repository(url=self.url, branch=self.branch)), self.branch, self.connection
+            repository_url(settings.home, Repository(url=self.url, branch=self.branch)), self.branch, self.connection
         )
 
     async def _last_seen(self) -> str:

@@ -11,6 +11,7 @@ from include.core.build import Build
 from include.core.errors import DeploymentConflictError, EvergreenError
 from include.core.health.record import Incident
 from include.core.release.release import Release
+from include.core.release.rollout import Rollout
 from include.core.verdict import Verdict
 from tests.support.health_rows import health_row
 
@@ -29,7 +30,7 @@ def test_of_many_writers_at_once_exactly_one_wins_and_the_others_say_why(store):
     outcomes, barrier = [], threading.Barrier(8)
 
     def deploy(number: int) -> None:
-        rollout = {"run": f"run-{number}", "candidate": "2"}
+        rollout = Rollout(f"run-{number}", "2", lease=0.0)
         barrier.wait()
         try:
             store.swap_release(first, first.begin_canary("2", 10, rollout, f"canary of 2 by run-{number}"))
@@ -47,7 +48,7 @@ def test_of_many_writers_at_once_exactly_one_wins_and_the_others_say_why(store):
     assert len(winners) == 1
     assert len(losers) == 7
     assert all(winners[0] in loser and "deploy again" in loser for loser in losers)
-    assert store.release("m", "production").rollout["run"] == winners[0]
+    assert store.release("m", "production").rollout.run == winners[0]
 
 
 def test_two_first_deployments_conflict_too(store):

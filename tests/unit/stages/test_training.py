@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from include.core.build import Lineage
 from include.core.quality.estimation import estimate
 from include.stages.training import BUNDLE, complete_bundle
 
@@ -24,7 +25,7 @@ def test_the_bundle_has_what_estimates_need_and_no_row_of_the_holdout(spec, tmp_
         (tmp_path / name).write_text("{}")
     snapshot = SimpleNamespace(paths=[str(tmp_path / "march.parquet")])
 
-    bundle = complete_bundle(spec, tmp_path, snapshot, {"build": "b"})
+    bundle = complete_bundle(spec, tmp_path, snapshot, Lineage(build="b"))
 
     kept = json.loads((bundle / "estimator.json").read_text())
     assert {path.name for path in bundle.iterdir()} == set(BUNDLE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import docker
@@ -20,8 +20,9 @@ import urllib3
 from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
 
+from include.adapters.airflow_connections import find_connection
 from include.core.errors import PlatformError
-from include.settings import settings
+from include.settings import Settings
 
 ANSWER_SECONDS = 120
 UNREACHABLE = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError)
@@ -31,63 +32,64 @@ _UNREACHABLE = (
 )
 
 
-def open_client() -> docker.DockerClient:
-    """The client of the installation's Docker Engine; PlatformError when none answers."""
-    return _client(settings().docker_connection)
+class DockerHost:
+    """The Docker Engine of an installation; several installations may share one."""
 
+    def __init__(self, settings: Settings):
+        self.settings = settings
 
-def instance() -> str:
-    """Names this installation on a Docker host that several may share."""
-    return hashlib.sha256(str(settings().home).encode()).hexdigest()[:12]
+    @cached_property
+    def client(self) -> docker.DockerClient:
+        """A client of it; PlatformError when it does not answer."""
+        connection = find_connection(self.settings.docker_connection)
+        try:
+            client = _connected(connection) if connection else docker.from_env(timeout=ANSWER_SECONDS)
+            client.ping()
+        except (*UNREACHABLE, OSError) as error:
+            raise self._unreachable(error, f" at {connection.host}" if connection else "") from error
+        return client
 
+    @property
+    def instance(self) -> str:
+        """Names this installation on a Docker host that several may share."""
+        return hashlib.sha256(str(self.settings.home).encode()).hexdigest()[:12]
 
-def labels(kind: str, **more: str) -> dict[str, str]:
-    """Labels of an image, container, volume or network: whose it is, what it is, and what is known of it."""
-    values = {"instance": instance(), "kind": kind, **more}
-    return {f"evergreen.{name}": value for name, value in values.items()}
+    def labels(self, kind: str, **more: str) -> dict[str, str]:
+        """Labels of an image, container, volume or network: whose it is, what it is, and what is known of it."""
+        values = {"instance": self.instance, "kind": kind, **more}
+        return {f"evergreen.{name}": value for name, value in values.items()}
 
+    def with_labels(self, kind: str, **more: str) -> dict[str, Any]:
+        """The filter that finds what carries these labels."""
+        return {"label": [f"{name}={value}" for name, value in self.labels(kind, **more).items()]}
 
-def with_labels(kind: str, **more: str) -> dict[str, Any]:
-    """The filter that finds what carries these labels."""
-    return {"label": [f"{name}={value}" for name, value in labels(kind, **more).items()]}
+    def server_addresses(self) -> dict[str, str]:
+        """``<model>.<environment>.<version>`` of each model server that is published on this host → its address."""
+        with self.errors():
+            servers = self.client.containers.list(all=True, filters=self.with_labels("server"), ignore_removed=True)
+        return {
+            ".".join(server.labels[f"evergreen.{name}"] for name in ("model", "environment", "version")): (
+                f"127.0.0.1:{server.labels['evergreen.port']}"
+            )
+            for server in servers
+            if "evergreen.port" in server.labels
+        }
 
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """What the engine refuses, or that it is gone, as a PlatformError."""
+        try:
+            yield
+        except APIError as error:
+            said = str(error.explanation or error)
+            if "no space left" in said:
+                said += ". Free some, such as with 'docker system prune'"
+            raise PlatformError(f"the Docker Engine refused: {said}") from error
+        except UNREACHABLE as error:
+            raise self._unreachable(error) from error
 
-def server_addresses() -> dict[str, str]:
-    """``<model>.<environment>.<version>`` of each model server that is published on this host → its address."""
-    with docker_errors():
-        found = open_client().containers.list(all=True, filters=with_labels("server"), ignore_removed=True)
-    return {
-        ".".join(one.labels[f"evergreen.{name}"] for name in ("model", "environment", "version")): (
-            f"127.0.0.1:{one.labels['evergreen.port']}"
-        )
-        for one in found
-        if "evergreen.port" in one.labels
-    }
-
-
-@contextmanager
-def docker_errors() -> Iterator[None]:
-    """What the engine refuses, or that it is gone, as a PlatformError."""
-    try:
-        yield
-    except APIError as error:
-        said = str(error.explanation or error)
-        if "no space left" in said:
-            said += ". Free some, such as with 'docker system prune'"
-        raise PlatformError(f"the Docker Engine refused: {said}") from error
-    except UNREACHABLE as error:
-        raise _unreachable(error) from error
-
-
-@lru_cache(maxsize=2)
-def _client(name: str) -> docker.DockerClient:
-    connection = airflow_connection(name)
-    try:
-        client = _connected(connection) if connection else docker.from_env(timeout=ANSWER_SECONDS)
-        client.ping()
-    except (*UNREACHABLE, OSError) as error:
-        raise _unreachable(error, f" at {connection.host}" if connection else "") from error
-    return client
+    def _unreachable(self, error: Exception, where: str = "") -> PlatformError:
+        return PlatformError(_UNREACHABLE.format(where=where, error=error, name=self.settings.docker_connection))
 
 
 def _connected(connection: Any) -> docker.DockerClient:
@@ -105,20 +107,3 @@ def _open(url: str, tls: Any, version: str) -> docker.DockerClient:
     client = docker.DockerClient(url, version=version, tls=tls, timeout=ANSWER_SECONDS, use_ssh_client=True)
     client.api.trust_env = False  # REQUESTS_CA_BUNDLE would take the place of the connection's own ca_cert
     return client
-
-
-def airflow_connection(name: str) -> Any:
-    """The Airflow connection of this name, or None where there is none."""
-    if not name:
-        return None
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        return BaseHook.get_connection(name)
-    except AirflowNotFoundException:
-        return None
-
-
-def _unreachable(error: Exception, where: str = "") -> PlatformError:
-    return PlatformError(_UNREACHABLE.format(where=where, error=error, name=settings().docker_connection))

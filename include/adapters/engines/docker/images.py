@@ -14,8 +14,7 @@ import os
 import re
 import shlex
 import ssl
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,20 @@ import docker
 from docker.errors import ImageNotFound
 from filelock import FileLock
 
+from include.adapters.airflow_connections import find_connection, require_connection
 from include.adapters.engines import environments
 from include.adapters.engines.docker.archives import archived
-from include.adapters.engines.docker.client import airflow_connection, docker_errors, labels, open_client, with_labels
+from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.docker.job import job_labels
-from include.adapters.engines.environments import Lock, PreparedBuild, Python
+from include.adapters.engines.environments import Lock, Python
 from include.adapters.engines.process.confinement import Completed
-from include.adapters.git import check_out, repository_url
+from include.adapters.engines.runtime_config import build_folder
+from include.adapters.files import write_atomically
+from include.adapters.git import repository_url, without_credentials
+from include.core.build import Lineage
 from include.core.errors import BuildError, EvergreenError, PlatformError
 from include.core.spec import ModelSpec
-from include.settings import PROJECT, settings
+from include.settings import PROJECT
 
 log = logging.getLogger(__name__)
 
@@ -45,32 +48,27 @@ ARTIFACT, CONFIG, LOG = INSIDE / "artifact", INSIDE / "server", INSIDE / "log"
 BUILD_SECONDS = 1800
 
 
-def prepare_build(spec: ModelSpec, commit: str, *, again: bool = False) -> PreparedBuild:
-    """Lock, image and folder of the build of a commit; what is there already is used.
+def take_image(
+    host: DockerHost, spec: ModelSpec, build_id: str, commit: str, folder: Path, lock: Lock, base: str
+) -> tuple[str, bool]:
+    """The image of a build, by digest or id, and whether it was there already.
 
-    The folder has the code and, beside the reports, ``image`` (the image by digest or id) and ``sbom.cdx.json``.
-    Raises BuildError when the commit's requirements can't be met.
+    Its folder gets ``image``, which names it, and ``sbom.cdx.json``, the bill of materials.
     """
-    started = time.monotonic()
-    base = base_image()
-    checkout = check_out(spec.repository, commit, environments.checkout_folder(spec.name, commit))
-    code = environments.model_folder(checkout, spec)
-    lock = environments.resolve_lock(spec.name, code, again=again, python=_python_of(base))
-    build_id = f"{commit[:12]}-{lock.hash[:8]}"
-    folder = environments.assemble(settings().builds / spec.name / build_id, checkout)
     with FileLock(folder.with_name(f".{build_id}.lock")):
-        image = _kept_image(spec.name, build_id)
-        cached = image is not None
-        if image is None:
-            image = _publish(_build_image(spec, build_id, commit, folder, lock, base), spec.name, f"build-{build_id}")
-            (folder / "sbom.cdx.json").write_text(json.dumps(bill_of_materials(lock), indent=1), encoding="utf-8")
-            (folder / "image").write_text(image, encoding="utf-8")
-    return PreparedBuild(build_id, image, folder, cached, time.monotonic() - started)
+        image = _kept_image(host, spec.name, build_id)
+        if image is not None:
+            return image, True
+        built = _build_image(host, spec, build_id, commit, folder, lock, base)
+        image = _publish(host, built, spec.name, f"build-{build_id}")
+        write_atomically(folder / "sbom.cdx.json", json.dumps(bill_of_materials(lock), indent=1).encode())
+        write_atomically(folder / "image", image.encode())
+    return image, False
 
 
-def build_image(model: str, build_id: str) -> str:
+def build_image(host: DockerHost, model: str, build_id: str) -> str:
     """The image of a build, which is on the Docker host then; EvergreenError when there is none to be had."""
-    image = _kept_image(model, build_id)
+    image = _kept_image(host, model, build_id)
     if image is None:
         raise EvergreenError(
             f"{model}: there is no image of build '{build_id}' on the Docker host. Run {model}.ci for its commit."
@@ -78,35 +76,35 @@ def build_image(model: str, build_id: str) -> str:
     return image
 
 
-def release_image(spec: ModelSpec, version: str, build_id: str, bundle: Path, lineage: Mapping[str, Any]) -> str:
+def release_image(host: DockerHost, spec: ModelSpec, version: str, bundle: Path, lineage: Lineage) -> str:
     """The image of a model version: its build's image and one small layer with its artifact."""
-    recipe = f"FROM {_id_of(build_image(spec.name, build_id))}\nADD artifact.tar /\n".encode()
+    recipe = f"FROM {_id_of(host, build_image(host, spec.name, lineage.build))}\nADD artifact.tar /\n".encode()
     layer = archived({_in_tar(ARTIFACT): bundle})
-    about = labels("release", model=spec.name, build=build_id, version=version) | {
+    about = host.labels("release", model=spec.name, build=lineage.build, version=version) | {
         "org.opencontainers.image.version": version,
-        "evergreen.snapshot": str(lineage.get("snapshot", "")),
-        "evergreen.run": str(lineage.get("run", "")),
+        "evergreen.snapshot": lineage.snapshot,
+        "evergreen.run": lineage.run_id,
     }
     context = archived({"Dockerfile": recipe + _label(about), "artifact.tar": layer})
-    return _publish(_build(spec.name, context, {}), spec.name, f"release-{version}")
+    return _publish(host, _build(host, spec.name, context, {}), spec.name, f"release-{version}")
 
 
-def present(image: str) -> bool:
+def present(host: DockerHost, image: str) -> bool:
     """Whether the image is on the Docker host, or could be pulled to it by its digest."""
-    with docker_errors():
-        client = open_client()
+    with host.errors():
+        client = host.client
         try:
             client.images.get(image)
             return True
         except ImageNotFound:
-            return _pull(client, image) if "@" in image else False
+            return _pull(host, image) if "@" in image else False
 
 
-def base_image() -> str:
+def base_image(host: DockerHost) -> str:
     """The id of the base image, which is pulled where it is not there yet."""
-    name = settings().base_image
-    with docker_errors():
-        client = open_client()
+    name = host.settings.base_image
+    with host.errors():
+        client = host.client
         try:
             return str(client.images.get(name).id)
         except ImageNotFound:
@@ -131,14 +129,16 @@ def bill_of_materials(lock: Lock) -> dict[str, Any]:
     return {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": packages}
 
 
-def _build_image(spec: ModelSpec, build_id: str, commit: str, folder: Path, lock: Lock, base: str) -> str:
-    about = labels("build", model=spec.name, build=build_id, lock=lock.hash) | {
+def _build_image(
+    host: DockerHost, spec: ModelSpec, build_id: str, commit: str, folder: Path, lock: Lock, base: str
+) -> str:
+    about = host.labels("build", model=spec.name, build=build_id, lock=lock.hash) | {
         "org.opencontainers.image.title": spec.name,
         "org.opencontainers.image.description": spec.description,
-        "org.opencontainers.image.source": _without_credentials(repository_url(spec.repository)),
+        "org.opencontainers.image.source": without_credentials(repository_url(host.settings.home, spec.repository)),
         "org.opencontainers.image.revision": commit,
         "org.opencontainers.image.version": build_id,
-        "org.opencontainers.image.base.name": settings().base_image,
+        "org.opencontainers.image.base.name": host.settings.base_image,
         "org.opencontainers.image.base.digest": base,
     }
     certificates = ssl.get_default_verify_paths().cafile
@@ -153,15 +153,15 @@ def _build_image(spec: ModelSpec, build_id: str, commit: str, folder: Path, lock
             "code.tar": archived({_in_tar(INSIDE / "code"): folder / "code"}),
         }
     )
-    return _build(spec.name, context, {"BASE": base})
+    return _build(host, spec.name, context, {"BASE": base})
 
 
-def _build(model: str, context: bytes, arguments: dict[str, str]) -> str:
+def _build(host: DockerHost, model: str, context: bytes, arguments: dict[str, str]) -> str:
     """Build an image; its id. What the steps print goes to stdout while it is built."""
     said: list[str] = []
     image = ""
-    with docker_errors():
-        progress = open_client().api.build(
+    with host.errors():
+        progress = host.client.api.build(
             fileobj=io.BytesIO(context),
             custom_context=True,
             buildargs=arguments,
@@ -195,55 +195,51 @@ def _explain(model: str, error: str, said: list[str]) -> None:
     environments.require(Completed(1, error, 0.0, None), model, "the image can't be built")
 
 
-def _kept_image(model: str, build_id: str) -> str | None:
+def _kept_image(host: DockerHost, model: str, build_id: str) -> str | None:
     """The build's image if it is there: as its folder says, or by its labels when the folder was lost."""
-    file = settings().builds / model / build_id / "image"
+    file = build_folder(host.settings, model, build_id) / "image"
     image = file.read_text(encoding="utf-8") if file.is_file() else ""
-    if image and present(image):
+    if image and present(host, image):
         return image
-    with docker_errors():
-        found = open_client().images.list(filters=with_labels("build", model=model, build=build_id))
+    with host.errors():
+        found = host.client.images.list(filters=host.with_labels("build", model=model, build=build_id))
     return str(found[0].id) if found else None
 
 
-def _publish(image: str, model: str, tag: str) -> str:
+def _publish(host: DockerHost, image: str, model: str, tag: str) -> str:
     """Tag an image so that it is kept; push it where there is a registry. Its digest there, else its id."""
-    connection = airflow_connection(settings().image_registry_connection)
-    if settings().image_registry_connection and connection is None:
-        raise PlatformError(
-            f"Airflow has no connection '{settings().image_registry_connection}' for the image registry. Add it, or "
-            "unset EVERGREEN_IMAGE_REGISTRY_CONNECTION."
-        )
-    repository = f"evergreen/{model}"
-    if connection is None:
-        with docker_errors():
-            open_client().images.get(image).tag(repository, tag)
+    name, repository = host.settings.image_registry_connection, f"evergreen/{model}"
+    if not name:
+        with host.errors():
+            host.client.images.get(image).tag(repository, tag)
         return image
-    host = re.sub(r"^https?://", "", connection.host) + (f":{connection.port}" if connection.port else "")
-    repository = f"{host}/{repository}"
-    with docker_errors():
-        open_client().images.get(image).tag(repository, tag)
-        pushed = open_client().images.push(repository, tag, auth_config=_login(connection), stream=True, decode=True)
-        digest = _digest(pushed, host)
+    remedy = "It is the image registry: add it, or unset EVERGREEN_IMAGE_REGISTRY_CONNECTION."
+    connection = require_connection(name, remedy=remedy)
+    server = re.sub(r"^https?://", "", connection.host or "") + (f":{connection.port}" if connection.port else "")
+    repository = f"{server}/{repository}"
+    with host.errors():
+        host.client.images.get(image).tag(repository, tag)
+        pushed = host.client.images.push(repository, tag, auth_config=_login(connection), stream=True, decode=True)
+        digest = _digest(pushed, server, name)
     return f"{repository}@{digest}"
 
 
-def _digest(pushed: Iterable[dict[str, Any]], host: str) -> str:
+def _digest(pushed: Iterable[dict[str, Any]], server: str, connection: str) -> str:
     for entry in pushed:
         if "error" in entry:
             raise PlatformError(
-                f"the image registry {host} refused the push: {entry['error']}. Check the login and password of the "
-                f"Airflow connection '{settings().image_registry_connection}'."
+                f"the image registry {server} refused the push: {entry['error']}. Check the login and password of the "
+                f"Airflow connection '{connection}'."
             )
         if "Digest" in (entry.get("aux") or {}):
             return str(entry["aux"]["Digest"])
-    raise PlatformError(f"the image registry {host} did not say which digest the image has. Run again.")
+    raise PlatformError(f"the image registry {server} did not say which digest the image has. Run again.")
 
 
-def _pull(client: docker.DockerClient, image: str) -> bool:
-    connection = airflow_connection(settings().image_registry_connection)
+def _pull(host: DockerHost, image: str) -> bool:
+    connection = find_connection(host.settings.image_registry_connection)
     try:
-        client.images.pull(image, auth_config=_login(connection) if connection else None)
+        host.client.images.pull(image, auth_config=_login(connection) if connection else None)
     except docker.errors.NotFound:
         return False
     return True
@@ -253,22 +249,21 @@ def _login(connection: Any) -> dict[str, str] | None:
     return {"username": connection.login, "password": connection.password} if connection.login else None
 
 
-def _id_of(image: str) -> str:
-    with docker_errors():
-        return str(open_client().images.get(image).id)
+def _id_of(host: DockerHost, image: str) -> str:
+    with host.errors():
+        return str(host.client.images.get(image).id)
 
 
-def _python_of(base: str) -> Python:
+def python_of(host: DockerHost, base: str) -> Python:
     """Which Python the base image has; asked once and kept by the image's id."""
-    kept = settings().environments / f"python-of-{base.removeprefix('sha256:')[:16]}.json"
+    kept = host.settings.environments / f"python-of-{base.removeprefix('sha256:')[:16]}.json"
     if not kept.exists():
         program = "import json, platform; print(json.dumps([platform.python_version(), platform.machine()]))"
-        with docker_errors():
-            said = open_client().containers.run(
-                base, ["python3", "-c", program], remove=True, network_mode="none", labels=job_labels(60)
+        with host.errors():
+            said = host.client.containers.run(
+                base, ["python3", "-c", program], remove=True, network_mode="none", labels=job_labels(host, 60)
             )
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_bytes(said)
+        write_atomically(kept, said)
     version, machine = json.loads(kept.read_text(encoding="utf-8"))
     return Python(version, f"{'aarch64' if machine == 'arm64' else machine}-unknown-linux-gnu")
 
@@ -302,7 +297,3 @@ def _label(about: dict[str, str]) -> bytes:
     """The instruction that sets these labels, in one step: each takes the engine a tenth of a second."""
     quoted = (f"{name}={json.dumps(value, ensure_ascii=False)}".replace("$", "\\$") for name, value in about.items())
     return f"LABEL {' '.join(sorted(quoted))}\n".encode()
-
-
-def _without_credentials(url: str) -> str:
-    return re.sub(r"://[^/@]*@", "://", url)

@@ -33,10 +33,9 @@ from docker.models.containers import Container
 from docker.types import LogConfig, Ulimit
 
 from include.adapters.engines.docker.archives import USER, archive, take_out
-from include.adapters.engines.docker.client import docker_errors, labels, open_client, with_labels
+from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.process.confinement import FILE_MB, NO_MEMORY, TAIL_BYTES, Completed
 from include.core.errors import PlatformError
-from include.settings import settings
 
 TMP_MB = 256
 OUTPUT_BYTES = 16 * 2**20
@@ -78,6 +77,7 @@ class Limits:
 
 
 def run_in_container(
+    host: DockerHost,
     image: str,
     command: Sequence[str],
     *,
@@ -97,22 +97,22 @@ def run_in_container(
     ``about`` goes into the container's labels.
     Raises PlatformError when the engine is gone.
     """
-    sweep()
-    with docker_errors(), _inputs(readable, writable) as inputs:
+    sweep(host)
+    with host.errors(), _inputs(host.settings.home, readable, writable) as inputs:
         network_mode = "bridge" if network else "none"
         job = _job_hash([image, network_mode, str(cwd), f"{limits} {time_limit}", *command], inputs)
-        container = _left_by_earlier_try(job)
+        container = _left_by_earlier_try(host, job)
         if container is None:
-            client = open_client()
+            client = host.client
             container = client.containers.create(
                 image,
                 ["timeout", "--kill-after=1", f"{time_limit + GRACE_SECONDS:.0f}", *command],
                 working_dir=str(cwd),
                 network_mode=network_mode,
                 environment=dict(environment),
-                volumes=[str(settings().home)],
+                volumes=[str(host.settings.home)],
                 log_config=LogConfig(type="json-file", config={"max-size": f"{OUTPUT_BYTES // 2**20}m"}),
-                labels=job_labels(time_limit, {**about, "job": job}),
+                labels=job_labels(host, time_limit, {**about, "job": job}),
                 **limits.options(client.info()["NCPU"]),
                 **HARDENED,
             )
@@ -122,7 +122,7 @@ def run_in_container(
             if container.status == "created":
                 for file in inputs:
                     file.seek(0)
-                    container.put_archive(str(settings().home), file)
+                    container.put_archive(str(host.settings.home), file)
                 container.start()
             output = _Output(log)
             reader = threading.Thread(target=output.copy, args=(container.logs(stream=True, follow=True),), daemon=True)
@@ -144,11 +144,11 @@ def run_in_container(
     return Completed(code, output.tail, seconds.total_seconds(), limit)
 
 
-def sweep() -> list[str]:
+def sweep(host: DockerHost) -> list[str]:
     """Remove containers of jobs whose task was killed; returns their names."""
     removed = []
-    with docker_errors():
-        for container in open_client().containers.list(all=True, filters=with_labels("job"), ignore_removed=True):
+    with host.errors():
+        for container in host.client.containers.list(all=True, filters=host.with_labels("job"), ignore_removed=True):
             if not _is_left_over(container.labels):
                 continue
             with contextlib.suppress(APIError):  # another sweep was faster
@@ -157,14 +157,14 @@ def sweep() -> list[str]:
     return removed
 
 
-def job_labels(time_limit: float, about: Mapping[str, str] | None = None) -> dict[str, str]:
+def job_labels(host: DockerHost, time_limit: float, about: Mapping[str, str] | None = None) -> dict[str, str]:
     """The labels of a container that must outlive neither who made it nor ``time_limit`` (seconds).
 
     Who made it is the Airflow task, in any try; outside of Airflow, this process.
     """
     me = psutil.Process()
     owner = {"host": socket.gethostname(), "pid": str(me.pid), "since": str(me.create_time()), "task": _task()}
-    return labels("job", until=f"{time.time() + time_limit + 4 * GRACE_SECONDS:.0f}", **owner, **(about or {}))
+    return host.labels("job", until=f"{time.time() + time_limit + 4 * GRACE_SECONDS:.0f}", **owner, **(about or {}))
 
 
 def _task() -> str:
@@ -181,7 +181,7 @@ def _job_hash(what: Sequence[str], inputs: Iterable[BufferedRandom]) -> str:
     return digest.hexdigest()
 
 
-def _left_by_earlier_try(job: str) -> Container | None:
+def _left_by_earlier_try(host: DockerHost, job: str) -> Container | None:
     """The container of this very job that an earlier try of this task left, at work or done; its others are removed.
 
     One that failed is no result: it may have gone down with the engine.
@@ -189,8 +189,8 @@ def _left_by_earlier_try(job: str) -> Container | None:
     if not (task := _task()):
         return None
     found = None
-    for container in open_client().containers.list(
-        all=True, filters=with_labels("job", task=task), ignore_removed=True
+    for container in host.client.containers.list(
+        all=True, filters=host.with_labels("job", task=task), ignore_removed=True
     ):
         well = container.status in ("running", "exited") and container.attrs["State"]["ExitCode"] == 0
         if found is None and well and container.labels.get("evergreen.job") == job:
@@ -213,16 +213,15 @@ def _is_left_over(values: Mapping[str, str]) -> bool:
 
 
 @contextlib.contextmanager
-def _inputs(readable: Sequence[Path], writable: Path) -> Iterator[list[BufferedRandom]]:
+def _inputs(home: Path, readable: Sequence[Path], writable: Path) -> Iterator[list[BufferedRandom]]:
     """What the command finds: an archive of what it may read, and one of what it may change."""
     with tempfile.TemporaryFile() as fixed, tempfile.TemporaryFile() as changeable:
         for file, owner, paths in ((fixed, 0, readable), (changeable, USER, [writable])):
-            archive({_place(path): path.resolve() for path in paths}, into=file, owner=owner)
+            archive({_place(home, path): path.resolve() for path in paths}, into=file, owner=owner)
         yield [fixed, changeable]
 
 
-def _place(path: Path) -> str:
-    home = settings().home
+def _place(home: Path, path: Path) -> str:
     if not path.is_relative_to(home):
         raise PlatformError(f"{path} is not below {home}, so no container can be given it. Move it there.")
     return str(path.relative_to(home))

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from include.core.errors import PlatformError
-from include.settings import settings
 
 LAUNCHER = Path(__file__).with_name("confinement_launcher.py")
 NOT_CONFINED = 125
@@ -69,6 +68,7 @@ def run_confined(
     cwd: Path,
     readable: Sequence[Path],
     writable: Sequence[Path],
+    scratch: Path,
     log: Path | None,
     time_limit: float,
     memory_mb: int,
@@ -80,16 +80,16 @@ def run_confined(
     """Run a command to its end, confined; every process that it started is gone afterwards.
 
     ``command[0]`` is an absolute path. ``readable`` and ``writable`` are files or folders beyond the system's
-    libraries and the command's own Python; ``cwd`` is not among them by itself. HOME and TMPDIR are a folder
-    that is removed afterwards. ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) holds for each
-    process and for all of them together, ``file_mb`` for each file that it writes. TCP is
-    refused except listening on ``bind_ports`` and, with ``connect``, connecting. Output goes to ``log`` (replaced).
+    libraries and the command's own Python; ``cwd`` is not among them by itself. HOME and TMPDIR are a folder below
+    ``scratch`` that is removed afterwards. ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) holds for
+    each process and for all of them together, ``file_mb`` for each file that it writes. TCP is refused except listening
+    on ``bind_ports`` and, with ``connect``, connecting. Output goes to ``log`` (replaced).
 
     Raises PlatformError when the confinement itself could not be set up.
     """
-    scratch = Path(tempfile.mkdtemp(prefix="job-", dir=_scratch_root()))
+    home = Path(tempfile.mkdtemp(prefix="job-", dir=_made(scratch)))
     receive, send = os.pipe()
-    policy = _policy(command, cwd, readable, writable, scratch, memory_mb, env, bind_ports, connect)
+    policy = _policy(command, cwd, readable, writable, home, memory_mb, env, bind_ports, connect)
     policy["file_mb"] = file_mb
     policy["watch"] = {"time_limit": time_limit, "parent": os.getpid(), "result": send}
     if log is not None:
@@ -135,6 +135,7 @@ def confined_command(
     cwd: Path,
     readable: Sequence[Path],
     writable: Sequence[Path],
+    scratch: Path,
     memory_mb: int,
     env: Mapping[str, str] | None = None,
     bind_ports: Sequence[int] = (),
@@ -146,8 +147,8 @@ def confined_command(
     its life. The memory limit holds for each process. Starting it again clears its HOME and TMPDIR.
     """
     name = hashlib.sha256("\0".join([str(cwd), *command]).encode()).hexdigest()[:16]
-    scratch = _scratch_root() / f"server-{name}"
-    return _launch(_policy(command, cwd, readable, writable, scratch, memory_mb, env, bind_ports, connect), command)
+    home = _made(scratch) / f"server-{name}"
+    return _launch(_policy(command, cwd, readable, writable, home, memory_mb, env, bind_ports, connect), command)
 
 
 @lru_cache(maxsize=1)
@@ -211,10 +212,9 @@ def _launch(policy: dict[str, Any], command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", str(LAUNCHER), json.dumps(policy), "--", *command]
 
 
-def _scratch_root() -> Path:
-    root = settings().run / "scratch"
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return root
+def _made(scratch: Path) -> Path:
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return scratch
 
 
 def _tail(output: Any) -> str:

@@ -7,23 +7,26 @@ supervisord reads. They are all that is needed to find every server again, also 
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
-import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Fault, ServerProxy
+from xmlrpc.client import Fault
 
 from filelock import FileLock
-from supervisor.xmlrpc import Faults, SupervisorTransport
+from supervisor.xmlrpc import Faults
 
 from include.adapters.engines import environments
 from include.adapters.engines.contract import SERVER_ENVIRONMENT, RunningServer, job_environment
+from include.adapters.engines.ports import free_server_port
 from include.adapters.engines.process.confinement import FILE_MB, Completed, confined_command, isolation, run_confined
 from include.adapters.engines.runtime_config import build_folder, model_block
+from include.adapters.engines.server_config import ServerConfig
+from include.adapters.files import write_private
 from include.adapters.registry import Registry
-from include.adapters.serving.inference_client import ModelServer
+from include.adapters.serving.inference_client import InferenceClient
+from include.adapters.supervisord import open_supervisor
 from include.core.errors import PlatformError
 from include.core.release.release import Environment
 from include.core.spec import ModelSpec
@@ -38,13 +41,23 @@ class ProcessEngine:
     def __init__(self, settings: Settings, registry: Registry):
         self._settings, self._registry = settings, registry
         self.folder = settings.run / "servers"
-        self._supervisor: Any = ServerProxy(
-            "http://127.0.0.1", transport=SupervisorTransport("", "", f"unix://{settings.run / 'supervisor.sock'}")
-        ).supervisor
+        self._supervisor = open_supervisor(settings.run)
 
-    def prepare_build(self, spec: ModelSpec, commit: str, *, again: bool = False) -> environments.PreparedBuild:
-        """Lock, virtual environment and folder; see :func:`environments.prepare_build`."""
-        return environments.prepare_build(spec, commit, again=again)
+    def prepare_build(
+        self, spec: ModelSpec, commit: str, checkout: Path, *, again: bool = False
+    ) -> environments.PreparedBuild:
+        """Lock, virtual environment and folder of a build; see :meth:`Engine.prepare_build`."""
+        started = time.monotonic()
+        lock = environments.resolve_lock(
+            self._settings, spec.name, environments.model_folder(checkout, spec), again=again
+        )
+        cached = (self._settings.environments / lock.hash / ".complete").exists()
+        environment = environments.build_environment(self._settings, spec.name, lock)
+        build_id = environments.build_name(commit, lock)
+        folder = environments.assemble(build_folder(self._settings, spec.name, build_id), checkout, environment)
+        if not (folder / "environment" / "bin" / "python").exists():
+            raise PlatformError(f"{folder} has no working environment. Remove this folder, then run again.")
+        return environments.PreparedBuild(build_id, lock.hash, folder, cached, time.monotonic() - started)
 
     def code(self, spec: ModelSpec, build_id: str) -> Path:
         """The model's folder in the build's folder."""
@@ -70,6 +83,7 @@ class ProcessEngine:
             cwd=self.code(spec, build_id) if in_code else build,
             readable=[build, (build / "environment").resolve(), *readable],
             writable=[writable],
+            scratch=self._settings.scratch,
             log=log,
             time_limit=time_limit or spec.training.time_limit_minutes * 60,
             memory_mb=spec.training.memory_mb,
@@ -89,14 +103,14 @@ class ProcessEngine:
 
     def servers(self, model: str, environment: Environment) -> dict[str, RunningServer]:
         """The servers of one model in one environment, by version."""
-        found = {}
+        servers = {}
         for path in sorted(self.folder.glob(f"{_name(model, environment, '')}*.json")):
-            config = json.loads(path.read_text(encoding="utf-8"))
-            if config["model"]["name"] != model or config["environment"] != environment:
+            config = ServerConfig.read(path)
+            if config.model["name"] != model or config.environment != environment:
                 continue  # a model whose name begins with this one's
-            address = f"{config['host']}:{config['port']}"
-            found[config["version"]] = RunningServer(config["version"], address, self._state(path.stem, model, address))
-        return found
+            state = self._state(path.stem, config)
+            servers[config.version] = RunningServer(config.version, config.address, state)
+        return servers
 
     def start(self, spec: ModelSpec, environment: Environment, version: str, release: str) -> None:
         """Start the server of a version; a broken one of the same version is replaced."""
@@ -106,25 +120,22 @@ class ProcessEngine:
         log_folder = self._settings.prediction_log / spec.name
         log_folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
-            port = self._free_port()
-            config = {
-                "model": model_block(spec, self.code(spec, lineage["build"])),
-                "version": version,
-                "environment": environment,
-                "release": release,
-                "build": lineage["build"],
-                "artifact": str(artifact),
-                "sha256": self._registry.version(spec.name, version).tags["sha256"],
-                "host": "127.0.0.1",
-                "port": port,
-                "token_file": str(self._settings.secrets / "prediction_token"),
-                "log_dir": str(log_folder) if environment == "production" else None,
-                "max_rows": 10_000,
-                "max_body_bytes": 16 * 1024 * 1024,
-            }
+            config = ServerConfig(
+                model=model_block(spec, self.code(spec, lineage.build)),
+                version=version,
+                environment=environment,
+                release=release,
+                build=lineage.build,
+                artifact=str(artifact),
+                sha256=self._registry.sha256(spec.name, version),
+                host="127.0.0.1",
+                port=free_server_port(self._settings, self._taken_ports()),
+                token_file=str(self._settings.secrets / "prediction_token"),
+                log_dir=str(log_folder) if environment == "production" else None,
+            )
             self._remove(name)
-            (self.folder / f"{name}.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-            (self.folder / f"{name}.conf").write_text(self._program(name, spec, config), encoding="utf-8")
+            write_private(self.folder / f"{name}.json", config.as_json())
+            write_private(self.folder / f"{name}.conf", self._program(name, spec, config))
             self._call("reloadConfig")
             self._call("addProcessGroup", name)
 
@@ -137,7 +148,7 @@ class ProcessEngine:
             (self.folder / f"{name}.json").unlink(missing_ok=True)
             self._call("reloadConfig")
 
-    def last_words(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
+    def log_tail(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
         """The end of a server's log, for the error message about it."""
         path = self._settings.home / "logs" / f"{_name(model, environment, version)}.log"
         try:
@@ -152,22 +163,23 @@ class ProcessEngine:
         with FileLock(self.folder / ".lock"):
             yield
 
-    def _program(self, name: str, spec: ModelSpec, config: dict[str, Any]) -> str:
-        home = build_folder(self._settings, spec.name, config["build"])
+    def _program(self, name: str, spec: ModelSpec, config: ServerConfig) -> str:
+        home = build_folder(self._settings, spec.name, config.build)
         command = confined_command(
             [str(home / "environment" / "bin" / "python"), "-m", "runtime.serve", str(self.folder / f"{name}.json")],
             cwd=home,
             readable=[
                 home,
                 (home / "environment").resolve(),
-                Path(config["artifact"]),
-                Path(config["token_file"]),
+                Path(config.artifact),
+                Path(config.token_file),
                 self.folder / f"{name}.json",
             ],
-            writable=[Path(config["log_dir"])] if config["log_dir"] else [],
+            writable=[Path(config.log_dir)] if config.log_dir else [],
+            scratch=self._settings.scratch,
             memory_mb=spec.deployment.memory_mb,
             env=SERVER_ENVIRONMENT,
-            bind_ports=[config["port"]],
+            bind_ports=[config.port],
         )
         log = self._settings.home / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +200,7 @@ class ProcessEngine:
         }
         return f"[program:{name}]\n" + "".join(f"{key}={_escape(value)}\n" for key, value in options.items())
 
-    def _state(self, name: str, model: str, address: str) -> str:
+    def _state(self, name: str, config: ServerConfig) -> str:
         try:
             state = self._supervisor.getProcessInfo(name)["state"]
         except Fault as fault:
@@ -197,7 +209,7 @@ class ProcessEngine:
             raise PlatformError(f"supervisord could not say how {name} is: {fault.faultString}") from fault
         except OSError as error:
             raise PlatformError(_NO_SUPERVISOR.format(error)) from error
-        if state in (RUNNING, STARTING) and ModelServer(model, address).ready():
+        if state in (RUNNING, STARTING) and self._client(config).ready():
             return "ready"
         return "starting" if state in (RUNNING, STARTING, BACKOFF) else "broken"
 
@@ -214,22 +226,11 @@ class ProcessEngine:
         except OSError as error:
             raise PlatformError(_NO_SUPERVISOR.format(error)) from error
 
-    def _free_port(self) -> int:
-        taken = {json.loads(path.read_text(encoding="utf-8"))["port"] for path in self.folder.glob("*.json")}
-        for port in self._settings.server_port_range:
-            if port in taken:
-                continue
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return port
-        raise PlatformError(
-            f"no port is free for a model server (EVERGREEN_SERVER_PORTS={self._settings.server_ports}). "
-            "Widen the range."
-        )
+    def _taken_ports(self) -> set[int]:
+        return {ServerConfig.read(path).port for path in self.folder.glob("*.json")}
+
+    def _client(self, config: ServerConfig) -> InferenceClient:
+        return InferenceClient(config.model["name"], config.address, self._settings.secret("prediction_token"))
 
 
 _NO_SUPERVISOR = "supervisord does not answer ({}). 'make status' shows the platform; 'make up' starts it."

@@ -1,6 +1,7 @@
 """Samples are drawn evenly from the right rows, and what can't be read is a reason and no error."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,11 @@ import pytest
 from include.adapters.data import samples
 from include.adapters.data.samples import compare_window, reference_sample, window_sample
 from include.adapters.data.snapshots import load_snapshot
+from include.core.build import Lineage
 from tests.unit.core.monitored_rides import ride_spec, rides
 
 SPEC = ride_spec()
-LINEAGE = {"snapshot": "f" * 64, "trained_until": "2013-04-20T00:00:00"}
+LINEAGE = Lineage(snapshot="f" * 64, trained_until="2013-04-20T00:00:00")
 
 
 def write(frame: pd.DataFrame, path) -> None:
@@ -23,9 +25,8 @@ def write(frame: pd.DataFrame, path) -> None:
 
 
 @pytest.fixture
-def lake(tmp_path, monkeypatch):
+def lake(tmp_path):
     """Two months of reference, the last ten days of which nobody learnt from, and a window of two versions."""
-    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     place, partitions = tmp_path / "lake", {}
     for number, month in enumerate(("2013-03", "2013-04")):
         path = place / "snapshots" / "objects" / f"{number}.parquet"
@@ -33,8 +34,8 @@ def lake(tmp_path, monkeypatch):
         frame = rides(1500, seed=number).assign(at=days, distance=np.arange(1500) + 1500.0 * number)
         write(frame.drop(columns="prediction"), path)
         partitions[month] = str(path)
-    manifest = {"model": "taxi", "hash": LINEAGE["snapshot"], "window": "2013-04", "rows": 3000}
-    file = place / "snapshots" / "taxi" / f"{LINEAGE['snapshot']}.json"
+    manifest = {"model": "taxi", "hash": LINEAGE.snapshot, "window": "2013-04", "rows": 3000}
+    file = place / "snapshots" / "taxi" / f"{LINEAGE.snapshot}.json"
     file.parent.mkdir()
     file.write_text(json.dumps(manifest | {"partitions": partitions}))
     for number in range(3):
@@ -45,19 +46,20 @@ def lake(tmp_path, monkeypatch):
 
 
 def test_a_sample_of_all_rows_is_the_rows_that_the_version_was_trained_on(lake):
-    found = reference_sample(SPEC, LINEAGE, rows=10_000)
+    found = reference_sample(SPEC, LINEAGE, rows=10_000, lake=lake)
     assert (len(found.frame), found.drawn_from) == (2500, 2500)
     assert set(found.frame.distance) == set(range(2500)), "all of March, and April until its 20th day"
     assert list(found.frame) == SPEC.feature_names, "nothing but the features is read"
 
 
 def test_a_sample_is_of_the_size_asked_for_without_repeats_and_even(lake):
-    found = reference_sample(SPEC, LINEAGE, rows=1000, seed=3)
+    found = reference_sample(SPEC, LINEAGE, rows=1000, seed=3, lake=lake)
     assert len(found.frame) == 1000
-    assert found.frame.equals(reference_sample(SPEC, LINEAGE, rows=1000, seed=3).frame)
-    assert not found.frame.equals(reference_sample(SPEC, LINEAGE, rows=1000, seed=4).frame)
+    assert found.frame.equals(reference_sample(SPEC, LINEAGE, rows=1000, seed=3, lake=lake).frame)
+    assert not found.frame.equals(reference_sample(SPEC, LINEAGE, rows=1000, seed=4, lake=lake).frame)
     assert found.frame.distance.is_unique
-    assert found.frame.distance.mean() == pytest.approx(reference_sample(SPEC, LINEAGE).frame.distance.mean(), rel=0.1)
+    largest = reference_sample(SPEC, LINEAGE, lake=lake)
+    assert found.frame.distance.mean() == pytest.approx(largest.frame.distance.mean(), rel=0.1)
 
 
 def test_a_window_is_sampled_of_its_version_alone(lake):
@@ -77,8 +79,8 @@ def test_a_row_that_stands_in_two_logs_is_drawn_once(lake):
 def test_a_feature_that_the_reference_lacks_is_left_out(lake):
     path = lake / "snapshots" / "objects" / "0.parquet"
     write(pq.read_table(path).drop_columns(["zone"]).to_pandas(), path)
-    assert "zone" not in reference_sample(SPEC, LINEAGE).frame
-    figure = compare_window(SPEC, "2013-05", "1", LINEAGE)
+    assert "zone" not in reference_sample(SPEC, LINEAGE, lake=lake).frame
+    figure = compare_window(SPEC, "2013-05", "1", LINEAGE, lake=lake)
     assert figure.status == "drifted", "by distance, which here is a running number"
     assert "zone" not in {one.feature for one in figure.leaning}
 
@@ -92,11 +94,11 @@ def damaged(lake):
 
 
 def without_manifest(lake):
-    (lake / "snapshots" / "taxi" / f"{LINEAGE['snapshot']}.json").unlink()
+    (lake / "snapshots" / "taxi" / f"{LINEAGE.snapshot}.json").unlink()
 
 
 def torn_manifest(lake):
-    (lake / "snapshots" / "taxi" / f"{LINEAGE['snapshot']}.json").write_text("{")
+    (lake / "snapshots" / "taxi" / f"{LINEAGE.snapshot}.json").write_text("{")
 
 
 def damaged_part(lake):
@@ -105,16 +107,16 @@ def damaged_part(lake):
 
 @pytest.mark.parametrize("harm", [gone, damaged, without_manifest, torn_manifest, damaged_part])
 def test_what_is_gone_or_damaged_is_unknown_with_a_reason(lake, harm):
-    assert compare_window(SPEC, "2013-05", "1", LINEAGE).status in ("steady", "drifted")
+    assert compare_window(SPEC, "2013-05", "1", LINEAGE, lake=lake).status in ("steady", "drifted")
     harm(lake)
-    figure = compare_window(SPEC, "2013-05", "1", LINEAGE)
+    figure = compare_window(SPEC, "2013-05", "1", LINEAGE, lake=lake)
     assert (figure.status, figure.auc) == ("unknown", None)
     assert figure.reason
 
 
-@pytest.mark.parametrize("lineage", [None, {}, {"snapshot": "f"}, {**LINEAGE, "trained_until": "never"}])
+@pytest.mark.parametrize("lineage", [None, Lineage(), Lineage(snapshot="f"), replace(LINEAGE, trained_until="never")])
 def test_a_version_without_usable_lineage_is_unknown(lake, lineage):
-    assert compare_window(SPEC, "2013-05", "1", lineage).status == "unknown"
+    assert compare_window(SPEC, "2013-05", "1", lineage, lake=lake).status == "unknown"
 
 
 def test_whatever_fails_does_not_stop_the_measurement(lake, monkeypatch):
@@ -122,5 +124,5 @@ def test_whatever_fails_does_not_stop_the_measurement(lake, monkeypatch):
         raise RuntimeError("no room")
 
     monkeypatch.setattr(samples, "compare", fails)
-    assert "no room" in compare_window(SPEC, "2013-05", "1", LINEAGE).reason
-    assert load_snapshot("taxi", LINEAGE["snapshot"]).rows == 3000
+    assert "no room" in compare_window(SPEC, "2013-05", "1", LINEAGE, lake=lake).reason
+    assert load_snapshot(lake, "taxi", LINEAGE.snapshot).rows == 3000

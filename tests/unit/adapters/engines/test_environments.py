@@ -12,15 +12,18 @@ import pytest
 
 from include.adapters.engines import environments
 from include.adapters.engines.environments import (
+    PreparedBuild,
     build_environment,
     discard_checkout,
     model_folder,
-    prepare_build,
     resolve_lock,
 )
 from include.adapters.engines.process.confinement import Completed
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import Repository
+from include.settings import Settings
+from include.stages import ci
+from include.stages.installation import open_installation
 from tests.support.real_repository import RealRepository
 
 pytestmark = pytest.mark.integration  # asks the package index
@@ -49,6 +52,10 @@ def model(spec, repository):
     return spec.model_copy(update={"repository": Repository(url=str(repository.bare))})
 
 
+def prepare_build(model, commit) -> PreparedBuild:
+    return ci.build_environment(open_installation(), model, commit)
+
+
 def requirements(folder: Path, text: str, name: str = "requirements.txt") -> Path:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(text)
@@ -65,7 +72,7 @@ def test_a_build_is_complete_and_made_once(model, repository, home):
     site = next((build.folder / "environment").resolve().glob("lib/python*/site-packages"))
     assert (site / "iniconfig").is_dir()
     assert list(site.glob("iniconfig/__pycache__/*.pyc")), "no bytecode: every start would compile anew"
-    discard_checkout("flights", commit)
+    discard_checkout(Settings.from_environment(), "flights", commit)
     again = prepare_build(model, commit)
     assert (again.folder, again.cached, build.cached) == (build.folder, True, False)
 
@@ -90,8 +97,8 @@ def _build_slowly(started, model, commit, runtime):
     environments.RUNTIME = runtime
     install = environments._uv
 
-    def uv(arguments, **more):
-        done = install(arguments, **more)
+    def uv(settings, arguments, **more):
+        done = install(settings, arguments, **more)
         if arguments[:2] == ["pip", "sync"]:
             started.set()
             time.sleep(60)
@@ -136,9 +143,9 @@ def test_two_builds_at_once_share_one_environment(model, repository):
 
 
 def test_the_same_requirements_give_the_same_lock_with_hashes(tmp_path):
-    one = resolve_lock("flights", requirements(tmp_path / "a", "packaging==24.2\n"))
-    two = resolve_lock("flights", requirements(tmp_path / "b", "packaging==24.2\n"))
-    other = resolve_lock("flights", requirements(tmp_path / "c", "packaging==25.0\n"))
+    one = resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "a", "packaging==24.2\n"))
+    two = resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "b", "packaging==24.2\n"))
+    other = resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "c", "packaging==25.0\n"))
     assert one == two
     assert other.hash != one.hash
     assert "packaging==24.2" in one.file.read_text()
@@ -148,17 +155,17 @@ def test_the_same_requirements_give_the_same_lock_with_hashes(tmp_path):
 def test_a_lock_file_goes_before_requirements_txt(tmp_path):
     folder = requirements(tmp_path / "a", "packaging==24.2\n")
     requirements(folder, "packaging==25.0\n", "requirements.lock")
-    assert "packaging==25.0" in resolve_lock("flights", folder).file.read_text()
+    assert "packaging==25.0" in resolve_lock(Settings.from_environment(), "flights", folder).file.read_text()
 
 
 def test_a_commit_without_requirements_is_told_what_to_add(tmp_path):
     with pytest.raises(BuildError, match=r"no requirements\.lock or requirements\.txt.*Add one"):
-        resolve_lock("flights", tmp_path)
+        resolve_lock(Settings.from_environment(), "flights", tmp_path)
 
 
 def test_requirements_that_can_not_be_met_give_uvs_own_words(tmp_path):
     with pytest.raises(BuildError, match=r"(?s)Correct the commit's requirements.*iniconfig"):
-        resolve_lock("flights", requirements(tmp_path / "a", "iniconfig==1.1.1\n"))
+        resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "a", "iniconfig==1.1.1\n"))
 
 
 def test_a_package_without_wheels_is_not_built(tmp_path):
@@ -166,7 +173,7 @@ def test_a_package_without_wheels_is_not_built(tmp_path):
     package.mkdir(parents=True)
     (package / "setup.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     with pytest.raises(BuildError):
-        resolve_lock("flights", requirements(tmp_path / "a", f"evil @ file://{package}\n"))
+        resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "a", f"evil @ file://{package}\n"))
     assert not (tmp_path / "ran").exists(), "code of a dependency ran while it was resolved"
 
 
@@ -176,7 +183,7 @@ def test_requirements_can_not_show_the_platforms_files(tmp_path, home):
     secret.parent.mkdir(parents=True)
     secret.write_text("hunter2 is the token\n")
     with pytest.raises(BuildError) as raised:
-        resolve_lock("flights", requirements(tmp_path / "a", f"-r {secret}\n"))
+        resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "a", f"-r {secret}\n"))
     assert "hunter2" not in str(raised.value)
 
 
@@ -184,14 +191,14 @@ def test_an_index_that_does_not_answer_is_worth_a_retry(tmp_path, monkeypatch):
     message = "error: Failed to fetch: `https://pypi.org/simple/x/`\n  Caused by: dns error"
     monkeypatch.setattr(environments, "_uv", lambda *_a, **_k: Completed(2, message, 1.0, None))
     with pytest.raises(PlatformError, match="index can't be reached"):
-        resolve_lock("flights", requirements(tmp_path / "a", "x\n"))
+        resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "a", "x\n"))
 
 
 def test_an_environment_is_not_made_again_without_need(tmp_path, monkeypatch):
-    lock = resolve_lock("flights", requirements(tmp_path / "a", ""))
-    folder = build_environment("flights", lock)
+    lock = resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "a", ""))
+    folder = build_environment(Settings.from_environment(), "flights", lock)
     monkeypatch.setattr(environments, "_uv", None)
-    assert build_environment("flights", lock) == folder
+    assert build_environment(Settings.from_environment(), "flights", lock) == folder
 
 
 def test_a_model_folder_that_the_commit_lacks_is_named(tmp_path, spec):
@@ -202,11 +209,11 @@ def test_a_model_folder_that_the_commit_lacks_is_named(tmp_path, spec):
 
 
 def test_a_discarded_checkout_takes_old_leftovers_with_it(home):
-    folder = environments.checkout_folder("flights", "c" * 40)
+    folder = environments.checkout_folder(Settings.from_environment(), "flights", "c" * 40)
     folder.mkdir(parents=True)
     old, new = folder.parent / ".checkout-old", folder.parent / ".checkout-new"
     old.mkdir()
     new.mkdir()
     os.utime(old, (0, 0))
-    discard_checkout("flights", "c" * 40)
+    discard_checkout(Settings.from_environment(), "flights", "c" * 40)
     assert [path.name for path in folder.parent.iterdir()] == [".checkout-new"]

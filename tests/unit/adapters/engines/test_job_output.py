@@ -147,7 +147,8 @@ os.chmod(".", 0)
     with job_folder(tmp_path / "left") as folder:
         done = run_confined(
             [sys.executable, "-c", code],
-            cwd=tmp_path, readable=[], writable=[folder], log=None, time_limit=60, memory_mb=512,
+            cwd=tmp_path, readable=[], writable=[folder], scratch=tmp_path / "scratch", log=None,
+            time_limit=60, memory_mb=512,
             env={"START": str(tmp_path)},
         )  # fmt: skip
         assert done.code == 0, done.output_tail
@@ -159,10 +160,10 @@ def test_a_jobs_deep_home_is_removed_too(tmp_path, home):
     code = "import os; os.chdir(os.environ['HOME'])\nfor _ in range(1200): os.mkdir('d'); os.chdir('d')"
     done = run_confined(
         [sys.executable, "-c", code],
-        cwd=tmp_path, readable=[], writable=[], log=None, time_limit=60, memory_mb=512,
+        cwd=tmp_path, readable=[], writable=[], scratch=tmp_path / "scratch", log=None, time_limit=60, memory_mb=512,
     )  # fmt: skip
     assert done.code == 0, done.output_tail
-    assert list((home / "run" / "scratch").iterdir()) == []
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_removing_a_link_leaves_what_it_points_to(tmp_path, secrets):

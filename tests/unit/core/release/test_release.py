@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from include.core.errors import RunRefusedError
 from include.core.release.release import Action, Observed, Release, plan
+from include.core.release.rollout import Rollout
 
 VERSIONS = st.sampled_from(["1", "2", "3"])
 
@@ -21,7 +22,7 @@ def releases(draw):
     if champion and draw(st.booleans()):
         release = replace(release, standby=(draw(VERSIONS.filter(lambda version: version != champion)),))
     if candidate:
-        release = release.begin_canary(candidate, draw(st.integers(1, 100)), {"run": "r", "candidate": candidate}, "")
+        release = release.begin_canary(candidate, draw(st.integers(1, 100)), Rollout("r", candidate, lease=0.0), "")
     return release
 
 
@@ -93,7 +94,7 @@ def test_abandoning_a_canary_gives_all_traffic_back_to_the_champion(release):
 
 
 def test_promotion_keeps_the_old_champion_loaded_for_an_instant_rollback():
-    before = Release("m", "production", 3, {"1": 50, "2": 50}, champion="1", rollout={"run": "r", "candidate": "2"})
+    before = Release("m", "production", 3, {"1": 50, "2": 50}, champion="1", rollout=Rollout("r", "2", lease=0.0))
     after = before.promote("2", "better")
     assert (dict(after.weights), after.standby, after.champion) == ({"2": 100}, ("1",), "2")
     back = after.promote("1", "rolled back")
@@ -101,7 +102,7 @@ def test_promotion_keeps_the_old_champion_loaded_for_an_instant_rollback():
 
 
 def test_the_first_release_ever_gets_all_traffic_at_once():
-    first = Release("m", "production").begin_canary("1", 20, {"run": "r", "candidate": "1"}, "")
+    first = Release("m", "production").begin_canary("1", 20, Rollout("r", "1", lease=0.0), "")
     assert dict(first.weights) == {"1": 100}
 
 

@@ -40,6 +40,7 @@ def attack(code: str, folder: Path, **policy: Any) -> Completed:
     settled: dict[str, Any] = {
         "readable": [],
         "writable": [],
+        "scratch": folder.with_name(f"{folder.name}-scratch"),
         "log": None,
         "time_limit": 30.0,
         "memory_mb": 512,

@@ -19,14 +19,19 @@ from tests.support.waiting import wait_for
 landlocked = pytest.mark.needs("landlock")
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+@pytest.fixture
+def scratch(tmp_path) -> Path:
+    """Where :func:`run` lets the homes of commands be made."""
+    return scratch_beside(tmp_path)
+
+
+def scratch_beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-scratch")
 
 
 def run(code: str, folder: Path, **policy) -> Completed:
-    settled = {"readable": [], "writable": [], "log": None, "time_limit": 30.0, "memory_mb": 512} | policy
+    limits = {"time_limit": 30.0, "memory_mb": 512}
+    settled = {"readable": [], "writable": [], "scratch": scratch_beside(folder), "log": None, **limits} | policy
     return run_confined([sys.executable, "-c", code], cwd=folder, **settled)
 
 
@@ -165,13 +170,13 @@ def test_an_orphan_does_not_outlive_a_command_that_ended_well(tmp_path):
     assert not psutil.pid_exists(int((out / "pid").read_text()))
 
 
-def test_scratch_is_removed(tmp_path, home):
+def test_scratch_is_removed(tmp_path, scratch):
     done = run("import os; open(os.path.expanduser('~/left'), 'w'); print(os.environ['TMPDIR'])", tmp_path)
     assert not Path(done.output_tail.strip()).exists()
-    assert list((home / "run" / "scratch").iterdir()) == []
+    assert list(scratch.iterdir()) == []
 
 
-def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path, home):
+def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path, scratch):
     """kill -9 of an Airflow task must not leave a training running."""
     out = tmp_path / "out"
     out.mkdir()
@@ -182,7 +187,7 @@ def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path, home):
     outer = (
         "import sys; from pathlib import Path; from include.adapters.engines.process.confinement import run_confined\n"
         f"run_confined([sys.executable, '-c', {inner!r}], cwd=Path({str(tmp_path)!r}), readable=[], "
-        f"writable=[Path({str(out)!r})], log=None, time_limit=600, memory_mb=512)"
+        f"writable=[Path({str(out)!r})], scratch=Path({str(scratch)!r}), log=None, time_limit=600, memory_mb=512)"
     )
     project = Path(confinement.__file__).parents[4]
     task = subprocess.Popen([sys.executable, "-c", outer], env={**os.environ, "PYTHONPATH": str(project)})
@@ -193,15 +198,17 @@ def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path, home):
         task.wait()
     pid = int((out / "pid").read_text())
     wait_for(lambda: not psutil.pid_exists(pid), 10, "the end of the grandchild of the killed task")
-    wait_for(lambda: list((home / "run" / "scratch").iterdir()) == [], 10, "the scratch folder to be empty")
+    wait_for(lambda: list(scratch.iterdir()) == [], 10, "the scratch folder to be empty")
 
 
-def test_a_supervised_server_keeps_its_process_id_and_gets_signals(tmp_path):
+def test_a_supervised_server_keeps_its_process_id_and_gets_signals(tmp_path, scratch):
     code = (
         "import os, signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(7))\n"
         "print(os.getpid(), flush=True)\ntime.sleep(60)"
     )
-    command = confined_command([sys.executable, "-c", code], cwd=tmp_path, readable=[], writable=[], memory_mb=512)
+    command = confined_command(
+        [sys.executable, "-c", code], cwd=tmp_path, readable=[], writable=[], scratch=scratch, memory_mb=512
+    )
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     assert int(server.stdout.readline()) == server.pid
@@ -210,9 +217,16 @@ def test_a_supervised_server_keeps_its_process_id_and_gets_signals(tmp_path):
     server.stdout.close()
 
 
-def test_a_command_that_is_not_there_says_so(tmp_path):
+def test_a_command_that_is_not_there_says_so(tmp_path, scratch):
     done = run_confined(
-        ["/no/such/python"], cwd=tmp_path, readable=[], writable=[], log=None, time_limit=5, memory_mb=256
+        ["/no/such/python"],
+        cwd=tmp_path,
+        readable=[],
+        writable=[],
+        scratch=scratch,
+        log=None,
+        time_limit=5,
+        memory_mb=256,
     )
     assert done.code == 127
     assert "can't be started" in done.output_tail

@@ -156,7 +156,7 @@ def test_a_listening_server_still_answers(tmp_path):
     """
     command = confined_command(
         [sys.executable, "-c", textwrap.dedent(code), str(port)],
-        cwd=tmp_path, readable=[], writable=[], memory_mb=512, bind_ports=[port],
+        cwd=tmp_path, readable=[], writable=[], scratch=tmp_path / "scratch", memory_mb=512, bind_ports=[port],
     )  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -284,7 +284,8 @@ def test_joblib_and_loky_still_work(tmp_path):
     )
     done = run_confined(
         [sys.executable, str(script)],
-        cwd=tmp_path, readable=[tmp_path], writable=[], log=None, time_limit=60, memory_mb=2048,
+        cwd=tmp_path, readable=[tmp_path], writable=[], scratch=tmp_path / "scratch", log=None,
+        time_limit=60, memory_mb=2048,
     )  # fmt: skip
     assert done.code == 0, done.output_tail
     assert "[0, 1, 4, 9] 300.0" in done.output_tail

@@ -1,0 +1,47 @@
+"""What a model server is told: the one JSON file that ``runtime.serve`` reads, the same for both engines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from include.adapters.engines.runtime_config import ModelBlock
+from include.adapters.serving.limits import MAX_BODY_BYTES, MAX_ROWS
+from include.core.release.release import Environment
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """The configuration of one model server; paths are as the server sees them."""
+
+    model: ModelBlock
+    version: str
+    environment: Environment
+    release: str
+    build: str
+    artifact: str
+    """Folder with the version's bundle."""
+    sha256: str
+    """Of the artifact, as registered."""
+    host: str
+    port: int
+    token_file: str
+    log_dir: str | None
+    """Folder of the prediction log; None in the test environment, where nothing is logged."""
+    max_rows: int = MAX_ROWS
+    max_body_bytes: int = MAX_BODY_BYTES
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def as_json(self) -> str:
+        """The content of the file."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def read(cls, file: Path) -> ServerConfig:
+        """The configuration in a file; OSError or ValueError when it is not (or no longer) there, or not whole."""
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return cls(**values)

@@ -1,0 +1,62 @@
+"""The verdict on a version in the test environment: same predictions, fast enough, no failure under load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from include.core.spec import Deployment
+from include.core.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class LoadTest:
+    """How a server answered a number of requests."""
+
+    seconds: Sequence[float]
+    """Of each answered request, shortest first."""
+    failures: Sequence[str]
+    """Why each of the others failed."""
+
+    @property
+    def p95_ms(self) -> float | None:
+        """Milliseconds within which 95% were answered; None when none was."""
+        return self.seconds[int(0.95 * (len(self.seconds) - 1))] * 1000 if self.seconds else None
+
+
+def judge_verification(
+    limits: Deployment, predicted: Sequence[float], recorded: Sequence[float], alone: LoadTest, loaded: LoadTest
+) -> Verdict:
+    """The verdict on golden examples, as ``predicted`` now and as ``recorded`` by training, and on both load tests.
+
+    ``alone`` are requests one after the other, whose p95 must keep the latency budget; ``loaded`` come from several
+    clients at once. None may fail in either. Without examples, or without an answered request, nothing is shown: fail.
+    """
+    if len(predicted) != len(recorded):
+        raise ValueError(f"{len(predicted)} predictions for {len(recorded)} golden examples")
+    largest = max((_difference(now, then) for now, then in zip(predicted, recorded, strict=True)), default=None)
+    failures, p95 = [*alone.failures, *loaded.failures], alone.p95_ms
+    signals: dict[str, Any] = {
+        "golden": len(recorded),
+        "largest_difference": largest,
+        "p95_ms": p95,
+        "load_p95_ms": loaded.p95_ms,
+        "failed_requests": len(failures),
+    }
+    if largest is None:
+        return Verdict("fail", "there are no golden examples to compare predictions with", signals)
+    if not largest <= limits.golden_tolerance:
+        return Verdict("fail", "predictions differ from those that training recorded", signals)
+    if failures:
+        return Verdict("fail", f"{len(failures)} requests failed, the first with: {failures[0]}", signals)
+    if p95 is None:
+        return Verdict("fail", "latency was not measured: no request was sent", signals)
+    if p95 > limits.latency_p95_ms:
+        return Verdict("fail", f"p95 is {p95:.0f} ms, the budget {limits.latency_p95_ms:.0f} ms", signals)
+    return Verdict("pass", "golden predictions match, and latency is within its budget", signals)
+
+
+def _difference(now: float, then: float) -> float:
+    difference = abs(now - then)
+    return float("inf") if difference != difference else difference  # NaN compares with nothing: max() may miss it
