@@ -53,9 +53,9 @@ def test_of_many_writers_at_once_exactly_one_wins_and_the_others_say_why(store):
 
 def test_two_first_deployments_conflict_too(store):
     nothing = Release("m", "production")
-    store.swap_release(nothing, nothing.begin_canary("1", 10, {"run": "a", "candidate": "1"}, "a"))
+    store.swap_release(nothing, nothing.begin_canary("1", 10, Rollout("a", "1", lease=0.0), "a"))
     with pytest.raises(DeploymentConflictError):
-        store.swap_release(nothing, nothing.begin_canary("2", 10, {"run": "b", "candidate": "2"}, "b"))
+        store.swap_release(nothing, nothing.begin_canary("2", 10, Rollout("b", "2", lease=0.0), "b"))
 
 
 def test_each_revision_stays_in_the_history(store):

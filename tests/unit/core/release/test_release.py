@@ -1,5 +1,6 @@
 """Desired state and the reconciler's plan: from any observed state, the plan leads to the desired one, safely."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.core.errors import RunRefusedError
+from include.core.release.canary import ServerFigures
 from include.core.release.release import Action, Observed, Release, plan
 from include.core.release.rollout import Rollout
 
@@ -107,8 +109,19 @@ def test_the_first_release_ever_gets_all_traffic_at_once():
 
 
 def test_a_release_survives_the_trip_through_json():
-    release = Release("m", "test", 2, {"1": 100}, ("2",), "1", {"run": "r"}, "note")
-    assert Release.from_dict(release.as_dict()) == release
+    counted = ServerFigures(9, 1, {"0.1": 8, "+Inf": 9}, {"0.5": 4, "+Inf": 9}, started=12.5)
+    rollout = Rollout("r", "1", lease=20.0, step=1, since=10.0, baseline={"1": counted})
+    release = Release("m", "test", 2, {"1": 100}, ("2",), "1", rollout, "note")
+    assert Release.from_dict(json.loads(json.dumps(release.as_dict()))) == release
+    bare = replace(release, rollout=None, standby=())
+    assert Release.from_dict(json.loads(json.dumps(bare.as_dict()))) == bare
+
+
+def test_a_release_that_was_stored_before_rollouts_had_a_type_is_read():
+    """As version 0.1.0 wrote it: of a test, the owner, the candidate and the lease alone."""
+    stored = {"model": "m", "environment": "test", "revision": 3, "weights": {"2": 100}, "standby": [],
+              "champion": None, "rollout": {"run": "r", "candidate": "2", "lease": 7.5}, "note": "n"}  # fmt: skip
+    assert Release.from_dict(stored).rollout == Rollout("r", "2", lease=7.5)
 
 
 @given(releases())
