@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from docker.models.containers import Container
 
 from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.docker.engine import DockerEngine
@@ -65,7 +66,7 @@ def server_pid(model: str, version: str) -> int:
     return int(engine._supervisor.getProcessInfo(f"{model}.production.{version}")["pid"])
 
 
-def container(model: str, version: str, environment: str = "production"):
+def container(model: str, version: str, environment: str = "production") -> Container:
     """The container of a server."""
-    (found,) = docker_engine()._containers(model=model, environment=environment, version=version)
-    return found
+    (one,) = docker_engine()._containers(model=model, environment=environment, version=version)
+    return one

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from include.stages import ci, deployment
 from include.stages import training as candidate
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
+from tests.support.real_repository import RealRepository
 from tests.support.waiting import wait_for
 
 HASH = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
@@ -113,7 +115,7 @@ def roll_out(spec: ModelSpec, version: str, run: str) -> None:
 class Serving:
     """The place, and the versions 1, 2 and 3 as bundles that new models are made of."""
 
-    def __init__(self, repository):
+    def __init__(self, repository: RealRepository):
         self.count = 0
         self.supervisor: subprocess.Popen[bytes] | None = None
         try:
@@ -123,7 +125,7 @@ class Serving:
             self.close()
             raise
 
-    def _prepare(self, repository) -> None:
+    def _prepare(self, repository: RealRepository) -> None:
         home = settings().home
         (home / "lake" / "small").mkdir(parents=True)
         small_data("2013-05").to_parquet(home / "lake" / "small" / "2013-05.parquet", index=False)
@@ -172,7 +174,7 @@ class Serving:
             self.supervisor.terminate()
             self.supervisor.wait(60)
 
-    def _train(self, spec: ModelSpec, run: str, parameters: dict) -> Path:
+    def _train(self, spec: ModelSpec, run: str, parameters: dict[str, Any]) -> Path:
         snapshot = take_snapshot(settings(), spec, None)
         made = candidate.train(open_installation(), spec, self.build, snapshot, run, parameters)
         assert candidate.compare(spec, Path(made["folder"]), made["champion"]).passed
