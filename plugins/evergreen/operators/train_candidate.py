@@ -29,7 +29,7 @@ class TrainCandidateOperator(ModelTask):
     build: str = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Train, and score the champion on the same holdout."""
+        """Return the candidate's folder, champion and holdout, with its build and commit."""
         from include.stages import training
 
         candidate = training.train_candidate(

@@ -25,7 +25,7 @@ class ValidateSnapshotOperator(ModelTask):
     snapshot: str
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Validate the snapshot; raise DataError when a check failed."""
+        """Return the verdict in short; raises DataError unless it is pass."""
         from include.stages import training
 
         verdict, report = training.validate(self.installation, self.spec, self.snapshot)
