@@ -50,7 +50,7 @@ def drift(
         count = window.columns.get(feature.name, ColumnCount())
         scored[feature.name] = _score(feature.name, count, reference)
         if reference and min(count.rows, reference["rows"]) >= rules.rows_at_least:
-            to_judge[feature.name] = Judged(_bins(reference), _found(count), partial(_deciding, reference))
+            to_judge[feature.name] = Judged(_bins(reference), _observed(count), partial(_deciding, reference))
     allowed = limits(to_judge, rate)
     judged = {
         name: _judge(figure, allowed.get(name, {}), rules.drift_effect_at_least) for name, figure in scored.items()
@@ -108,11 +108,11 @@ def _score(name: str, count: ColumnCount, reference: Distribution | None) -> Dri
     )
     if reference is None or not count.rows:
         return figure
-    expected, found = _bins(reference), _found(count)
+    expected, observed = _bins(reference), _observed(count)
     score = partial(_numeric, reference, count) if reference["kind"] == "numeric" else partial(_category, reference)
-    scores: dict[str, float | None] = {name: float(value) for name, value in score(expected, found).items()}
-    errors = sampling_errors(expected, found, score, seed=zlib.crc32(name.encode()))
-    if not found[:-1].any() or not expected[:-1].any():  # nothing is present on one side: there is no distance
+    scores: dict[str, float | None] = {name: float(value) for name, value in score(expected, observed).items()}
+    errors = sampling_errors(expected, observed, score, seed=zlib.crc32(name.encode()))
+    if not observed[:-1].any() or not expected[:-1].any():  # nothing is present on one side: there is no distance
         for distance in {"ks", "wasserstein"} & set(scores):
             scores[distance] = None
             del errors[distance]
@@ -128,36 +128,36 @@ def _bins(reference: Distribution) -> Array:
     return np.array([*reference["counts"], reference["missing"]], dtype=float)
 
 
-def _found(count: ColumnCount) -> Array:
+def _observed(count: ColumnCount) -> Array:
     return np.array([*count.bins, count.missing], dtype=float)
 
 
-def _deciding(reference: Distribution, expected: Array, found: Array) -> dict[str, Array]:
+def _deciding(reference: Distribution, expected: Array, observed: Array) -> dict[str, Array]:
     if reference["kind"] == "category":
-        return {"psi": divergence.psi(expected, found)}
+        return {"psi": divergence.psi(expected, observed)}
     coarse = _joined(reference)
     return {
-        "psi": divergence.psi(_join(expected, coarse), _join(found, coarse)),
-        "ks": divergence.kolmogorov_smirnov(expected[..., :-1], found[..., :-1]),
+        "psi": divergence.psi(_join(expected, coarse), _join(observed, coarse)),
+        "ks": divergence.kolmogorov_smirnov(expected[..., :-1], observed[..., :-1]),
     }
 
 
-def _category(reference: CategoryDistribution, expected: Array, found: Array) -> dict[str, Array]:
+def _category(reference: CategoryDistribution, expected: Array, observed: Array) -> dict[str, Array]:
     return {
-        **_deciding(reference, expected, found),
-        "js": divergence.jensen_shannon(expected, found),
-        "chi_square": divergence.chi_square(expected, found),
-        "moved": divergence.moved(expected, found),
+        **_deciding(reference, expected, observed),
+        "js": divergence.jensen_shannon(expected, observed),
+        "chi_square": divergence.chi_square(expected, observed),
+        "moved": divergence.moved(expected, observed),
     }
 
 
-def _numeric(reference: NumericDistribution, count: ColumnCount, expected: Array, found: Array) -> dict[str, Array]:
+def _numeric(reference: NumericDistribution, count: ColumnCount, expected: Array, observed: Array) -> dict[str, Array]:
     coarse = _joined(reference)
-    before, now = _join(expected, coarse), _join(found, coarse)
+    before, now = _join(expected, coarse), _join(observed, coarse)
     positions, steps = _positions(reference, count)
     return {
-        **_deciding(reference, expected, found),
-        "wasserstein": divergence.wasserstein(expected[..., :-1], found[..., :-1], positions, steps=steps),
+        **_deciding(reference, expected, observed),
+        "wasserstein": divergence.wasserstein(expected[..., :-1], observed[..., :-1], positions, steps=steps),
         "js": divergence.jensen_shannon(before, now),
         "moved": divergence.moved(before, now),
     }

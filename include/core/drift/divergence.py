@@ -1,6 +1,6 @@
 """Distances between two binned distributions. Pure arithmetic on counts, over the last axis.
 
-``expected`` and ``found`` are counts by bin, shape [..., bins]; leading axes broadcast, so that one call scores a
+``expected`` and ``observed`` are counts by bin, shape [..., bins]; leading axes broadcast, so that one call scores a
 thousand resamples. Bins of ``psi``, ``jensen_shannon``, ``chi_square`` and ``moved`` may come in any order and include
 one for missing values; ``kolmogorov_smirnov`` and ``wasserstein`` need ordered bins of present values.
 """
@@ -19,64 +19,64 @@ TINY = 1e-100
 """In place of no rows at all: nothing is divided by zero."""
 
 
-def psi(expected: Array, found: Array) -> Array:
+def psi(expected: Array, observed: Array) -> Array:
     """Population stability index, 0 to infinity: the symmetrised Kullback-Leibler divergence, in nats.
 
     Sources: S. Kullback, *Information Theory and Statistics* (Wiley, 1959), chapter 1; N. Siddiqi, *Credit Risk
     Scorecards* (Wiley, 2006). Each used bin gets half a row more; a bin that both leave empty says nothing.
     """
-    used = (expected + found) > 0
+    used = (expected + observed) > 0
     before = _shares(np.where(used, expected + SMOOTHING, 0))
-    now = _shares(np.where(used, found + SMOOTHING, 0))
+    now = _shares(np.where(used, observed + SMOOTHING, 0))
     ratio = np.log(np.where(used, now, 1) / np.where(used, before, 1))
     return _total((now - before) * ratio)
 
 
-def jensen_shannon(expected: Array, found: Array) -> Array:
+def jensen_shannon(expected: Array, observed: Array) -> Array:
     """Jensen-Shannon distance, 0 to 1: the root of the divergence in bits.
 
     Sources: J. Lin, IEEE Transactions on Information Theory 37 (1991); D. Endres, J. Schindelin, same, 49 (2003).
     """
-    before, now = _shares(expected), _shares(found)
+    before, now = _shares(expected), _shares(observed)
     middle = (before + now) / 2
     divergence = (_relative_entropy(before, middle) + _relative_entropy(now, middle)) / 2
     return np.sqrt(np.maximum(divergence, 0))
 
 
-def chi_square(expected: Array, found: Array) -> Array:
+def chi_square(expected: Array, observed: Array) -> Array:
     """Pearson's statistic of homogeneity of the two rows of counts, without correction; 0 to infinity.
 
     Source: K. Pearson, Philosophical Magazine 50 (1900); A. Agresti, *Categorical Data Analysis* (Wiley, 2013), 3.2.
     """
-    both = expected + found
+    both = expected + observed
     before = np.maximum(expected.sum(axis=-1, keepdims=True), TINY)
-    now = np.maximum(found.sum(axis=-1, keepdims=True), TINY)
-    difference = expected * np.sqrt(now / before) - found * np.sqrt(before / now)
+    now = np.maximum(observed.sum(axis=-1, keepdims=True), TINY)
+    difference = expected * np.sqrt(now / before) - observed * np.sqrt(before / now)
     return _total(np.divide(difference**2, both, out=np.zeros_like(difference), where=both > 0))
 
 
-def moved(expected: Array, found: Array) -> Array:
+def moved(expected: Array, observed: Array) -> Array:
     """Total variation distance, 0 to 1: the share of rows that would have to change their bin."""
-    return _total(np.abs(_shares(found) - _shares(expected))) / 2
+    return _total(np.abs(_shares(observed) - _shares(expected))) / 2
 
 
-def kolmogorov_smirnov(expected: Array, found: Array) -> Array:
+def kolmogorov_smirnov(expected: Array, observed: Array) -> Array:
     """Largest difference of the two distribution functions at the bins' edges, 0 to 1.
 
     Exact where each bin is one value; else below the distance of the rows by at most the share of one bin.
     Source: N. Smirnov, Annals of Mathematical Statistics 19 (1948).
     """
-    largest: Array = np.abs(_gaps(expected, found)[..., :-1]).max(axis=-1, initial=0.0)
+    largest: Array = np.abs(_gaps(expected, observed)[..., :-1]).max(axis=-1, initial=0.0)
     return largest
 
 
-def wasserstein(expected: Array, found: Array, positions: Array, *, steps: bool) -> Array:
+def wasserstein(expected: Array, observed: Array, positions: Array, *, steps: bool) -> Array:
     """Earth mover's distance (order 1), in units of the column: the area between the distribution functions.
 
     ``positions``: with ``steps`` where the mass of each bin is, shape [bins]; without, the bins' ends, shape
     [bins + 1], and mass is even within a bin. Source: C. Villani, *Optimal Transport* (Springer, 2009), remark 6.5.
     """
-    gaps, widths = _gaps(expected, found), np.diff(positions)
+    gaps, widths = _gaps(expected, observed), np.diff(positions)
     if steps:
         return _total(np.abs(gaps[..., :-1]) * widths)
     right = np.abs(gaps)
@@ -93,8 +93,8 @@ def _total(values: Array) -> Array:
     return total
 
 
-def _gaps(expected: Array, found: Array) -> Array:
-    return np.cumsum(_shares(found) - _shares(expected), axis=-1)
+def _gaps(expected: Array, observed: Array) -> Array:
+    return np.cumsum(_shares(observed) - _shares(expected), axis=-1)
 
 
 def _shares(counts: Array) -> Array:

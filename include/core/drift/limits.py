@@ -39,7 +39,7 @@ class Judged:
 
     expected: Array
     """Reference's counts by bin, shape [bins], missing values included."""
-    found: Array
+    observed: Array
     """The window's counts in the same bins."""
     score: Score
     """The scores that decide whether it drifted."""
@@ -54,7 +54,7 @@ def limits(columns: Mapping[str, Judged], false_alarm_rate: float, seed: int = 0
     centres: dict[tuple[str, str], tuple[float, float]] = {}
     highest = np.full(RESAMPLES, -np.inf)
     for name, column in columns.items():
-        window = _draw(column.expected + PRIOR, int(column.found.sum()), RESAMPLES, random)
+        window = _draw(column.expected + PRIOR, int(column.observed.sum()), RESAMPLES, random)
         for score, values in column.score(column.expected, window).items():
             roots = np.cbrt(values)
             centre, spread = float(roots.mean()), float(roots.std())
@@ -64,20 +64,20 @@ def limits(columns: Mapping[str, Judged], false_alarm_rate: float, seed: int = 0
     guard = np.sqrt(false_alarm_rate * (1 - false_alarm_rate) / RESAMPLES)
     quantile = min(1 - false_alarm_rate + guard, 1.0)
     allowed = float(np.quantile(highest, quantile)) if np.isfinite(highest).all() else 0.0
-    found: dict[str, dict[str, float]] = {name: {} for name in columns}
+    limits_of: dict[str, dict[str, float]] = {name: {} for name in columns}
     for (name, score), (centre, spread) in centres.items():
-        found[name][score] = (centre + allowed * spread) ** 3
-    return found
+        limits_of[name][score] = (centre + allowed * spread) ** 3
+    return limits_of
 
 
-def sampling_errors(expected: Array, found: Array, score: Score, seed: int = 0) -> dict[str, float]:
+def sampling_errors(expected: Array, observed: Array, score: Score, seed: int = 0) -> dict[str, float]:
     """Standard error of each score: its spread when both samples are drawn again from what they showed.
 
     Parametric bootstrap: B. Efron, R. Tibshirani, *An Introduction to the Bootstrap* (Chapman & Hall, 1993), 6.5.
     """
     random = np.random.default_rng(seed)
     before = _draw(expected, int(expected.sum()), ERROR_RESAMPLES, random, known=True)
-    now = _draw(found, int(found.sum()), ERROR_RESAMPLES, random, known=True)
+    now = _draw(observed, int(observed.sum()), ERROR_RESAMPLES, random, known=True)
     return {name: float(values.std()) for name, values in score(before, now).items()}
 
 

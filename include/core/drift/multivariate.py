@@ -98,8 +98,8 @@ class Classifier:
 
     def score(self, table: Table) -> Array:
         """Above 0: rather of the window. Shape [rows]."""
-        found: Array = self.model.decision_function(_inputs(table, self.left, self.right))
-        return found - self.even
+        log_odds: Array = self.model.decision_function(_inputs(table, self.left, self.right))
+        return log_odds - self.even
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,11 @@ def _scored(
 
 def _parts(labels: Array, random: np.random.Generator) -> Array:
     """The part of each row, 0 to PARTS - 1: by chance, with both sides evenly spread."""
-    found = np.empty(len(labels), dtype=int)
+    part_of = np.empty(len(labels), dtype=int)
     for side in (False, True):
         rows = np.flatnonzero(labels == side)
-        found[random.permutation(rows)] = np.arange(len(rows)) % PARTS
-    return found
+        part_of[random.permutation(rows)] = np.arange(len(rows)) % PARTS
+    return part_of
 
 
 def _learn(table: Table, labels: Array, seed: int) -> Classifier:
@@ -280,14 +280,14 @@ def _table(frame: pd.DataFrame, features: Sequence[Feature], seed: int) -> Table
         for signal in _signals(column, categorical):
             signals.append(signal)
             owner.append(number)
-    kept = np.arange(len(owner))
-    if len(kept) > LARGEST_SIGNALS:
-        kept = np.sort(np.random.default_rng(seed).choice(kept, LARGEST_SIGNALS, replace=False))
+    chosen = np.arange(len(owner))
+    if len(chosen) > LARGEST_SIGNALS:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, LARGEST_SIGNALS, replace=False))
     return Table(
         np.stack(values, axis=1),
         np.array([feature.type in ("category", "boolean") for feature in features]),
-        np.stack([signals[signal] for signal in kept], axis=1) if len(kept) else np.empty((len(frame), 0)),
-        np.array(owner, dtype=int)[kept],
+        np.stack([signals[signal] for signal in chosen], axis=1) if len(chosen) else np.empty((len(frame), 0)),
+        np.array(owner, dtype=int)[chosen],
     )
 
 
@@ -304,8 +304,8 @@ def _codes(values: pd.Series, feature: Feature) -> Array:
     counts = text.dropna().value_counts()
     ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:LARGEST_CODES]
     codes = {value: code for code, (value, _) in enumerate(ordered)}
-    found = text.map(lambda value: np.nan if value is None else codes.get(value, LARGEST_CODES))
-    return np.asarray(found, dtype=float)
+    coded = text.map(lambda value: np.nan if value is None else codes.get(value, LARGEST_CODES))
+    return np.asarray(coded, dtype=float)
 
 
 def _signals(column: Array, categorical: bool) -> Iterator[Array]:

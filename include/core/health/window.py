@@ -46,8 +46,8 @@ def count_once(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     answer that was logged last is the one that the client got. The key is part of the identity, since clients may use
     a request id twice.
     """
-    kept = predictions.sort_values("received", kind="stable").drop_duplicates(["request_id", "row", "key"], keep="last")
-    return kept.reset_index(drop=True), len(predictions) - len(kept)
+    once = predictions.sort_values("received", kind="stable").drop_duplicates(["request_id", "row", "key"], keep="last")
+    return once.reset_index(drop=True), len(predictions) - len(once)
 
 
 def predictions_before(window: str, spec: ModelSpec, history: Sequence[HealthRow]) -> list[int]:

@@ -235,12 +235,12 @@ def _calibration_error_by_chance(score: Array, confidence: float, resamples: int
 
 def _slices(frame: pd.DataFrame, spec: ModelSpec) -> list[tuple[str, pd.DataFrame]]:
     """Rows by value of each slice column; the largest 50 values where there are more."""
-    found: list[tuple[str, pd.DataFrame]] = []
+    slices: list[tuple[str, pd.DataFrame]] = []
     for column in spec.metrics.slices:
         values = frame[column].astype("object").where(frame[column].notna(), "missing").astype(str)
         largest = values.value_counts().head(LARGEST_SLICES).index
-        found.extend((f"{column}={value}", frame[values == value]) for value in sorted(largest))
-    return found
+        slices.extend((f"{column}={value}", frame[values == value]) for value in sorted(largest))
+    return slices
 
 
 def _require(frame: pd.DataFrame, columns: list[str]) -> None:

@@ -143,15 +143,15 @@ def _grow(
     nodes.append([])
     split = _best_split(columns, errors, half, rows) if depth else None
     if split is None:
-        kept = errors[rows[~half[rows]]]
-        kept = kept if len(kept) else errors[rows]
+        other_half = errors[rows[~half[rows]]]
+        of_leaf = other_half if len(other_half) else errors[rows]
         leaves.append(
             {
-                "rows": len(kept),
-                "mean": float(kept.mean()),
-                "variance": float(kept.var()),
-                "mean_square": float((kept**2).mean()),
-                "variance_square": float((kept**2).var()),
+                "rows": len(of_leaf),
+                "mean": float(of_leaf.mean()),
+                "variance": float(of_leaf.var()),
+                "mean_square": float((of_leaf**2).mean()),
+                "variance_square": float((of_leaf**2).var()),
             }
         )
         nodes[place] = [len(leaves) - 1]

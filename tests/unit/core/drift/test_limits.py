@@ -20,7 +20,7 @@ def test_scores_without_drift_exceed_the_limits_about_as_often_as_accepted():
             for n in range(5)
         }
         allowed = limits(columns, 0.1)
-        alarms += any(psi(c.expected, c.found)["psi"] > allowed[n]["psi"] for n, c in columns.items())
+        alarms += any(psi(c.expected, c.observed)["psi"] > allowed[n]["psi"] for n, c in columns.items())
     assert alarms / repeats == pytest.approx(0.1, abs=0.06)  # three standard errors of 200 repeats
 
 
