@@ -236,7 +236,7 @@ def test_features_that_depend_on_each_other_otherwise_are_drift_though_each_is_a
     assert {one.feature for one in drift.multivariate.leaning} == {"distance", "origin"}
     page = Path(house.health("2013-05").report).read_text()
     assert "together they have" in page
-    assert "What the classifier leaned on" in page
+    assert "Permutation importance for the classifier" in page
     is_self_contained(page)
 
 
@@ -425,14 +425,14 @@ def test_quality_is_estimated_before_truth_and_held_against_it_afterwards(house)
     expected = row.estimate.quality["roc_auc"]
     assert expected.low < expected.value < expected.high
     page = Path(row.report).read_text()
-    assert "what was to be expected of its 300 predictions" in page
-    assert "came true</th>" not in page
+    assert "estimate for its 300 predictions" in page
+    assert "actual</th>" not in page
     house.truth_arrives("2013-05")
     house.monitor()
     after = house.health("2013-05").estimate
     assert after.quality["roc_auc"] == expected, "truth must not change what was expected before it"
     assert after.truth["roc_auc"].inside
-    assert "came true</th>" in Path(row.report).read_text()
+    assert "actual</th>" in Path(row.report).read_text()
 
 
 def test_an_estimate_by_itself_starts_no_retraining(house):
@@ -451,7 +451,7 @@ def test_a_version_from_before_estimates_is_measured_without_one(house):
     (house.home / "artifacts" / "late" / "1" / "estimator.json").unlink()
     house.month("2013-05")
     assert house.health("2013-05").estimate is None
-    assert "before truth</h2>" not in Path(house.health("2013-05").report).read_text()
+    assert "before ground truth</h2>" not in Path(house.health("2013-05").report).read_text()
 
 
 def test_the_history_page_shows_every_window_and_pages_link_to_each_other(house):

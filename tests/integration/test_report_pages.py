@@ -155,7 +155,7 @@ def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver, fo
     driver.find_element(By.CSS_SELECTOR, "a[rel=next]").click()
     assert driver.title == "flights 2013-09: health"
     driver.find_element(By.LINK_TEXT, "All windows").click()
-    assert driver.title == "flights: history of health"
+    assert driver.title == "flights: health history"
 
 
 def test_the_heat_map_is_hottest_where_a_feature_is_beyond_its_limit():
