@@ -235,7 +235,7 @@ def test_features_that_depend_on_each_other_otherwise_are_drift_though_each_is_a
     assert (drift.drifted, drift.status, drift.multivariate.status) == ((), "drifted", "drifted")
     assert {one.feature for one in drift.multivariate.leaning} == {"distance", "origin"}
     page = Path(house.health("2013-05").report).read_text()
-    assert "together they have" in page
+    assert "all together have" in page
     assert "Permutation importance for the classifier" in page
     is_self_contained(page)
 
