@@ -81,7 +81,8 @@ class House:
         data.parent.mkdir(parents=True, exist_ok=True)
         frame = self.frame(rows).drop(columns="prediction").assign(late=False, at=pd.Timestamp("2013-01-15"))
         frame.assign(id=[str(number) for number in range(rows)]).to_parquet(data)
-        lineage = {"snapshot": take_snapshot(self.spec, "2013-01").hash, "trained_until": "2013-01-31T00:00:00"}
+        snapshot = take_snapshot(self.installation.settings, self.spec, "2013-01")
+        lineage = {"snapshot": snapshot.hash, "trained_until": "2013-01-31T00:00:00"}
         (self.home / "artifacts" / "late" / version / "lineage.json").write_text(json.dumps(lineage))
 
     def predict(self, window: str, rows: int = 300, version: str = "1", noise: float = 0.1) -> None:
