@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from include.core.spec import ModelSpec
     from include.stages.installation import Installation
 
-CI, TRAINING, TEST, PRODUCTION, ROLLBACK = "#e3ecf7", "#e3f1e6", "#f4efdc", "#dfe9f5", "#f6e0dd"
+CI, TRAINING, TEST, PRODUCTION, ROLLBACK, HEALTH = "#e3ecf7", "#e3f1e6", "#f4efdc", "#dfe9f5", "#f6e0dd", "#ece6f5"
 """Colours of the tasks in the web UI, by what they work on."""
 
 

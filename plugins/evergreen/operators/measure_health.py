@@ -1,35 +1,34 @@
-"""Measures the health of a window, and of the earlier ones that something new came for."""
+"""Measure the health of a window, and of the earlier ones that something new came for."""
 
 from __future__ import annotations
 
-from typing import Any
+from airflow.sdk import Context
 
-from airflow.sdk import BaseOperator
+from evergreen.model_task import HEALTH, ModelTask
+from include.core.json_types import JsonObject
 
-from evergreen.model_dags import spec_of
 
+class MeasureHealthOperator(ModelTask):
+    """Measure a window and keep its health in the store; return the windows that were measured.
 
-class MeasureHealthOperator(BaseOperator):
-    """Measure ``window`` of ``model`` and keep its health in the store; returns the windows that were measured.
+    Earlier windows are measured too when they have rows that their health does not know, or wait for truth.
 
-    ``window`` may be empty: the window that ended last before the run. ``gathered`` is what gather_predictions
-    returned. Earlier windows are measured too when they have rows that their health does not know, or wait for truth.
+    :param model: name of the model.
+    :param window: window to measure; empty for the one that ended last before the run.
+    :param gathered: what gather_predictions returned.
     """
 
-    template_fields = ("window", "gathered")
+    inputs = ("window", "gathered")
+    ui_color = HEALTH
+    window: str
+    gathered: JsonObject | None = None
 
-    def __init__(self, *, model: str, window: str, gathered: Any = None, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.model = model
-        self.window = window
-        self.gathered = gathered
-
-    def execute(self, context: Any) -> list[str]:
+    def execute(self, context: Context) -> list[str]:
+        """Return the windows that were measured, oldest first."""
         from include.adapters.data.predictions import Gathered
-        from include.stages.installation import open_installation
         from include.stages.monitoring import ended_last, measure_health, windows_to_measure
 
-        spec, installation, run = spec_of(self.model), open_installation(), context["dag_run"]
+        spec, installation, run = self.spec, self.installation, context["dag_run"]
         gathered = Gathered.from_dict(self.gathered) if self.gathered else Gathered()
         windows = windows_to_measure(installation, spec, self.window or ended_last(spec, run.run_after))
         for window in windows:

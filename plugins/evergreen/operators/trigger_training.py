@@ -1,44 +1,49 @@
-"""Starts one training run for an incident."""
+"""Start one training run for an incident."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import Context
 
-from evergreen.model_dags import spec_of
+from evergreen.model_task import TRAINING, ModelTask
+from include.core.json_types import JsonObject
 
 
-class TriggerTrainingOperator(TriggerDagRunOperator):
-    """Open the incident in ``degraded`` (what DegradedHealthSensor returned) and start ``<model>.training`` for it.
+class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
+    """Open the incident and start ``<model>.training`` for it.
 
     The training run's id is made of the incident, so that repeats, retries and a second scheduler find the run that is
     there and skip. The incident is recorded first: from then on the policy cools down, whatever happens to the run.
+
+    :param model: name of the model.
+    :param degraded: what DegradedHealthSensor returned.
     """
 
-    template_fields = (*TriggerDagRunOperator.template_fields, "degraded")
+    inputs = ("degraded",)
+    ui_color = TRAINING
+    degraded: JsonObject
 
-    def __init__(self, *, model: str, degraded: Any, **kwargs: Any):
+    def __init__(self, *, model: str, **kwargs: Any) -> None:
         super().__init__(
+            model=model,
             trigger_dag_id=f"{model}.training",
             logical_date=None,
             skip_when_already_exists=True,
             openlineage_inject_parent_info=False,
             **kwargs,
         )
-        self.model = model
-        self.degraded = degraded
 
-    def execute(self, context: Any) -> None:
+    def execute(self, context: Context) -> None:
         """Open the incident, then start the run, unless it is there already."""
         from include.core.health.record import Incident
         from include.core.verdict import Verdict
-        from include.stages.installation import open_installation
         from include.stages.retraining import open_incident
 
         verdict = Verdict("fail", self.degraded["reason"], self.degraded["signals"])
         incident = Incident(self.degraded["incident"], self.degraded["window"], verdict)
-        opened = open_incident(open_installation(), spec_of(self.model), incident)
+        opened = open_incident(self.installation, self.spec, incident)
         self.log.info("incident %s: %s", incident.key, verdict.reason if opened else "was open already")
         self.trigger_run_id = f"incident__{incident.key}"
         self.conf = {name: self.degraded[name] for name in ("reason", "incident", "window", "signals")}
