@@ -22,7 +22,6 @@ from unittest.mock import patch
 from include.adapters.engines.environments import PreparedBuild
 from include.adapters.serving.inference_client import InferenceClient
 from include.core.errors import PlatformError
-from include.settings import settings
 from include.stages import ci, deployment
 from include.stages.installation import open_installation
 from tests.support.engines import docker_host, installation, server_pid
@@ -83,7 +82,10 @@ def _first_prediction(spec: Any) -> None:
     engine = open_installation().engine
     engine.start(spec, "test", "1", "test@1")
     wait_for(lambda: engine.servers(spec.name, "test")["1"].state == "ready", what="the server")
-    address, token = engine.servers(spec.name, "test")["1"].address, settings().secret("prediction_token")
+    address, token = (
+        engine.servers(spec.name, "test")["1"].address,
+        open_installation().settings.secret("prediction_token"),
+    )
     InferenceClient(spec.name, address, token).predict(spec, ROW, "first")
 
 

@@ -23,7 +23,7 @@ from include.adapters.spec_file import load_spec
 from include.core.errors import EvergreenError
 from include.embedded import platform
 from include.embedded.__main__ import addresses
-from include.settings import PROJECT, Settings, settings
+from include.settings import PROJECT, Settings
 from include.stages.installation import open_installation
 
 INTERRUPTED = 130
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
             "--rows-per-month must be from 300 to 10000: fewer can't be judged, more are not left for canaries"
         )
     os.umask(0o077)
-    here = settings()
+    here = open_installation().settings
     os.environ["EVERGREEN_HOME"] = str(here.home)
     try:
         return _demo(here, chosen.months, chosen.rows_per_month)

@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from demo.airflow_client import AirflowClient
-from include.settings import PROJECT, Settings, settings
+from include.settings import PROJECT, Settings
 
 FOLDER = PROJECT / "docs" / "pictures"
 SECONDS = 60
@@ -70,7 +70,7 @@ def take(driver: webdriver.Chrome, name: str, selector: str) -> None:
 def main() -> None:
     """Take all pictures. Needs a platform on which the demo was played, and Chromium with chromedriver."""
     load_dotenv(PROJECT / ".env")
-    here = settings()
+    here = Settings.from_environment()
     if not (here.home / "demo" / "report.html").exists():
         raise SystemExit("There is nothing to see yet: run 'make demo' first, and leave the platform up.")
     if not shutil.which("chromedriver"):

@@ -141,8 +141,3 @@ class Settings:
                 f"EVERGREEN_ENGINE={settings.engine!r} is not a known engine. Set it to {' or '.join(ENGINES)} in .env."
             )
         return settings
-
-
-def settings() -> Settings:
-    """The settings, with every ``EVERGREEN_<NAME>`` of the environment applied."""
-    return Settings.from_environment()

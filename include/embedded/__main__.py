@@ -15,7 +15,7 @@ from dotenv import load_dotenv
 from include.core.errors import EvergreenError
 from include.embedded import parts, platform
 from include.embedded.environment import INSTANCE, airflow_environment
-from include.settings import PROJECT, Settings, settings
+from include.settings import PROJECT, Settings
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("command", choices=["up", "down", "status", "clean", "env"])
     parser.add_argument("program", nargs=argparse.REMAINDER, help="with 'env': a command to run inside of it")
     chosen = parser.parse_args(arguments)
-    here = settings()
+    here = Settings.from_environment()
     os.environ["EVERGREEN_HOME"] = str(here.home)
     try:
         if chosen.command == "env":

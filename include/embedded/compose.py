@@ -21,7 +21,7 @@ from include.adapters.files import write_private
 from include.embedded.gateway_config import gateway_config, hashed, with_model_routes
 from include.embedded.monitoring import Scraped, alertmanager_config, prometheus_config, web_config
 from include.embedded.platform import SECRETS, new_secret
-from include.settings import PROJECT, Settings, settings
+from include.settings import PROJECT, Settings
 
 ENV_FILE = PROJECT / ".env.compose"
 DATABASE_URLS = (
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m include.embedded.compose", description=__doc__)
     parser.add_argument("command", choices=["env", "init"])
     if parser.parse_args(arguments).command == "init":
-        return initialize(settings())
+        return initialize(Settings.from_environment())
     added = write_env()
     print(f"{ENV_FILE.name}: {'made ' + ', '.join(added) if added else 'nothing is missing'}")
     print(f"start the platform: docker compose --env-file {ENV_FILE.name} up --build --detach")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from docker.errors import DockerException
 
-from include.settings import settings
+from include.settings import Settings
 from tests.support.waiting import wait_for
 
 BRIDGE, ADDRESS = "evergreen-test0", "10.231.77.1/24"
@@ -80,7 +80,7 @@ class PrivateEngine:
 
     def take_base_image(self) -> None:
         """Copy the base image of the engine that the tests have."""
-        name = settings().base_image
+        name = Settings.from_environment().base_image
         saved = subprocess.Popen(["docker", "save", name], stdout=subprocess.PIPE)
         subprocess.run(["docker", "--host", self.host, "load", "--quiet"], stdin=saved.stdout, check=True)
         assert saved.wait(60) == 0

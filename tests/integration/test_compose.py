@@ -34,7 +34,7 @@ from include.embedded.compose import (
     make_databases,
     write_env,
 )
-from include.settings import Settings, settings
+from include.settings import Settings
 from tests.conftest import PROJECT
 from tests.support.engines import remove_everything
 from tests.support.needs import compose_command
@@ -245,7 +245,7 @@ def running(project, tmp_path_factory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("stand-in") / "context"
     shutil.copytree(Path(__file__).with_name("stand_in"), folder)
     shutil.copy(caddy(), folder / "caddy")
-    base = settings().base_image
+    base = Settings.from_environment().base_image
     build_arguments = ["--quiet", "--tag", STAND_IN, "--build-arg", f"BASE={base}", str(folder)]
     subprocess.run(["docker", "build", *build_arguments], check=True, capture_output=True, timeout=600)
     try:

@@ -22,7 +22,6 @@ from include.adapters.serving.inference_client import InferenceClient
 from include.adapters.serving.inference_request import inference_inputs
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release.release import Release
-from include.settings import settings
 from include.stages import deployment
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
@@ -113,7 +112,9 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
 
 def test_prometheus_is_told_which_servers_there_are(standing):
     def listed(environment):
-        content = json.loads(targets_file(settings().targets, standing.name, environment).read_text(encoding="utf-8"))
+        content = json.loads(
+            targets_file(open_installation().settings.targets, standing.name, environment).read_text(encoding="utf-8")
+        )
         return {entry["labels"]["version"]: entry["targets"] for entry in content}
 
     production = open_installation().engine.servers(standing.name, "production")["1"].address
@@ -173,7 +174,7 @@ def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live):
     )
     verdict = deployment.verify(open_installation(), hurried, "3")
     assert (verdict.answer, "budget" in verdict.reason) == ("fail", True)
-    token = settings().secret("prediction_token")
+    token = open_installation().settings.secret("prediction_token")
     found = InferenceClient(broken.name, address, token).time_requests(
         broken, [{"distance": 666.0, "hour": 8.0}], 10, clients=2
     )
@@ -315,8 +316,8 @@ def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live
 def test_a_wrong_request_is_answered_with_what_is_wrong_with_it(standing):
     rows = [{"distance": 500.0, "hour": 8.0, "id": "x", "at": "2013-05-01T08:00:00"}]
     inputs = inference_inputs(standing, rows)
-    url = f"http://127.0.0.1:{settings().gateway_port}/v2/models/{standing.name}/infer"
-    headers = {"Authorization": f"Bearer {settings().secret('prediction_token')}"}
+    url = f"http://127.0.0.1:{open_installation().settings.gateway_port}/v2/models/{standing.name}/infer"
+    headers = {"Authorization": f"Bearer {open_installation().settings.secret('prediction_token')}"}
     missing = requests.post(url, json={"inputs": inputs[1:]}, headers=headers, timeout=10)
     assert missing.status_code == 400
     assert "distance" in missing.text

@@ -24,7 +24,6 @@ from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.docker.job import sweep
 from include.adapters.registry import Registry
 from include.core.errors import PlatformError
-from include.settings import settings
 from include.stages import ci as checks
 from include.stages.installation import open_installation
 from tests.integration.test_engines import build_of, contract_place, rows, served, server  # noqa: F401 - fixture
@@ -152,7 +151,9 @@ def test_a_build_says_where_it_comes_from(place):
     assert found["org.opencontainers.image.revision"].startswith(build_id[:12])
     assert found["evergreen.model"] == spec.name
     assert found["evergreen.build"] == build_id
-    bill = json.loads((settings().builds / spec.name / build_id / "sbom.cdx.json").read_text(encoding="utf-8"))
+    bill = json.loads(
+        (open_installation().settings.builds / spec.name / build_id / "sbom.cdx.json").read_text(encoding="utf-8")
+    )
     assert bill["bomFormat"] == "CycloneDX"
     assert "pkg:pypi/scikit-learn@1.9.1" in {component["purl"] for component in bill["components"]}
 
@@ -174,7 +175,7 @@ def test_the_same_inputs_give_the_same_layers_without_any_cache(tmp_path, monkey
         (tmp_path / name).write_text(text)
     base = docker_images.base_image(docker_host())
     lock = environments.resolve_lock(
-        settings(), "same", tmp_path / "code", python=docker_images.python_of(docker_host(), base)
+        open_installation().settings, "same", tmp_path / "code", python=docker_images.python_of(docker_host(), base)
     )
     api = docker_host().client.api
     monkeypatch.setattr(api, "build", functools.partial(api.build, nocache=True))
@@ -259,7 +260,7 @@ def test_writing():
 
 def test_output_comes_while_the_command_runs(place):
     spec, build_id = build_of(place, {})
-    folder = settings().home / "talking"
+    folder = open_installation().settings.home / "talking"
     folder.mkdir()
     heard: list[float] = []
     talking = "import time\nprint('one', flush=True)\ntime.sleep(3)\nprint('two', flush=True)"
@@ -297,7 +298,7 @@ def as_a_task(monkeypatch):
 
 def test_the_next_try_of_a_killed_task_goes_on_with_its_container(place, as_a_task, capfd):
     spec, build_id = build_of(place, {})
-    folder = settings().home / "resumed"
+    folder = open_installation().settings.home / "resumed"
     folder.mkdir()
     working = (
         "import pathlib, time, uuid\nme = uuid.uuid4().hex\nprint('begun', me, flush=True)\ntime.sleep(8)\n"
@@ -322,7 +323,7 @@ def test_the_next_try_of_a_killed_task_goes_on_with_its_container(place, as_a_ta
 
 def test_a_try_that_would_start_something_else_removes_what_the_earlier_one_left(place, as_a_task):
     spec, build_id = build_of(place, {})
-    folder = settings().home / "changed"
+    folder = open_installation().settings.home / "changed"
     folder.mkdir()
     victim = multiprocessing.get_context("spawn").Process(target=_work, args=(spec, build_id, folder))
     victim.start()
@@ -341,7 +342,7 @@ def _run(arguments, folder):
 
 def test_what_a_killed_task_left_is_removed_by_the_next(place, outside_airflow):
     spec, build_id = build_of(place, {})
-    folder = settings().home / "killed"
+    folder = open_installation().settings.home / "killed"
     folder.mkdir()
     volumes = job_volumes()
     victim = multiprocessing.get_context("spawn").Process(target=_work, args=(spec, build_id, folder))
@@ -363,7 +364,7 @@ def test_a_cancelled_task_removes_its_container(place, monkeypatch):
 
     monkeypatch.setattr(docker_job, "_await_end", cancelled)
     spec, build_id = build_of(place, {})
-    folder = settings().home / "cancelled"
+    folder = open_installation().settings.home / "cancelled"
     folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
         _work(spec, build_id, folder)
@@ -372,7 +373,7 @@ def test_a_cancelled_task_removes_its_container(place, monkeypatch):
 
 def test_links_and_paths_that_lead_out_do_not_come_out(place):
     spec, build_id = build_of(place, {})
-    folder = settings().home / "tricky"
+    folder = open_installation().settings.home / "tricky"
     folder.mkdir()
     tricks = "import os; os.symlink('/etc/passwd', 'link'); os.mkfifo('fifo'); open('fine', 'w').write('fine')"
     done = open_installation().engine.run(
@@ -385,7 +386,7 @@ def test_links_and_paths_that_lead_out_do_not_come_out(place):
 def test_an_engine_that_is_gone_says_how_to_get_one(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
     with pytest.raises(PlatformError, match=r"no Docker Engine answers.*bin/docker-engine.*DOCKER_HOST"):
-        DockerHost(settings()).client.ping()
+        DockerHost(open_installation().settings).client.ping()
 
 
 @pytest.fixture
@@ -422,7 +423,7 @@ def remote(tmp_path, monkeypatch):
     extra = {name: str(tmp_path / file) for name, file in files.items()}
     connection = {"conn_type": "docker", "host": "127.0.0.1", "port": port, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
-    monkeypatch.setattr(docker_engine(), "host", DockerHost(settings()))
+    monkeypatch.setattr(docker_engine(), "host", DockerHost(open_installation().settings))
     yield seen
     loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
     loop.call_soon_threadsafe(loop.call_soon, loop.stop)
@@ -430,7 +431,7 @@ def remote(tmp_path, monkeypatch):
 
 def test_a_job_runs_on_a_remote_host_over_tls(place, remote):
     spec, build_id = build_of(place, {})
-    folder = settings().home / "remote"
+    folder = open_installation().settings.home / "remote"
     folder.mkdir()
     (folder / "in").write_text("there and back", encoding="utf-8")
     copying = f"import shutil; shutil.copy('{folder}/in', '{folder}/out'); print('copied')"

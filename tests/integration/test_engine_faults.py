@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from include.core.errors import PlatformError
-from include.settings import settings
 from include.stages import ci, deployment
 from include.stages.installation import open_installation
 from tests.integration.private_engine import NEEDS, PrivateEngine, private_engine
@@ -38,7 +37,7 @@ def engine(tmp_path_factory):
 @pytest.fixture(scope="module")
 def live(engine):
     """Version 1 of a model in production, and version 2 to deploy."""
-    with closing(Serving(RealRepository(settings().home / "git"))) as place:
+    with closing(Serving(RealRepository(open_installation().settings.home / "git"))) as place:
         spec = place.new_model()
         deployment.start_canary(open_installation(), spec, "1", "run-1")
         deployment.promote(open_installation(), spec, "1", "run-1")
@@ -48,7 +47,7 @@ def live(engine):
 
 def commit_of_its_own(name: str):
     """The spec of a model in a new repository, and its commit; its packages are those of every test's model."""
-    folder = settings().home / name
+    folder = open_installation().settings.home / name
     folder.mkdir(parents=True)
     repository = RealRepository(folder)
     repository.commit({"model.py": MODEL_CODE, "requirements.txt": "scikit-learn==1.9.1\n"})
@@ -123,6 +122,6 @@ def test_a_build_that_fills_the_disk_says_so_and_leaves_nothing_half_done(small_
     spec, commit = commit_of_its_own("large")
     with pytest.raises(PlatformError, match=r"large: the Docker host's disk is full. Free some.*run again"):
         ci.build_environment(open_installation(), spec, commit)
-    assert not list(settings().builds.glob("large/*/image")), "a build without an image"
+    assert not list(open_installation().settings.builds.glob("large/*/image")), "a build without an image"
     assert not docker_host().client.images.list(filters={"label": "evergreen.kind=build"})
     assert docker_host().client.containers.list(all=True) == [], "no container of the build is left"

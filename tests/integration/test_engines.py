@@ -22,7 +22,6 @@ from include.adapters.serving.inference_client import InferenceClient
 from include.core.build import Build, Lineage
 from include.core.errors import ArtifactError, TrainingError
 from include.core.release.rollout import Rollout
-from include.settings import settings
 from include.stages import ci as checks
 from include.stages import training as candidate
 from include.stages.installation import open_installation
@@ -74,7 +73,9 @@ def server(spec, version: str = "1") -> InferenceClient:
         assert found.state != "broken", open_installation().engine.log_tail(spec.name, "production", version)
         return found.state == "ready" and found.address
 
-    return InferenceClient(spec.name, wait_for(ready, 60, "the server"), settings().secret("prediction_token"))
+    return InferenceClient(
+        spec.name, wait_for(ready, 60, "the server"), open_installation().settings.secret("prediction_token")
+    )
 
 
 def build_of(place, files: dict[str, str], **changes):
@@ -133,7 +134,9 @@ def test_a_training_that_needs_too_much_says_which_limit_to_raise(place, code, l
     spec, build_id = build_of(place, {"model.py": f"def estimator():\n{inside}"}, **limits)
     build = Build(spec.name, build_id, "c" * 40, "", "passed")
     with pytest.raises(TrainingError, match=words):
-        candidate.train(open_installation(), spec, build, take_snapshot(settings(), spec, None), words, {})
+        candidate.train(
+            open_installation(), spec, build, take_snapshot(open_installation().settings, spec, None), words, {}
+        )
 
 
 def test_a_commits_tests_see_no_keys_no_files_and_no_network(place, monkeypatch):
@@ -162,7 +165,7 @@ def test_parent():
 
 def test_files():
     with pytest.raises(OSError):
-        Path({str(settings().secrets / "prediction_token")!r}).read_text()
+        Path({str(open_installation().settings.secrets / "prediction_token")!r}).read_text()
 
 
 def test_its_own_verdict():
@@ -189,7 +192,7 @@ def test_docker_socket():
 def test_a_model_with_classes_or_functions_of_its_own_goes_all_the_way_into_a_server(place, name):
     """Checked, trained, beaten by nothing in its own build and in the next, and asked over HTTP."""
     spec = own_code.spec_of(name, place.repository)
-    lake = settings().lake / name
+    lake = open_installation().settings.lake / name
     lake.mkdir(exist_ok=True)
     own_code.rows(name, "2013-05").to_parquet(lake / "2013-05.parquet", index=False)
     first = own_build(place, spec)
@@ -226,7 +229,7 @@ def own_build(place, spec) -> Build:
 
 def trained(spec, build: Build, run: str) -> Path:
     """The bundle of a candidate."""
-    snapshot = take_snapshot(settings(), spec, None)
+    snapshot = take_snapshot(open_installation().settings, spec, None)
     folder = Path(candidate.train(open_installation(), spec, build, snapshot, run, {})["folder"])
     candidate.compare(spec, folder, None)
     return candidate.complete_bundle(spec, folder, snapshot, Lineage(model=spec.name, build=build.build_id))
@@ -234,7 +237,7 @@ def trained(spec, build: Build, run: str) -> Path:
 
 def test_a_model_that_asks_for_the_network_gets_it(place):
     """Of containers, a route to anywhere; 192.0.2.1 answers nobody, and nothing is sent to it."""
-    address = "192.0.2.1" if settings().engine == "docker" else "127.0.0.1"
+    address = "192.0.2.1" if open_installation().settings.engine == "docker" else "127.0.0.1"
     asking = f"""
 import socket
 
@@ -279,17 +282,19 @@ def test_a_request_is_one_threads_work(place, served):
 def test_threads_of_a_job_sleep_while_they_wait_and_are_no_more_than_its_processors(place):
     """Threads that spin slow a fit down beside other work."""
     spec, build_id = build_of(place, {}, cpus=1.5)
-    folder = settings().home / "threads"
+    folder = open_installation().settings.home / "threads"
     folder.mkdir()
     code = "import os; print(os.environ['OMP_WAIT_POLICY'], os.environ['OMP_NUM_THREADS'])"
     done = open_installation().engine.run(
-        spec, build_id, ["-c", code], writable=folder, log=settings().home / "threads.log"
+        spec, build_id, ["-c", code], writable=folder, log=open_installation().settings.home / "threads.log"
     )
     assert done.output_tail == "PASSIVE 1\n"
 
 
 def test_another_engine_finds_the_servers_again(place, served):
-    first, second = (open_engine(settings(), Registry(settings())) for _ in range(2))
+    first, second = (
+        open_engine(open_installation().settings, Registry(open_installation().settings)) for _ in range(2)
+    )
     assert first.servers(served.name, "production") == second.servers(served.name, "production")
     assert second.servers(served.name, "test") == {}
     second.stop(served.name, "production", "1")
@@ -305,7 +310,7 @@ def test_a_server_that_is_killed_comes_back_with_every_answer_in_the_log(place, 
     server(served).predict(served, rows(), "after")
     open_installation().engine.fetch_predictions(served.name)
     open_installation().engine.fetch_predictions(served.name)  # twice is the same
-    segments = (settings().prediction_log / served.name).glob("*.jsonl")
+    segments = (open_installation().settings.prediction_log / served.name).glob("*.jsonl")
     lines = [line for segment in segments for line in segment.read_text(encoding="utf-8").splitlines()]
     assert sorted(json.loads(line)["request_id"] for line in lines) == ["after", "before"]
 
@@ -345,4 +350,4 @@ def test_a_file_of_the_bundle_that_was_changed_is_named_before_anything_starts(p
 def test_a_wrong_engine_is_named_with_its_setting(monkeypatch):
     monkeypatch.setenv("EVERGREEN_ENGINE", "podman")
     with pytest.raises(SystemExit, match="EVERGREEN_ENGINE='podman'.*process or docker"):
-        settings()
+        open_installation()

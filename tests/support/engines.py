@@ -14,7 +14,6 @@ from docker.models.containers import Container
 from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.docker.engine import DockerEngine
 from include.adapters.engines.process.engine import ProcessEngine
-from include.settings import settings
 from include.stages.installation import open_installation
 from tests.support.ports import free_port, free_range
 
@@ -59,7 +58,7 @@ def docker_host() -> DockerHost:
 
 def server_pid(model: str, version: str) -> int:
     """The process that a production server's life hangs on; 0 while there is none."""
-    if settings().engine == "docker":
+    if open_installation().settings.engine == "docker":
         return int(container(model, version).attrs["State"]["Pid"])
     engine = open_installation().engine
     assert isinstance(engine, ProcessEngine)

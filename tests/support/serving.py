@@ -19,7 +19,6 @@ from include.core.errors import GateError, PlatformError
 from include.core.release.release import Release
 from include.core.spec import ModelSpec
 from include.embedded.gateway_config import gateway_config
-from include.settings import settings
 from include.stages import ci, deployment
 from include.stages import training as candidate
 from include.stages.installation import open_installation
@@ -126,7 +125,7 @@ class Serving:
             raise
 
     def _prepare(self, repository: RealRepository) -> None:
-        home = settings().home
+        home = open_installation().settings.home
         (home / "lake" / "small").mkdir(parents=True)
         small_data("2013-05").to_parquet(home / "lake" / "small" / "2013-05.parquet", index=False)
         repository.commit({"model.py": MODEL_CODE, "requirements.txt": "scikit-learn==1.9.1\n"})
@@ -146,7 +145,7 @@ class Serving:
         """A model of its own name, with all three versions registered and nothing deployed."""
         self.count += 1
         spec = small_spec(f"small{self.count}", self.repository)
-        (settings().builds / spec.name).symlink_to(settings().builds / "template")
+        (open_installation().settings.builds / spec.name).symlink_to(open_installation().settings.builds / "template")
         for number, bundle in enumerate(self.bundles, start=1):
             open_installation().registry.register(
                 spec.name,
@@ -175,14 +174,14 @@ class Serving:
             self.supervisor.wait(60)
 
     def _train(self, spec: ModelSpec, run: str, parameters: dict[str, Any]) -> Path:
-        snapshot = take_snapshot(settings(), spec, None)
+        snapshot = take_snapshot(open_installation().settings, spec, None)
         made = candidate.train(open_installation(), spec, self.build, snapshot, run, parameters)
         assert candidate.compare(spec, Path(made["folder"]), made["champion"]).passed
         lineage = Lineage(model=spec.name, build=self.build.build_id, commit=self.build.commit)
         return candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)
 
     def _start(self) -> None:
-        here = settings()
+        here = open_installation().settings
         for folder in ("run/servers", "logs", "secrets"):
             (here.home / folder).mkdir(parents=True)
         (here.secrets / "prediction_token").write_text("test-token", encoding="utf-8")

@@ -12,7 +12,6 @@ import requests
 
 from include.adapters.serving.inference_request import inference_inputs
 from include.core.spec import ModelSpec
-from include.settings import settings
 from include.stages.installation import open_installation
 
 
@@ -79,9 +78,9 @@ def ask(spec: ModelSpec, identity: str, distance: float = 500.0) -> requests.Res
     """One request through the gateway."""
     rows = [{"distance": distance, "hour": 8.0, "id": identity, "at": "2013-05-01T08:00:00"}]
     return requests.post(
-        f"http://127.0.0.1:{settings().gateway_port}/v2/models/{spec.name}/infer",
+        f"http://127.0.0.1:{open_installation().settings.gateway_port}/v2/models/{spec.name}/infer",
         json={"id": identity, "inputs": inference_inputs(spec, rows)},
-        headers={"Authorization": f"Bearer {settings().secret('prediction_token')}"},
+        headers={"Authorization": f"Bearer {open_installation().settings.secret('prediction_token')}"},
         timeout=30,
     )
 
@@ -89,6 +88,6 @@ def ask(spec: ModelSpec, identity: str, distance: float = 500.0) -> requests.Res
 def logged(spec: ModelSpec) -> list[str]:
     """Request ids in the prediction log, in all segments."""
     open_installation().engine.fetch_predictions(spec.name)
-    segments = (settings().prediction_log / spec.name).glob("*.jsonl")
+    segments = (open_installation().settings.prediction_log / spec.name).glob("*.jsonl")
     lines = [line for segment in segments for line in segment.read_text(encoding="utf-8").splitlines()]
     return [json.loads(line)["request_id"] for line in lines]

@@ -4,7 +4,7 @@ import pytest
 
 from include.embedded.environment import INSTANCE, airflow_environment
 from include.embedded.platform import make_secrets
-from include.settings import Settings, settings
+from include.settings import Settings
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_everything_of_airflow_is_below_the_home_and_on_the_loopback_address(her
 def test_a_moved_port_moves_every_address_that_has_it(here, monkeypatch):
     monkeypatch.setenv("EVERGREEN_AIRFLOW_PORT", "18999")
     monkeypatch.setenv("EVERGREEN_HOME", str(here.home))
-    environment = airflow_environment(settings())
+    environment = airflow_environment(Settings.from_environment())
     assert environment["AIRFLOW__API__PORT"] == "18999"
     for name in ("AIRFLOW__API__BASE_URL", "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"):
         assert ":18999" in environment[name]
@@ -53,7 +53,7 @@ def test_every_process_can_be_found_again_also_when_it_changes_its_title(here):
 def test_a_wrong_port_is_refused_with_its_name(monkeypatch):
     monkeypatch.setenv("EVERGREEN_MLFLOW_PORT", "five thousand")
     with pytest.raises(SystemExit, match="EVERGREEN_MLFLOW_PORT='five thousand' is not a valid int"):
-        settings()
+        Settings.from_environment()
 
 
 def test_secrets_are_made_once_and_are_the_owners_alone(here):

@@ -18,7 +18,7 @@ from include.adapters.data.sources import known_windows, read_keys, read_window,
 from include.adapters.spec_file import load_spec
 from include.core.errors import DataError
 from include.core.spec import FileSource, SqlSource
-from include.settings import PROJECT, settings
+from include.settings import PROJECT, Settings
 
 
 def flights_of(window: str, rows: int = 1200, seed: int = 0) -> pd.DataFrame:
@@ -42,9 +42,14 @@ def flights_of(window: str, rows: int = 1200, seed: int = 0) -> pd.DataFrame:
 
 
 @pytest.fixture
+def settings(tmp_path) -> Settings:
+    """Settings whose lake is in tmp_path."""
+    return Settings(home=tmp_path)
+
+
+@pytest.fixture
 def land(tmp_path, monkeypatch):
     """A lake in tmp_path; returns a function that lands one window of training data."""
-    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
 
     def write(window: str, frame: pd.DataFrame | None = None, **changes) -> None:
@@ -56,38 +61,38 @@ def land(tmp_path, monkeypatch):
     return write
 
 
-def verdict_on(spec):
-    snapshot = take_snapshot(settings(), spec, None)
+def verdict_on(settings, spec):
+    snapshot = take_snapshot(settings, spec, None)
     return check_snapshot(spec, snapshot, read_snapshot(snapshot))
 
 
-def test_the_same_data_gives_the_same_snapshot_and_other_data_another(spec, land):
+def test_the_same_data_gives_the_same_snapshot_and_other_data_another(spec, land, settings):
     land("2013-01")
     land("2013-02")
-    first, again = take_snapshot(settings(), spec, None), take_snapshot(settings(), spec, None)
+    first, again = take_snapshot(settings, spec, None), take_snapshot(settings, spec, None)
     assert first == again
     assert (first.window, list(first.partitions), first.rows) == ("2013-02", ["2013-01", "2013-02"], 2400)
     land("2013-02", flights_of("2013-02", seed=5))
-    assert take_snapshot(settings(), spec, None).hash != first.hash
+    assert take_snapshot(settings, spec, None).hash != first.hash
 
 
-def test_a_snapshot_stays_what_it_was_when_the_partition_is_overwritten(spec, land):
+def test_a_snapshot_stays_what_it_was_when_the_partition_is_overwritten(spec, land, settings):
     land("2013-01")
-    before = read_snapshot(take_snapshot(settings(), spec, None))
-    snapshot = take_snapshot(settings(), spec, None)
+    before = read_snapshot(take_snapshot(settings, spec, None))
+    snapshot = take_snapshot(settings, spec, None)
     land("2013-01", flights_of("2013-01", seed=9))
-    pd.testing.assert_frame_equal(read_snapshot(load_snapshot(settings().lake, "flights", snapshot.hash)), before)
+    pd.testing.assert_frame_equal(read_snapshot(load_snapshot(settings.lake, "flights", snapshot.hash)), before)
 
 
-def test_only_the_newest_windows_up_to_the_one_asked_for_are_taken(spec, land):
+def test_only_the_newest_windows_up_to_the_one_asked_for_are_taken(spec, land, settings):
     for month in range(1, 10):
         land(f"2013-{month:02}")
-    assert list(take_snapshot(settings(), spec, "2013-08").partitions) == [f"2013-{month:02}" for month in range(3, 9)]
+    assert list(take_snapshot(settings, spec, "2013-08").partitions) == [f"2013-{month:02}" for month in range(3, 9)]
 
 
-def test_good_data_passes_and_counts_its_checks(spec, land):
+def test_good_data_passes_and_counts_its_checks(spec, land, settings):
     land("2013-01")
-    verdict = verdict_on(spec)
+    verdict = verdict_on(settings, spec)
     assert verdict.answer == "pass"
     assert verdict.signals["checks"] > 40
 
@@ -107,80 +112,84 @@ def test_good_data_passes_and_counts_its_checks(spec, land):
         ({"late": np.nan}, "late", "rows"),
     ],
 )
-def test_bad_values_fail_with_column_and_count(spec, land, changes, column, found):
+def test_bad_values_fail_with_column_and_count(spec, land, settings, changes, column, found):
     land("2013-01", **changes)
-    verdict = verdict_on(spec)
+    verdict = verdict_on(settings, spec)
     assert verdict.answer == "fail"
     failures = [failure for failure in verdict.signals["failures"] if failure["column"] == column]
     assert failures, verdict.reason
     assert any(found in failure["found"] for failure in failures), failures
 
 
-def test_a_partition_with_too_few_rows_fails(spec, land):
+def test_a_partition_with_too_few_rows_fails(spec, land, settings):
     land("2013-01")
     land("2013-02", flights_of("2013-02", rows=999))
-    assert "999 rows" in verdict_on(spec).reason
+    assert "999 rows" in verdict_on(settings, spec).reason
 
 
-def test_a_missing_partition_is_named(spec, land):
+def test_a_missing_partition_is_named(spec, land, settings):
     land("2013-01")
     with pytest.raises(DataError, match="2013-03.parquet .* does not exist"):
-        take_snapshot(settings(), spec, "2013-03")
+        take_snapshot(settings, spec, "2013-03")
 
 
-def test_no_partition_at_all_is_an_error_with_a_remedy(spec, land):
+def test_no_partition_at_all_is_an_error_with_a_remedy(spec, land, settings):
     with pytest.raises(DataError, match="no partition exists yet"):
-        take_snapshot(settings(), spec, None)
+        take_snapshot(settings, spec, None)
 
 
-def test_an_empty_partition_is_refused(spec, land):
+def test_an_empty_partition_is_refused(spec, land, settings):
     land("2013-01", flights_of("2013-01").iloc[:0])
     with pytest.raises(DataError, match="has no rows"):
-        take_snapshot(settings(), spec, None)
+        take_snapshot(settings, spec, None)
 
 
-def test_a_missing_column_is_named(spec, land):
+def test_a_missing_column_is_named(spec, land, settings):
     land("2013-01", flights_of("2013-01").drop(columns="distance"))
     with pytest.raises(DataError, match=r"lacks the column\(s\) distance"):
-        take_snapshot(settings(), spec, None)
+        take_snapshot(settings, spec, None)
 
 
-def test_a_file_that_is_not_parquet_is_refused(spec, land, tmp_path):
+def test_a_file_that_is_not_parquet_is_refused(spec, land, tmp_path, settings):
     land("2013-01")
     (tmp_path / "lake" / "flights" / "training" / "2013-01.parquet").write_bytes(b"not parquet")
     with pytest.raises(DataError, match="can't be read"):
-        take_snapshot(settings(), spec, None)
+        take_snapshot(settings, spec, None)
 
 
-def test_rows_of_another_window_are_refused(spec, land):
+def test_rows_of_another_window_are_refused(spec, land, settings):
     land("2013-01", flights_of("2013-02"))
     with pytest.raises(DataError, match="outside of it"):
-        take_snapshot(settings(), spec, None)
+        take_snapshot(settings, spec, None)
 
 
-def test_a_window_that_is_no_window_is_refused(spec, land):
+def test_a_window_that_is_no_window_is_refused(spec, land, settings):
     with pytest.raises(DataError, match="is not a month"):
-        take_snapshot(settings(), spec, "May")
+        take_snapshot(settings, spec, "May")
 
 
-def test_csv_partitions_are_read_too(land, tmp_path):
+def test_csv_partitions_are_read_too(land, tmp_path, settings):
     source = FileSource(path="csv/{window}.csv")
     (tmp_path / "lake" / "csv").mkdir(parents=True)
     flights_of("2013-01", rows=5).to_csv(tmp_path / "lake" / "csv" / "2013-01.csv", index=False)
-    assert known_windows(settings().home, source) == ["2013-01"]
-    assert window_exists(settings().home, source, "2013-01", "month")
-    assert len(read_window(settings().home, source, "2013-01", "month")) == 5
+    assert known_windows(settings.home, source) == ["2013-01"]
+    assert window_exists(settings.home, source, "2013-01", "month")
+    assert len(read_window(settings.home, source, "2013-01", "month")) == 5
 
 
-def test_what_is_no_window_is_not_among_the_windows(land, tmp_path):
+def test_what_is_no_window_is_not_among_the_windows(land, tmp_path, settings):
     folder = tmp_path / "lake" / "csv"
     folder.mkdir(parents=True)
     for name in ("2013-01", "2013-W05", "2013-01-31", "tmp-2013-02", ".2013-03", "2013-04 (1)"):
         (folder / f"{name}.csv").write_text("a\n1\n")
-    assert known_windows(settings().home, FileSource(path="csv/{window}.csv")) == ["2013-01", "2013-01-31", "2013-W05"]
+    assert known_windows(settings.home, FileSource(path="csv/{window}.csv")) == [
+        "2013-01",
+        "2013-01-31",
+        "2013-W05",
+    ]
 
 
-def test_a_partition_that_comes_later_is_seen_where_listings_are_cached(tmp_path, monkeypatch):
+def test_a_partition_that_comes_later_is_seen_where_listings_are_cached(tmp_path, monkeypatch, settings):
     """As object storage does: the triggerer would list once and then see nothing new for as long as it runs."""
     source = FileSource(path="{window}.csv", connection="web")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
@@ -189,11 +198,11 @@ def test_a_partition_that_comes_later_is_seen_where_listings_are_cached(tmp_path
         monkeypatch.setenv("AIRFLOW_CONN_WEB", json.dumps({"conn_type": "http", "extra": extra}))
         for windows in (["2013-01"], ["2013-01", "2013-02"]):
             (tmp_path / f"{windows[-1]}.csv").write_text("a\n1\n")
-            assert known_windows(settings().home, source) == windows
+            assert known_windows(settings.home, source) == windows
         server.shutdown()
 
 
-def test_data_can_come_from_sql_through_a_connection(land, tmp_path, monkeypatch):
+def test_data_can_come_from_sql_through_a_connection(land, tmp_path, monkeypatch, settings):
     import sqlite3
 
     with sqlite3.connect(tmp_path / "source.db") as database:
@@ -201,12 +210,12 @@ def test_data_can_come_from_sql_through_a_connection(land, tmp_path, monkeypatch
         database.executemany("insert into flights values (?, ?)", [("a", "2013-01-05"), ("b", "2013-02-05")])
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f'{{"conn_type": "sqlite", "host": "{tmp_path / "source.db"}"}}')
     source = SqlSource(connection="warehouse", query="select id, at from flights where at >= :start and at < :end")
-    assert read_window(settings().home, source, "2013-02", "month")["id"].tolist() == ["b"]
-    assert not window_exists(settings().home, source, "2013-03", "month")
+    assert read_window(settings.home, source, "2013-02", "month")["id"].tolist() == ["b"]
+    assert not window_exists(settings.home, source, "2013-03", "month")
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz", "sql"])
-def test_rows_are_found_by_key_a_batch_at_a_time(land, tmp_path, monkeypatch, kind):
+def test_rows_are_found_by_key_a_batch_at_a_time(land, tmp_path, monkeypatch, kind, settings):
     monkeypatch.setattr(sources, "BATCH_ROWS", 7)
     frame = pd.DataFrame({"id": range(50), "x": [n / 2 for n in range(50)], "other": "text"})
     source: FileSource | SqlSource = FileSource(path=f"{{window}}.{kind if kind != 'sql' else 'csv'}")
@@ -221,13 +230,13 @@ def test_rows_are_found_by_key_a_batch_at_a_time(land, tmp_path, monkeypatch, ki
         path.parent.mkdir()
         frame.to_parquet(path) if kind == "parquet" else frame.to_csv(path, index=False)
     keys = {"3", "20", "49", "unknown"}
-    found = read_keys(settings().home, source, "2013-01", "month", ["id", "x"], "id", keys)
+    found = read_keys(settings.home, source, "2013-01", "month", ["id", "x"], "id", keys)
     assert found.to_dict("list") == {"id": [3, 20, 49], "x": [1.5, 10.0, 24.5]}
-    assert read_keys(settings().home, source, "2013-01", "month", ["id", "x"], "id", set()).empty
-    assert window_exists(settings().home, source, "2013-01", "month")
+    assert read_keys(settings.home, source, "2013-01", "month", ["id", "x"], "id", set()).empty
+    assert window_exists(settings.home, source, "2013-01", "month")
     with pytest.raises(DataError, match=r"lacks the column\(s\) y \(found: id, x, other\)"):
-        read_keys(settings().home, source, "2013-01", "month", ["id", "y"], "id", keys)
+        read_keys(settings.home, source, "2013-01", "month", ["id", "y"], "id", keys)
 
 
-def test_the_lake_is_below_home(land):
-    assert settings().lake.name == "lake"
+def test_the_lake_is_below_home(land, settings):
+    assert settings.lake.name == "lake"

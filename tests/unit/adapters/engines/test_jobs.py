@@ -14,7 +14,7 @@ from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import build_folder, model_block
 from include.core.errors import TrainingError
 from include.core.spec import ModelSpec
-from include.settings import PROJECT, settings
+from include.settings import PROJECT
 from include.stages import ci as checks
 from include.stages.installation import open_installation
 from include.stages.training import TRAINED
@@ -42,7 +42,7 @@ PLATFORMS_FILES = (
 @pytest.fixture
 def secrets(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
-    folder = settings().secrets
+    folder = open_installation().settings.secrets
     folder.mkdir(parents=True)
     (folder / "token").write_text(KEY)
     return folder
@@ -79,7 +79,7 @@ SPECS: dict[str, Callable[[], ModelSpec]] = {"LinearRegression": regression, "Lo
 
 def build(spec: ModelSpec, code: str, **files: str) -> str:
     """A build whose environment is the one that the tests run in."""
-    folder = build_folder(settings(), spec.name, "build")
+    folder = build_folder(open_installation().settings, spec.name, "build")
     shutil.copytree(PROJECT / "include" / "runtime", folder / "runtime")
     (folder / "reports").mkdir()
     (folder / "environment").symlink_to(sys.prefix)
@@ -92,10 +92,10 @@ def build(spec: ModelSpec, code: str, **files: str) -> str:
 def train(spec: ModelSpec, build_id: str) -> Path:
     rows = pd.DataFrame({"size": range(100), "at": pd.date_range("2020-01-01", periods=100, freq="D")})
     rows = rows.assign(id=rows.index.astype(str), price=rows["size"] * 3.0, left=rows["size"] % 2)
-    data = settings().home / "data.parquet"
+    data = open_installation().settings.home / "data.parquet"
     rows.to_parquet(data)
     job = {
-        "model": model_block(spec, build_folder(settings(), spec.name, build_id) / "code"),
+        "model": model_block(spec, build_folder(open_installation().settings, spec.name, build_id) / "code"),
         "data": [str(data)],
         "train_until": "2020-03-01",
         "holdout_from": "2020-03-02",
@@ -103,7 +103,7 @@ def train(spec: ModelSpec, build_id: str) -> Path:
         "out": "",
         "champion": None,
     }
-    folder = settings().home / "candidates" / spec.name / "run"
+    folder = open_installation().settings.home / "candidates" / spec.name / "run"
     run_job(open_installation().engine, spec, build_id, "train", job, folder, leaves=TRAINED, readable=[data])
     return folder
 
@@ -144,7 +144,9 @@ atexit.register(leave)
     with pytest.raises(TrainingError, match=f"prices: train: the job left '{name}' as {what}"):
         train(spec, build(spec, OUT + leave + ESTIMATOR.format(kind="LinearRegression")))
     assert KEY not in "".join(
-        path.read_text(errors="replace") for path in settings().home.rglob("candidates/**/*") if path.is_file()
+        path.read_text(errors="replace")
+        for path in open_installation().settings.home.rglob("candidates/**/*")
+        if path.is_file()
     )
 
 
@@ -152,7 +154,7 @@ def test_a_job_that_fails_leaves_its_log_and_no_folder(secrets):
     spec = regression()
     with pytest.raises(TrainingError, match="prices: train failed"):
         train(spec, build(spec, "raise SystemExit('out of order')\n"))
-    folder = settings().home / "candidates" / "prices"
+    folder = open_installation().settings.home / "candidates" / "prices"
     assert [path.name for path in folder.iterdir()] == ["run"]
     assert "out of order" in (folder / "run" / "train.log").read_text()
 
@@ -200,9 +202,9 @@ def pytest_unconfigure(config):
     assert "left no test report" in report["reason"]
     assert KEY not in Path(report["file"]).read_text()
     assert (secrets / "token").read_text() == KEY
-    assert [path.name for path in (build_folder(settings(), spec.name, build_id) / "reports").iterdir()] == [
-        "pytest.txt"
-    ]
+    assert [
+        path.name for path in (build_folder(open_installation().settings, spec.name, build_id) / "reports").iterdir()
+    ] == ["pytest.txt"]
 
 
 def test_all_checks_of_good_code_pass_and_keep_their_reports(secrets):
@@ -213,5 +215,7 @@ def test_all_checks_of_good_code_pass_and_keep_their_reports(secrets):
         report = check(open_installation(), spec, build_id)
         assert report["answer"] == "pass", (name, report)
         assert Path(report["file"]).is_file()
-    names = {path.name for path in (build_folder(settings(), spec.name, build_id) / "reports").iterdir()}
+    names = {
+        path.name for path in (build_folder(open_installation().settings, spec.name, build_id) / "reports").iterdir()
+    }
     assert names == {"ruff.txt", "pytest.txt", "pytest.xml", "contract.txt", "contract.json"}
