@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
 import subprocess
@@ -17,6 +19,7 @@ from docs.generate import DOCS, PAGES
 from include.core.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from include.core.spec import ModelSpec, Part
 from include.settings import Settings
+from include.stages.reconciler import reconcile_all
 from tests.conftest import PROJECT
 
 
@@ -225,6 +228,17 @@ def test_the_workflow_runs_what_a_laptop_runs_with_pinned_actions():
     assert [step["run"] for step in steps if "run" in step] == ["make check", "make test"]
     for step in steps:
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", "a/b@" + "0" * 40)), step
+
+
+def test_every_python_command_in_the_docs_imports_what_exists():
+    commands = [code for name in PROSE for code in re.findall(r'python -c[\s\\]+"([^"]+)"', text_of(name))]
+    assert commands
+    for command in commands:
+        for node in ast.walk(ast.parse(command)):
+            if isinstance(node, ast.ImportFrom):
+                exec(compile(ast.Module([node], []), command, "exec"), {})  # noqa: S102 - our own documentation
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("reconcile_all"):
+                assert len(node.args) == len(inspect.signature(reconcile_all).parameters), command
 
 
 def test_every_make_target_that_a_page_names_exists():
