@@ -14,18 +14,15 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from docs.pictures import browser
-from include.core.drift.figures import DriftFigure
 from include.core.drift.profile import build_profile
 from include.core.health.policy import evaluate_policy
-from include.core.health.record import HealthRow
 from include.core.health.window import Reference, Truth, WindowInputs, measure
 from include.core.quality.estimation import build_estimator
 from include.core.quality.figures import QualityFigure
 from include.core.windows import window_bounds
-from include.pages.charts import heat_map
 from include.pages.history import render_history
 from include.pages.window import render_window
-from tests.support.health_rows import health_row, incident, with_drift
+from tests.support.health_rows import incident
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("browser")]
 
@@ -156,23 +153,6 @@ def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver, fo
     assert driver.title == "flights 2013-09: health"
     driver.find_element(By.LINK_TEXT, "All windows").click()
     assert driver.title == "flights: health history"
-
-
-def test_the_heat_map_is_hottest_where_a_feature_is_beyond_its_limit():
-    def row(window: str, psi: float | None, *drifted: str) -> HealthRow:
-        scores = {"calm": 0.0, "windy": psi, "own": 0.02, "prediction": 0.1}
-        figures = {name: DriftFigure({"psi": score}) for name, score in scores.items()}
-        figures["own"] = replace(figures["own"], limits={"psi": 0.01})
-        return with_drift(health_row(window, 0.7), figures, *drifted)
-
-    heat = heat_map([row("2013-04", None), row("2013-05", 0.3, "windy")])
-    cells = dict(heat.rows)
-    assert heat.windows == ("2013-04", "2013-05")
-    assert [name for name, _ in heat.rows] == ["own", "windy", "prediction", "calm"]
-    assert [cell.drifted for cell in cells["windy"]] == [False, True]
-    assert [cell.psi for cell in cells["windy"]] == [None, 0.3]
-    assert cells["calm"][0].color == "#ffffff"
-    assert cells["own"][0].heat == 1, "at twice a limit of its own"
 
 
 CONTRAST = """

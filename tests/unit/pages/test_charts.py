@@ -1,0 +1,94 @@
+"""Charts show each window where its figures are, and nothing that was not measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from include.core.drift.figures import DriftFigure
+from include.core.health.record import HealthRow
+from include.core.quality.figures import Estimate, QualityFigure
+from include.core.spec import ModelSpec
+from include.core.windows import windows_before
+from include.pages.charts import HEIGHT, LEFT, WIDTH, Chart, heat_map, history_chart
+from tests.support.health_rows import health_row, incident, with_drift
+
+
+def with_interval(window: str, value: float) -> HealthRow:
+    figure = QualityFigure(value, value - 0.05, value + 0.05, 500)
+    return replace(health_row(window, value), by_version={"1": {"roc_auc": figure}})
+
+
+def chart_of(spec: ModelSpec, *rows: HealthRow) -> Chart:
+    chart = history_chart(spec, rows, [incident("2013-04", spec.name)])
+    assert chart
+    return chart
+
+
+def test_better_values_are_higher_and_all_are_within_the_chart(spec):
+    values = {"2013-03": 0.6, "2013-04": 0.7, "2013-05": 0.9}
+    columns = chart_of(spec, *(with_interval(window, value) for window, value in values.items())).columns
+    heights = [column.measured.y for column in columns]
+    assert heights == sorted(heights, reverse=True), "y grows downwards"
+    for column in columns:
+        assert 0 < column.measured.top < column.measured.y < column.measured.low < HEIGHT
+        assert column.x - column.half > LEFT
+        assert column.x + column.half < WIDTH
+    assert [column.incident for column in columns] == [False, True, False]
+
+
+def test_a_window_without_truth_leaves_a_gap_but_its_estimate_is_drawn(spec):
+    waiting = replace(health_row("2013-05", None), estimate=Estimate("cbpe", {"roc_auc": QualityFigure(0.7)}, {}))
+    chart = chart_of(spec, health_row("2013-04", 0.7), waiting)
+    first, second = chart.columns
+    assert second.measured.y is None
+    assert second.estimated.y == first.measured.y
+    assert chart.line == f"{first.x},{first.measured.y}"
+    assert second.text.startswith("2013-05: not measured")
+
+
+def test_a_version_is_named_where_it_is_another_one_than_before(spec):
+    versions = ["1", "1", "2", "2", "3"]
+    windows = windows_before("2013-05", "month", 5)
+    rows = [health_row(window, 0.7, version=version) for window, version in zip(windows, versions, strict=True)]
+    rows[3] = replace(rows[3], live_version=None, by_version={})
+    assert [column.release for column in chart_of(spec, *rows).columns] == ["1", None, "2", None, "3"]
+
+
+def test_nothing_measured_is_no_chart_and_equal_values_are_no_division_by_zero(spec):
+    assert history_chart(spec, [], []) is None
+    assert history_chart(spec, [replace(health_row("2013-05", None), reference={})], []) is None
+    same = replace(health_row("2013-05", 0.0), reference={})
+    assert chart_of(spec, same).columns[0].measured.y is not None
+
+
+@pytest.mark.parametrize(("windows", "every"), [(1, 1), (12, 1), (13, 2), (60, 5)])
+def test_at_most_twelve_windows_are_named_below_the_chart(spec, windows, every):
+    rows = [health_row(window, 0.7) for window in windows_before("2013-05", "month", windows)]
+    assert chart_of(spec, *rows).every == every
+
+
+def test_the_heat_map_is_hottest_where_a_feature_is_beyond_its_limit():
+    def row(window: str, psi: float | None, *drifted: str) -> HealthRow:
+        scores = {"calm": 0.0, "windy": psi, "own": 0.02, "prediction": 0.1}
+        figures = {name: DriftFigure({"psi": score}) for name, score in scores.items()}
+        figures["own"] = replace(figures["own"], limits={"psi": 0.01})
+        return with_drift(health_row(window, 0.7), figures, *drifted)
+
+    heat = heat_map([row("2013-04", None), row("2013-05", 0.3, "windy")])
+    cells = dict(heat.rows)
+    assert heat.windows == ("2013-04", "2013-05")
+    assert [name for name, _ in heat.rows] == ["own", "windy", "prediction", "calm"]
+    assert [cell.drifted for cell in cells["windy"]] == [False, True]
+    assert [cell.psi for cell in cells["windy"]] == [None, 0.3]
+    assert cells["calm"][0].color == "#ffffff"
+    assert cells["own"][0].heat == 1, "at twice a limit of its own"
+
+
+def test_a_feature_that_a_window_lacks_has_no_score_there():
+    now, before = health_row("2013-05", 0.7), health_row("2013-04", 0.7)
+    prediction = DriftFigure({"psi": 0.1})
+    new = with_drift(now, {"new": DriftFigure({"psi": 0.2}), "prediction": prediction})
+    cells = dict(heat_map([with_drift(before, {"prediction": prediction}), new]).rows)
+    assert [cell.psi for cell in cells["new"]] == [None, 0.2]
