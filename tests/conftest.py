@@ -6,7 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("evergreen", deadline=None)  # on a busy machine, any example may be slow
+hypothesis.settings.load_profile("evergreen")
 
 pytest_plugins = ["pytester", "tests.support.needs", "tests.support.environment_guard", "tests.support.progress"]
 

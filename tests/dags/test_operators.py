@@ -30,6 +30,15 @@ def test_a_file_has_one_operator_and_its_name(path):
     assert kind == "Sensor" or len(path.stem.split("_")) >= 2, "a verb and a noun"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_operator_is_built_by_the_one_constructor(path):
+    (operator,) = classes(path)
+    assert ast.unparse(operator.bases[0]) == "ModelTask"
+    for own in [node for node in operator.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]:
+        (only,) = own.body
+        assert ast.unparse(only).startswith("super().__init__("), "it may only fix arguments of Airflow's own"
+
+
 def test_inputs_are_template_fields_and_make_dependencies():
     with DAG("sample", schedule=None):
         first = ValidateSnapshotOperator(task_id="first", model="flights", snapshot="{{ ds }}")

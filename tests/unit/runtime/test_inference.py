@@ -221,7 +221,7 @@ PARTS = st.fixed_dictionaries(
 
 
 @given(st.dictionaries(st.sampled_from([*ROW, "seats"]), PARTS, max_size=2), st.dictionaries(st.just("id"), ANY), ANY)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_body_is_either_refused_or_can_be_logged_and_answered(changes, identity, anything):
     for content in ({**asked(**changes), **identity}, anything, {"inputs": anything}, {"inputs": [anything]}):
         try:
@@ -234,6 +234,6 @@ def test_any_body_is_either_refused_or_can_be_logged_and_answered(changes, ident
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_are_refused(content):
     refusal(content)

@@ -35,7 +35,7 @@ def counted(column: list, **feature) -> ColumnCount:
     return count_column(pd.Series(column), described, None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows, st.lists(st.integers(0, 40), max_size=4), st.randoms(use_true_random=False))
 def test_counts_of_any_parts_in_any_order_add_up_to_the_whole(values, cuts, random):
     bounds = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
@@ -45,7 +45,7 @@ def test_counts_of_any_parts_in_any_order_add_up_to_the_whole(values, cuts, rand
     assert reduce(add, counts, WindowCount()) == count_frame(frame_of(values), PROFILE, SPEC)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows)
 def test_every_row_is_in_a_bin_or_missing_and_counts_survive_json(values):
     count = count_frame(frame_of(values), PROFILE, SPEC)

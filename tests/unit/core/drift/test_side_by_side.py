@@ -109,7 +109,7 @@ def test_a_window_without_rows_or_reference_is_not_drawn():
         assert not any(figure.distribution for figure in found.columns.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(*[st.lists(st.one_of(st.none(), st.floats(width=32)), min_size=1, max_size=60)] * 2)
 def test_all_rows_of_any_numbers_are_in_a_bar(before, now):
     reference = rides(len(before)).assign(distance=pd.Series(before, dtype=float))
