@@ -17,11 +17,10 @@ from jinja2 import Environment, FileSystemLoader
 from demo import flights_data
 from demo.progress import Progress
 from demo.story import Story
-from include.adapters.engines.jobs import run_job
-from include.adapters.engines.runtime_config import model_block
 from include.core.quality.evaluation import figures
 from include.core.spec import ModelSpec
 from include.stages.installation import open_installation
+from include.stages.training import score
 
 Outcome = Mapping[str, Any]
 FIRST_VERSION = "1"
@@ -137,29 +136,7 @@ def score_versions(story: Story, releases: Sequence[Mapping[str, Any]]) -> dict[
 
 def score_version(spec: ModelSpec, version: str, data: Sequence[Path], folder: Path) -> dict[str, float]:
     """One version's primary metric by month (``YYYY-MM``) on the partitions ``data``."""
-    installation = open_installation()
-    artifact = installation.settings.artifacts / spec.name / version
-    build = json.loads((artifact / "lineage.json").read_text(encoding="utf-8"))["build"]
-    job = {
-        "model": model_block(spec, installation.engine.code(spec, build)),
-        "artifact": str(artifact),
-        "sha256": json.loads((artifact / "model.json").read_text(encoding="utf-8"))["sha256"],
-        "data": [str(path) for path in data],
-        "from": None,
-        "until": None,
-        "out": "predictions.parquet",
-    }
-    run_job(
-        open_installation().engine,
-        spec,
-        build,
-        "score",
-        job,
-        folder,
-        leaves=["predictions.parquet"],
-        readable=[artifact, *data],
-    )
-    predictions = pd.read_parquet(folder / "predictions.parquet", columns=[spec.data.key, "prediction"])
+    predictions = score(open_installation(), spec, version, [str(path) for path in data], folder)
     found = {}
     for path in data:
         truth = pd.read_parquet(path, columns=[spec.data.key, spec.target])

@@ -34,6 +34,7 @@ class Registry:
     @cached_property
     def client(self) -> MlflowClient:
         """A client of the installation's MLflow."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # also in commands outside of Airflow's environment
         from mlflow.tracking import MlflowClient
 
         uri = self._settings.mlflow

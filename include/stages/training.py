@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ import pandas as pd
 from include.adapters.data.snapshots import Snapshot, load_snapshot, read_snapshot, take_snapshot
 from include.adapters.data.sources import window_exists
 from include.adapters.engines.jobs import run_job
-from include.adapters.engines.runtime_config import model_block
+from include.adapters.engines.runtime_config import ArtifactBlock, ScoreJob, TrainJob, model_block
 from include.adapters.files import write_atomically
 from include.core.build import Build, Lineage
 from include.core.drift.profile import build_profile
@@ -36,6 +36,8 @@ from include.stages.installation import Installation
 
 TRAINED = ("holdout.parquet", "training.json", "model.skops", "model.json")
 """What a training leaves."""
+SCORED = "scored.parquet"
+"""What scoring a version leaves."""
 BUNDLE = ("model.skops", "model.json", "metrics.json", "profile.json", "estimator.json", "golden.json", "lineage.json")
 
 
@@ -126,26 +128,29 @@ def train(
             f"{spec.name}: version {champion} was trained on data until {trained_until}, so nothing up to {newest} is "
             "new to it. Train up to a newer window, or raise training.holdout_days."
         )
-    job: dict[str, Any] = {
+    holdout_until = newest + pd.Timedelta(microseconds=1)
+    job: TrainJob = {
         "model": model_block(spec, installation.engine.code(spec, build.build_id), parameters),
         "data": snapshot.paths,
         "train_until": train_until.isoformat(),
         "holdout_from": holdout_from.isoformat(),
-        "holdout_until": (newest + pd.Timedelta(microseconds=1)).isoformat(),
+        "holdout_until": holdout_until.isoformat(),
         "out": "",
         "champion": None,
     }
     readable = [Path(path) for path in snapshot.paths]
     same_build = before is not None and before.build == build.build_id
     if champion and same_build:
-        artifact = installation.registry.fetch(spec.name, champion)
-        job["champion"] = _artifact_of(installation, spec, champion, artifact)
-        readable.append(artifact)
-    run_job(installation.engine, spec, build, "train", job, folder, leaves=TRAINED, readable=readable)
-    if champion and before and not same_build:
-        _score_champion(
-            installation, spec, champion, before.build, job, folder, [Path(path) for path in snapshot.paths]
-        )
+        artifact = _artifact_of(installation, spec, champion)
+        job["champion"] = artifact
+        readable.append(Path(artifact["artifact"]))
+    run_job(installation.engine, spec, build.build_id, "train", job, folder, leaves=TRAINED, readable=readable)
+    if champion and not same_build:
+        scored = score(installation, spec, champion, snapshot.paths, folder, since=holdout_from, until=holdout_until)
+        holdout = pd.read_parquet(folder / "holdout.parquet")
+        theirs = scored.rename(columns={"prediction": "champion"})
+        joined = holdout.merge(theirs, on=spec.data.key, how="left", validate="1:1")
+        joined.to_parquet(folder / "holdout.parquet", index=False)
     return {
         "folder": str(folder),
         "champion": champion,
@@ -154,6 +159,35 @@ def train(
         "holdout_from": job["holdout_from"],
         "holdout_until": job["holdout_until"],
     }
+
+
+def score(
+    installation: Installation,
+    spec: ModelSpec,
+    version: str,
+    data: Sequence[str],
+    folder: Path,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> pd.DataFrame:
+    """A version's predictions of the rows of ``data`` from ``since`` on and before ``until``: key and ``prediction``.
+
+    Made in the environment of the version's own build; ``folder`` gets the job's file, log and result.
+    """
+    build_id = installation.registry.lineage(spec.name, version).build
+    artifact = _artifact_of(installation, spec, version)
+    job: ScoreJob = {
+        "model": model_block(spec, installation.engine.code(spec, build_id)),
+        **artifact,
+        "data": list(data),
+        "from": since.isoformat() if since else None,
+        "until": until.isoformat() if until else None,
+        "out": SCORED,
+    }
+    readable = [Path(path) for path in (artifact["artifact"], *data)]
+    run_job(installation.engine, spec, build_id, "score", job, folder, leaves=[SCORED], readable=readable)
+    return pd.read_parquet(folder / SCORED, columns=[spec.data.key, "prediction"])
 
 
 def compare(spec: ModelSpec, folder: Path, champion: str | None) -> Verdict:
@@ -252,43 +286,8 @@ def _metric_values(quality: Mapping[str, Any]) -> dict[str, float]:
     return values
 
 
-def _score_champion(
-    installation: Installation,
-    spec: ModelSpec,
-    champion: str,
-    build_id: str,
-    job: dict[str, Any],
-    folder: Path,
-    data: list[Path],
-) -> None:
-    """Score the champion in the environment of its own build, and add its predictions to the holdout."""
-    artifact = installation.registry.fetch(spec.name, champion)
-    score = {
-        "model": model_block(spec, installation.engine.code(spec, build_id)),
-        **_artifact_of(installation, spec, champion, artifact),
-        "data": job["data"],
-        "from": job["holdout_from"],
-        "until": job["holdout_until"],
-        "out": "champion.parquet",
-    }
-    run_job(
-        installation.engine,
-        spec,
-        build_id,
-        "score",
-        score,
-        folder,
-        leaves=["champion.parquet"],
-        readable=[artifact, *data],
-    )
-    theirs = pd.read_parquet(folder / "champion.parquet")[[spec.data.key, "prediction"]].rename(
-        columns={"prediction": "champion"}
-    )
-    holdout = pd.read_parquet(folder / "holdout.parquet").merge(theirs, on=spec.data.key, how="left", validate="1:1")
-    holdout.to_parquet(folder / "holdout.parquet", index=False)
-
-
-def _artifact_of(installation: Installation, spec: ModelSpec, version: str, folder: Path) -> dict[str, str]:
+def _artifact_of(installation: Installation, spec: ModelSpec, version: str) -> ArtifactBlock:
+    folder = installation.registry.fetch(spec.name, version)
     return {"artifact": str(folder), "sha256": installation.registry.sha256(spec.name, version)}
 
 

@@ -199,6 +199,15 @@ def test_a_release_adds_one_small_layer_to_its_build(place, served):  # noqa: F8
     assert container(served.name, "1").labels["evergreen.image"] == image, "an image is used by id, never by a tag"
 
 
+def test_a_release_says_which_training_and_data_it_comes_from(served):  # noqa: F811
+    """The training run's label was empty: it was looked for under another name than the lineage has."""
+    labels = docker_host().client.images.get(container(served.name, "1").attrs["Image"]).labels
+    lineage = open_installation().registry.lineage(served.name, "1")
+    assert (labels["evergreen.run"], labels["evergreen.snapshot"]) == (lineage.run_id, lineage.snapshot)
+    assert lineage.run_id == "one"
+    assert len(lineage.snapshot) == 64
+
+
 def test_test_and_production_run_the_same_image(served):  # noqa: F811
     open_installation().engine.start(served, "test", "1", "test@1")
     try:

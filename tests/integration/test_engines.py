@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from demo.report import score_version
 from include.adapters.data.snapshots import take_snapshot
 from include.adapters.engines.choice import open_engine
 from include.adapters.registry import Registry
@@ -218,6 +219,14 @@ def test_a_model_with_classes_or_functions_of_its_own_goes_all_the_way_into_a_se
         assert predicted == pytest.approx(recorded["predictions"])
     finally:
         open_installation().engine.stop(spec.name, "production", "1")
+
+
+def test_a_version_with_feature_code_is_scored_for_the_demos_report(place):
+    """The report gave the runtime a build's id for its folder, in which the model's feature code is imported."""
+    spec = place.new_model().model_copy(update={"feature_code": "model:prepare"})
+    home = open_installation().settings.home
+    scores = score_version(spec, "3", [home / "lake" / "small" / "2013-05.parquet"], home / "scores")
+    assert 0.6 < scores["2013-05"] <= 1
 
 
 def own_build(place, spec) -> Build:

@@ -177,7 +177,9 @@ class Serving:
         snapshot = take_snapshot(open_installation().settings, spec, None)
         made = candidate.train(open_installation(), spec, self.build, snapshot, run, parameters)
         assert candidate.compare(spec, Path(made["folder"]), made["champion"]).passed
-        lineage = Lineage(model=spec.name, build=self.build.build_id, commit=self.build.commit)
+        lineage = Lineage(
+            spec.name, self.build.build_id, self.build.commit, snapshot.hash, run_id=run, reason="for tests"
+        )
         return candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)
 
     def _start(self) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from include.adapters.engines.contract import Engine
 from include.adapters.engines.job_output import job_folder, take_files
 from include.adapters.engines.process.confinement import Completed
-from include.core.build import Build
+from include.adapters.engines.runtime_config import ScoreJob, TrainJob
 from include.core.errors import TrainingError
 from include.core.spec import ModelSpec
 
@@ -18,9 +17,9 @@ from include.core.spec import ModelSpec
 def run_job(
     engine: Engine,
     spec: ModelSpec,
-    build: Build | str,
+    build_id: str,
     module: str,
-    job: dict[str, Any],
+    job: TrainJob | ScoreJob,
     folder: Path,
     *,
     leaves: Sequence[str],
@@ -34,7 +33,6 @@ def run_job(
     Raises TrainingError with the runtime's own message when it fails, runs out of time or of memory, or when a file
     that it should leave is missing or not a regular file.
     """
-    build_id = build if isinstance(build, str) else build.build_id
     folder.mkdir(parents=True, exist_ok=True)
     job_file = folder / f"{module}.json"
     with job_folder(folder.with_name(f".{folder.name}.{module}")) as scratch:

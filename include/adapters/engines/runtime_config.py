@@ -33,6 +33,42 @@ class ModelBlock(TypedDict):
     code: str
 
 
+class ArtifactBlock(TypedDict):
+    """A version to load: the folder of its bundle, and the hash that was registered for the artifact in it."""
+
+    artifact: str
+    sha256: str
+
+
+class TrainJob(TypedDict):
+    """What ``runtime.train`` does; times are ISO 8601."""
+
+    model: ModelBlock
+    data: list[str]
+    train_until: str
+    holdout_from: str
+    holdout_until: str
+    out: str
+    """Path below the job's own folder."""
+    champion: ArtifactBlock | None
+    """Predicts the holdout too, where it was trained in the same build."""
+
+
+ScoreJob = TypedDict(
+    "ScoreJob",
+    {
+        "model": ModelBlock,
+        "artifact": str,
+        "sha256": str,
+        "data": list[str],
+        "from": str | None,
+        "until": str | None,
+        "out": str,
+    },
+)
+"""What ``runtime.score`` does; without ``from`` and ``until``, for all rows."""
+
+
 def build_folder(settings: Settings, model: str, build_id: str) -> Path:
     """Where a build's code, runtime and environment are."""
     return settings.builds / model / build_id

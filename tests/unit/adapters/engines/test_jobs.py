@@ -35,7 +35,7 @@ out = out if out.is_dir() else out.parent
 """
 PLATFORMS_FILES = (
     *("train.json", "train.log", "score.json", "score.log", "metrics.json", ".metrics.json", "profile.json"),
-    *("estimator.json", "golden.json", "lineage.json", "champion.parquet", ".holdout.parquet.taken"),
+    *("estimator.json", "golden.json", "lineage.json", "scored.parquet", ".holdout.parquet.taken"),
 )
 
 
