@@ -216,6 +216,7 @@ def _run(arguments: list[str], url: str, environment: dict[str, str], seconds: f
             text=True,
             errors="replace",
             timeout=seconds,
+            check=False,
         )
     except FileNotFoundError:
         raise PlatformError("git is not installed on this machine. Install it (Debian: apt install git).") from None

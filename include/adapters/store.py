@@ -79,6 +79,7 @@ class Store:
 
     @cached_property
     def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine, with all tables made."""
         sqlite = self.url.startswith("sqlite")
         engine = sa.create_engine(self.url, **({"connect_args": {"timeout": 30}} if sqlite else {}))
         if sqlite:
@@ -104,6 +105,7 @@ class Store:
             )
 
     def build(self, model: str, build_id: str) -> Build:
+        """One build; EvergreenError when there is none with this id."""
         with self.engine.connect() as connection:
             where = (builds.c.model == model) & (builds.c.build_id == build_id)
             row = connection.execute(sa.select(builds.c.build).where(where)).scalar()
@@ -118,6 +120,7 @@ class Store:
             return [Build(**row) for row in connection.execute(query).scalars()]
 
     def newest_passed_build(self, model: str) -> Build:
+        """The newest build that can be trained with; EvergreenError when none has passed."""
         for build in self.builds(model):
             if build.status == "passed":
                 return build
@@ -238,6 +241,7 @@ class Store:
             return connection.execute(sa.select(log_positions.c.position).where(where)).scalar() or 0
 
     def set_log_position(self, model: str, segment: str, position: int) -> None:
+        """Remember that the segment was gathered up to this byte."""
         with self.engine.begin() as connection:
             where = (log_positions.c.model == model) & (log_positions.c.segment == segment)
             connection.execute(log_positions.delete().where(where))

@@ -275,7 +275,7 @@ def _sample(installation: Installation, spec: ModelSpec, folder: Path) -> list[s
     try:
         source, grain = spec.data.source, spec.monitoring.window
         home = installation.settings.home
-        rows = read_window(home, source, newest_window(home, source, None, grain), grain, columns)
+        rows = read_window(home, source, newest_window(home, source, None), grain, columns)
     except (EvergreenError, OSError) as error:
         print(f"no sample of training data, so synthetic rows are used: {error}")
         return []

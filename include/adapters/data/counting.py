@@ -47,7 +47,7 @@ def count_window(
     *,
     parts: Mapping[Path, Array] | None = None,
     lake: Path,
-    progress: Progress = lambda done, rows: None,
+    progress: Progress = lambda *_: None,
 ) -> WindowCount:
     """The rows that ``version`` answered in a window: those of ``parts`` (part → which of its rows), or all.
 
@@ -74,7 +74,7 @@ def count_parquet(
     *,
     version: str | None = None,
     rows: Array | None = None,
-    progress: Progress = lambda done, rows: None,
+    progress: Progress = lambda *_: None,
 ) -> WindowCount:
     """Count one Parquet file: a path, or an open file of any fsspec filesystem.
 

@@ -23,8 +23,8 @@ NUMBERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint
 TEXTS = ["str", "string", "object", "category"]
 BOOLEANS = ["bool", "boolean"]
 TYPES = {
-    "integer": NUMBERS + ["Int64", "Int32"],
-    "number": NUMBERS + ["Float64"],
+    "integer": [*NUMBERS, "Int64", "Int32"],
+    "number": [*NUMBERS, "Float64"],
     "category": TEXTS,
     "boolean": BOOLEANS + NUMBERS,
 }
@@ -38,7 +38,7 @@ def check_snapshot(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> 
     """
     failures = [*_count_rows(spec, snapshot, frame), *_types(spec, frame)]
     wrong_type = {failure["column"] for failure in failures}
-    suite = [check for check in expectations(spec, snapshot, frame) if getattr(check, "column", None) not in wrong_type]
+    suite = [check for check in expectations(spec, snapshot) if getattr(check, "column", None) not in wrong_type]
     failures += _validate(suite, frame)
     checks = len(suite) + len(snapshot.partitions) + len(spec.features)
     signals: dict[str, Any] = {"rows": len(frame), "checks": checks, "failures": failures}
@@ -49,7 +49,7 @@ def check_snapshot(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> 
     return Verdict("fail", f"{len(failures)} of {checks} checks failed: {shown}{more}", signals)
 
 
-def expectations(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> list[Expectation]:
+def expectations(spec: ModelSpec, snapshot: Snapshot) -> list[Expectation]:
     """The suite: what the spec says about each column, as Great Expectations' own expectations."""
     suite: list[Expectation] = [
         gxe.ExpectColumnValuesToNotBeNull(column=spec.data.key),

@@ -95,7 +95,8 @@ class Predictions:
             tables.append(file.read(columns=[name]) if name in file.schema_arrow.names else _missing(len(counted)))
         places = self.places if rows is None else self.places[rows]
         whole = pa.concat_tables(tables, promote_options="default").column(name)
-        return whole.take(pa.array(places)).to_pandas().rename(name)
+        values: pd.Series = whole.take(pa.array(places)).to_pandas()
+        return values.rename(name)
 
 
 def gather(spec: ModelSpec, store: Store, log_dir: Path, lake: Path) -> Gathered:
@@ -272,7 +273,7 @@ def _schema(spec: ModelSpec) -> pa.Schema:
 
 
 def _windows(times: pa.ChunkedArray, grain: Grain) -> pd.Series:
-    days = times.to_pandas().dt.normalize()
+    days: pd.Series = times.to_pandas().dt.normalize()
     names = {day: window_of(day, grain) for day in days.unique()}
     return days.map(names)
 

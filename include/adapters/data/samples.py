@@ -69,7 +69,8 @@ def reference_sample(
     until, time = pd.Timestamp(lineage.trained_until), spec.data.event_time
 
     def known(file: pq.ParquetFile, group: int) -> Array:
-        return (_column(file, group, time).to_pandas() <= until).to_numpy(dtype=bool)
+        times: pd.Series = _column(file, group, time).to_pandas()
+        return (times <= until).to_numpy(dtype=bool)
 
     try:
         present = set.intersection(*(set(pq.read_schema(path).names) for path in snapshot.paths))
@@ -92,7 +93,8 @@ def window_sample(
     parts = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
 
     def answered(file: pq.ParquetFile, group: int) -> Array:
-        return (_column(file, group, "version").to_pandas().astype(str) == version).to_numpy(dtype=bool)
+        versions: pd.Series = _column(file, group, "version").to_pandas()
+        return (versions.astype(str) == version).to_numpy(dtype=bool)
 
     try:
         found = _sample(parts, [*IDENTITY, *spec.feature_names], answered, rows, seed)

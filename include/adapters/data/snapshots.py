@@ -37,6 +37,7 @@ class Snapshot:
 
     @property
     def paths(self) -> list[str]:
+        """Its Parquet objects, oldest window first."""
         return list(self.partitions.values())
 
 
@@ -46,7 +47,7 @@ def take_snapshot(settings: Settings, spec: ModelSpec, window: str | None) -> Sn
     Older windows may be missing (the model is young); the newest one must exist.
     """
     source, grain = spec.data.source, spec.monitoring.window
-    newest = newest_window(settings.home, source, window, grain)
+    newest = newest_window(settings.home, source, window)
     columns = [spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]
     columns = list(dict.fromkeys(columns))
     partitions, rows = {}, 0

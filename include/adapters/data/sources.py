@@ -62,7 +62,7 @@ def window_exists(home: Path, source: Source, window: str, grain: Grain) -> bool
     return bool(filesystem.exists(path))
 
 
-def newest_window(home: Path, source: Source, window: str | None, grain: Grain) -> str:
+def newest_window(home: Path, source: Source, window: str | None) -> str:
     """``window``, or the newest one for which files exist when it is None."""
     if window:
         return window
@@ -98,10 +98,10 @@ def partition_states(home: Path, source: Source) -> dict[str, str]:
 class _Rows(Protocol):
     """An opened partition."""
 
-    def whole(self, columns: list[str] | None) -> pd.DataFrame:
+    def whole(self, columns: list[str] | None, /) -> pd.DataFrame:
         """All rows; of a Parquet file only ``columns``, where it has all of them."""
 
-    def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
+    def batches(self, columns: list[str], /) -> Iterator[pd.DataFrame]:
         """At most BATCH_ROWS rows at a time."""
 
 
@@ -111,7 +111,8 @@ class _ParquetRows:
 
     def whole(self, columns: list[str] | None) -> pd.DataFrame:
         opened = pq.ParquetFile(self.file)
-        return opened.read(columns=self._known(opened, columns)).to_pandas()
+        frame: pd.DataFrame = opened.read(columns=self._known(opened, columns)).to_pandas()
+        return frame
 
     def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
         opened = pq.ParquetFile(self.file)
@@ -128,10 +129,10 @@ class _CsvRows:
     file: IO[bytes]
     compression: Literal["gzip"] | None
 
-    def whole(self, columns: list[str] | None) -> pd.DataFrame:
+    def whole(self, _columns: list[str] | None) -> pd.DataFrame:
         return pd.read_csv(self.file, compression=self.compression)
 
-    def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
+    def batches(self, _columns: list[str]) -> Iterator[pd.DataFrame]:
         yield from pd.read_csv(self.file, compression=self.compression, chunksize=BATCH_ROWS)
 
 
@@ -139,10 +140,10 @@ class _CsvRows:
 class _SqlRows:
     result: Any
 
-    def whole(self, columns: list[str] | None) -> pd.DataFrame:
+    def whole(self, _columns: list[str] | None) -> pd.DataFrame:
         return self._frame(self.result.fetchall())
 
-    def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
+    def batches(self, _columns: list[str]) -> Iterator[pd.DataFrame]:
         yield from map(self._frame, self.result.partitions(BATCH_ROWS))
 
     def _frame(self, rows: Any) -> pd.DataFrame:

@@ -34,6 +34,7 @@ class ServerConfig:
 
     @property
     def address(self) -> str:
+        """Host and port that it listens on."""
         return f"{self.host}:{self.port}"
 
     def as_json(self) -> str:

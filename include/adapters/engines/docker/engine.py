@@ -67,7 +67,7 @@ class DockerEngine:
         image, cached = images.take_image(self.host, spec, build_id, commit, folder, lock, base)
         return environments.PreparedBuild(build_id, image, folder, cached, time.monotonic() - started)
 
-    def code(self, spec: ModelSpec, build_id: str) -> Path:
+    def code(self, spec: ModelSpec, build_id: str) -> Path:  # noqa: ARG002 - the place is the same in every image
         """The model's folder in its image."""
         return INSIDE / "code" / spec.repository.path
 

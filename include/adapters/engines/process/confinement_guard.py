@@ -256,4 +256,4 @@ def call_prctl(option: int, value: int, pointer: int = 0) -> bool:
         return False
     library = ctypes.CDLL(None, use_errno=True)
     words = [ctypes.c_ulong(word) for word in (value, pointer, 0, 0)]
-    return library.prctl(ctypes.c_int(option), *words) == 0
+    return bool(library.prctl(ctypes.c_int(option), *words) == 0)

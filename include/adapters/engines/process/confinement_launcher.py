@@ -33,6 +33,7 @@ NOT_CONFINED = 125
 
 
 def main(arguments: list[str]) -> NoReturn:
+    """Confine this process as the policy in the first argument says, and become the command after ``--``."""
     policy, command = json.loads(arguments[0]), arguments[2:]
     if policy.get("watch"):
         watch(policy, lambda: become(policy, command))
@@ -72,8 +73,8 @@ def set_limits(policy: dict[str, Any]) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(name)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(name, (value, value))
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(name, (limit, limit))
 
 
 def drop_capabilities() -> None:

@@ -52,6 +52,7 @@ def has(argument: int, bits: int) -> Test:
 
 
 def differs(argument: int, value: int) -> Test:
+    """Whether an argument of a call is another value."""
     return Test(argument, value, equal=False)
 
 
