@@ -13,7 +13,7 @@ export EVERGREEN_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help measures setup demo test test-fast up down status check bench pictures docs lock clean compose-env
+.PHONY: help setup demo test test-fast coverage measures up down status check bench pictures docs lock clean compose-env
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,10 +25,13 @@ demo: setup ## play a year of real flights through the whole loop; the platform 
 	@$(PYTHON) -m demo $(DEMO)
 
 test: setup ## run all tests in two processes; TESTS=<file> selects some, WORKERS=0 runs them in one process
-	@$(PYTHON) -m pytest -n $(WORKERS) --no-loadscope-reorder $(TESTS)
+	@$(PYTHON) -m pytest -n $(WORKERS) --no-loadscope-reorder $(or $(TESTS),--cov --cov-report=)
 
 test-fast: setup ## run the tests that need no running services
 	@$(PYTHON) -m pytest -n $(WORKERS) tests/unit tests/dags
+
+coverage: setup ## run the tests that need no running services; list which lines of each file they do not execute
+	@$(PYTHON) -m pytest -n $(WORKERS) --cov --cov-report=term-missing:skip-covered tests/unit tests/dags
 
 up: setup ## start the platform
 	@$(PYTHON) -m include.embedded up

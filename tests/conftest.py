@@ -12,7 +12,13 @@ import pytest
 hypothesis.settings.register_profile("evergreen", deadline=None)  # on a busy machine, any example may be slow
 hypothesis.settings.load_profile("evergreen")
 
-pytest_plugins = ["pytester", "tests.support.needs", "tests.support.environment_guard", "tests.support.progress"]
+pytest_plugins = [
+    "pytester",
+    "tests.support.coverage_summary",
+    "tests.support.environment_guard",
+    "tests.support.needs",
+    "tests.support.progress",
+]
 
 PROJECT = Path(__file__).resolve().parent.parent
 for folder in (PROJECT, PROJECT / "plugins"):

@@ -64,11 +64,13 @@ def _kernel_headers() -> str:
 
 
 def _docker() -> str:
+    from include.adapters.engines.docker.client import DockerHost
     from include.adapters.engines.docker.images import base_image
     from include.core.errors import PlatformError
+    from include.settings import Settings
 
     try:
-        base_image()
+        base_image(DockerHost(Settings.from_environment()))
     except PlatformError as error:
         return str(error)
     return ""
