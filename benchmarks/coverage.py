@@ -18,6 +18,7 @@ from include.core.quality.estimation import build_estimator, estimate
 from include.core.quality.evaluation import figures
 from include.core.quality.figures import QualityFigure
 from include.core.spec import ModelSpec
+from tests.support.specs import columns, model_spec
 
 REPEATS = 1000
 WINDOW = 1000
@@ -103,21 +104,11 @@ def _share(count: int, repeats: int) -> str:
 
 
 def _spec(task: str, metrics: tuple[str, ...]) -> ModelSpec:
-    return ModelSpec.model_validate(
-        {
-            "schema": 1,
-            "name": "known",
-            "owner": "bench",
-            "description": "A known population.",
-            "repository": {"url": "r"},
-            "task": task,
-            "target": "truth",
-            "features": [{"name": "x", "type": "number"}],
-            "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
-            "truth": {"source": {"path": "{window}.csv"}, "key": "id", "column": "truth"},
-            "metrics": {"primary": metrics[0], "also": list(metrics[1:]), "confidence": LEVEL},
-            "degradation": {"drop": 0.1},
-        }
+    return model_spec(
+        task=task,
+        target="truth",
+        features=columns(x="number"),
+        metrics={"primary": metrics[0], "also": list(metrics[1:]), "confidence": LEVEL},
     )
 
 

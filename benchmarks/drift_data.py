@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from include.core.drift.profile import Array
 from include.core.spec import ModelSpec
+from tests.support.specs import model_spec
 
 SHARES = np.round(1 / np.arange(1, 21) / np.sum(1 / np.arange(1, 21)), 10)
 CHUNK = 500_000
@@ -22,23 +23,15 @@ def drift_spec(numbers: int, categories: int, false_alarm_rate: float) -> ModelS
     """A model with columns n0, n1, … and c0, c1, …; every change counts, however small."""
     features = [{"name": f"n{number}", "type": "number"} for number in range(numbers)]
     features += [{"name": f"c{number}", "type": "category"} for number in range(categories)]
-    source = {"source": {"path": "{window}.parquet"}, "key": "id"}
-    return ModelSpec.model_validate(
-        {
-            "schema": 1,
-            "name": "bench",
-            "owner": "bench",
-            "description": "Drift benchmark.",
-            "repository": {"url": "bench"},
-            "task": "regression",
-            "target": "y",
-            "features": features,
-            "data": {**source, "event_time": "at"},
-            "truth": {**source, "column": "y"},
-            "metrics": {"primary": "mae"},
-            "degradation": {"drop": 1},
-            "monitoring": {"drift_false_alarm_rate": false_alarm_rate, "drift_effect_at_least": 0},
-        }
+    source = {"source": {"path": "{window}.parquet"}}
+    return model_spec(
+        name="bench",
+        task="regression",
+        target="y",
+        features=features,
+        data=source,
+        truth=source,
+        monitoring={"window": "day", "drift_false_alarm_rate": false_alarm_rate, "drift_effect_at_least": 0},
     )
 
 

@@ -17,7 +17,7 @@ from airflow.triggers.base import BaseEventTrigger
 
 from tests.conftest import PROJECT
 from tests.dags.test_every_dag import assets_in
-from tests.integration.test_monitoring import MODEL
+from tests.integration.monitored_model import MODEL
 
 ON_NEW_DATA = {"fares": True, "tides": True, "late": False}
 """Models whose code is in one repository, and whether they train on new data."""

@@ -16,9 +16,10 @@ import yaml
 from include.adapters.files import write_private
 from tests.conftest import PROJECT
 from tests.support.running_platform import Platform, new_platform
+from tests.support.specs import columns, model_yaml
 
 if TYPE_CHECKING:
-    from tests.integration.test_monitoring import House
+    from tests.integration.monitored_model import MonitoredModel
 
 RIDES: dict[str, Any] = {
     "name": "rides",
@@ -37,33 +38,28 @@ ON_NEW_DATA = ("fares", "tides")
 
 def watching_model(name: str) -> str:
     """The model.yaml of a model that trains on new data."""
-    return f"""
-schema: 1
-name: {name}
-owner: tests
-description: Made for tests.
-repository: {{url: repositories/shared.git}}
-task: regression
-target: y
-features: [{{name: x, type: number}}]
-data: {{source: {{path: "{name}/{{window}}.parquet"}}, key: id, event_time: at, rows_at_least: 10}}
-truth: {{source: {{path: "truth/{{window}}.parquet"}}, key: id, column: y}}
-training: {{on_new_data: true}}
-metrics: {{primary: mae}}
-monitoring: {{window: month, schedule: null}}
-degradation: {{drop: 1.0}}
-"""
+    return model_yaml(
+        name=name,
+        repository={"url": "repositories/shared.git"},
+        task="regression",
+        target="y",
+        features=columns(x="number"),
+        data={"source": {"path": f"{name}/{{window}}.parquet"}, "rows_at_least": 10},
+        training={"on_new_data": True},
+        monitoring={"schedule": None},
+        degradation={"drop": 1.0},
+    )
 
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     """The platform that the modules of one session share; what each expects of it: tests.conftest.ON_THE_PLATFORM.
 
-    Its models: ``flights``; ``fares`` and ``tides``, which train on new data; ``late``, monthly, which House looks
-    after; ``rides``, weekly and never released.
+    Its models: ``flights``; ``fares`` and ``tides``, which train on new data; ``late``, monthly, which is released and
+    monitored; ``rides``, weekly and never released.
     """
     from tests.integration.model_bundle import TOKEN
-    from tests.integration.test_monitoring import MODEL
+    from tests.integration.monitored_model import MODEL
 
     root = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets lie below it
     running = new_platform(root / "h", prometheus="prometheus" if shutil.which("prometheus") else "")
@@ -94,7 +90,7 @@ def platform() -> Iterator[Platform]:
 
 
 @pytest.fixture(scope="module")
-def house(platform: Platform) -> Iterator[House]:
+def monitored_on_platform(platform: Platform) -> Iterator[MonitoredModel]:
     """The model ``late`` on the shared platform, released once; this process sees the platform as its own."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in platform.env.items():
@@ -107,8 +103,25 @@ def house(platform: Platform) -> Iterator[House]:
 
 
 @lru_cache
-def released(home: Path, lake: Path) -> House:
+def released(home: Path, lake: Path) -> MonitoredModel:
     """The model ``late``, released by the first module that asks for it."""
-    from tests.integration.test_monitoring import House
+    from tests.integration.monitored_model import MonitoredModel
 
-    return House(home, lake)
+    return MonitoredModel(home, lake)
+
+
+@pytest.fixture
+def monitored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MonitoredModel:
+    """The model ``late``, released, in a home of its own below the test's folder."""
+    from tests.integration.monitored_model import MODEL, MonitoredModel
+
+    models = tmp_path / "models" / "late"
+    models.mkdir(parents=True)
+    (models / "model.yaml").write_text(yaml.safe_dump(MODEL))
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("EVERGREEN_STORE_URL", raising=False)
+    monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", json.dumps({"conn_type": "fs", "extra": {"path": str(tmp_path)}}))
+    made = MonitoredModel(tmp_path)
+    monkeypatch.setattr("include.stages.installation.open_installation", lambda: made.installation)
+    return made

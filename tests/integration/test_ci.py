@@ -16,30 +16,19 @@ from include.stages import ci as checks
 from include.stages.installation import open_installation
 from tests.support.airflow_runs import run_here
 from tests.support.real_repository import RealRepository
+from tests.support.specs import columns, model_yaml
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-SPEC = """
-schema: 1
-name: tiny
-owner: tests
-description: Doubles a number.
-repository: {url: repositories/tiny.git}
-task: regression
-target: doubled
-features: [{name: number, type: number}]
-data:
-  source: {path: "tiny/{window}.parquet"}
-  key: id
-  event_time: moment
-truth:
-  source: {path: "tiny-truth/{window}.parquet"}
-  key: id
-  column: doubled
-training: {time_limit_minutes: 2, memory_mb: 2048}
-metrics: {primary: mae}
-degradation: {drop: 1.0}
-"""
+SPEC = model_yaml(
+    name="tiny",
+    repository={"url": "repositories/tiny.git"},
+    task="regression",
+    target="doubled",
+    features=columns(number="number"),
+    data={"source": {"path": "tiny/{window}.parquet"}, "event_time": "moment"},
+    training={"time_limit_minutes": 2, "memory_mb": 2048},
+)
 GOOD = {
     "requirements.txt": "scikit-learn==1.9.1\n",
     "model.py": "from sklearn.linear_model import LinearRegression\n\n\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.test_monitoring import House, house  # noqa: F401
+from tests.integration.monitored_model import MonitoredModel
 
 pytestmark = pytest.mark.integration
 BOUNDED = {"model", "version", "metric", "status", "feature", "window", "answer", "incident", "story", "state", "part"}
@@ -22,13 +22,13 @@ def database():
 
 
 @pytest.fixture
-def client(database, house: House) -> Any:  # noqa: F811
+def client(database, monitored: MonitoredModel) -> Any:
     from fastapi.testclient import TestClient
 
     from evergreen.web import app
 
-    (house.home / "secrets").mkdir()
-    (house.home / "secrets" / "prediction_token").write_text("the-token\n", encoding="utf-8")
+    (monitored.home / "secrets").mkdir()
+    (monitored.home / "secrets" / "prediction_token").write_text("the-token\n", encoding="utf-8")
     return TestClient(app)
 
 
@@ -72,12 +72,12 @@ def test_nobody_gets_the_metrics_without_the_token(client, headers):
     assert client.get("/metrics", headers=headers).status_code == 401
 
 
-def test_the_newest_window_is_there_with_bounded_labels(client, house):  # noqa: F811
-    house.month("2013-04")
-    house.month("2013-05")
+def test_the_newest_window_is_there_with_bounded_labels(client, monitored):
+    monitored.month("2013-04")
+    monitored.month("2013-05")
     found = samples(client)
     labels = (("metric", "roc_auc"), ("model", "late"), ("version", "1"))
-    value = house.health("2013-05").by_version["1"]["roc_auc"].value
+    value = monitored.health("2013-05").by_version["1"]["roc_auc"].value
     assert found[("evergreen_health_quality", *labels)] == pytest.approx(value)
     assert found[("evergreen_health_status", ("model", "late"), ("status", "complete"))] == 1
     assert found[("evergreen_policy_verdict", ("answer", "pass"), ("model", "late"))] == 1
@@ -91,16 +91,16 @@ def test_a_model_without_health_has_no_figures_of_it_and_is_no_error(client):
     assert figures(client, "health_quality") == []
 
 
-def test_degraded_health_is_a_verdict_and_a_distance(client, house):  # noqa: F811
-    house.month("2013-04", noise=2.0)
-    house.month("2013-05", noise=2.0)
+def test_degraded_health_is_a_verdict_and_a_distance(client, monitored):
+    monitored.month("2013-04", noise=2.0)
+    monitored.month("2013-05", noise=2.0)
     assert samples(client)[("evergreen_policy_verdict", ("answer", "fail"), ("model", "late"))] == 1
     assert figures(client, "health_worse_by")[0] > figures(client, "drop_allowed")[0]
 
 
-def test_truth_that_is_overdue_is_counted(client, house):  # noqa: F811
-    house.predict("2013-04")
-    house.monitor("2013-04")
+def test_truth_that_is_overdue_is_counted(client, monitored):
+    monitored.predict("2013-04")
+    monitored.monitor("2013-04")
     assert figures(client, "health_overdue_windows") == [1]
     assert figures(client, "health_worse_by") == []
 

@@ -24,7 +24,7 @@ from include.embedded.monitoring import RULES, Scraped, alertmanager_config, pro
 from include.stages.installation import open_installation
 from tests.conftest import PROJECT
 from tests.integration.model_bundle import TOKEN, Server, make_bundle, start_server
-from tests.integration.test_monitoring import House
+from tests.integration.monitored_model import MonitoredModel
 from tests.support.airflow_runs import task_process
 from tests.support.health_rows import incident
 from tests.support.ports import free_port
@@ -62,7 +62,7 @@ class Observed:
 
     platform: Platform
     server: Server
-    house: House
+    monitored: MonitoredModel
     alertmanager_url: str = ""
     login: tuple[str, str] = field(default=("", ""), repr=False)
 
@@ -102,14 +102,16 @@ class Observed:
 
 
 @pytest.fixture(scope="module")
-def observed(platform: Platform, house: House) -> Iterator[Observed]:
+def observed(platform: Platform, monitored_on_platform: MonitoredModel) -> Iterator[Observed]:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(model_server(platform.settings.home))
-        found = Observed(platform, server, house, login=("admin", platform.settings.secret("prometheus_password")))
+        found = Observed(
+            platform, server, monitored_on_platform, login=("admin", platform.settings.secret("prometheus_password"))
+        )
         found.alertmanager_url = stack.enter_context(alertmanager(found, platform.settings.home))
         run = platform.trigger("late.retraining")
         platform.wait("late.retraining", run, 120)  # skips: there is no health yet
-        degrade(house)
+        degrade(monitored_on_platform)
         found.predict(None)  # the first of a kind: it counts from nothing, which no rate sees
         yield found
 
@@ -133,13 +135,13 @@ def model_server(home: Path) -> Iterator[Server]:
         yield server
 
 
-def degrade(house: House) -> None:
+def degrade(monitored: MonitoredModel) -> None:
     """One good month, two bad ones, and an incident of long ago."""
-    house.keep_reference()
-    house.month("2013-03")
-    house.month("2013-04", noise=2.0)
-    house.month("2013-05", noise=2.0)
-    house.store.record_incident("late", incident("2012-01"))
+    monitored.keep_reference()
+    monitored.month("2013-03")
+    monitored.month("2013-04", noise=2.0)
+    monitored.month("2013-05", noise=2.0)
+    monitored.store.record_incident("late", incident("2012-01"))
 
 
 @contextlib.contextmanager
@@ -288,7 +290,7 @@ def test_the_same_alert_told_again_and_a_later_one_start_no_second_training(obse
 def test_a_retraining_that_is_killed_is_finished_by_its_retry_and_starts_one_training(observed):
     platform, dag = observed.platform, "late.retraining"
     for window in ("2013-06", "2013-07"):
-        observed.house.month(window, noise=2.0)
+        observed.monitored.month(window, noise=2.0)
 
     def tasks() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = platform.ask("GET", f"dags/{dag}/dagRuns/{quote(run)}/taskInstances")[
@@ -313,10 +315,10 @@ def test_while_prometheus_is_down_nothing_is_lost_and_nothing_waits_for_it(obser
     with observed.without_prometheus():
         assert [observed.predict().status_code for _ in range(20)] == [200] * 20
         assert len(server.logged()) == logged + 20, "every answer is in the log"
-        observed.house.month(window)
+        observed.monitored.month(window)
         run = platform.trigger("late.retraining")
         assert platform.wait("late.retraining", run, 120) == "success"
-        health = observed.house.health(window)
+        health = observed.monitored.health(window)
         assert (health.status, health.predictions, health.rows) == ("complete", 300, 300)
         page = requests.get(f"{platform.airflow_url}/evergreen/metrics", headers=CREDENTIALS, timeout=30)
         assert f'evergreen_health_window_quality{{model="late",window="{window}"}}' in page.text

@@ -19,7 +19,7 @@ from include.core.build import Build
 from include.core.errors import BuildError, RunRefusedError
 from include.core.release.rollout import Rollout
 from include.stages.installation import open_installation
-from tests.integration.test_monitoring import MODEL, House
+from tests.integration.monitored_model import MODEL, MonitoredModel
 from tests.support.airflow_runs import run_here
 from tests.support.health_rows import incident
 
@@ -38,7 +38,7 @@ MADE = ("checkouts", "builds", "lake", "candidates", "run", "gateway", "reports"
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoredModel]:
     """``late``: version 1 serves, nothing stands by; versions 1 and 2 are registered; one build failed."""
     from airflow.utils.db import initdb
 
@@ -53,18 +53,18 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         patch.delenv("EVERGREEN_MLFLOW_URL", raising=False)
         patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", f'{{"conn_type": "fs", "extra": {{"path": "{home}"}}}}')
         initdb()
-        house = House(home)
-        register(house)
-        house.store.record_build(Build("late", "bad-1", "b" * 40, "e", "failed"))
-        house.predict("2013-05")
-        yield house
+        monitored = MonitoredModel(home)
+        register(monitored)
+        monitored.store.record_build(Build("late", "bad-1", "b" * 40, "e", "failed"))
+        monitored.predict("2013-05")
+        yield monitored
 
 
-def register(house: House) -> None:
+def register(monitored: MonitoredModel) -> None:
 
-    (house.home / "mlflow").mkdir()
+    (monitored.home / "mlflow").mkdir()
     for number in ("1", "2"):
-        bundle = house.home / "bundles" / number
+        bundle = monitored.home / "bundles" / number
         bundle.mkdir(parents=True)
         (bundle / "model.skops").write_text(number)
         more: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": {}, "description": ""}
@@ -72,7 +72,7 @@ def register(house: House) -> None:
 
 
 @pytest.fixture
-def store(house: House) -> Store:
+def store(monitored: MonitoredModel) -> Store:
     return open_installation().store
 
 
@@ -127,14 +127,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("mistake", REFUSED)
-def test_a_mistake_is_refused_by_the_first_task_before_anything_happened(house, store, mistake):
+def test_a_mistake_is_refused_by_the_first_task_before_anything_happened(monitored, store, mistake):
     story, conf, said = REFUSED[mistake]
     store.record_build(Build("late", "good-1", "a" * 40, "e", "passed"))
-    before, release = files(house.home), store.release("late", "production")
+    before, release = files(monitored.home), store.release("late", "production")
     with pytest.raises((RunRefusedError, BuildError)) as refused:
         first_task(story, **conf)
     assert said in str(refused.value)
-    assert files(house.home) == before
+    assert files(monitored.home) == before
     assert store.release("late", "production") == release
     assert store.health("late") == []
 
@@ -148,7 +148,7 @@ def test_a_mistake_is_never_retried(error):
     assert RETRY_POLICY.evaluate(error("x"), 1, 3).action == RetryAction.FAIL
 
 
-def test_a_refused_deployment_fails_and_leaves_another_runs_test_and_canary_alone(house, store, capsys):
+def test_a_refused_deployment_fails_and_leaves_another_runs_test_and_canary_alone(monitored, store, capsys):
     """settle and clear_test are teardowns: they run for a refused run too, and must not touch what isn't its own."""
     nothing, production = store.release("late", "test"), store.release("late", "production")
     rollout = Rollout("another", "2", lease=1e12)
@@ -168,19 +168,19 @@ def test_a_refused_deployment_fails_and_leaves_another_runs_test_and_canary_alon
         store.swap_release(canary, canary.abandon("cleared"))
 
 
-def test_an_untouched_training_without_a_build_is_refused_before_the_snapshot(house, store):
-    house.keep_reference()
-    before = files(house.home)
+def test_an_untouched_training_without_a_build_is_refused_before_the_snapshot(monitored, store):
+    monitored.keep_reference()
+    before = files(monitored.home)
     for build in store.builds("late"):
         store.record_build(replace(build, status="failed"))
     with pytest.raises(RunRefusedError, match="no build has passed yet"):
         first_task("training", window=None, build="", parameters=None, reason=None, incident="")
-    assert files(house.home) == before
+    assert files(monitored.home) == before
 
 
-def test_what_retraining_passes_on_is_taken_and_trained_on(house, store):
+def test_what_retraining_passes_on_is_taken_and_trained_on(monitored, store):
     """Its conf has the figures of the incident too, which are in no form; spaces around a value do not count."""
-    house.keep_reference()
+    monitored.keep_reference()
     store.record_incident("late", incident("2013-01"))
     store.record_build(Build("late", "good-1", "a" * 40, "e", "passed"))
     conf = {"reason": "drop", "incident": "late-2013-01", "window": " 2013-01\n", "signals": {"drop": 0.1}}

@@ -20,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 
 from docs.pictures import browser, log_in
 from docs.pictures import wait_for as wait_for_element
-from tests.integration.test_monitoring import House
+from tests.integration.monitored_model import MonitoredModel
 from tests.support.real_repository import RealRepository
 from tests.support.running_platform import Platform
 from tests.support.waiting import wait_for
@@ -34,7 +34,7 @@ class Person:
 
     platform: Platform
     driver: Any
-    house: House
+    monitored: MonitoredModel
     seen: dict[str, str] = field(default_factory=dict)
     """Run id → text of the form that started it."""
     snapshots: set[Path] = field(default_factory=set)
@@ -118,10 +118,10 @@ FILLED: dict[str, tuple[str, dict[str, str | bool], str, str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def person(platform: Platform, house: House) -> Iterator[Person]:
+def person(platform: Platform, monitored_on_platform: MonitoredModel) -> Iterator[Person]:
     with browser(1440, 1400) as driver:
         log_in(driver, platform.settings)
-        yield Person(platform, driver, house)
+        yield Person(platform, driver, monitored_on_platform)
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +187,8 @@ def test_production_is_as_it_was(person, submitted):
         assert tasks["settle"]["state"] == "skipped"
         assert tasks["clear_test"]["state"] == "success"
         assert tasks["roll_back"]["state"] == "upstream_failed"
-    assert person.house.store.release("late", "production").revision == 2
-    assert person.house.health("2013-02").window == "2013-02"
+    assert person.monitored.store.release("late", "production").revision == 2
+    assert person.monitored.health("2013-02").window == "2013-02"
     assert snapshots(person) == person.snapshots, "a refused training must take none"
 
 

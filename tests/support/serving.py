@@ -24,6 +24,7 @@ from include.stages import training as candidate
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
 from tests.support.real_repository import RealRepository
+from tests.support.specs import columns, model_spec
 from tests.support.waiting import wait_for
 
 HASH = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
@@ -45,36 +46,17 @@ def prepare(frame):
 """
 
 
-def small_spec(name: str, repository: str, **more: object) -> ModelSpec:
+def small_spec(name: str, repository: str, **more: Any) -> ModelSpec:
     """A spec with two features and quick gates."""
-    return ModelSpec.model_validate(
-        {
-            "schema": 1,
-            "name": name,
-            "owner": "tests",
-            "description": "Made for tests.",
-            "repository": {"url": repository},
-            "task": "binary_classification",
-            "target": "late",
-            "features": [{"name": "distance", "type": "number"}, {"name": "hour", "type": "number"}],
-            "data": {"source": {"path": "small/{window}.parquet"}, "key": "id", "event_time": "at"},
-            "truth": {"source": {"path": "truth/{window}.parquet"}, "key": "id", "column": "late"},
-            "training": {"holdout_days": 7},
-            "metrics": {"primary": "roc_auc"},
-            "promotion": {"holdout_rows_at_least": 50},
-            "deployment": {
-                "canary": {
-                    "steps": [30, 60],
-                    "requests_at_least": 20,
-                    "latency_ratio_at_most": 20,
-                    "check_seconds": 0.1,
-                }
-            },
-            "monitoring": {"window": "month"},
-            "degradation": {"drop": 0.05},
-            **more,
-        }
-    )
+    canary = {"steps": [30, 60], "requests_at_least": 20, "latency_ratio_at_most": 20, "check_seconds": 0.1}
+    settled: dict[str, Any] = {
+        "features": columns(distance="number", hour="number"),
+        "data": {"source": {"path": "small/{window}.parquet"}},
+        "training": {"holdout_days": 7},
+        "promotion": {"holdout_rows_at_least": 50},
+        "deployment": {"canary": canary},
+    }
+    return model_spec(name=name, repository={"url": repository}, **(settled | more))
 
 
 def small_data(window: str, rows: int = 2000, seed: int = 0) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from include.core.spec import ModelSpec
+from tests.support.specs import model_spec
 
 FEATURES = [
     {"name": "distance", "type": "number", "minimum": 0, "missing_at_most": 0.5},
@@ -16,22 +17,9 @@ FEATURES = [
 
 
 def ride_spec(**monitoring: Any) -> ModelSpec:
-    return ModelSpec.model_validate(
-        {
-            "schema": 1,
-            "name": "taxi",
-            "owner": "team",
-            "description": "d",
-            "repository": {"url": "r"},
-            "task": "regression",
-            "target": "minutes",
-            "features": FEATURES,
-            "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
-            "truth": {"source": {"path": "t{window}.csv"}, "key": "id", "column": "minutes"},
-            "metrics": {"primary": "mae"},
-            "degradation": {"drop": 1},
-            "monitoring": monitoring,
-        }
+    """A spec whose drift is judged by these fields of ``monitoring``."""
+    return model_spec(
+        name="taxi", task="regression", target="minutes", features=FEATURES, monitoring={"window": "day", **monitoring}
     )
 
 

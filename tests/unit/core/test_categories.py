@@ -8,28 +8,15 @@ from include.core.categories import boolean_value, category_text, category_texts
 from include.core.drift.counts import count_column
 from include.core.drift.profile import build_profile
 from include.core.quality.losses import build_loss_tree, estimate_losses
-from include.core.spec import Feature, ModelSpec
+from include.core.spec import Feature
 from include.runtime.frames import feature_frame
 from include.runtime.jobs import ModelError
 from tests.support.category_cases import CASES, NOT_BOOLEAN
+from tests.support.specs import columns, model_spec
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-NIGHT_RIDES = ModelSpec.model_validate(
-    {
-        "schema": 1,
-        "name": "nights",
-        "owner": "tests",
-        "description": "A boolean feature that its data holds as 0 and 1.",
-        "repository": {"url": "repositories/nights.git"},
-        "task": "regression",
-        "target": "minutes",
-        "features": [{"name": "night", "type": "boolean"}],
-        "data": {"source": {"path": "nights/{window}.parquet"}, "key": "id", "event_time": "at"},
-        "truth": {"source": {"path": "truth/{window}.parquet"}, "key": "id", "column": "minutes"},
-        "metrics": {"primary": "mae"},
-        "degradation": {"drop": 1.0},
-    }
-)
+NIGHT_RIDES = model_spec(task="regression", target="minutes", features=columns(night="boolean"))
+"""A boolean feature that its data holds as 0 and 1."""
 
 
 def typed(case, kind):
@@ -89,7 +76,7 @@ def test_a_boolean_of_the_log_is_estimated_as_it_is_in_training_data(form):
     tree = build_loss_tree(holdout.assign(prediction=0.0), NIGHT_RIDES)
     window = pd.DataFrame({"night": pd.Series([form(False)] * 500, dtype="object"), "prediction": 0.0})
     found = estimate_losses(tree, window, NIGHT_RIDES)["mae"]
-    assert found["value"] == pytest.approx(0.81, abs=0.08)
+    assert found.value == pytest.approx(0.81, abs=0.08)
 
 
 @pytest.mark.parametrize("form", [bool, int, float, np.bool_], ids=lambda form: form.__name__)

@@ -16,27 +16,10 @@ from include.adapters.data.predictions import gather, gathered_rows, read_predic
 from include.adapters.store import Store
 from include.core.errors import DataError
 from include.core.spec import ModelSpec
+from tests.support.specs import columns, spec_values
 
 ROOT = Path(__file__).resolve().parents[5]
-SPEC = {
-    "schema": 1,
-    "name": "late",
-    "owner": "team",
-    "description": "d",
-    "repository": {"url": "r"},
-    "task": "binary_classification",
-    "target": "late",
-    "features": [
-        {"name": "distance", "type": "number"},
-        {"name": "origin", "type": "category"},
-        {"name": "night", "type": "boolean"},
-    ],
-    "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
-    "truth": {"source": {"path": "t{window}.csv"}, "key": "id", "column": "late"},
-    "metrics": {"primary": "roc_auc"},
-    "monitoring": {"window": "month"},
-    "degradation": {"drop": 0.05},
-}
+SPEC = spec_values(features=columns(distance="number", origin="category", night="boolean"))
 MODEL = ModelSpec.model_validate(SPEC)
 
 

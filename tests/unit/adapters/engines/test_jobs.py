@@ -18,6 +18,7 @@ from include.settings import PROJECT
 from include.stages import ci as checks
 from include.stages.installation import open_installation
 from include.stages.training import TRAINED
+from tests.support.specs import columns, model_spec
 
 ESTIMATOR = """
 from sklearn.linear_model import {kind}
@@ -49,29 +50,11 @@ def secrets(tmp_path, monkeypatch) -> Path:
 
 
 def regression(name: str = "prices") -> ModelSpec:
-    return ModelSpec.model_validate(
-        {
-            "schema": 1,
-            "name": name,
-            "owner": "tests",
-            "description": "Made for tests.",
-            "repository": {"url": "/nowhere"},
-            "task": "regression",
-            "target": "price",
-            "features": [{"name": "size", "type": "number"}],
-            "data": {"source": {"path": "p/{window}.parquet"}, "key": "id", "event_time": "at"},
-            "truth": {"source": {"path": "t/{window}.parquet"}, "key": "id", "column": "price"},
-            "metrics": {"primary": "mae"},
-            "monitoring": {"window": "month"},
-            "degradation": {"drop": 0.05},
-        }
-    )
+    return model_spec(name=name, task="regression", target="price", features=columns(size="number"))
 
 
 def classification() -> ModelSpec:
-    values = regression("churn").model_dump(by_alias=True, mode="json", exclude_unset=True)
-    changed = {"task": "binary_classification", "target": "left", "metrics": {"primary": "roc_auc"}}
-    return ModelSpec.model_validate({**values, **changed, "truth": {**values["truth"], "column": "left"}})
+    return model_spec(name="churn", target="left", features=columns(size="number"))
 
 
 SPECS: dict[str, Callable[[], ModelSpec]] = {"LinearRegression": regression, "LogisticRegression": classification}

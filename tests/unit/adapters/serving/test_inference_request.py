@@ -3,25 +3,10 @@
 import pytest
 
 from include.adapters.serving.inference_request import inference_inputs
-from include.core.spec import ModelSpec
 from tests.support.category_cases import CASES, NOT_BOOLEAN
+from tests.support.specs import columns, model_spec
 
-SPEC = ModelSpec.model_validate(
-    {
-        "schema": 1,
-        "name": "zones",
-        "owner": "tests",
-        "description": "A category and a boolean feature.",
-        "repository": {"url": "repositories/zones.git"},
-        "task": "regression",
-        "target": "minutes",
-        "features": [{"name": "zone", "type": "category"}, {"name": "night", "type": "boolean"}],
-        "data": {"source": {"path": "zones/{window}.parquet"}, "key": "id", "event_time": "at"},
-        "truth": {"source": {"path": "truth/{window}.parquet"}, "key": "id", "column": "minutes"},
-        "metrics": {"primary": "mae"},
-        "degradation": {"drop": 1.0},
-    }
-)
+SPEC = model_spec(features=columns(zone="category", night="boolean"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

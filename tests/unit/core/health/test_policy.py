@@ -14,28 +14,17 @@ from include.core.spec import ModelSpec
 from include.core.windows import windows_before
 from tests.support.health_rows import health_row as row
 from tests.support.health_rows import incident
+from tests.support.specs import model_spec
 
 WINDOWS = windows_before("2014-12", "month", 24)
 
 
 def spec_with(*, metric: str = "roc_auc", **degradation: Any) -> ModelSpec:
-    task = "regression" if metric == "mae" else "binary_classification"
-    return ModelSpec.model_validate(
-        {
-            "schema": 1,
-            "name": "late",
-            "owner": "team",
-            "description": "d",
-            "repository": {"url": "r"},
-            "task": task,
-            "target": "late",
-            "features": [{"name": "distance", "type": "number"}],
-            "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
-            "truth": {"source": {"path": "t{window}.csv"}, "key": "id", "column": "late"},
-            "metrics": {"primary": metric},
-            "monitoring": {"window": "month", "rows_at_least": 100},
-            "degradation": {"drop": 0.05, "windows": 3, "breaches": 2, **degradation},
-        }
+    return model_spec(
+        task="regression" if metric == "mae" else "binary_classification",
+        metrics={"primary": metric},
+        monitoring={"rows_at_least": 100},
+        degradation={"windows": 3, "breaches": 2, **degradation},
     )
 
 

@@ -21,25 +21,12 @@ from include.core.health.window import (
 )
 from include.core.quality.estimation import build_estimator
 from include.core.quality.figures import QualityFigure
-from include.core.spec import ModelSpec
 from tests.support.health_rows import EMPTY
+from tests.support.specs import model_spec
 
-SPEC = ModelSpec.model_validate(
-    {
-        "schema": 1,
-        "name": "late",
-        "owner": "team",
-        "description": "d",
-        "repository": {"url": "r"},
-        "task": "binary_classification",
-        "target": "late",
-        "features": [{"name": "distance", "type": "number"}, {"name": "origin", "type": "category"}],
-        "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
-        "truth": {"source": {"path": "t{window}.csv"}, "key": "flight", "column": "was_late", "delay_hours": 24},
-        "metrics": {"primary": "roc_auc", "also": ["brier"], "slices": ["origin"]},
-        "monitoring": {"window": "month"},
-        "degradation": {"drop": 0.05},
-    }
+SPEC = model_spec(
+    truth={"key": "flight", "column": "was_late", "delay_hours": 24},
+    metrics={"also": ["brier"], "slices": ["origin"]},
 )
 JUNE = datetime(2013, 6, 15)
 QUALITY = {"roc_auc": QualityFigure(0.8, 0.7, 0.9, 500)}

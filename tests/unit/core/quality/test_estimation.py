@@ -18,7 +18,7 @@ from include.core.quality.estimation import (
 )
 from include.core.quality.evaluation import evaluate, figures
 from include.core.quality.figures import QualityFigure
-from include.core.spec import ModelSpec
+from tests.support.specs import columns, model_spec
 from tests.unit.core.quality.cbpe_by_nannyml import CASES, sample
 
 NANNYML = json.loads((Path(__file__).parent / "cbpe_by_nannyml.json").read_text(encoding="utf-8"))["cases"]
@@ -154,20 +154,12 @@ def test_after_truth_the_estimate_stands_beside_what_came_true():
 # Direct loss estimation
 
 
-REGRESSION = ModelSpec.model_validate(
-    {
-        "schema": 1, "name": "bikes", "owner": "team", "description": "d", "repository": {"url": "r"},
-        "task": "regression", "target": "bikes",
-        "features": [
-            {"name": "hour", "type": "number"}, {"name": "weather", "type": "category"},
-            {"name": "holiday", "type": "boolean"},
-        ],
-        "data": {"source": {"path": "{window}.csv"}, "key": "id", "event_time": "at"},
-        "truth": {"source": {"path": "t{window}.csv"}, "key": "id", "column": "bikes"},
-        "metrics": {"primary": "mae", "also": ["rmse", "r2"]},
-        "degradation": {"drop": 5},
-    }
-)  # fmt: skip
+REGRESSION = model_spec(
+    task="regression",
+    target="bikes",
+    features=columns(hour="number", weather="category", holiday="boolean"),
+    metrics={"also": ["rmse", "r2"]},
+)
 
 
 def bikes(rows: int, seed: int, rain: float = 0.2) -> pd.DataFrame:

@@ -1,0 +1,135 @@
+"""A model that is monitored: its log, truth, bundles and store, for the tests of monitoring and what follows it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from include.core.health.record import HealthRow
+from include.stages.installation import open_installation
+from tests.support.bundles import UnregisteredBundles
+from tests.support.specs import spec_values
+
+MODEL = spec_values(
+    description="Lateness <of> flights.",
+    metrics={"also": ["brier"], "slices": ["origin"]},
+    monitoring={"rows_at_least": 100},
+    degradation={"windows": 3, "breaches": 2},
+)
+
+
+class MonitoredModel:
+    """One model with its log, truth, bundles and store below a temporary EVERGREEN_HOME."""
+
+    def __init__(self, home: Path, lake: Path | None = None):
+        from include.core.spec import ModelSpec
+
+        here = open_installation()
+        self.installation = replace(here, registry=UnregisteredBundles(here.settings))
+        self.home, self.store, self.spec = home, here.store, ModelSpec.model_validate(MODEL)
+        self.lake = lake or home
+        self.random, self.truth = np.random.default_rng(0), {}
+        self.bundle("1")
+        nothing = self.store.release("late", "production")
+        self.store.swap_release(nothing, nothing.begin_canary("1", 100, {}, "test").promote("1", "test"))
+
+    def frame(self, rows: int) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "distance": self.random.normal(500, 100, rows),
+                "origin": self.random.choice(["EWR", "JFK"], rows),
+                "prediction": self.random.random(rows),
+            }
+        )
+
+    def bundle(self, version: str) -> None:
+        from include.core.drift.profile import build_profile
+        from include.core.quality.estimation import build_estimator
+
+        frame, folder = self.frame(2000), self.home / "artifacts" / "late" / version
+        folder.mkdir(parents=True)
+        figure = {"value": 0.9, "low": 0.88, "high": 0.92, "n": 2000}
+        (folder / "metrics.json").write_text(json.dumps({"quality": {"roc_auc": figure}, "slices": {}}))
+        (folder / "profile.json").write_text(json.dumps(build_profile(frame, self.spec, frame.prediction)))
+        holdout = frame.assign(late=frame.prediction + self.random.normal(0, 0.1, len(frame)) > 0.5)
+        (folder / "estimator.json").write_text(json.dumps(build_estimator(holdout, self.spec)))
+
+    def keep_reference(self, version: str = "1", rows: int = 2000) -> None:
+        """The rows that the version was trained on, in the lake as a training leaves them."""
+        from include.adapters.data.snapshots import take_snapshot
+
+        data = self.lake / "data" / "2013-01.parquet"
+        data.parent.mkdir(parents=True, exist_ok=True)
+        frame = self.frame(rows).drop(columns="prediction").assign(late=False, at=pd.Timestamp("2013-01-15"))
+        frame.assign(id=[str(number) for number in range(rows)]).to_parquet(data)
+        snapshot = take_snapshot(self.installation.settings, self.spec, "2013-01")
+        lineage = {"snapshot": snapshot.hash, "trained_until": "2013-01-31T00:00:00"}
+        (self.home / "artifacts" / "late" / version / "lineage.json").write_text(json.dumps(lineage))
+
+    def predict(self, window: str, rows: int = 300, version: str = "1", noise: float = 0.1) -> None:
+        """Log ``rows`` requests; more noise makes predictions worse."""
+        frame, log = self.frame(rows), self.home / "prediction_log" / "late"
+        frame["id"] = [f"{window}/{version}/{n}" for n in range(rows)]
+        frame["late"] = frame.prediction + self.random.normal(0, noise, rows) > 0.5
+        self.truth[window] = pd.concat([self.truth.get(window), frame[["id", "late"]]])
+        log.mkdir(parents=True, exist_ok=True)
+        with (log / f"{version}-1-{window}.jsonl").open("a") as file:
+            for number, row in frame.iterrows():
+                line = {
+                    "request_id": row["id"],
+                    "received": 1.0 + number,
+                    "version": version,
+                    "release": "production@1",
+                    "keys": [row["id"]],
+                    "event_times": [f"{window}-15T10:00:00"],
+                    "features": {"distance": [row["distance"]], "origin": [row["origin"]]},
+                    "predictions": [row["prediction"]],
+                }
+                file.write(json.dumps(line) + "\n")
+
+    def truth_arrives(self, window: str) -> None:
+        path = self.lake / "truth" / f"{window}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.truth[window].to_parquet(path)
+
+    def monitor(self, window: str = "") -> dict[str, Any]:
+        """What the tasks of late.monitoring do; returns the asset event's extra."""
+        from evergreen.assets import model_asset
+        from evergreen.operators.gather_predictions import GatherPredictionsOperator
+        from evergreen.operators.measure_health import MeasureHealthOperator
+        from evergreen.operators.publish_health import PublishHealthOperator
+
+        event = SimpleNamespace(extra={})
+        run = SimpleNamespace(run_id=f"manual__{window}", run_after=datetime(2013, 6, 1, tzinfo=UTC))
+        context: Any = {"dag_run": run, "outlet_events": {model_asset("late", "health"): event}}
+        gathered = GatherPredictionsOperator(task_id="gather_predictions", model="late").execute(context)
+        measure = MeasureHealthOperator(task_id="measure_health", model="late", window=window, gathered=gathered)
+        windows = json.loads(json.dumps(measure.execute(context)))
+        PublishHealthOperator(task_id="publish_health", model="late", windows=windows).execute(context)
+        return event.extra
+
+    def month(self, window: str, **more: Any) -> None:
+        self.predict(window, **more)
+        self.truth_arrives(window)
+        self.monitor(window)
+
+    def ask(self, *, wait: bool = False) -> Any:
+        from evergreen.sensors.degraded_health import DegradedHealthSensor
+
+        return DegradedHealthSensor(task_id="degraded_health", model="late").poke({"params": {"wait": wait}})
+
+    def health(self, window: str) -> HealthRow:
+        return next(row for row in self.store.health("late") if row.window == window)
+
+    def release(self, version: str) -> None:
+        """Make the version the one that serves."""
+        self.bundle(version)
+        now = self.store.release("late", "production")
+        self.store.swap_release(now, now.promote(version, "test"))
