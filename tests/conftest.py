@@ -37,7 +37,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
-ON_THE_ENGINE = {"docker", "image_registry", "compose"}
+ON_THE_ENGINE = {"docker", "docker_images", "image_registry", "compose"}
 """Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one test at a time."""
 ON_THE_PLATFORM = ["platform", "observability", "trigger_forms"]
 """Modules that share the running platform, in this order: the first one wants it as it was started."""

@@ -19,7 +19,9 @@ from tests.support.running_platform import Platform, new_platform
 from tests.support.specs import columns, model_yaml
 
 if TYPE_CHECKING:
+    from include.core.spec import ModelSpec
     from tests.integration.monitored_model import MonitoredModel
+    from tests.support.serving import Serving
 
 RIDES: dict[str, Any] = {
     "name": "rides",
@@ -125,3 +127,17 @@ def monitored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MonitoredModel
     made = MonitoredModel(tmp_path)
     monkeypatch.setattr("include.stages.installation.open_installation", lambda: made.installation)
     return made
+
+
+@pytest.fixture
+def served(place: Serving) -> Iterator[ModelSpec]:
+    """Version 1 of a model of its own, ready in production."""
+    from include.stages.installation import open_installation
+    from tests.integration.engine_contract import server
+
+    spec = place.new_model()
+    open_installation().engine.start(spec, "production", "1", "production@1")
+    server(spec)
+    yield spec
+    for version in open_installation().engine.servers(spec.name, "production"):
+        open_installation().engine.stop(spec.name, "production", version)

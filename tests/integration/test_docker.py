@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import functools
 import json
 import multiprocessing
 import os
 import signal
-import ssl
-import subprocess
 import time
 from pathlib import Path
 from threading import Thread
 
-import docker.errors
 import pytest
 
-from include.adapters.engines import environments
-from include.adapters.engines.docker import images as docker_images
 from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.docker.job import sweep
 from include.adapters.registry import Registry
-from include.core.errors import PlatformError
 from include.stages import ci as checks
 from include.stages.installation import open_installation
-from tests.integration.test_engines import build_of, contract_place, rows, served, server  # noqa: F401 - fixture
+from tests.integration.docker_objects import image_of, job_volumes, jobs, jobs_that_said, layers, log_of
+from tests.integration.engine_contract import build_of, contract_place
+from tests.integration.remote_engine import behind_tls
 from tests.support.engines import container, docker_engine, docker_host
 from tests.support.serving import MODEL_CODE
 from tests.support.waiting import wait_for
@@ -40,41 +33,7 @@ def place(request):
     yield from contract_place("docker", request.config.cache.mkdir("environments"))
 
 
-def log_of(folder: Path) -> Path:
-    """Where the log of a job goes that may write to this folder."""
-    return folder.with_name(f"{folder.name}.log")
-
-
-def layers(image: str) -> list[str]:
-    return list(docker_host().client.images.get(image).attrs["RootFS"]["Layers"])
-
-
-def image_of(model: str, build_id: str) -> str:
-    return docker_images.build_image(docker_host(), model, build_id)
-
-
-def jobs():
-    return docker_host().client.containers.list(all=True, filters=docker_host().with_labels("job"), ignore_removed=True)
-
-
-def jobs_that_said(text: bytes):
-    found = []
-    for job in jobs():
-        with contextlib.suppress(docker.errors.NotFound):  # it was removed meanwhile
-            if text in job.logs():
-                found.append(job)
-    return found
-
-
-def job_volumes() -> set[str]:
-    return {
-        volume.name
-        for volume in docker_host().client.volumes.list(filters={"dangling": True})
-        if len(volume.name) == 64
-    }
-
-
-def test_the_serving_container_can_do_nothing_but_serve(served):  # noqa: F811
+def test_the_serving_container_can_do_nothing_but_serve(served):
     attributes = container(served.name, "1").attrs
     host, config = attributes["HostConfig"], attributes["Config"]
     assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
@@ -92,7 +51,7 @@ def test_the_serving_container_can_do_nothing_but_serve(served):  # noqa: F811
     assert not [entry for entry in config["Env"] if "EVERGREEN" in entry or "TOKEN" in entry]
 
 
-def test_what_the_kernel_says_of_the_serving_process_is_the_same(served):  # noqa: F811
+def test_what_the_kernel_says_of_the_serving_process_is_the_same(served):
     looking = (
         "import os, json\n"
         "status = dict(line.split(':', 1) for line in open('/proc/1/status').read().splitlines())\n"
@@ -106,13 +65,13 @@ def test_what_the_kernel_says_of_the_serving_process_is_the_same(served):  # noq
     assert json.loads(said) == {"caps": "0" * 16, "new": "1", "uid": 10001, "written": []}
 
 
-def test_a_server_has_a_health_check_that_passes(served):  # noqa: F811
+def test_a_server_has_a_health_check_that_passes(served):
     test = container(served.name, "1").attrs["Config"]["Healthcheck"]["Test"]
     done = container(served.name, "1").exec_run(test[1:])
     assert done.exit_code == 0, done.output
 
 
-def test_servers_see_neither_each_other_nor_the_world(served):  # noqa: F811
+def test_servers_see_neither_each_other_nor_the_world(served):
     (network,) = container(served.name, "1").attrs["NetworkSettings"]["Networks"]
     options = docker_host().client.networks.get(network).attrs["Options"]
     assert options["com.docker.network.bridge.enable_icc"] == "false"
@@ -168,27 +127,7 @@ def test_a_change_of_code_changes_the_last_layer_alone(place):
     assert one[-1] != two[-1]
 
 
-def test_the_same_inputs_give_the_same_layers_without_any_cache(tmp_path, monkeypatch, spec):
-    monkeypatch.setattr(environments, "RUNTIME", tmp_path / "runtime")
-    for name, text in {"runtime/requirements.txt": "", "code/requirements.txt": "iniconfig==2.1.0\n"}.items():
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text(text)
-    base = docker_images.base_image(docker_host())
-    lock = environments.resolve_lock(
-        open_installation().settings, "same", tmp_path / "code", python=docker_images.python_of(docker_host(), base)
-    )
-    api = docker_host().client.api
-    monkeypatch.setattr(api, "build", functools.partial(api.build, nocache=True))
-    images = [docker_images._build_image(docker_host(), spec, "same", "c" * 40, tmp_path, lock, base) for _ in range(2)]
-    try:
-        assert images[0] != images[1], "nothing was built the second time"
-        assert layers(images[0]) == layers(images[1])
-    finally:
-        for image in images:
-            docker_host().client.images.remove(image, force=True)
-
-
-def test_a_release_adds_one_small_layer_to_its_build(place, served):  # noqa: F811
+def test_a_release_adds_one_small_layer_to_its_build(place, served):
     image = container(served.name, "1").attrs["Image"]
     lineage = open_installation().registry.lineage(served.name, "1")
     build = layers(image_of(served.name, lineage.build))
@@ -199,7 +138,7 @@ def test_a_release_adds_one_small_layer_to_its_build(place, served):  # noqa: F8
     assert container(served.name, "1").labels["evergreen.image"] == image, "an image is used by id, never by a tag"
 
 
-def test_a_release_says_which_training_and_data_it_comes_from(served):  # noqa: F811
+def test_a_release_says_which_training_and_data_it_comes_from(served):
     """The training run's label was empty: it was looked for under another name than the lineage has."""
     labels = docker_host().client.images.get(container(served.name, "1").attrs["Image"]).labels
     lineage = open_installation().registry.lineage(served.name, "1")
@@ -208,7 +147,7 @@ def test_a_release_says_which_training_and_data_it_comes_from(served):  # noqa: 
     assert len(lineage.snapshot) == 64
 
 
-def test_test_and_production_run_the_same_image(served):  # noqa: F811
+def test_test_and_production_run_the_same_image(served):
     open_installation().engine.start(served, "test", "1", "test@1")
     try:
         images = {container(served.name, "1", name).attrs["Image"] for name in ("test", "production")}
@@ -392,50 +331,13 @@ def test_links_and_paths_that_lead_out_do_not_come_out(place):
     assert sorted(path.name for path in folder.iterdir()) == ["fine"]
 
 
-def test_an_engine_that_is_gone_says_how_to_get_one(monkeypatch, tmp_path):
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    with pytest.raises(PlatformError, match=r"no Docker Engine answers.*bin/docker-engine.*DOCKER_HOST"):
-        DockerHost(open_installation().settings).client.ping()
-
-
 @pytest.fixture
 def remote(tmp_path, monkeypatch):
-    """The engine behind mutual TLS on loopback, as an Airflow connection names a remote host."""
-    pair = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *pair, *names]
-    subprocess.run(making, check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "certificate"))
-    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
-    context.verify_mode = ssl.CERT_REQUIRED
-    seen: list[bool] = []
-
-    async def forward(reader, writer):
-        seen.append(True)
-        unix_reader, unix_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
-
-        async def pump(source, sink):
-            with contextlib.suppress(OSError):
-                while data := await source.read(65536):
-                    sink.write(data)
-                    await sink.drain()
-                sink.close()
-
-        await asyncio.gather(pump(reader, unix_writer), pump(unix_reader, writer))
-
-    loop = asyncio.new_event_loop()
-    Thread(target=loop.run_forever, daemon=True).start()
-    listening = asyncio.start_server(forward, "127.0.0.1", 0, ssl=context)
-    listener = asyncio.run_coroutine_threadsafe(listening, loop).result(10)
-    port = listener.sockets[0].getsockname()[1]
-    files = {"ca_cert": "certificate", "client_cert": "certificate", "client_key": "key"}
-    extra = {name: str(tmp_path / file) for name, file in files.items()}
-    connection = {"conn_type": "docker", "host": "127.0.0.1", "port": port, "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
-    monkeypatch.setattr(docker_engine(), "host", DockerHost(open_installation().settings))
-    yield seen
-    loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
-    loop.call_soon_threadsafe(loop.call_soon, loop.stop)
+    """The engine behind mutual TLS, named by an Airflow connection; a list that grows with each connection."""
+    with behind_tls(tmp_path) as (connection, seen):
+        monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
+        monkeypatch.setattr(docker_engine(), "host", DockerHost(open_installation().settings))
+        yield seen
 
 
 def test_a_job_runs_on_a_remote_host_over_tls(place, remote):

@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,6 @@ from demo.report import score_version
 from include.adapters.data.snapshots import take_snapshot
 from include.adapters.engines.choice import open_engine
 from include.adapters.registry import Registry
-from include.adapters.serving.inference_client import InferenceClient
 from include.core.build import Build, Lineage
 from include.core.errors import ArtifactError, TrainingError
 from include.core.release.rollout import Rollout
@@ -27,14 +24,12 @@ from include.stages import ci as checks
 from include.stages import training as candidate
 from include.stages.installation import open_installation
 from tests.integration import own_code
-from tests.support.engines import ENGINES, installation, server_pid
-from tests.support.real_repository import RealRepository
-from tests.support.serving import MODEL_CODE, Serving
+from tests.integration.engine_contract import build_of, contract_place, rows, server
+from tests.support.engines import ENGINES, server_pid
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-GOOD_TEST = "from model import estimator\n\n\ndef test_it_builds():\n    assert estimator()\n"
 GREEDY = "hog = []\nwhile True:\n    hog.append(bytearray(b'x') * 20_000_000)\n"
 ENDLESS = "import time\ntime.sleep(600)\n"
 
@@ -43,52 +38,6 @@ ENDLESS = "import time\ntime.sleep(600)\n"
 def place(request):
     """An installation with this engine, three trained versions of a small model, and its repository."""
     yield from contract_place(request.param, request.config.cache.mkdir("environments"))
-
-
-def contract_place(engine: str, environments: Path) -> Iterator[Serving]:
-    """The installation of these tests; ``environments`` is kept from run to run."""
-    with installation(engine) as home:
-        (home / "environments").symlink_to(environments)
-        repository = RealRepository(home / "git")
-        with closing(Serving(repository)) as serving:
-            serving.git = repository
-            yield serving
-
-
-@pytest.fixture
-def served(place):
-    """Version 1 of a model of its own, ready in production."""
-    spec = place.new_model()
-    open_installation().engine.start(spec, "production", "1", "production@1")
-    server(spec)
-    yield spec
-    for version in open_installation().engine.servers(spec.name, "production"):
-        open_installation().engine.stop(spec.name, "production", version)
-
-
-def server(spec, version: str = "1") -> InferenceClient:
-    """The server, as soon as it is ready."""
-
-    def ready():
-        found = open_installation().engine.servers(spec.name, "production")[version]
-        assert found.state != "broken", open_installation().engine.log_tail(spec.name, "production", version)
-        return found.state == "ready" and found.address
-
-    return InferenceClient(
-        spec.name, wait_for(ready, 60, "the server"), open_installation().settings.secret("prediction_token")
-    )
-
-
-def build_of(place, files: dict[str, str], **changes):
-    """A build of a commit with these files beside the model's code; its spec and id."""
-    place.git.commit({"model.py": MODEL_CODE, "tests/test_model.py": GOOD_TEST, "count": str(time.time_ns()), **files})
-    spec = place.template.model_copy(update={"training": place.template.training.model_copy(update=changes)})
-    installation = open_installation()
-    return spec, checks.build_environment(installation, spec, checks.check_out_commit(installation, spec)).build_id
-
-
-def rows(distance: float = 500.0):
-    return [{"distance": distance, "hour": 8.0, "id": "x", "at": "2013-05-01T08:00:00"}]
 
 
 def test_a_build_is_made_once(place):

@@ -97,7 +97,7 @@ class Serving:
     """The place, and the versions 1, 2 and 3 as bundles that new models are made of."""
 
     def __init__(self, repository: RealRepository):
-        self.count = 0
+        self.count, self.git = 0, repository
         self.supervisor: subprocess.Popen[bytes] | None = None
         try:
             self._start()

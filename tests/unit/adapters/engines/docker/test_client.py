@@ -1,0 +1,13 @@
+"""What is said when no Docker Engine answers."""
+
+import pytest
+
+from include.adapters.engines.docker.client import DockerHost
+from include.core.errors import PlatformError
+from include.settings import Settings
+
+
+def test_an_engine_that_is_gone_says_how_to_get_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    with pytest.raises(PlatformError, match=r"no Docker Engine answers.*bin/docker-engine.*DOCKER_HOST"):
+        DockerHost(Settings(home=tmp_path)).client.ping()
