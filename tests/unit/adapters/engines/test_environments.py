@@ -1,4 +1,4 @@
-"""Environments, built by the real uv; the packages are tiny."""
+"""Environments, built by the real uv from an index of tiny packages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,23 @@ from include.core.spec import Repository
 from include.settings import Settings
 from include.stages import ci
 from include.stages.installation import open_installation
+from tests.support.package_index import package_index
 from tests.support.real_repository import RealRepository
 
-pytestmark = pytest.mark.integration  # asks the package index
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory) -> Iterator[str]:
+    """The URL of an index of two tiny packages."""
+    packages = {"iniconfig": ["1.1.1", "2.1.0"], "packaging": ["24.2", "25.0"]}
+    with package_index(tmp_path_factory.mktemp("index"), packages) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
+def home(tmp_path, monkeypatch, index) -> Path:
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     runtime = tmp_path / "runtime"
     runtime.mkdir()
     (runtime / "__init__.py").touch()
