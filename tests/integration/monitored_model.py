@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from include.core.health.record import HealthRow
+from include.core.release.rollout import Rollout
 from include.stages.installation import open_installation
 from tests.support.bundles import UnregisteredBundles
 from tests.support.specs import spec_values
@@ -38,7 +39,8 @@ class MonitoredModel:
         self.random, self.truth = np.random.default_rng(0), {}
         self.bundle("1")
         nothing = self.store.release("late", "production")
-        self.store.swap_release(nothing, nothing.begin_canary("1", 100, {}, "test").promote("1", "test"))
+        rollout = Rollout("test", "1", lease=0.0)
+        self.store.swap_release(nothing, nothing.begin_canary("1", 100, rollout, "test").promote("1", "test"))
 
     def frame(self, rows: int) -> pd.DataFrame:
         return pd.DataFrame(

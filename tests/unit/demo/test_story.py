@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.story import Story
+from include.core.release.rollout import Rollout
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.settings import Settings
@@ -36,7 +37,9 @@ def test_where_the_sensor_was_skipped_the_demo_asks_as_the_sensor_does(tmp_path,
     demo = story(tmp_path, spec)
     store = demo.installation.store
     nothing = store.release(spec.name, "production")
-    store.swap_release(nothing, nothing.begin_canary("2", 100, {}, "test").promote("2", "test"))
+    store.swap_release(
+        nothing, nothing.begin_canary("2", 100, Rollout("test", "2", lease=0.0), "test").promote("2", "test")
+    )
     for window in ("2013-04", "2013-05"):
         store.record_health(spec.name, health_row(window, 0.5, metric=spec.metrics.primary, n=5000))
     verdict = demo._verdict({})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from include.core.release.rollout import Rollout
 from include.core.spec import ModelSpec
 from include.core.windows import windows_before
 from include.settings import Settings
@@ -22,7 +23,9 @@ def installation(tmp_path: Path, spec: ModelSpec) -> Installation:
     """An installation on which version 1 serves."""
     made = open_installation(Settings(home=tmp_path))
     nothing = made.store.release(spec.name, "production")
-    made.store.swap_release(nothing, nothing.begin_canary("1", 100, {}, "test").promote("1", "test"))
+    made.store.swap_release(
+        nothing, nothing.begin_canary("1", 100, Rollout("test", "1", lease=0.0), "test").promote("1", "test")
+    )
     return made
 
 
