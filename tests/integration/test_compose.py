@@ -32,7 +32,7 @@ from include.embedded.compose import (
 )
 from include.settings import Settings
 from tests.conftest import PROJECT
-from tests.support.engines import docker_engine
+from tests.support.engines import docker_engine, remove_everything
 from tests.support.needs import compose_command
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
@@ -258,11 +258,10 @@ def test_the_proxy_refuses_what_evergreen_never_asks(running, call):
 
 
 @on_docker
-def test_a_model_server_is_on_its_environments_network_and_nowhere_else(running, spec, tmp_path):
-    here = Settings(home=tmp_path, server_network=f"{running.name}-servers", engine="docker")
-    here.secrets.mkdir()
-    (here.secrets / "prediction_token").write_text("token", encoding="utf-8")
-    engine = DockerEngine(here, Registry(here))
+def test_a_model_server_is_on_its_environments_network_and_nowhere_else(running, spec, monkeypatch, tmp_path):
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    monkeypatch.setenv("EVERGREEN_SERVER_NETWORK", f"{running.name}-servers")
+    monkeypatch.setenv("EVERGREEN_ENGINE", "docker")
     client = docker.from_env()
     network = client.networks.create(f"{running.name}-servers-production", internal=True)
     engine = docker_engine()
@@ -277,5 +276,5 @@ def test_a_model_server_is_on_its_environments_network_and_nowhere_else(running,
         seen = client.containers.run(STAND_IN, ["getent", "hosts", like_it.short_id], network=network.name, remove=True)
         assert like_it.short_id in seen.decode(), "the gateway would not find it"
     finally:
-        engine.remove_everything()
+        remove_everything()
         network.remove()
