@@ -7,11 +7,11 @@ from evergreen.model_dags import spec_files
 from include.adapters.spec_file import load_spec
 from include.core.errors import ModelSpecError
 
-mistakes = []
+errors = []
 for path in spec_files():
     try:
         load_spec(path)
     except ModelSpecError as error:
-        mistakes.append(str(error))
-if mistakes:
-    raise ModelSpecError("\n".join(mistakes))
+        errors.append(str(error))
+if errors:
+    raise ModelSpecError("\n".join(errors))

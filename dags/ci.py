@@ -47,13 +47,13 @@ PARAMS = {
         None,
         type=["null", "string"],
         title="Branch, tag or commit",
-        description="What to build. Empty: the newest commit of the model's branch.",
+        description="The commit to build. Empty: the newest commit of the model's branch.",
     ),
     "again": Param(
         False,
         type=["boolean", "null"],
         title="Check again",
-        description="Lock the requirements and check again, though this commit's build has passed.",
+        description="Lock the requirements and run the checks again, even if this commit's build has already passed.",
     ),
 }
 

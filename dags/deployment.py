@@ -54,13 +54,13 @@ PARAMS = {
         None,
         type=["null", "string"],
         title="Version",
-        description="Version in the registry to deploy, such as 3. Empty: the candidate that was offered last.",
+        description="The registered version to deploy, for example 3. Empty: the candidate that was offered last.",
     ),
     "rollback": Param(
         False,
         type=["boolean", "null"],
         title="Roll back",
-        description="Put the release that served before back into production at once. Leave the version empty.",
+        description="Put the previous release back into production immediately. Leave the version empty.",
     ),
 }
 

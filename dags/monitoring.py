@@ -42,8 +42,8 @@ WINDOW = Param(
     None,
     type=["null", "string"],
     title="Window",
-    description="Window to measure, such as 2013-05, 2013-W20 or 2013-05-17, as monitoring.window of model.yaml says. "
-    "Empty: the one that ended last before this run.",
+    description="The window to measure: a month (2013-05), a week (2013-W20) or a day (2013-05-17), depending on "
+    "monitoring.window in model.yaml. Empty: the last window that ended before this run.",
 )
 
 

@@ -36,7 +36,7 @@ WAIT = Param(
     False,
     type=["boolean", "null"],
     title="Wait until degraded",
-    description="Keep asking for at most 5 hours, instead of ending at once when health is not degraded.",
+    description="Keep checking for up to 5 hours, instead of skipping the run when health is not degraded.",
 )
 
 

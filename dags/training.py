@@ -50,33 +50,33 @@ PARAMS = {
         None,
         type=["null", "string"],
         title="Newest window",
-        description="Newest window of data to train on, such as 2013-05, 2013-W20 or 2013-05-17, as monitoring.window "
-        "of model.yaml says. Empty: the newest there is.",
+        description="The newest window of data to train on: a month (2013-05), a week (2013-W20) or a day "
+        "(2013-05-17), depending on monitoring.window in model.yaml. Empty: the newest window available.",
     ),
     "build": Param(
         None,
         type=["null", "string"],
         title="Build",
-        description="Build to train with, as record_build of the ci Dag returned it. Empty: the newest that passed.",
+        description="Build to train with, as record_build in the ci Dag returned it. Empty: the newest that passed.",
     ),
     "parameters": Param(
         {},
         type=["object", "null"],
         title="Estimator parameters",
-        description='Arguments of the estimator function as JSON, such as {"learning_rate": 0.05}. They are added to '
-        "training.parameters of model.yaml, and replace those of the same name.",
+        description='Arguments of the estimator function as JSON, for example {"learning_rate": 0.05}. They are added '
+        "to training.parameters in model.yaml and override parameters of the same name.",
     ),
     "reason": Param(
         None,
         type=["null", "string"],
         title="Reason",
-        description="Why this training runs; kept with the model version. Empty: what started the run.",
+        description="Why this training runs; recorded with the model version. Empty: what started the run.",
     ),
     "incident": Param(
         None,
         type=["null", "string"],
         title="Incident",
-        description="Incident that this training answers. The retraining Dag fills it in; usually empty by hand.",
+        description="The incident that this training responds to. Set by the retraining Dag; usually empty by hand.",
     ),
 }
 
@@ -87,7 +87,7 @@ def build_dag(model: ModelSpec) -> None:
     """Make the Dag ``<model>.training``."""
     build = model_asset(model.name, "build")
     watcher = AssetWatcher(name=f"{model.name}_data", trigger=DataPartitionTrigger(model=model.name))
-    # One object for schedule and inlets: of two with the same name, Airflow keeps one, and may lose the watcher.
+    # The same object in schedule and inlets: of two assets with one name, Airflow keeps one, and may lose the watcher.
     data = model_asset(model.name, "data", watchers=[watcher] if model.training.on_new_data else [])
     schedule = build | data if model.training.on_new_data else build
 

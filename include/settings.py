@@ -1,4 +1,4 @@
-"""Settings of the installation: folders, ports and addresses, in one place.
+"""The installation's settings: folders, ports and addresses, in one place.
 
 Each has a default that works on a laptop and an environment variable ``EVERGREEN_<NAME>`` (also read
 from ``.env``) that changes it. Importing this module touches nothing and needs only the standard library.
@@ -16,7 +16,7 @@ ENGINES = ("process", "docker")
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are. Ports are on 127.0.0.1 only."""
+    """Folders, ports and addresses of the installation. All ports listen on 127.0.0.1 only."""
 
     home: Path = PROJECT / ".evergreen"
     models: Path = PROJECT / "include" / "models"
@@ -44,7 +44,7 @@ class Settings:
 
     @property
     def builds(self) -> Path:
-        """What each build runs from, by model and build: its code, its environment and the runtime."""
+        """What each build runs from (its code, environment and runtime), by model and build."""
         return self.home / "builds"
 
     @property
@@ -59,22 +59,22 @@ class Settings:
 
     @property
     def prediction_log(self) -> Path:
-        """What the model servers log, one folder a model."""
+        """The prediction logs of the model servers, one folder per model."""
         return self.home / "prediction_log"
 
     @property
     def reports(self) -> Path:
-        """Pages for people, one folder a model."""
+        """The HTML reports, one folder per model."""
         return self.home / "reports"
 
     @property
     def targets(self) -> Path:
-        """Lists of the model servers, for Prometheus."""
+        """Lists of the model servers as scrape targets for Prometheus."""
         return self.home / "targets"
 
     @property
     def secrets(self) -> Path:
-        """Tokens and passwords, readable by the owner only."""
+        """Tokens and passwords, readable only by the owner."""
         return self.home / "secrets"
 
     @property
@@ -89,7 +89,7 @@ class Settings:
 
     @property
     def engine_file(self) -> Path:
-        """Which engine this installation's builds were made for; written by the first ``make up``."""
+        """Records the engine that this installation's builds were made for; written by the first ``make up``."""
         return self.home / "engine"
 
     @property
@@ -109,17 +109,17 @@ class Settings:
 
     @property
     def server_port_range(self) -> range:
-        """Ports that model servers may take."""
+        """The ports that model servers may use."""
         first, _, last = self.server_ports.partition("-")
         return range(int(first), int(last or first) + 1)
 
     def secret(self, name: str) -> str:
-        """The secret kept in ``secrets/<name>``; made by ``make up``."""
+        """The secret in ``secrets/<name>``; created by ``make up``."""
         return (self.secrets / name).read_text(encoding="utf-8").strip()
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """The settings, with every ``EVERGREEN_<NAME>`` of the environment applied."""
+        """The settings, with all ``EVERGREEN_<NAME>`` variables of the environment applied."""
         values: dict[str, object] = {}
         for field in fields(cls):
             raw = os.environ.get(f"EVERGREEN_{field.name.upper()}")

@@ -13,76 +13,81 @@ from collections.abc import Sequence
 from dotenv import load_dotenv
 
 from include.core.errors import EvergreenError
-from include.embedded import parts, platform
+from include.embedded import components, platform
 from include.embedded.environment import INSTANCE, airflow_environment
 from include.settings import PROJECT, Settings
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command: up, down, status, clean, or env with a program. Returns the exit code."""
+    """Run one command: up, down, status, clean, or env with a program to run. Returns the exit code."""
     load_dotenv(PROJECT / ".env")
     parser = argparse.ArgumentParser(prog="python -m include.embedded", description=__doc__)
     parser.add_argument("command", choices=["up", "down", "status", "clean", "env"])
-    parser.add_argument("program", nargs=argparse.REMAINDER, help="with 'env': a command to run inside of it")
+    parser.add_argument(
+        "program", nargs=argparse.REMAINDER, help="with 'env': a command to run in the platform's environment"
+    )
     chosen = parser.parse_args(arguments)
-    here = Settings.from_environment()
-    os.environ["EVERGREEN_HOME"] = str(here.home)
+    settings = Settings.from_environment()
+    os.environ["EVERGREEN_HOME"] = str(settings.home)
     try:
         if chosen.command == "env":
-            return _env(here, chosen.program)
-        return {"up": _up, "down": _down, "status": _status, "clean": _clean}[chosen.command](here)
+            return _env(settings, chosen.program)
+        return {"up": _up, "down": _down, "status": _status, "clean": _clean}[chosen.command](settings)
     except EvergreenError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted. 'make up' goes on, 'make down' stops what runs.", file=sys.stderr)
+        print("\ninterrupted. 'make up' continues, 'make down' stops the platform.", file=sys.stderr)
         return 130
 
 
-def _up(here: Settings) -> int:
+def _up(settings: Settings) -> int:
     start = time.monotonic()
-    already = platform.running(here)
-    platform.up(here)
-    print("the platform runs already" if already else f"the platform is up after {time.monotonic() - start:.0f} s")
-    print(addresses(here))
+    already = platform.running(settings)
+    platform.up(settings)
+    print("the platform is already up" if already else f"the platform is up after {time.monotonic() - start:.0f} s")
+    print(addresses(settings))
     return 0
 
 
-def _down(here: Settings) -> int:
-    for name in platform.down(here):
-        print(f"ended: {name}")
-    print("nothing of this installation runs")
+def _down(settings: Settings) -> int:
+    for name in platform.down(settings):
+        print(f"killed: {name}")
+    print("stopped; no processes of this installation are left")
     return 0
 
 
-def _clean(here: Settings) -> int:
-    platform.clean(here)
-    print(f"{here.home} is removed")
+def _clean(settings: Settings) -> int:
+    platform.clean(settings)
+    print(f"removed {settings.home}")
     return 0
 
 
-def _status(here: Settings) -> int:
-    if not platform.running(here):
+def _status(settings: Settings) -> int:
+    if not platform.running(settings):
         print("the platform is down. 'make up' starts it.")
         return 1
-    states, wrong = platform.states(here), platform.problems(here)
-    wrong |= parts.server_problems(here)
-    known = [*parts.commands(here), *(name for name in sorted({*states, *wrong}) if name not in parts.commands(here))]
-    where = parts.addresses(here)
-    print(f"{'part':<28} {'state':<9} {'address':<23} health")
+    states, faults = platform.states(settings), platform.problems(settings)
+    faults |= components.server_problems(settings)
+    known = [
+        *components.commands(settings),
+        *(name for name in sorted({*states, *faults}) if name not in components.commands(settings)),
+    ]
+    urls = components.addresses(settings)
+    print(f"{'component':<28} {'state':<9} {'address':<23} health")
     for name in known:
-        container = here.engine == "docker" and name not in parts.commands(here)
-        state = ("RUNNING" if wrong.get(name) is None else "BROKEN") if container else states.get(name, "MISSING")
+        container = settings.engine == "docker" and name not in components.commands(settings)
+        state = ("RUNNING" if faults.get(name) is None else "BROKEN") if container else states.get(name, "MISSING")
         if state != "RUNNING":
-            wrong[name] = wrong.get(name) or f"supervisord says {state}"
-        print(f"{name:<28} {state:<9} {where.get(name, ''):<23} {wrong.get(name) or 'well'}")
-    print(addresses(here))
-    return 1 if any(wrong.get(name) for name in known) else 0
+            faults[name] = faults.get(name) or f"supervisord reports {state}"
+        print(f"{name:<28} {state:<9} {urls.get(name, ''):<23} {faults.get(name) or 'healthy'}")
+    print(addresses(settings))
+    return 1 if any(faults.get(name) for name in known) else 0
 
 
-def _env(here: Settings, program: list[str]) -> int:
-    environment = airflow_environment(here)
-    del environment[INSTANCE]  # what a user starts is the user's: 'down' leaves it alone
+def _env(settings: Settings, program: list[str]) -> int:
+    environment = airflow_environment(settings)
+    del environment[INSTANCE]  # 'down' must not stop what the user starts
     program = program[1:] if program[:1] == ["--"] else program
     if program:
         return subprocess.run(program, env={**os.environ, **environment}, check=False).returncode
@@ -91,19 +96,19 @@ def _env(here: Settings, program: list[str]) -> int:
     return 0
 
 
-def addresses(here: Settings) -> str:
-    """Where everything is, and how to get in."""
+def addresses(settings: Settings) -> str:
+    """The addresses of all components, and how to log in."""
     lines = [
-        f"web UI      http://127.0.0.1:{here.airflow_port}   admin / {here.secret('admin_password')}",
-        f"MLflow      http://127.0.0.1:{here.mlflow_port}   admin / {here.secret('mlflow_password')}",
+        f"web UI      http://127.0.0.1:{settings.airflow_port}   admin / {settings.secret('admin_password')}",
+        f"MLflow      http://127.0.0.1:{settings.mlflow_port}   admin / {settings.secret('mlflow_password')}",
         (
-            f"prediction  http://127.0.0.1:{here.gateway_port}/v2/models/<model>/infer   bearer token in "
-            f"{here.secrets / 'prediction_token'}"
+            f"prediction  http://127.0.0.1:{settings.gateway_port}/v2/models/<model>/infer   bearer token in "
+            f"{settings.secrets / 'prediction_token'}"
         ),
     ]
-    if here.prometheus:
-        login = f"admin / {here.secret('prometheus_password')}"
-        lines.append(f"Prometheus  http://127.0.0.1:{here.prometheus_port}   {login}")
+    if settings.prometheus:
+        login = f"admin / {settings.secret('prometheus_password')}"
+        lines.append(f"Prometheus  http://127.0.0.1:{settings.prometheus_port}   {login}")
     return "\n".join(lines)
 
 

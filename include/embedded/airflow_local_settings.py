@@ -1,7 +1,7 @@
-"""Preloading: LocalExecutor forks its workers from the scheduler, so what is imported here is free in every task.
+"""Preloading: LocalExecutor forks its workers from the scheduler, so tasks don't pay for the imports made here.
 
-Copied to ``$AIRFLOW_HOME/config`` by ``make up``. Imports only: no threads, no connections. Tasks go on with the code
-that was imported here, so after a change in ``plugins/`` or ``include/`` restart the scheduler (``make down up``).
+Copied to ``$AIRFLOW_HOME/config`` by ``make up``. Imports only: no threads, no connections. Tasks keep using the code
+that was imported here, so restart the scheduler after a change in ``plugins/`` or ``include/`` (``make down up``).
 """
 
 import importlib
@@ -9,7 +9,7 @@ import logging
 import pkgutil
 import sys
 
-# Names rather than import statements: a linter takes unused imports away, and with them the speed.
+# Names rather than import statements, because linters remove unused imports.
 PRELOADED = (
     "airflow.dag_processing.dagbag",
     "airflow.providers.standard.decorators.python",
@@ -34,11 +34,11 @@ PRELOADED = (
 
 
 PRELOADED_PACKAGES = ("evergreen.operators", "evergreen.sensors")
-"""All modules of these packages are imported as well."""
+"""All modules of these packages are imported too."""
 
 
 def preload() -> None:
-    """Import what tasks use. A module that can't be imported is logged here and reported by the task that needs it."""
+    """Import what tasks use. A module that can't be imported is logged, and the task that needs it reports it."""
     names = list(PRELOADED)
     for package in PRELOADED_PACKAGES:
         path = importlib.import_module(package).__path__
@@ -47,7 +47,7 @@ def preload() -> None:
         try:
             importlib.import_module(name)
         except Exception:
-            logging.getLogger(__name__).warning("%s is not preloaded", name, exc_info=True)
+            logging.getLogger(__name__).warning("could not preload %s", name, exc_info=True)
 
 
 if sys.argv[1:2] == ["scheduler"]:

@@ -1,6 +1,6 @@
 """Applies ``airflow_settings.yaml`` (connections, pools, variables) as the Astro CLI would.
 
-``python -m include.embedded.airflow_settings``, inside Airflow's environment: migrates Airflow's database first, so
+``python -m include.embedded.airflow_settings``, in Airflow's environment: migrates Airflow's database first, so
 that one process does both.
 """
 
@@ -27,7 +27,7 @@ FIELDS = {
 
 
 def read_settings(path: Path = FILE) -> dict[str, list[dict[str, Any]]]:
-    """The file's connections, pools and variables; entries without a name are left out, as Astro does."""
+    """The file's connections, pools and variables; entries without a name are ignored, as Astro does."""
     try:
         content = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("airflow") or {}
     except (OSError, yaml.YAMLError, AttributeError) as error:
@@ -50,7 +50,7 @@ def connection_values(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def apply(path: Path = FILE) -> None:
-    """Write the file's entries into Airflow's database; what is there already under the same name is replaced."""
+    """Write the file's entries to Airflow's database, replacing entries of the same name."""
     from airflow.models import Connection, Pool, Variable
     from airflow.utils.session import create_session
 
@@ -72,7 +72,7 @@ def apply(path: Path = FILE) -> None:
 
 
 def main() -> None:
-    """Bring Airflow's database up to date, then apply airflow_settings.yaml to it."""
+    """Migrate Airflow's database, then apply airflow_settings.yaml to it."""
     from airflow.utils.db import initdb
 
     initdb()

@@ -1,7 +1,7 @@
-"""``python -m include.embedded.compose env|init``: what compose.yaml needs beside containers.
+"""``python -m include.embedded.compose env|init``: prepares what compose.yaml needs apart from containers.
 
-``env`` (``make compose-env``) writes the secrets into .env.compose. ``init`` runs in the container airflow-init, each
-time the platform comes up: databases, settings, administrator, and the gateway's configuration. Both may be repeated.
+``env`` (``make compose-env``) writes the secrets to .env.compose. ``init`` runs in the container airflow-init each time
+the platform starts: databases, settings, administrator, and the gateway's configuration. Both are idempotent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 
 from include.adapters.files import write_private
 from include.embedded.gateway_config import gateway_config, hashed, with_model_routes
-from include.embedded.monitoring import Scraped, alertmanager_config, prometheus_config, web_config
+from include.embedded.monitoring import ScrapeEndpoints, alertmanager_config, prometheus_config, web_config
 from include.embedded.platform import SECRETS, new_secret
 from include.settings import PROJECT, Settings
 
@@ -35,34 +35,34 @@ COMPOSE_SECRETS = (
     *("postgres_password", "airflow_db_password", "celery_db_password", "mlflow_db_password", "evergreen_db_password"),
     *("redis_password", "grafana_password", "alertmanager_password", "alert_retrain_password"),
 )
-CHOICES = (
+OPTIONS = (
     *("ALERT_WEBHOOK_URL", "ALERT_SLACK_URL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM"),
     *("ALERT_SMTP_HOST", "ALERT_SMTP_USER", "ALERT_SMTP_PASSWORD", "ALERT_RETRAIN"),
 )
-"""Who is told of alerts, and whether these may ask for a retraining: empty until somebody fills them in."""
+"""Who receives alerts, and whether alerts may start a retraining; empty until filled in by hand."""
 PERMISSIONS = (("can_create", "DAG Runs"), ("can_edit", "DAGs"))
-"""All that the Airflow user ``alertmanager`` may do: start runs."""
+"""The only permissions of the Airflow user ``alertmanager``: to start runs."""
 FOLDERS = ("lake", "repositories", "secrets", "tmp", "mlflow/artifacts", "run/gateway")
 MONITORING = "/etc/evergreen"
-"""Where the containers of Prometheus and Alertmanager find what is written for them."""
+"""Where the containers of Prometheus and Alertmanager mount their configuration."""
 
 
 def write_env(path: Path = ENV_FILE, socket: Path = Path("/var/run/docker.sock")) -> list[str]:
-    """Add what the file lacks and return the names; what stands there stays. Only the owner may read it."""
+    """Add the missing variables and return their names; existing values are kept. Only the owner may read the file."""
     text = path.read_text(encoding="utf-8") if path.exists() else "# Secrets of compose.yaml. Never commit this file.\n"
     wanted = {name.upper(): new_secret(name) for name in COMPOSE_SECRETS}
     if socket.exists():
         wanted["DOCKER_GID"] = str(socket.stat().st_gid)
     known = dotenv_values(path) if path.exists() else {}
     missing = {name: value for name, value in wanted.items() if not known.get(name)}
-    missing |= {name: "" for name in CHOICES if name not in known}
+    missing |= {name: "" for name in OPTIONS if name not in known}
     separator = "" if text.endswith("\n") else "\n"
     write_private(path, text + separator + "".join(f"{name}={value}\n" for name, value in missing.items()))
     return list(missing)
 
 
-def initialize(here: Settings) -> None:
-    """Bring databases, Airflow's settings, administrator and the gateway's configuration to where they should be."""
+def initialize(settings: Settings) -> None:
+    """Create or update the databases, Airflow's settings and users, and the configurations of the services."""
     from include.adapters.store import Store
     from include.embedded import airflow_settings
 
@@ -70,14 +70,14 @@ def initialize(here: Settings) -> None:
     make_databases(os.environ["POSTGRES_URL"], [os.environ[name] for name in DATABASE_URLS])
     airflow_settings.main()
     make_users(os.environ["ADMIN_PASSWORD"], os.environ["ALERT_RETRAIN_PASSWORD"])
-    subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", here.mlflow], check=True)
-    Store(here.store).create_tables()
-    configure_gateway(here, os.environ["PREDICTION_TOKEN"], os.environ["MLFLOW_PASSWORD"])
-    configure_monitoring(here, os.environ)
+    subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", settings.mlflow], check=True)
+    Store(settings.store).create_tables()
+    configure_gateway(settings, os.environ["PREDICTION_TOKEN"], os.environ["MLFLOW_PASSWORD"])
+    configure_monitoring(settings, os.environ)
 
 
 def make_databases(admin_url: str, urls: Sequence[str]) -> None:
-    """A role and a database of its own for each URL; the role's password becomes the URL's."""
+    """Create a role and a database for each URL, and set the role's password to the URL's."""
     import psycopg2
     from psycopg2.sql import SQL, Identifier, Literal
     from sqlalchemy.engine import make_url
@@ -96,9 +96,9 @@ def make_databases(admin_url: str, urls: Sequence[str]) -> None:
 
 
 def make_users(admin_password: str, alerts_password: str) -> None:
-    """Airflow's administrator, unless there is one: a password that was changed in the web UI stays.
+    """Create Airflow's administrator, unless there is one: a password that was changed in the web UI is kept.
 
-    And the user ``alertmanager``, who may start runs and nothing else, with this password.
+    Also create the user ``alertmanager`` with this password; it may start runs and nothing else.
     """
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
@@ -116,22 +116,22 @@ def make_users(admin_password: str, alerts_password: str) -> None:
             users.reset_password(alerts.id, alerts_password)
 
 
-def configure_gateway(here: Settings, token: str, mlflow_password: str) -> None:
-    """Write the prediction token, and what Caddy starts with; the routes of models that serve already stay."""
+def configure_gateway(settings: Settings, token: str, mlflow_password: str) -> None:
+    """Write the prediction token and Caddy's initial configuration; routes of models that already serve are kept."""
     for folder in FOLDERS:
-        (here.home / folder).mkdir(parents=True, exist_ok=True)
-    write_private(here.secrets / "prediction_token", token)
-    file = here.run / "caddy.json"
-    config = gateway_config(here, hashed(mlflow_password), host="", mlflow="mlflow:5000")
+        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    write_private(settings.secrets / "prediction_token", token)
+    file = settings.run / "caddy.json"
+    config = gateway_config(settings, hashed(mlflow_password), host="", mlflow="mlflow:5000")
     if file.exists():
         config = with_model_routes(config, json.loads(file.read_text(encoding="utf-8")))
     write_private(file, json.dumps(config, indent=1))
 
 
-def configure_monitoring(here: Settings, values: Mapping[str, str]) -> None:
-    """Write what Prometheus and Alertmanager start with, secrets too: a folder each, for their group to read."""
-    told = {**values, "ALERT_RETRAIN_URL": "http://airflow-api-server:8080/evergreen/alerts"}
-    where = Scraped(
+def configure_monitoring(settings: Settings, values: Mapping[str, str]) -> None:
+    """Write the configuration and secrets of Prometheus and Alertmanager: one folder each, readable by their group."""
+    options = {**values, "ALERT_RETRAIN_URL": "http://airflow-api-server:8080/evergreen/alerts"}
+    endpoints = ScrapeEndpoints(
         airflow="airflow-api-server:8080",
         gateway="gateway:8000",
         prometheus="127.0.0.1:9090",
@@ -143,32 +143,32 @@ def configure_monitoring(here: Settings, values: Mapping[str, str]) -> None:
         alertmanager_password_file=f"{MONITORING}/alertmanager_password",
     )
     files = {
-        "prometheus/prometheus.yml": prometheus_config(where),
+        "prometheus/prometheus.yml": prometheus_config(endpoints),
         "prometheus/web.yml": web_config(values["PROMETHEUS_PASSWORD"]),
         "prometheus/token": values["PREDICTION_TOKEN"],
         "prometheus/password": values["PROMETHEUS_PASSWORD"],
         "prometheus/alertmanager_password": values["ALERTMANAGER_PASSWORD"],
-        "alertmanager/alertmanager.yml": alertmanager_config(told),
+        "alertmanager/alertmanager.yml": alertmanager_config(options),
         "alertmanager/web.yml": web_config(values["ALERTMANAGER_PASSWORD"]),
     }
     for name, content in files.items():
-        path = here.home / "monitoring" / name
+        path = settings.home / "monitoring" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.parent.chmod(0o750)
         write_private(path, content)
         path.chmod(0o640)
-    here.targets.mkdir(exist_ok=True)
-    here.targets.chmod(0o750)
+    settings.targets.mkdir(exist_ok=True)
+    settings.targets.chmod(0o750)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """``env`` completes .env.compose with what is missing; ``init`` prepares what the services need."""
+    """``env`` adds what is missing to .env.compose; ``init`` prepares what the services need."""
     parser = argparse.ArgumentParser(prog="python -m include.embedded.compose", description=__doc__)
     parser.add_argument("command", choices=["env", "init"])
     if parser.parse_args(arguments).command == "init":
         return initialize(Settings.from_environment())
     added = write_env()
-    print(f"{ENV_FILE.name}: {'made ' + ', '.join(added) if added else 'nothing is missing'}")
+    print(f"{ENV_FILE.name}: {'added ' + ', '.join(added) if added else 'complete'}")
     print(f"start the platform: docker compose --env-file {ENV_FILE.name} up --build --detach")
     return None
 

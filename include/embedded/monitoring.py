@@ -1,6 +1,6 @@
-"""Prometheus and Alertmanager: what they are told, in the embedded platform and in compose.yaml.
+"""Configuration of Prometheus and Alertmanager, for the embedded platform and for compose.yaml.
 
-The embedded platform starts a Prometheus only where ``EVERGREEN_PROMETHEUS`` names the program; all else works without.
+The embedded platform starts Prometheus only if ``EVERGREEN_PROMETHEUS`` names its executable; the rest works without.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from include.settings import PROJECT, Settings
 
 RULES = PROJECT / "include" / "observability" / "rules"
 USER = "admin"
-"""Who may enter Prometheus' and Alertmanager's own pages."""
+"""The user name for Prometheus' and Alertmanager's own pages."""
 
 
 @dataclass(frozen=True)
-class Scraped:
-    """Where Prometheus finds what it asks, and the files with what it has to say there."""
+class ScrapeEndpoints:
+    """The addresses that Prometheus scrapes, and the files with its credentials, targets and rules."""
 
     airflow: str
     gateway: str
@@ -42,51 +42,51 @@ class Scraped:
     alertmanager_password_file: str = ""
 
 
-def prometheus_config(where: Scraped) -> str:
-    """Prometheus' configuration: four jobs, each with its credentials, and the rules."""
-    token = {"credentials_file": where.token_file}
+def prometheus_config(endpoints: ScrapeEndpoints) -> str:
+    """Prometheus' configuration: four scrape jobs with their credentials, and the alert rules."""
+    token = {"credentials_file": endpoints.token_file}
     config: dict[str, Any] = {
-        "global": {"scrape_interval": f"{where.seconds}s", "evaluation_interval": f"{where.seconds}s"},
-        "rule_files": [where.rules],
+        "global": {"scrape_interval": f"{endpoints.seconds}s", "evaluation_interval": f"{endpoints.seconds}s"},
+        "rule_files": [endpoints.rules],
         "scrape_configs": [
             {
                 "job_name": "prometheus",
-                "basic_auth": {"username": USER, "password_file": where.password_file},
-                "static_configs": [{"targets": [where.prometheus]}],
+                "basic_auth": {"username": USER, "password_file": endpoints.password_file},
+                "static_configs": [{"targets": [endpoints.prometheus]}],
             },
             {
                 "job_name": "evergreen",
                 "metrics_path": "/evergreen/metrics",
                 "honor_labels": True,
                 "authorization": token,
-                "static_configs": [{"targets": [where.airflow]}],
+                "static_configs": [{"targets": [endpoints.airflow]}],
             },
-            {"job_name": "gateway", "authorization": token, "static_configs": [{"targets": [where.gateway]}]},
+            {"job_name": "gateway", "authorization": token, "static_configs": [{"targets": [endpoints.gateway]}]},
             {
                 "job_name": "models",
                 "honor_labels": True,
                 "authorization": token,
-                "file_sd_configs": [{"files": [where.targets], "refresh_interval": "1m"}],
+                "file_sd_configs": [{"files": [endpoints.targets], "refresh_interval": "1m"}],
             },
         ],
     }
-    if where.alertmanager:
-        login = {"username": USER, "password_file": where.alertmanager_password_file}
-        manager = {"basic_auth": login, "static_configs": [{"targets": [where.alertmanager]}]}
+    if endpoints.alertmanager:
+        login = {"username": USER, "password_file": endpoints.alertmanager_password_file}
+        manager = {"basic_auth": login, "static_configs": [{"targets": [endpoints.alertmanager]}]}
         config["alerting"] = {"alertmanagers": [manager]}
     return yaml.safe_dump(config, sort_keys=False)
 
 
 def web_config(password: str) -> str:
-    """What makes Prometheus and Alertmanager ask for a password on every page and route."""
+    """The web configuration that makes Prometheus and Alertmanager require a password on every route."""
     return yaml.safe_dump({"basic_auth_users": {USER: hashed(password)}})
 
 
 def alertmanager_config(options: Mapping[str, str]) -> str:
-    """Alertmanager's configuration from the ``ALERT_*`` lines of .env.compose; who is not named there is not told.
+    """Alertmanager's configuration from the ``ALERT_*`` lines of .env.compose; only receivers named there are notified.
 
-    With ``ALERT_RETRAIN=true``, an alert that asks for it also starts ``<model>.retraining``, as an Airflow user who
-    may do that. PlatformError when ALERT_EMAIL_TO lacks what it needs.
+    With ``ALERT_RETRAIN=true``, an alert with the label ``retrain`` also starts ``<model>.retraining``, as an Airflow
+    user with that permission. Raises PlatformError when ALERT_EMAIL_TO is set without what it needs.
     """
     text = (
         "{{ range .Alerts }}{{ .Annotations.summary }}. {{ .Annotations.description }}\n"
@@ -118,7 +118,7 @@ def alertmanager_config(options: Mapping[str, str]) -> str:
 def _mail(options: Mapping[str, str]) -> dict[str, str]:
     missing = [name for name in ("ALERT_SMTP_HOST", "ALERT_EMAIL_FROM") if not options.get(name)]
     if missing:
-        raise PlatformError(f"ALERT_EMAIL_TO needs {' and '.join(missing)} too. Set them in .env.compose.")
+        raise PlatformError(f"ALERT_EMAIL_TO also needs {' and '.join(missing)}. Set them in .env.compose.")
     mail = {"smtp_smarthost": options["ALERT_SMTP_HOST"], "smtp_from": options["ALERT_EMAIL_FROM"]}
     if options.get("ALERT_SMTP_USER"):
         mail |= {"smtp_auth_username": options["ALERT_SMTP_USER"]}
@@ -127,7 +127,7 @@ def _mail(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def prometheus_command(settings: Settings) -> str:
-    """How supervisord starts it."""
+    """The command line with which supervisord starts Prometheus."""
     options = {
         "config.file": settings.run / "prometheus.yml",
         "web.config.file": settings.run / "prometheus-web.yml",
@@ -143,17 +143,17 @@ def prometheus_command(settings: Settings) -> str:
 def configure_prometheus(settings: Settings) -> None:
     """Write the configuration of the embedded platform's Prometheus, if it has one.
 
-    PlatformError when ``EVERGREEN_PROMETHEUS`` names no program.
+    Raises PlatformError when ``EVERGREEN_PROMETHEUS`` does not name an executable.
     """
     if not settings.prometheus:
         return
     if shutil.which(settings.prometheus) is None:
         raise PlatformError(
-            f"EVERGREEN_PROMETHEUS={settings.prometheus!r} is no program. Install it (on Debian: apt install "
-            "--no-install-recommends prometheus), give its path, or leave it out."
+            f"EVERGREEN_PROMETHEUS={settings.prometheus!r} is not an executable on PATH. Install it (on Debian: apt "
+            "install --no-install-recommends prometheus), set its full path, or unset the variable."
         )
     settings.targets.mkdir(parents=True, exist_ok=True)
-    where = Scraped(
+    endpoints = ScrapeEndpoints(
         airflow=f"127.0.0.1:{settings.airflow_port}",
         gateway=f"127.0.0.1:{settings.gateway_port}",
         prometheus=f"127.0.0.1:{settings.prometheus_port}",
@@ -163,12 +163,12 @@ def configure_prometheus(settings: Settings) -> None:
         password_file=str(settings.secrets / "prometheus_password"),
         seconds=5,  # a year passes in minutes in the demo
     )
-    write_private(settings.run / "prometheus.yml", prometheus_config(where))
+    write_private(settings.run / "prometheus.yml", prometheus_config(endpoints))
     write_private(settings.run / "prometheus-web.yml", web_config(settings.secret("prometheus_password")))
 
 
 def prometheus_problem(settings: Settings) -> str | None:
-    """What is wrong with the embedded platform's Prometheus, or None when it is well."""
+    """The problem of the embedded platform's Prometheus, or None when it is healthy."""
     login = base64.b64encode(f"{USER}:{settings.secret('prometheus_password')}".encode()).decode()
     url = f"http://127.0.0.1:{settings.prometheus_port}/-/ready"
     try:

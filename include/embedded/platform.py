@@ -1,4 +1,4 @@
-"""Starting, stopping and looking at the embedded platform."""
+"""Starts, stops and inspects the embedded platform."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from include.adapters.files import write_private
 from include.adapters.supervisord import open_supervisor
 from include.core.errors import PlatformError
-from include.embedded import parts
+from include.embedded import components
 from include.embedded.environment import INSTANCE, airflow_environment, enter_airflow
 from include.embedded.gateway_config import gateway_config, hashed
 from include.embedded.monitoring import configure_prometheus
@@ -42,9 +42,10 @@ SECRETS = (
 
 
 def up(settings: Settings) -> None:
-    """Start the platform and wait until all its parts are well; harmless when it runs already.
+    """Start the platform and wait until all its components are healthy; does nothing if it is already up.
 
-    Raises PlatformError with the remedy when a port is taken, a path is too long, or a part does not get well.
+    Raises PlatformError with the remedy when a port is in use, a path is too long, or a component does not become
+    healthy.
     """
     os.umask(0o077)
     for folder in ("airflow/config", "mlflow/artifacts", "logs", "run/servers", "lake", "repositories", "secrets"):
@@ -55,26 +56,28 @@ def up(settings: Settings) -> None:
         _choose_engine(settings)
         make_secrets(settings)
         if not running(settings):
-            _end(_processes(settings))  # what a killed supervisord left; it would hold the ports
-            taken = parts.taken_ports(settings)
+            _end(_processes(settings))  # leftovers of a killed supervisord, which would occupy the ports
+            taken = components.taken_ports(settings)
             if taken:
                 raise PlatformError("\n".join(taken))
             _start(settings)
-        _wait_until_well(settings)
+        _wait_until_healthy(settings)
     _serve_again(settings)
 
 
 def down(settings: Settings) -> list[str]:
-    """Stop every process of this installation; returns what had to be ended without supervisord's help."""
-    ours = _processes(settings)  # now: a confined job has none of our marks, and is found as a child of one that has
+    """Stop every process of this installation; returns those that supervisord did not stop and that were killed."""
+    ours = _processes(
+        settings
+    )  # before stopping: a confined job is not marked, and only found as a child of a marked process
     if running(settings):
         _shut_down(settings)
         deadline = time.monotonic() + STOP_SECONDS
         while _alive(ours) and time.monotonic() < deadline:
             time.sleep(0.1)
-    left = list({*_alive(ours), *_processes(settings)})
-    names = [_describe(process) for process in left]
-    _end(left)
+    remaining = list({*_alive(ours), *_processes(settings)})
+    names = [_describe(process) for process in remaining]
+    _end(remaining)
     if settings.engine == "docker":
         _docker_engine(settings).stop_servers()
     for name in ("supervisor.sock", "supervisord.pid", "caddy.sock", "mlflow.sock"):
@@ -83,7 +86,7 @@ def down(settings: Settings) -> list[str]:
 
 
 def clean(settings: Settings) -> None:
-    """Stop the platform and remove all that it has made: its folder and, with the engine docker, what is there."""
+    """Stop the platform and remove its folder and, with the engine docker, everything that it made on the host."""
     down(settings)
     if settings.engine == "docker":
         _docker_engine(settings).remove_everything()
@@ -91,7 +94,7 @@ def clean(settings: Settings) -> None:
 
 
 def running(settings: Settings) -> bool:
-    """Whether this installation's supervisord answers."""
+    """Whether this installation's supervisord is running and responds."""
     with contextlib.suppress(OSError, Fault):
         return bool(open_supervisor(settings.run).getState()["statecode"] == 1)
     return False
@@ -103,13 +106,13 @@ def states(settings: Settings) -> dict[str, str]:
 
 
 def problems(settings: Settings) -> dict[str, str | None]:
-    """Each part → what is wrong with it, or None when it is well."""
+    """Each component → its problem, or None when it is healthy."""
     started = {info["name"]: float(info["start"]) for info in open_supervisor(settings.run).getAllProcessInfo()}
-    return parts.problems(settings, started)
+    return components.problems(settings, started)
 
 
 def make_secrets(settings: Settings) -> None:
-    """Make each secret that is not there yet; files that only the owner may read."""
+    """Create the missing secrets, as files that only the owner may read."""
     for name in SECRETS:
         path = settings.secrets / name
         if not path.exists():
@@ -118,7 +121,7 @@ def make_secrets(settings: Settings) -> None:
 
 
 def new_secret(name: str) -> str:
-    """A random value in the form that the secret of this name has."""
+    """A random value in the format of the secret with this name."""
     if name == "fernet_key":
         return base64.urlsafe_b64encode(random.token_bytes(32)).decode()
     return random.token_urlsafe(48 if name.endswith(("_secret", "_key")) else 24)
@@ -131,7 +134,7 @@ def _start(settings: Settings) -> None:
     gateway = gateway_config(settings, hashed(settings.secret("mlflow_password")))
     write_private(settings.run / "caddy.json", json.dumps(gateway, indent=1))
     configure_prometheus(settings)
-    write_private(settings.run / "supervisord.conf", parts.supervisor_config(settings))
+    write_private(settings.run / "supervisord.conf", components.supervisor_config(settings))
     _prepare_databases(settings, environment)
     for name in ("caddy.sock", "mlflow.sock"):
         (settings.run / name).unlink(missing_ok=True)
@@ -163,30 +166,34 @@ def _prepare_databases(settings: Settings, environment: dict[str, str]) -> None:
 
 
 def _end_child(process: subprocess.Popen[bytes]) -> None:
-    """Leave no preparation behind when 'up' is interrupted."""
+    """End the preparation when 'up' is interrupted."""
     if process.poll() is None:
         process.terminate()
         process.wait()
 
 
-def _wait_until_well(settings: Settings) -> None:
+def _wait_until_healthy(settings: Settings) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
-        wrong = {part: problem for part, problem in problems(settings).items() if problem}
-        if not wrong:
+        unhealthy = {name: problem for name, problem in problems(settings).items() if problem}
+        if not unhealthy:
             return
         fatal = [
-            name for name, state in states(settings).items() if state == "FATAL" and name in parts.commands(settings)
+            name
+            for name, state in states(settings).items()
+            if state == "FATAL" and name in components.commands(settings)
         ]
         if fatal or time.monotonic() > deadline:
-            shown = "; ".join(f"{part}: {problem}" for part, problem in wrong.items())
-            log = settings.home / "logs" / f"{(fatal or list(wrong))[0]}.log"
-            raise PlatformError(f"the platform did not get well: {shown}. Look at {log}; 'make down' stops what runs.")
+            shown = "; ".join(f"{name}: {problem}" for name, problem in unhealthy.items())
+            log = settings.home / "logs" / f"{(fatal or list(unhealthy))[0]}.log"
+            raise PlatformError(
+                f"the platform did not become healthy: {shown}. See {log}; 'make down' stops the platform."
+            )
         time.sleep(0.5)
 
 
 def _choose_engine(settings: Settings) -> None:
-    """Keep which engine this installation is for; PlatformError when it was another, or when no Docker answers."""
+    """Record this installation's engine; PlatformError when it was another one, or when Docker does not respond."""
     known = settings.engine_file.read_text(encoding="utf-8").strip() if settings.engine_file.exists() else None
     if known not in (None, settings.engine):
         raise PlatformError(
@@ -199,7 +206,7 @@ def _choose_engine(settings: Settings) -> None:
 
 
 def _docker_engine(settings: Settings) -> DockerEngine:
-    """The engine docker, which asks Airflow for its connections."""
+    """The engine docker, which gets its connections from Airflow."""
     make_secrets(settings)
     enter_airflow(settings)
     from include.adapters.engines.docker.engine import DockerEngine
@@ -209,7 +216,7 @@ def _docker_engine(settings: Settings) -> DockerEngine:
 
 
 def _serve_again(settings: Settings) -> None:
-    """Give each deployed model its servers and its route; where there is none, importing MLflow is not worth 2 s."""
+    """Restore the servers and routes of all deployed models; without any, skip importing MLflow (2 s)."""
     from include.stages.installation import open_installation
 
     installation = open_installation(settings)
@@ -221,13 +228,13 @@ def _serve_again(settings: Settings) -> None:
     from include.stages.reconciler import reconcile_all
 
     for problem in reconcile_all(installation):
-        print(f"not serving as it should: {problem}", file=sys.stderr)
+        print(f"not serving as desired: {problem}", file=sys.stderr)
 
 
 def _shut_down(settings: Settings) -> None:
-    """Ask supervisord to end. It stops one program after another, so first all are told at once.
+    """Ask supervisord to shut down. It stops programs one by one, so all are asked to stop in parallel first.
 
-    The api-server is told last: what the others have to say when they end, they say to it.
+    Except the api-server: the others report to it while they shut down.
     """
     with contextlib.suppress(OSError, Fault):
         supervisor = open_supervisor(settings.run)
@@ -250,27 +257,27 @@ def _end(processes: list[psutil.Process]) -> None:
 
 
 def _processes(settings: Settings) -> list[psutil.Process]:
-    """This installation's processes, by mark or by an executable in its folders, and all that they have started."""
+    """This installation's processes, by environment or by an executable in its folders, and all their children."""
     home = str(settings.home)
     folders = (f"{home}/environments/", f"{home}/builds/")
     excluded = {psutil.Process(), *psutil.Process().parents()}
-    found: set[psutil.Process] = set()
+    processes: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process in excluded:
                 continue
             if "".join(process.cmdline()[:1]).startswith(folders) or process.environ().get(INSTANCE) == home:
-                found.update((process, *process.children(recursive=True)))
-    return _alive(found - excluded)
+                processes.update((process, *process.children(recursive=True)))
+    return _alive(processes - excluded)
 
 
 def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    found = []
+    alive = []
     for process in processes:
         with contextlib.suppress(psutil.Error):
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                alive.append(process)
+    return alive
 
 
 def _describe(process: psutil.Process) -> str:
@@ -283,7 +290,7 @@ def _check_socket_paths(settings: Settings) -> None:
     path = settings.run / "supervisor.sock"
     if len(str(path)) > LONGEST_SOCKET_PATH:
         raise PlatformError(
-            f"the path {path} is too long for a socket ({len(str(path))} of {LONGEST_SOCKET_PATH} bytes). "
+            f"the path {path} is too long for a unix socket ({len(str(path))} of {LONGEST_SOCKET_PATH} bytes). "
             "Set EVERGREEN_HOME in .env to a folder with a shorter path."
         )
 
@@ -295,4 +302,4 @@ def _only_one(settings: Settings) -> Iterator[None]:
         with lock.acquire(timeout=START_SECONDS):
             yield
     except Timeout:
-        raise PlatformError("another 'make up' is at work on this installation. Wait for it, or end it.") from None
+        raise PlatformError("another 'make up' of this installation is in progress. Wait for it, or stop it.") from None

@@ -1,1 +1,1 @@
-"""What runs in a build's own environment: check, train, score, serve. Imports nothing of the platform."""
+"""Code that runs in a build's own environment: check, train, score, serve. Imports nothing from the platform."""

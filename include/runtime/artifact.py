@@ -1,4 +1,4 @@
-"""Artifacts: skops files, held against their hash before they are loaded, with a list of types that may be in them."""
+"""Artifacts: skops files, whose hash is verified before they are loaded, with an allowlist of the types in them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sklearn.base import BaseEstimator
 from .jobs import ModelError, write_json
 from .model_code import last_lines, make_importable, rename_hint
 
-# To trust all of scikit-learn's estimators, skops imports all of scikit-learn when it is imported itself: half a second
-# of every start and job. Those estimators that are in a file are looked up one by one instead (_is_estimator).
+# On import, skops imports all of scikit-learn so that it can trust its estimators, which costs every start and job half
+# a second. We look up only the estimators that occur in a file instead (_is_estimator).
 all_estimators, sklearn.utils.all_estimators = sklearn.utils.all_estimators, list
 import skops.io  # noqa: E402
 
@@ -49,7 +49,7 @@ TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.utils.validation.check_array",
 )
-"""Types beyond estimators and skops' own defaults that scikit-learn's models consist of; none runs code on loading."""
+"""Types in scikit-learn's models, beyond estimators and skops' own defaults; none runs code when loaded."""
 STANDARD_LIBRARY = (
     "builtins.object",
     "collections.",
@@ -61,18 +61,18 @@ STANDARD_LIBRARY = (
     "uuid.UUID",
     "zoneinfo.ZoneInfo",
 )
-"""What a spec may trust of Python's own modules, by how the name begins. Others can run code: skops calls the class."""
+"""Name prefixes in the standard library that a spec may trust. Others could run code: skops calls the class."""
 
 
 def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str, Any]) -> str:
-    """Write ``model.skops`` and ``model.json``; returns the hash of the former.
+    """Write ``model.skops`` and ``model.json``; returns the hash of ``model.skops``.
 
-    Raises ModelError when the model contains a type that neither this list nor the spec's ``trusted_types`` allows.
+    Raises ModelError when the model contains a type that neither TRUSTED nor the spec's ``trusted_types`` allows.
     """
     path = folder / "model.skops"
     try:
         skops.io.dump(fitted, path)
-    except Exception as error:  # skops raises what it meets
+    except Exception as error:  # skops lets any exception through
         raise ModelError(
             f"the model can't be saved ({type(error).__name__}: {error}). Keep nothing in the fitted estimator but "
             "values, arrays and scikit-learn's own types."
@@ -93,80 +93,81 @@ def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str,
 
 
 def load(folder: Path, sha256: str, model: Mapping[str, Any]) -> Any:
-    """The fitted model in ``folder``, if its file is the one that has this hash; nothing is loaded otherwise.
+    """Load the fitted model in ``folder`` if its file has this hash; otherwise nothing is loaded.
 
-    Its classes and functions may be the model's own: they are imported from the model's folder. Every job and server
-    loads artifacts here. Raises ModelError when it is damaged, or has types that may not or can't be loaded.
+    Classes and functions of the model's own code are imported from the model's folder. All jobs and servers load
+    artifacts through this function. Raises ModelError when the file is damaged, or has types that may not or can't be
+    loaded.
     """
     path = folder / "model.skops"
     try:
-        found = file_hash(path)
+        actual = file_hash(path)
     except OSError as error:
         raise ModelError(f"{path} can't be read ({error.strerror}). Deploy the version again.") from None
-    if found != sha256:
+    if actual != sha256:
         raise ModelError(
-            f"{path} has sha256 {found}, recorded was {sha256}. It was changed or damaged and is not loaded. "
+            f"{path} has sha256 {actual}, expected {sha256}. It was changed or damaged and is not loaded. "
             "Delete the folder to fetch it again, or deploy another version."
         )
     make_importable(model)
     trusted = trusted_types(path, model["trusted_types"])
     try:
         return skops.io.load(path, trusted=trusted)
-    except Exception as error:  # skops raises what it meets, and so may the model's code
+    except Exception as error:  # skops lets any exception through, and so may the model's code
         raise ModelError(
-            f"the model can't be loaded: {last_lines(error)}\nA class or function of the model's own must have a name "
-            f"at the top level of a module in the model's folder: no lambda, and none inside a function or class."
+            f"the model can't be loaded: {last_lines(error)}\nThe model's own classes and functions must be defined "
+            f"at the top level of a module in the model's folder: no lambdas, and none nested in a function or class."
             f"{rename_hint(model)}"
         ) from None
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What ``model.json`` says."""
+    """The content of ``model.json``."""
     return dict(json.loads((folder / "model.json").read_text(encoding="utf-8")))
 
 
 def trusted_types(path: Path, allowed_by_spec: list[str]) -> list[str]:
-    """The types in the file that skops does not trust by itself and that are allowed; ModelError for any other.
+    """The types in the file that are allowed although skops does not trust them by default.
 
-    Also a ModelError when the spec allows what may not be trusted, whether or not it is in the file.
+    Raises ModelError for any other type, and when the spec allows a type that must not be trusted, in the file or not.
     """
-    found = skops.io.get_untrusted_types(file=path)
-    unknown = set(found) - set(TRUSTED) - set(allowed_by_spec)
-    strange = sorted(name for name in unknown if not _is_estimator(name))
-    harmful = sorted(name for name in {*strange, *allowed_by_spec} if _may_run_code(name))
+    untrusted = skops.io.get_untrusted_types(file=path)
+    unknown = set(untrusted) - set(TRUSTED) - set(allowed_by_spec)
+    rejected = sorted(name for name in unknown if not _is_estimator(name))
+    harmful = sorted(name for name in {*rejected, *allowed_by_spec} if _may_run_code(name))
     if harmful:
         raise ModelError(
             f"types that are not allowed in artifacts: {', '.join(harmful)}. Listing them under trusted_types in "
-            "model.yaml does not help: Python's own modules may run commands or read files. Define a class or function "
-            "in the model's folder that does what is needed, and list that."
+            "model.yaml does not help: the standard library can run commands and read files. Define a class or "
+            "function in the model's folder that does what you need, and list that."
         )
-    if strange:
+    if rejected:
         raise ModelError(
-            f"the model contains types that are not allowed in artifacts: {', '.join(strange)}. If they are yours and "
-            "safe to load, list them in model.yaml under trusted_types (a lambda can't be loaded: make it a function "
-            "in a module of the model's folder); else use scikit-learn's own."
+            f"the model contains types that are not allowed in artifacts: {', '.join(rejected)}. If they are yours and "
+            "safe to load, list them in model.yaml under trusted_types (a lambda can't be loaded: turn it into a "
+            "function in a module of the model's folder); otherwise use scikit-learn's own types."
         )
-    return sorted(found)
+    return sorted(untrusted)
 
 
 def _may_run_code(name: str) -> bool:
-    """Whether it is of Python's own modules, and not among those parts of them that are harmless."""
+    """Whether the type is in the standard library and not among its harmless types."""
     return name.partition(".")[0] in sys.stdlib_module_names and not name.startswith(STANDARD_LIBRARY)
 
 
 def _is_estimator(name: str) -> bool:
-    """Whether it is the full name of one of scikit-learn's own estimators."""
+    """Whether this is the full name of one of scikit-learn's own estimators."""
     module, _, class_name = name.rpartition(".")
     if not module.startswith("sklearn."):
         return False
     try:
-        found = getattr(importlib.import_module(module), class_name, None)
+        candidate = getattr(importlib.import_module(module), class_name, None)
     except ImportError:
         return False
-    return isinstance(found, type) and issubclass(found, BaseEstimator)
+    return isinstance(candidate, type) and issubclass(candidate, BaseEstimator)
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file, as hexadecimal digits."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

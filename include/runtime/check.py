@@ -1,7 +1,7 @@
 """The contract of a model's code: ``python -m runtime.check job.json`` writes contract.json.
 
-The estimator builds, fits a sample, predicts the right shape, finite, and the same twice, and survives being saved
-as an artifact and loaded by another process, as servers and jobs load it.
+The estimator can be built and fitted on a sample, its predictions are finite, deterministic and of the right shape,
+and it survives being saved as an artifact and loaded in another process, as servers and jobs do.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from .jobs import MISTAKE, ModelError, run, write_json
 from .model_code import call, hidden_modules, make_estimator, predict, prepare, require_finite
 
 PREDICTED = 200
-"""Rows of the sample that are predicted."""
+"""How many rows of the sample are predicted."""
 
 
 def main(job: dict[str, Any]) -> None:
-    """Check the contract, and write the answer, its reason and each part of the contract to ``job["out"]``."""
+    """Check the contract; write the answer, its reason and the result of each check to ``job["out"]``."""
     checks: list[dict[str, str]] = []
     try:
-        _check(job, lambda name: checks.append({"name": name, "answer": "pass", "reason": "as it should be"}))
-        answer, reason = "pass", f"{len(checks)} parts of the contract hold"
+        _check(job, lambda name: checks.append({"name": name, "answer": "pass", "reason": "passed"}))
+        answer, reason = "pass", f"all {len(checks)} checks of the contract passed"
     except ModelError as mistake:
         answer, reason = "fail", str(mistake)
-        checks.append({"name": "the part after these", "answer": "fail", "reason": reason})
+        checks.append({"name": "the next check", "answer": "fail", "reason": reason})
     print(f"{answer}: {reason}", flush=True)
     write_json(Path(job["out"]), {"answer": answer, "reason": reason, "checks": checks})
 
@@ -41,32 +41,34 @@ def main(job: dict[str, Any]) -> None:
 def _check(job: dict[str, Any], passed: Callable[[str], None]) -> None:
     model = job["model"]
     estimator = make_estimator(model)
-    passed("the estimator builds")
+    passed("the estimator can be built")
     rows = sample(job)
     features = prepare(model, rows)
     passed("the features can be prepared")
     fitted = call(estimator.fit, "fit", features, _target(rows, model))
-    passed("it fits a sample")
-    some = features.head(PREDICTED)
-    first = require_finite(call(predict, "predict", model, fitted, some))
-    passed("it predicts one finite value for each row")
-    require_finite(call(predict, "predict of one row", model, fitted, some.head(1)))
-    if not np.array_equal(first, predict(model, fitted, some)):
+    passed("it can be fitted on a sample")
+    batch = features.head(PREDICTED)
+    first = require_finite(call(predict, "predict", model, fitted, batch))
+    passed("it predicts one finite value per row")
+    require_finite(call(predict, "predict of one row", model, fitted, batch.head(1)))
+    if not np.array_equal(first, predict(model, fitted, batch)):
         raise ModelError("predicting the same rows twice gave different values. Remove the randomness from predict.")
-    passed("it predicts the same twice")
+    passed("its predictions are deterministic")
     with tempfile.TemporaryDirectory() as folder:
         digest = artifact.save(fitted, Path(folder), model, {})
-        loaded = _score_elsewhere(Path(folder), digest, model, rows.head(PREDICTED))
+        loaded = _score_in_new_process(Path(folder), digest, model, rows.head(PREDICTED))
     if not np.allclose(predict(model, fitted, prepare(model, rows.head(PREDICTED))), loaded, rtol=0, atol=1e-9):
         raise ModelError("the model predicts differently after being saved and loaded. Use types that skops supports.")
     passed("it survives being saved and loaded")
     if hidden := hidden_modules(model):
-        raise ModelError(f"the model's code can't import {', '.join(hidden)}, the name of another module. Rename it.")
-    passed("no module has the name of another one")
+        raise ModelError(
+            f"the model's code can't import {', '.join(hidden)}: another module has the same name. Rename it."
+        )
+    passed("no module is shadowed by another one")
 
 
-def _score_elsewhere(folder: Path, sha256: str, model: dict[str, Any], rows: pd.DataFrame) -> np.ndarray:
-    """Predictions of the artifact in ``folder`` by a scoring job in a process of its own, which has loaded nothing yet.
+def _score_in_new_process(folder: Path, sha256: str, model: dict[str, Any], rows: pd.DataFrame) -> np.ndarray:
+    """Predictions of the artifact in ``folder``, made by a scoring job in a fresh process.
 
     Raises ModelError with the job's own message when it can't load the model or predict.
     """
@@ -88,7 +90,7 @@ def _score_elsewhere(folder: Path, sha256: str, model: dict[str, Any], rows: pd.
 
 
 def sample(job: dict[str, Any]) -> pd.DataFrame:
-    """Rows of real data, or made-up ones of the right types where there is none yet."""
+    """Rows of real data, or synthetic rows of the right types while there is no data yet."""
     model, count = job["model"], int(job.get("rows") or 500)
     names = [feature["name"] for feature in model["features"]]
     if job.get("sample"):

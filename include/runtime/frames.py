@@ -1,4 +1,4 @@
-"""From raw columns to the frame that an estimator sees: one way for training, scoring and serving alike."""
+"""Raw columns to the data frame that an estimator gets: the same code for training, scoring and serving."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from .jobs import ModelError
 
 LARGEST_EXACT = 2**53
-"""Floats from here on no longer name one integer, so they keep the form of a float."""
+"""From here on, floats no longer represent every integer exactly, so they are formatted as floats."""
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 
 
@@ -54,11 +54,11 @@ def between(frame: pd.DataFrame, column: str, start: str | None, end: str | None
 
 
 def _read(path: str, columns: list[str]) -> pd.DataFrame:
-    lacking = set(columns) - set(pq.read_schema(path).names)
-    if lacking:
+    missing = set(columns) - set(pq.read_schema(path).names)
+    if missing:
         raise ModelError(
-            f"column(s) {', '.join(sorted(lacking))} are missing from the data ({path}). Add them to the query, or "
-            "take them out of model.yaml."
+            f"columns missing from the data: {', '.join(sorted(missing))} ({path}). Add them to the query, or "
+            "remove them from model.yaml."
         )
     return pd.read_parquet(path, columns=columns)
 
@@ -98,7 +98,7 @@ def _category(values: Any) -> pd.Series:
 
 
 def _label(value: Any) -> str:
-    """The category as text, by the rule of the platform (include/core/categories.py); both have the same tests."""
+    """A category as text, by the platform's rule (include/core/categories.py); both run the same test cases."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     if isinstance(value, bool | np.bool_):

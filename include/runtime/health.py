@@ -1,4 +1,4 @@
-"""Whether a server is ready, asked in its own container: ``python -m runtime.health config.json`` exits with 0 or 1."""
+"""Health check in a server's own container: ``python -m runtime.health config.json`` exits with 0 when it is ready."""
 
 from __future__ import annotations
 

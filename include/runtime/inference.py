@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 request: named columns in, one message for whatever is wrong with them."""
+"""Open Inference Protocol v2 requests: named columns in, one clear message for any error in them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ACCEPTED = {
 
 
 class BadRequestError(Exception):
-    """The request can't be answered as it is; the message says what to change."""
+    """The request is not valid; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class Inference:
-    """A valid request: equally long columns of features, and what identifies its rows."""
+    """A valid request: feature columns of equal length, and the keys and event times of its rows."""
 
     request_id: str
     rows: int
@@ -38,9 +38,9 @@ class Inference:
 
 
 def parse(body: bytes, model: Mapping[str, Any], *, logged: bool, max_rows: int, request_id: str) -> Inference:
-    """Read and check a request's body; ``request_id`` serves where the client gave none.
+    """Parse and validate a request's body; ``request_id`` is used when the client sent none.
 
-    ``logged``: key and event time are required, since each prediction goes into the log. Raises BadRequestError.
+    ``logged``: key and event time are required, since each prediction is logged. Raises BadRequestError.
     """
     content = _json(body)
     inputs = content.get("inputs")
@@ -70,14 +70,14 @@ def parse(body: bytes, model: Mapping[str, Any], *, logged: bool, max_rows: int,
             f"inputs differ in length: {', '.join(f'{name} {length}' for name, length in lengths.items())}"
         )
     if not 1 <= rows <= max_rows:
-        raise BadRequestError(f"{rows} rows; from 1 to {max_rows} are taken in one request")
+        raise BadRequestError(f"{rows} rows; a request may have 1 to {max_rows}")
     times = values.get(model["event_time"])
     return Inference(
         request_id=_identity(content, request_id),
         rows=rows,
         features={name: values[name] for name in types},
         keys=values.get(model["key"]),
-        event_times=None if times is None else [_time(model["event_time"], str(moment)) for moment in times],
+        event_times=None if times is None else [_time(model["event_time"], str(time)) for time in times],
     )
 
 
@@ -89,7 +89,7 @@ def _json(body: bytes) -> dict[str, Any]:
         text = body.decode("utf-8")
         content = json.loads(text, parse_constant=refuse)
         if "\\ud" in text.lower():
-            json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a surrogate pair can be stored nowhere
+            json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a surrogate pair can't be stored
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"the body is not JSON: {error}") from None
     if not isinstance(content, dict):
@@ -98,22 +98,22 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def _identity(content: Mapping[str, Any], generated: str) -> str:
-    given = content.get("id", generated)
-    if not isinstance(given, str) or not 1 <= len(given) <= 200:
-        raise BadRequestError("'id' must be a text of 1 to 200 characters")
-    return given
+    request_id = content.get("id", generated)
+    if not isinstance(request_id, str) or not 1 <= len(request_id) <= 200:
+        raise BadRequestError("'id' must be a string of 1 to 200 characters")
+    return request_id
 
 
 def _column(entry: Mapping[str, Any], kind: str, special: bool) -> list[Any]:
     name, datatype, data, shape = entry["name"], entry.get("datatype"), entry.get("data"), entry.get("shape")
     if not isinstance(datatype, str) or datatype not in ACCEPTED[kind]:
         raise BadRequestError(
-            f"input '{name}' has datatype {datatype!r}; for {kind} one of {', '.join(sorted(ACCEPTED[kind]))}"
+            f"input '{name}' has datatype {datatype!r}; expected one of {', '.join(sorted(ACCEPTED[kind]))} ({kind})"
         )
     if not isinstance(data, list):
         raise BadRequestError(f"input '{name}' needs a list as 'data'")
     if not isinstance(shape, list) or len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
-        raise BadRequestError(f"input '{name}' has shape {shape}; [n] or [n, 1] is taken")
+        raise BadRequestError(f"input '{name}' has shape {shape}; expected [n] or [n, 1]")
     if shape[0] != len(data):
         raise BadRequestError(f"input '{name}' has shape {shape} but {len(data)} values")
     for position, value in enumerate(data):
@@ -137,7 +137,7 @@ def _problem(value: Any, datatype: str, kind: str) -> str | None:
     if abs(value) > 1.7e308 or not math.isfinite(value):
         return f"{value!r} is not finite"
     if (datatype.startswith(("INT", "UINT")) or kind == "integer") and value != int(value):
-        return f"{value!r} is not a whole number"
+        return f"{value!r} is not an integer"
     if kind == "boolean" and value not in (0, 1):
         return f"{value!r} is not 0 or 1"
     return None
@@ -145,8 +145,8 @@ def _problem(value: Any, datatype: str, kind: str) -> str | None:
 
 def _time(name: str, text: str) -> str:
     try:
-        moment = datetime.fromisoformat(text)
-        moment.utctimetuple()  # OverflowError at either end of time, where UTC has another year
+        time = datetime.fromisoformat(text)
+        time.utctimetuple()  # OverflowError for the first and last day that datetime supports, if UTC is beyond it
     except (ValueError, OverflowError):
         raise BadRequestError(f"input '{name}': {text!r} is not a time; write it like 2013-05-17T08:30:00") from None
-    return moment.isoformat()
+    return time.isoformat()

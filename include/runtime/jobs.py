@@ -1,4 +1,4 @@
-"""What all jobs share: reading the job file, and telling a user's mistake from a fault of ours."""
+"""Code shared by all jobs: reads the job file and tells a user's mistake from a bug of ours by the exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MISTAKE = 3
-"""Exit code for what the user has to put right; the message on stderr says how."""
+"""Exit code for an error that the user has to fix; the message on stderr says how."""
 
 
 class ModelError(Exception):

@@ -1,4 +1,4 @@
-"""The model's own code: its estimator function, its feature function if it has one, and how it is found."""
+"""The model's own code: how its estimator function and its feature function, if any, are imported and called."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ def make_estimator(model: Model) -> Any:
     """The unfitted estimator that ``model['estimator']`` returns for the model's parameters."""
     made = call(function(model, "estimator"), model["estimator"], **model["parameters"])
     needed = ["fit", "predict_proba" if model["task"] == "binary_classification" else "predict"]
-    lacking = [name for name in needed if not hasattr(made, name)]
-    if lacking:
+    missing = [name for name in needed if not hasattr(made, name)]
+    if missing:
         raise ModelError(
-            f"{model['estimator']} returned {type(made).__name__}, which has no {' and no '.join(lacking)}. "
+            f"{model['estimator']} returned {type(made).__name__}, which has no {' and no '.join(missing)}. "
             f"Return an unfitted estimator with scikit-learn's API for {model['task']}."
         )
     return made
 
 
 def prepare(model: Model, columns: Mapping[str, Any] | pd.DataFrame) -> pd.DataFrame:
-    """Typed features, led through the model's feature code if there is any."""
+    """Typed features, passed through the model's feature code if there is any."""
     frame = feature_frame(columns, model["features"])
     if not model.get("feature_code"):
         return frame
     prepared: pd.DataFrame = call(function(model, "feature_code"), model["feature_code"], frame)
     if not hasattr(prepared, "__len__"):
-        raise ModelError(f"{model['feature_code']} returned {type(prepared).__name__}. Return the frame of features.")
+        raise ModelError(
+            f"{model['feature_code']} returned {type(prepared).__name__}. Return a data frame of features."
+        )
     if len(prepared) != len(frame):
         raise ModelError(
-            f"{model['feature_code']} returned {len(prepared)} rows for {len(frame)}. Return one for each."
+            f"{model['feature_code']} returned {len(prepared)} rows for {len(frame)}. Return one row per input row."
         )
     return prepared
 
 
 def predict(model: Model, fitted: Any, frame: Any) -> np.ndarray:
-    """Predictions as float64, one for each row: the probability of the target being true, or the value itself."""
+    """Predictions as float64, one per row: the probability of the positive class, or the value itself."""
     if model["task"] == "binary_classification":
         predicted = np.asarray(fitted.predict_proba(frame), dtype=float)
         if predicted.shape != (len(frame), 2):
@@ -71,10 +73,10 @@ def require_finite(predicted: np.ndarray) -> np.ndarray:
 
 
 def make_importable(model: Model) -> None:
-    """Put the model's folder on the path, behind the libraries.
+    """Append the model's folder to ``sys.path``, after the libraries.
 
-    In front of them, a module of the model's that has a library's name would be that library for some processes (those
-    that import it later) and not for others, so that what was trained could not be loaded.
+    In front of them, a model's module with the name of a library would replace that library in some processes (those
+    that import it later) but not in others, so that a trained model could not be loaded.
     """
     if not Path(model["code"]).is_dir():
         raise ModelError(f"the model's folder {model['code']} does not exist. Run its ci again.")
@@ -83,23 +85,23 @@ def make_importable(model: Model) -> None:
 
 
 def hidden_modules(model: Model) -> list[str]:
-    """Files and packages of the model's folder that can't be imported, since another module has their name."""
+    """Files and packages of the model's folder that can't be imported, because another module has the same name."""
     folder = Path(model["code"])
     names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/*.py")}
     return sorted(
         f"'{name}' ({getattr(module, '__file__', None) or 'built into Python'})"
         for name in names - {"__main__"}
-        if (module := sys.modules.get(name)) and not _lies_in(folder, module)
+        if (module := sys.modules.get(name)) and not _is_inside(folder, module)
     )
 
 
-def _lies_in(folder: Path, module: ModuleType) -> bool:
-    places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-    return any(Path(place).is_relative_to(folder) for place in places if place)
+def _is_inside(folder: Path, module: ModuleType) -> bool:
+    paths = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+    return any(Path(path).is_relative_to(folder) for path in paths if path)
 
 
 def function(model: Model, field: str) -> Callable[..., Any]:
-    """The function that ``module:function`` names, from the model's folder."""
+    """The function that the spec names as ``module:function``, imported from the model's folder."""
     module_name, _, name = model[field].partition(":")
     make_importable(model)
     try:
@@ -123,13 +125,13 @@ def function(model: Model, field: str) -> Callable[..., Any]:
 
 
 def rename_hint(model: Model) -> str:
-    """What to rename in the model's folder, as a sentence to append; empty if nothing."""
+    """A sentence to append that says what to rename in the model's folder; empty if nothing."""
     hidden = hidden_modules(model)
-    return f" Rename what has the name of another module: {', '.join(hidden)}." if hidden else ""
+    return f" Rename these, because other modules have the same names: {', '.join(hidden)}." if hidden else ""
 
 
 def call(what: Callable[..., Any], name: str, *arguments: Any, **named: Any) -> Any:
-    """Call the model's code; what it raises becomes a ModelError with the end of its traceback."""
+    """Call the model's code; any exception becomes a ModelError with the end of its traceback."""
     try:
         return what(*arguments, **named)
     except (Exception, SystemExit) as error:
@@ -137,6 +139,6 @@ def call(what: Callable[..., Any], name: str, *arguments: Any, **named: Any) -> 
 
 
 def last_lines(error: BaseException, lines: int = 8) -> str:
-    """The end of a traceback, which is where the user's own code is."""
+    """The end of a traceback, where the user's own code is."""
     text = "".join(traceback.format_exception(error)).strip().splitlines()
     return "\n".join(text[-lines:])

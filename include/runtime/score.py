@@ -12,14 +12,14 @@ from .model_code import call, predict, prepare, require_finite
 
 
 def main(job: dict[str, Any]) -> None:
-    """Write key, event time and prediction of each row to ``job["out"]``; ModelError when there are no rows."""
+    """Write the key, event time and prediction of each row to ``job["out"]``; ModelError when there are no rows."""
     model, out = job["model"], Path(job["out"])
     fitted = artifact.load(Path(job["artifact"]), job["sha256"], model)
     names = [feature["name"] for feature in model["features"]]
     rows = read_rows(job["data"], [model["key"], model["event_time"], *names])
     rows = between(rows, model["event_time"], job.get("from"), job.get("until"))
     if rows.empty:
-        raise ModelError(f"there are no rows from {job.get('from')} until {job.get('until')} to score.")
+        raise ModelError(f"there are no rows to score from {job.get('from')} until {job.get('until')}.")
     rows["prediction"] = require_finite(call(predict, "predict", model, fitted, prepare(model, rows)))
     out.parent.mkdir(parents=True, exist_ok=True)
     rows[[model["key"], model["event_time"], "prediction"]].to_parquet(out, index=False)

@@ -1,7 +1,7 @@
 """Serve one version of a model over the Open Inference Protocol v2: ``python -m runtime.serve config.json``.
 
-Every route asks for the bearer token. A prediction is in the log before its answer leaves. On SIGTERM the server stops
-listening, answers what it has begun, and ends.
+All routes require the bearer token. Each prediction is logged before the response is sent. On SIGTERM the server stops
+listening, finishes the requests in progress, and exits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .server_metrics import ServerMetrics
 
 
 class ModelServer:
-    """A loaded model with its log and its counters."""
+    """A loaded model with its prediction log and its metrics."""
 
     def __init__(self, config: dict[str, Any]):
         self.config, self.model = config, config["model"]
@@ -43,18 +43,20 @@ class ModelServer:
         self.fitted = artifact.load(folder, config["sha256"], self.model)
         self.metrics = ServerMetrics(config, artifact.describe(folder)["prediction_edges"])
         self.token = Path(config["token_file"]).read_text(encoding="utf-8").strip()
-        with contextlib.suppress(Exception):  # made-up values are not for every model, which is no reason not to serve
+        with contextlib.suppress(Exception):  # some models reject synthetic values; serve them anyway
             rows = sample({"model": self.model, "rows": 1})
-            predict(self.model, self.fitted, prepare(self.model, rows))  # warm: the first request is as fast as any
+            predict(
+                self.model, self.fitted, prepare(self.model, rows)
+            )  # warm-up, so that the first request is not slower
         self.log = None
         if config["log_dir"]:
             revision = config["release"].rpartition("@")[2]
             self.log = PredictionLog(Path(config["log_dir"]), f"{config['version']}-{revision}")
 
     def answer(self, body: bytes) -> tuple[int, dict[str, Any]]:
-        """Status code and content of the answer to an inference request."""
+        """Status code and content of the response to an inference request."""
         try:
-            asked = parse(
+            request = parse(
                 body,
                 self.model,
                 logged=self.log is not None,
@@ -64,40 +66,40 @@ class ModelServer:
         except BadRequestError as error:
             return 400, {"error": str(error)}
         try:
-            predicted = require_finite(predict(self.model, self.fitted, prepare(self.model, asked.features))).tolist()
-        except (Exception, SystemExit) as error:  # whatever the model's code does, the server goes on
+            predicted = require_finite(predict(self.model, self.fitted, prepare(self.model, request.features))).tolist()
+        except (Exception, SystemExit) as error:  # whatever the model's code raises, the server keeps running
             return 500, {"error": f"the model could not predict: {error}"}
         try:
-            self._keep(asked, predicted)
+            self._log(request, predicted)
         except OSError as error:
-            return 503, {"error": f"the prediction could not be logged and is not given: {error.strerror}"}
-        self.metrics.observe(asked.features, predicted)
+            return 503, {"error": f"the prediction could not be logged, so it is not returned: {error.strerror}"}
+        self.metrics.observe(request.features, predicted)
         return 200, {
             "model_name": self.model["name"],
             "model_version": self.config["version"],
-            "id": asked.request_id,
+            "id": request.request_id,
             "parameters": {"release": self.config["release"]},
-            "outputs": [{"name": "prediction", "shape": [asked.rows], "datatype": "FP64", "data": predicted}],
+            "outputs": [{"name": "prediction", "shape": [request.rows], "datatype": "FP64", "data": predicted}],
         }
 
-    def _keep(self, asked: Inference, predicted: list[float]) -> None:
+    def _log(self, request: Inference, predicted: list[float]) -> None:
         if self.log is None:
             return
         self.log.append(
             {
-                "request_id": asked.request_id,
+                "request_id": request.request_id,
                 "received": time.time(),
                 "version": self.config["version"],
                 "release": self.config["release"],
-                "keys": asked.keys,
-                "event_times": asked.event_times,
-                "features": asked.features,
+                "keys": request.keys,
+                "event_times": request.event_times,
+                "features": request.features,
                 "predictions": predicted,
             }
         )
 
     def metadata(self) -> dict[str, Any]:
-        """What the model takes and gives, as the protocol describes it."""
+        """The model's inputs and outputs, in the protocol's format."""
         datatypes = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
         names = [(feature["name"], datatypes[feature["type"]]) for feature in self.model["features"]]
         names += [(name, "BYTES") for name in (self.model["key"], self.model["event_time"])]
@@ -111,31 +113,31 @@ class ModelServer:
 
 
 class RequireToken:
-    """Middleware that answers 401 to a request without the bearer token."""
+    """Middleware that answers requests without the bearer token with 401."""
 
     def __init__(self, app: ASGIApp, token: str):
         self.app, self.expected = app, f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it here."""
+        """Pass the request on, or reject it."""
         inner = self.app
         if scope["type"] == "http":
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self.expected):
+            header = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(header, self.expected):
                 inner = JSONResponse({"error": "send the header 'Authorization: Bearer <token>'"}, 401)
         await inner(scope, receive, send)
 
 
 class Routes:
-    """What the server answers at each path."""
+    """The server's routes."""
 
     def __init__(self, server: ModelServer):
         self.server = server
         self.name, self.version = server.model["name"], server.config["version"]
-        self.largest = server.config["max_body_bytes"]
+        self.max_body_bytes = server.config["max_body_bytes"]
 
     def all(self) -> list[Route]:
-        """The paths of the Open Inference Protocol, with and without the version, and ``/metrics``."""
+        """The routes of the Open Inference Protocol, with and without a version, and ``/metrics``."""
         ready = always({"ready": True})
         routes = [
             Route("/v2", always({"name": "evergreen", "version": "1", "extensions": []})),
@@ -150,40 +152,40 @@ class Routes:
         return routes
 
     async def metrics(self, _: Request) -> Response:
-        """The server's counters in the Prometheus text format."""
+        """The server's metrics in the Prometheus text format."""
         return Response(self.server.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     async def infer(self, request: Request) -> Response:
-        """Predict, and count the request with its status and seconds."""
+        """Predict, and record the request's status and duration."""
         started = time.perf_counter()
         body = await self._read(request)
         if body is None:
-            code, content = 413, {"error": f"the body is larger than {self.largest} bytes; send fewer rows"}
+            code, content = 413, {"error": f"the request body exceeds {self.max_body_bytes} bytes; send fewer rows"}
         else:
             code, content = await run_in_threadpool(self.server.answer, body)
         self.server.metrics.count(code, time.perf_counter() - started)
         return JSONResponse(content, code)
 
     async def not_found(self, _: Request, __: Exception) -> Response:
-        """Any other path."""
-        text = f"no such route; this server has model '{self.name}', version '{self.version}'"
+        """The response for any other path."""
+        text = f"no such route; this server serves model '{self.name}', version '{self.version}'"
         return JSONResponse({"error": text}, 404)
 
     async def _read(self, request: Request) -> bytes | None:
-        """The body, or None as soon as it is known to be too large."""
+        """The request body, or None as soon as it exceeds the limit."""
         length = request.headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self.largest:
+        if length.isdigit() and int(length) > self.max_body_bytes:
             return None
         body = b""
         async for chunk in request.stream():
             body += chunk
-            if len(body) > self.largest:
+            if len(body) > self.max_body_bytes:
                 return None
         return body
 
 
 def always(content: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that answers every request with the same JSON."""
+    """A handler that returns the same JSON for every request."""
 
     async def answer(_: Request) -> Response:
         return JSONResponse(content)
@@ -192,7 +194,7 @@ def always(content: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
 
 
 def make_app(server: ModelServer) -> Starlette:
-    """The routes, each behind the bearer token."""
+    """The server's application: its routes behind the bearer token."""
     routes = Routes(server)
 
     @contextlib.asynccontextmanager
@@ -211,7 +213,9 @@ def make_app(server: ModelServer) -> Starlette:
 
 def main(config: dict[str, Any]) -> None:
     """Load the model and serve it until SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises the signal again when all is answered
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(0)
+    )  # uvicorn raises the signal again once all requests are answered
     server = ModelServer(config)
     uvicorn.run(
         make_app(server),

@@ -1,4 +1,4 @@
-"""What a model server counts, for Prometheus and for the judge of its canary."""
+"""A model server's metrics, for Prometheus and for judging a canary."""
 
 from __future__ import annotations
 
@@ -12,40 +12,54 @@ LABELS = ("model", "version", "environment")
 
 
 class ServerMetrics:
-    """Counters of prediction requests; other routes are not counted."""
+    """Metrics of prediction requests; other routes are not counted."""
 
     def __init__(self, config: Mapping[str, Any], edges: Sequence[float]):
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         values = {"model": config["model"]["name"], "version": config["version"], "environment": config["environment"]}
 
-        def own(metric: Any) -> Any:
+        def labelled(metric: Any) -> Any:
             return metric.labels(*values.values())
 
         self._requests = Counter(
-            "evergreen_requests", "Prediction requests by status code.", [*LABELS, "code"], registry=self.registry
+            "evergreen_requests", "Prediction requests, by status code.", [*LABELS, "code"], registry=self.registry
         )
         self._missing = Counter(
-            "evergreen_missing_values", "Missing values in requests.", [*LABELS, "feature"], registry=self.registry
+            "evergreen_missing_values",
+            "Missing values in prediction requests, by feature.",
+            [*LABELS, "feature"],
+            registry=self.registry,
         )
-        self.rows = own(Counter("evergreen_rows", "Rows predicted.", LABELS, registry=self.registry))
-        self.seconds = own(
-            Histogram("evergreen_request_seconds", "Time to answer.", LABELS, buckets=SECONDS, registry=self.registry)
+        self.rows = labelled(Counter("evergreen_rows", "Predicted rows.", LABELS, registry=self.registry))
+        self.seconds = labelled(
+            Histogram(
+                "evergreen_request_seconds",
+                "Duration of prediction requests in seconds.",
+                LABELS,
+                buckets=SECONDS,
+                registry=self.registry,
+            )
         )
-        self.prediction = own(
-            Histogram("evergreen_prediction", "Predictions.", LABELS, buckets=tuple(edges), registry=self.registry)
+        self.prediction = labelled(
+            Histogram("evergreen_prediction", "Predicted values.", LABELS, buckets=tuple(edges), registry=self.registry)
         )
-        info = Gauge("evergreen_model_info", "What serves.", [*LABELS, "build", "release"], registry=self.registry)
+        info = Gauge(
+            "evergreen_model_info",
+            "The version, build and release that the server serves (always 1).",
+            [*LABELS, "build", "release"],
+            registry=self.registry,
+        )
         info.labels(*values.values(), config["build"], config["release"]).set(1)
         self._values = tuple(values.values())
 
     def count(self, code: int, seconds: float) -> None:
-        """One request that was answered with ``code``."""
+        """Record one request that was answered with ``code``."""
         self._requests.labels(*self._values, str(code)).inc()
         self.seconds.observe(seconds)
 
     def observe(self, features: Mapping[str, Sequence[Any]], predictions: Sequence[float]) -> None:
-        """What was in an answered request."""
+        """Record the missing values and the predictions of an answered request."""
         self.rows.inc(len(predictions))
         for value in predictions:
             self.prediction.observe(value)
@@ -55,5 +69,5 @@ class ServerMetrics:
                 self._missing.labels(*self._values, name).inc(missing)
 
     def exposition(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in the Prometheus text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""Train a candidate, and predict the holdout with it and with the champion: ``python -m runtime.train job.json``."""
+"""Train a candidate; predict the holdout with it and with the champion: ``python -m runtime.train job.json``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .model_code import call, make_estimator, predict, prepare, require_finite
 
 LIBRARIES = ("scikit-learn", "pandas", "numpy", "skops", "pyarrow")
 EDGES = 20
-"""Bins of the prediction histogram that servers expose."""
+"""Number of bins in the prediction histogram that servers expose."""
 
 
 def main(job: dict[str, Any]) -> None:
@@ -31,9 +31,7 @@ def main(job: dict[str, Any]) -> None:
     holdout = between(rows, model["event_time"], job["holdout_from"], job["holdout_until"])
     for what, part in (("training", training), ("holdout", holdout)):
         if part.empty:
-            raise ModelError(
-                f"there are no {what} rows: all data is before or after {job['train_until']}. Add windows."
-            )
+            raise ModelError(f"there are no {what} rows: all data is on one side of {job['train_until']}. Add windows.")
     truth = target(training, model)
     print(f"{len(training)} training rows, {len(holdout)} holdout rows", flush=True)
 
@@ -71,7 +69,7 @@ def main(job: dict[str, Any]) -> None:
 
 
 def target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
-    """The truth to fit: 0 and 1, or finite numbers."""
+    """The target's values: 0 and 1, or finite numbers."""
     values: np.ndarray = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
     if not np.isfinite(values).all():
         raise ModelError(f"target '{model['target']}' has missing or infinite values. Leave such rows out of the data.")
@@ -79,14 +77,14 @@ def target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
         classes = sorted(set(values.tolist()))
         if classes != [0.0, 1.0]:
             raise ModelError(
-                f"target '{model['target']}' has the values {classes[:5]}; 0 and 1 are needed, both of them."
+                f"target '{model['target']}' has the values {classes[:5]}; it must have both 0 and 1, and nothing else."
             )
         return values.astype(int)
     return values
 
 
 def prediction_edges(predicted: np.ndarray, task: str) -> list[float]:
-    """Bounds of the prediction histogram: evenly over 0 to 1 for probabilities, else quantiles of the holdout."""
+    """Bucket bounds of the prediction histogram: evenly spaced for probabilities, else quantiles of the holdout."""
     if task == "binary_classification":
         return [round(edge, 4) for edge in np.linspace(0, 1, EDGES + 1)[1:]]
     edges = np.unique(np.quantile(predicted, np.linspace(0, 1, EDGES + 1)))

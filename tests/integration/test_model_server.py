@@ -95,7 +95,7 @@ def test_every_route_answers_with_the_right_token(server, routes):
 def test_an_unknown_route_says_what_this_server_has(server, path):
     response = server.ask("GET", path)
     assert response.status_code == 404
-    assert response.json() == {"error": "no such route; this server has model 'small', version '3'"}
+    assert response.json() == {"error": "no such route; this server serves model 'small', version '3'"}
 
 
 def test_the_server_says_that_it_lives_is_ready_and_what_it_takes(server):
@@ -222,7 +222,7 @@ def test_no_prediction_leaves_that_could_not_be_logged(server, room, new_segment
     with file_size_limit(server, room):
         response = server.infer()
         assert response.status_code == 503
-        assert response.json() == {"error": "the prediction could not be logged and is not given: File too large"}
+        assert response.json() == {"error": "the prediction could not be logged, so it is not returned: File too large"}
     assert set(server.logged()) == before
     assert server.count('evergreen_requests_total{code="503"}') > 0
     response = server.infer()
@@ -277,7 +277,7 @@ def test_an_artifact_with_another_hash_is_never_served(tmp_path, bundle):
     wait_for(ended, SECONDS_TO_START, "the end of the process")
     said = (tmp_path / "output.log").read_text(encoding="utf-8")
     assert process.returncode == MISTAKE
-    assert "recorded was 0000" in said and "Traceback" not in said
+    assert "expected 0000" in said and "Traceback" not in said
 
 
 def listens(url):

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import requests
 
-from include.embedded.monitoring import RULES, Scraped, alertmanager_config, prometheus_config, web_config
+from include.embedded.monitoring import RULES, ScrapeEndpoints, alertmanager_config, prometheus_config, web_config
 from include.stages.installation import open_installation
 from tests.conftest import PROJECT
 from tests.integration.model_bundle import TOKEN, Server, make_bundle, start_server
@@ -162,7 +162,7 @@ def alertmanager(observed: Observed, home: Path) -> Iterator[str]:
         *(f"--web.listen-address=127.0.0.1:{port}", f"--web.config.file={folder / 'web.yml'}"),
         "--cluster.listen-address=",
     ]
-    where = Scraped(
+    where = ScrapeEndpoints(
         airflow=f"127.0.0.1:{here.airflow_port}",
         gateway=f"127.0.0.1:{here.gateway_port}",
         prometheus=f"127.0.0.1:{here.prometheus_port}",

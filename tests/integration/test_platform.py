@@ -1,4 +1,4 @@
-"""The embedded platform, as a user meets it: it gets well, tells how it is, and goes without a trace."""
+"""The embedded platform, as a user meets it: it becomes healthy, reports its status, and leaves no trace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-PARTS = ("scheduler", "dag-processor", "triggerer", "api-server", "caddy", "mlflow")
+COMPONENTS = ("scheduler", "dag-processor", "triggerer", "api-server", "caddy", "mlflow")
 
 
 def processes(platform):
@@ -44,13 +44,13 @@ def processes(platform):
     return found
 
 
-def test_status_names_every_part_and_calls_it_well(platform):
+def test_status_names_every_component_and_calls_it_healthy(platform):
     done = platform.command("status")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
-    for part in PARTS:
-        assert lines[part].split()[1] == "RUNNING"
-        assert lines[part].endswith("well")
+    for component in COMPONENTS:
+        assert lines[component].split()[1] == "RUNNING"
+        assert lines[component].endswith(" healthy")
     assert str(platform.settings.airflow_port) in lines["api-server"]
 
 
@@ -58,7 +58,7 @@ def test_up_again_changes_nothing(platform):
     before = {process.pid for process in processes(platform)}
     done = platform.command("up")
     assert done.returncode == 0, done.stderr
-    assert "runs already" in done.stdout
+    assert "already up" in done.stdout
     assert before <= {process.pid for process in processes(platform)}
 
 
@@ -205,7 +205,7 @@ def test_a_part_that_is_killed_comes_back(platform):
     before = mlflow()
     before.kill()
     wait_for(lambda: (now := mlflow()) and now != before, 60, "a new MLflow")
-    wait_for(lambda: platform.command("status").returncode == 0, 120, "a platform that is well")
+    wait_for(lambda: platform.command("status").returncode == 0, 120, "a healthy platform")
 
 
 def test_an_occupied_port_is_named_before_anything_is_started(tmp_path):
@@ -231,7 +231,7 @@ def test_after_supervisord_was_killed_down_leaves_no_process_and_up_works(platfo
     here = platform.settings
     supervisord = psutil.Process(int((here.run / "supervisord.pid").read_text()))
     orphans = supervisord.children(recursive=True)
-    assert len(orphans) >= len(PARTS)
+    assert len(orphans) >= len(COMPONENTS)
     os.kill(supervisord.pid, signal.SIGKILL)
     wait_for(lambda: not supervisord.is_running() or supervisord.status() == psutil.STATUS_ZOMBIE, 10, "its end")
     assert platform.command("status").returncode == 1
@@ -240,4 +240,4 @@ def test_after_supervisord_was_killed_down_leaves_no_process_and_up_works(platfo
     assert [one for one in orphans if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
     platform.down()  # once more is harmless
     platform.up()
-    wait_for(lambda: platform.command("status").returncode == 0, 120, "a platform that is well")
+    wait_for(lambda: platform.command("status").returncode == 0, 120, "a healthy platform")

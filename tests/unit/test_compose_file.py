@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from include.embedded.compose import CHOICES, COMPOSE_SECRETS, configure_gateway, write_env
+from include.embedded.compose import COMPOSE_SECRETS, OPTIONS, configure_gateway, write_env
 from include.settings import Settings
 from tests.conftest import PROJECT
 
@@ -105,7 +105,7 @@ def test_prometheus_and_alertmanager_ask_for_a_password_and_no_container_sees_th
 
 
 def test_who_is_told_of_alerts_is_chosen_in_the_file_of_secrets():
-    assert {f"${{{name}:-}}" for name in CHOICES} <= set(SERVICES["airflow-init"]["environment"].values())
+    assert {f"${{{name}:-}}" for name in OPTIONS} <= set(SERVICES["airflow-init"]["environment"].values())
 
 
 def test_each_variable_that_must_be_set_is_made(tmp_path):

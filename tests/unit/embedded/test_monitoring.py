@@ -69,7 +69,9 @@ def test_no_secret_stands_in_what_prometheus_is_told(here):
 
 
 def test_a_program_that_is_not_there_is_named_with_the_remedy(here):
-    with pytest.raises(PlatformError, match=r"EVERGREEN_PROMETHEUS='no-such-program' is no program\. Install it"):
+    with pytest.raises(
+        PlatformError, match=r"EVERGREEN_PROMETHEUS='no-such-program' is not an executable on PATH\. Install it"
+    ):
         configure_prometheus(replace(here, prometheus="no-such-program"))
 
 
@@ -109,7 +111,7 @@ def test_without_receivers_alerts_are_only_shown():
 
 
 def test_mail_that_lacks_its_server_is_refused_with_the_names_to_set():
-    with pytest.raises(PlatformError, match="ALERT_EMAIL_TO needs ALERT_SMTP_HOST and ALERT_EMAIL_FROM too"):
+    with pytest.raises(PlatformError, match="ALERT_EMAIL_TO also needs ALERT_SMTP_HOST and ALERT_EMAIL_FROM"):
         alertmanager_config({"ALERT_EMAIL_TO": "a@example.org"})
 
 

@@ -86,7 +86,7 @@ def test_a_file_that_was_changed_is_not_loaded(tmp_path, never_loaded):
     digest = artifact.save(fitted_with(), tmp_path, described(), {})
     with (tmp_path / "model.skops").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(ModelError, match=r"recorded was .* not loaded. Delete the folder to fetch it again"):
+    with pytest.raises(ModelError, match=r"expected .* not loaded. Delete the folder to fetch it again"):
         artifact.load(tmp_path, digest, described())
 
 

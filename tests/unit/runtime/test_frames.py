@@ -106,5 +106,7 @@ def test_files_are_read_one_after_the_other_and_a_column_named_twice_is_read_onc
 
 
 def test_a_column_that_a_file_does_not_have_is_named_with_the_remedy(windows):
-    with pytest.raises(ModelError, match=r"column\(s\) distance are missing .*one.parquet.* Add them to the query"):
+    with pytest.raises(
+        ModelError, match=r"columns missing from the data: distance .*one.parquet.* Add them to the query"
+    ):
         read_rows(windows, ["a", "distance"])

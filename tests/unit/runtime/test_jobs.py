@@ -50,12 +50,12 @@ CODE_MISTAKES = {
     "feature code drops rows": (
         "\ndef drop(frame): return frame.dropna()",
         {"feature_code": "drop"},
-        "Return one for each.",
+        "Return one row per input row.",
     ),
     "feature code returns nothing": (
         "\ndef forget(frame): frame['distance'] = 1",
         {"feature_code": "forget"},
-        "returned NoneType. Return the frame of features.",
+        "returned NoneType. Return a data frame of features.",
     ),
     "feature code raises": (
         "\ndef wrong(frame): return frame['speed']",
@@ -70,7 +70,7 @@ CODE_MISTAKES = {
     "feature not in the data": (
         "",
         {"features": [{"name": "speed", "type": "number"}]},
-        "column(s) speed are missing from the data",
+        "columns missing from the data: speed",
     ),
     "types not allowed": (
         BAD_PREDICTIONS + "\ndef answer(p): return p",
@@ -184,7 +184,7 @@ def test_a_mistake_in_the_code_breaks_the_contract_with_the_remedy(tmp_path, run
     assert contract(tmp_path)["answer"] == "fail"
     assert told in contract(tmp_path)["reason"]
     assert contract(tmp_path)["checks"][-1] == {
-        "name": "the part after these",
+        "name": "the next check",
         "answer": "fail",
         "reason": contract(tmp_path)["reason"],
     }
@@ -223,9 +223,9 @@ def test_predictions_that_can_not_be_relied_on_break_the_contract(tmp_path, run_
     [
         ("late", [np.nan] + [0.0, 1.0] * 200, "has missing or infinite values. Leave such rows out of the data."),
         ("late", [np.inf] + [0.0, 1.0] * 200, "has missing or infinite values"),
-        ("late", [0], "has the values [0.0]; 0 and 1 are needed, both of them."),
-        ("late", [1, 2], "has the values [1.0, 2.0]; 0 and 1 are needed"),
-        ("late", list(range(400)), "has the values [0.0, 1.0, 2.0, 3.0, 4.0]; 0 and 1 are needed"),
+        ("late", [0], "has the values [0.0]; it must have both 0 and 1, and nothing else."),
+        ("late", [1, 2], "has the values [1.0, 2.0]; it must have both 0 and 1"),
+        ("late", list(range(400)), "has the values [0.0, 1.0, 2.0, 3.0, 4.0]; it must have both 0 and 1"),
         ("late", ["yes", "no"], "column 'late' is not numeric"),
         ("at", [pd.Timestamp("2013-05-01")], "there are no holdout rows"),
         ("at", [pd.Timestamp("2013-05-30")], "there are no training rows"),
@@ -246,8 +246,8 @@ def test_a_target_that_is_no_number_breaks_the_contract(tmp_path, run_job):
 @pytest.mark.parametrize(
     "changes, told",
     [
-        ({"from": "2013-06-01T00:00:00"}, "there are no rows from 2013-06-01T00:00:00 until None"),
-        ({"sha256": "0" * 64}, "recorded was 0000"),
+        ({"from": "2013-06-01T00:00:00"}, "there are no rows to score from 2013-06-01T00:00:00 until None"),
+        ({"sha256": "0" * 64}, "expected 0000"),
         ({"artifact": "/no/such/folder"}, "Deploy the version again."),
     ],
 )
@@ -262,7 +262,7 @@ def test_a_mistake_ends_the_scoring_with_the_remedy(tmp_path, trained, run_job, 
     [
         ("def prepare(frame): return frame.assign(distance=float('inf'))", "Input X contains infinity"),
         ("def prepare(frame): return frame.drop(columns='night')", "predict failed:"),
-        ("def prepare(frame): return frame.head(1)", "Return one for each."),
+        ("def prepare(frame): return frame.head(1)", "Return one row per input row."),
     ],
 )
 def test_feature_code_that_breaks_a_trained_model_ends_the_scoring_with_the_remedy(

@@ -83,19 +83,19 @@ NEVER_LOADED: dict[str, tuple[str, list[str], dict[str, str], str]] = {
         PIPELINE + LOCAL,
         ["MODULE.Halve"],
         {},
-        "has no attribute 'Halve'.*\nA class or",
+        "has no attribute 'Halve'.*\nThe model's own",
     ),
     "lambda": (
         PIPELINE + "\ndef own(): return with_own(FunctionTransformer(lambda x: x / 2), LinearRegression())\n",
         ["MODULE.<lambda>"],
         {},
-        "no lambda, and none inside a function",
+        "no lambdas, and none nested in a function",
     ),
     "made in __main__": (
         CLASS + "\nHalve.__module__ = '__main__'\n",
         ["__main__.Halve"],
         {},
-        "has no attribute 'Halve'.*\nA class or",
+        "has no attribute 'Halve'.*\nThe model's own",
     ),
     "function of the operating system": (
         CLASS.replace("return self", "self.where = os.getcwd; return self") + "\nimport os\n",
@@ -107,19 +107,21 @@ NEVER_LOADED: dict[str, tuple[str, list[str], dict[str, str], str]] = {
         CLASS + "\nfrom json import clean\n",
         ["MODULE.Halve"],
         {"json.py": "def clean(): pass\n"},
-        r"cannot import name 'clean' from 'json'[\s\S]*Rename what has the name of another module: 'json' \(.*json",
+        r"cannot import name 'clean' from 'json'[\s\S]*Rename these, because other modules have the same names: "
+        r"'json' \(.*json",
     ),
     "package with a library's name": (
         CLASS + "\nimport sklearn.own\n",
         ["MODULE.Halve"],
         {"sklearn/own.py": ""},
-        r"module 'sklearn.own' was not found.*Rename what has the name of another module: 'sklearn' \(.*sklearn",
+        r"module 'sklearn.own' was not found.*Rename these, because other modules have the same names: "
+        r"'sklearn' \(.*sklearn",
     ),
     "module that is silently another": (
         CLASS + "\nimport statistics\nstatistics.mean([1])\n",
         ["MODULE.Halve"],
         {"statistics.py": "def mean(values): return 7\n"},
-        r"the model's code can't import 'statistics' \(.*statistics.py\), the name of another module. Rename it",
+        r"the model's code can't import 'statistics' \(.*statistics.py\): another module has the same name. Rename it",
     ),
 }
 

@@ -90,7 +90,7 @@ def test_a_prediction_that_could_not_be_logged_is_not_given_and_not_counted(serv
     monkeypatch.setattr(server.log, "append", full)
     assert server.answer(body()) == (
         503,
-        {"error": "the prediction could not be logged and is not given: No space left on device"},
+        {"error": "the prediction could not be logged, so it is not returned: No space left on device"},
     )
     assert b'evergreen_rows_total{environment="test",model="small",version="3"} 0.0' in server.metrics.exposition()
 

@@ -1,4 +1,4 @@
-"""How the parts are run, and what is said about them: ports, health, what supervisord is told."""
+"""How the components are run and inspected: ports, health, and the configuration of supervisord."""
 
 import configparser
 import socket
@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from include.embedded import parts
-from include.embedded.parts import commands, problems, supervisor_config, taken_ports
+from include.embedded import components
+from include.embedded.components import commands, problems, supervisor_config, taken_ports
 from include.settings import Settings
 from tests.support.ports import free_ports
 
@@ -33,7 +33,7 @@ def test_a_taken_port_is_named_with_who_wants_it_and_the_setting_that_moves_it(h
     assert "EVERGREEN_GATEWAY_PORT" in message
 
 
-def test_two_parts_on_one_port_are_told_apart_before_they_fight_for_it(here):
+def test_two_components_on_one_port_are_reported_before_they_fight_for_it(here):
     (message,) = taken_ports(replace(here, mlflow_port=here.airflow_port))
     assert "Airflow's web UI" in message
     assert "EVERGREEN_MLFLOW_PORT" in message
@@ -69,7 +69,7 @@ def airflow_says(monkeypatch, here):
     (here.secrets / "mlflow_password").write_text("x", encoding="utf-8")
 
     def answer(report):
-        monkeypatch.setattr(parts, "_get_json", lambda url: report)
+        monkeypatch.setattr(components, "_get_json", lambda url: report)
 
     return answer
 
@@ -84,10 +84,10 @@ def test_the_heartbeat_of_an_earlier_process_counts_for_nothing(here, airflow_sa
     """Airflow calls a part healthy for 30 s after its last sign of life, also when it was killed meanwhile."""
     airflow_says(health(seconds_ago=20))
     started = (datetime.now(UTC) - timedelta(seconds=5)).timestamp()
-    assert problems(here, {"scheduler": started})["scheduler"] == "has not reported since it was started"
+    assert problems(here, {"scheduler": started})["scheduler"] == "has not sent a heartbeat since it was started"
 
 
-def test_what_does_not_answer_is_not_well(here, airflow_says):
+def test_what_does_not_respond_is_not_healthy(here, airflow_says):
     airflow_says(health(seconds_ago=1, status="unhealthy"))
     found = problems(here, {})
     assert found["triggerer"] == "reports 'unhealthy'"

