@@ -37,13 +37,11 @@ def test_the_serving_container_can_do_nothing_but_serve(served):
     attributes = container(served.name, "1").attrs
     host, config = attributes["HostConfig"], attributes["Config"]
     assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
-    assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert host["ReadonlyRootfs"] is True
+    assert (host["SecurityOpt"], host["ReadonlyRootfs"]) == (["no-new-privileges"], True)
     assert config["User"].split(":")[0].isdigit() and not config["User"].startswith("0")
     assert host["Memory"] == host["MemorySwap"] == served.deployment.memory_mb * 2**20
     assert host["PidsLimit"] == served.deployment.processes
-    assert host["NanoCpus"] > 0
-    assert host["RestartPolicy"]["Name"] == "always"
+    assert (host["NanoCpus"] > 0, host["RestartPolicy"]["Name"]) == (True, "always")
     assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
     assert not host["Binds"] or not [bind for bind in host["Binds"] if bind.startswith("/") and ":" in bind]
     published = [place["HostIp"] for places in host["PortBindings"].values() for place in places]
