@@ -31,6 +31,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 PRODUCTION = ("include", "plugins")
 ALL = (*PRODUCTION, "dags", "demo", "docs", "benchmarks", "tests")
 UNTYPED = re.compile(r"dict\[str, Any\]|Mapping\[str, Any\]")
+ALIAS = re.compile(r"^(\w+)(?:: TypeAlias)? = (?:dict|Mapping)\[str, Any\]$", re.MULTILINE)
 IMPORT_GRAPH = """
 import grimp, json
 graph = grimp.build_graph("include", "evergreen", cache_dir=None)
@@ -88,6 +89,14 @@ def modules(tree: Path, folders: Sequence[str]) -> list[Module]:
 def untyped_records(tree: Path) -> int:
     """How often ``dict[str, Any]`` and ``Mapping[str, Any]`` are written in include and plugins."""
     return sum(len(UNTYPED.findall(module.text)) for module in modules(tree, PRODUCTION))
+
+
+def untyped_aliases(tree: Path) -> int:
+    """How often include and plugins use a name for such a record: ``Health`` after ``Health = dict[str, Any]``."""
+    production = modules(tree, PRODUCTION)
+    aliases = {name for module in production for name in ALIAS.findall(module.text)}
+    names = [node for module in production for node in ast.walk(ast.parse(module.text)) if isinstance(node, ast.Name)]
+    return sum(isinstance(node.ctx, ast.Load) and node.id in aliases for node in names)
 
 
 def undocumented(tree: Path) -> list[str]:
@@ -176,6 +185,7 @@ def table(tree: Path) -> dict[str, str]:
     in_circles = import_circles(tree)
     return {
         "untyped records in include and plugins": str(untyped_records(tree)),
+        "uses of other names for untyped records": str(untyped_aliases(tree)),
         "public functions and methods without a docstring": str(len(undocumented(tree))),
         "longest file, lines": str(longest_file(tree)),
         "longest file outside of tests, lines": str(longest_file(tree, ALL[:-1])),

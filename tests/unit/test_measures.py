@@ -61,6 +61,13 @@ def test_untyped_records_are_counted_in_include_and_plugins(tree):
     assert measures.untyped_records(tree) == 2
 
 
+def test_another_name_does_not_hide_an_untyped_record(tree):
+    (tree / "include" / "jobs.py").write_text(
+        "Job = dict[str, Any]\nNames = dict[str, str]\ndef end(job: Job, names: Names) -> list[Job]: ...\n"
+    )
+    assert measures.untyped_aliases(tree) == 2
+
+
 def test_public_functions_and_methods_without_a_docstring_are_named(tree):
     expected = ["include/engine.py:start", "include/jobs.py:stop", "plugins/evergreen/operators.py:make"]
     assert measures.undocumented(tree) == expected
