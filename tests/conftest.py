@@ -1,13 +1,18 @@
 """What all tests share. Paths and settings come first: Airflow reads them when it is imported."""
 
+from __future__ import annotations
+
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from include.core.spec import ModelSpec
 
 hypothesis.settings.register_profile("evergreen", deadline=None)  # on a busy machine, any example may be slow
 hypothesis.settings.load_profile("evergreen")
@@ -89,7 +94,7 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture
-def spec():
+def spec() -> ModelSpec:
     """The spec of the bundled example."""
     from include.adapters.spec_file import load_spec
 

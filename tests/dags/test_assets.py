@@ -63,7 +63,7 @@ def files(bag: DagBag) -> dict[str, dict[str, LazyDeserializedDAG]]:
     return found
 
 
-def test_every_declared_watcher_is_collected(bag):
+def test_every_declared_watcher_is_collected(bag: DagBag) -> None:
     wanted = {(asset.name, name) for asset in declared(bag) for name in watchers(asset)}
     training = {(f"{model}/data", f"{model}_data") for model, on_new_data in ON_NEW_DATA.items() if on_new_data}
     assert wanted == {(f"{model}/commit", f"{model}_git") for model in ON_NEW_DATA} | training
@@ -76,7 +76,7 @@ def test_every_declared_watcher_is_collected(bag):
     assert collected == wanted, "a watcher that is not collected never starts"
 
 
-def test_an_asset_is_the_same_wherever_it_is_named(bag):
+def test_an_asset_is_the_same_wherever_it_is_named(bag: DagBag) -> None:
     """Also across files: whichever is parsed last would put its own watchers in place of the others."""
     for asset in declared(bag):
         same = [other for other in declared(bag) if other.name == asset.name]
@@ -85,13 +85,13 @@ def test_an_asset_is_the_same_wherever_it_is_named(bag):
         assert not watched or all(watchers(other) == watchers(watched[0]) for other in same), asset.name
 
 
-def test_a_model_trains_on_new_data_only_if_it_says_so(bag):
+def test_a_model_trains_on_new_data_only_if_it_says_so(bag: DagBag) -> None:
     for model, on_new_data in ON_NEW_DATA.items():
         scheduled = {asset.name for asset in starts(bag, f"{model}.training")}
         assert scheduled == {f"{model}/build"} | ({f"{model}/data"} if on_new_data else set())
 
 
-def test_no_two_models_share_a_trigger(bag):
+def test_no_two_models_share_a_trigger(bag: DagBag) -> None:
     """A trigger of two assets has no state of its own: it would end with its first look."""
     watched = {(asset.name, trigger) for asset in declared(bag) for trigger in watchers(asset).values()}
     assert len(watched) == len({trigger for _, trigger in watched}) == len(ON_NEW_DATA) + sum(ON_NEW_DATA.values())

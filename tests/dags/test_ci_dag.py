@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 
 @pytest.fixture(scope="module")
-def ci():
+def ci() -> Any:
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(dag_folder=str(DAGS / "ci.py"))
@@ -18,7 +19,7 @@ def ci():
     return bag.dags["flights.ci"]
 
 
-def test_it_reads_as_a_story(ci):
+def test_it_reads_as_a_story(ci: Any) -> None:
     order = {task.task_id: sorted(task.downstream_task_ids) for task in ci.tasks}
     checks = ["check_contract", "lint", "test"]
     assert order == {
@@ -29,19 +30,19 @@ def test_it_reads_as_a_story(ci):
     }
 
 
-def test_every_check_that_a_build_must_pass_is_in_it(ci):
+def test_every_check_that_a_build_must_pass_is_in_it(ci: Any) -> None:
     from include.stages.ci import CHECKS
 
     recorded = ci.get_task("record_build")
     assert set(recorded.checks) == set(CHECKS), "a check that is not recorded would not be required"
 
 
-def test_the_build_is_recorded_whatever_happened(ci):
+def test_the_build_is_recorded_whatever_happened(ci: Any) -> None:
     assert ci.get_task("record_build").trigger_rule == "all_done"
     assert [asset.name for asset in ci.get_task("record_build").outlets] == ["flights/build"]
 
 
-def test_a_new_commit_starts_it(ci):
+def test_a_new_commit_starts_it(ci: Any) -> None:
     [asset] = ci.timetable.asset_condition.objects
     assert asset.name == "flights/commit"
     path, arguments = asset.watchers[0].trigger.serialize()
@@ -50,7 +51,7 @@ def test_a_new_commit_starts_it(ci):
     assert arguments == {"model": "flights", "url": url, "branch": "main", "connection": None}
 
 
-def test_the_triggers_can_be_made_again_from_what_they_say_of_themselves():
+def test_the_triggers_can_be_made_again_from_what_they_say_of_themselves() -> None:
     """The triggerer makes a trigger from its serialized form, in another process."""
     from evergreen.triggers.data_partition import DataPartitionTrigger
     from evergreen.triggers.git_commit import GitCommitTrigger
@@ -62,7 +63,7 @@ def test_the_triggers_can_be_made_again_from_what_they_say_of_themselves():
         assert type(trigger)(**arguments).serialize() == trigger.serialize()
 
 
-def test_the_form_is_described(ci):
+def test_the_form_is_described(ci: Any) -> None:
     for name in ("ref", "again"):
         param = ci.params.get_param(name)
         assert param.schema["type"]
@@ -74,13 +75,15 @@ def test_the_form_is_described(ci):
     [("v1", ["a"], "v1"), (" v1\n", [], "v1"), ("", ["a", "b"], "b"), (None, [], "")],
     ids=["by hand", "with spaces", "the newest seen commit", "neither: the branch"],
 )
-def test_which_commit_a_run_is_for(monkeypatch, tmp_path, ref, events, expected):
+def test_which_commit_a_run_is_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ref: str | None, events: Any, expected: str
+) -> None:
     from evergreen.assets import model_asset
     from evergreen.operators.check_out_commit import CheckOutCommitOperator
     from include.adapters import git
 
     class Event:
-        def __init__(self, timestamp: int, commit: str):
+        def __init__(self, timestamp: int, commit: str) -> None:
             self.timestamp, self.extra = timestamp, {"from_trigger": True, "payload": {"commit": commit}}
 
     asked = []

@@ -1,66 +1,69 @@
 """What every DAG owes its readers and its operators; one DAG that forgets it fails here."""
 
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from include.core.run_params import PARAMS_OF, read_params
+from include.core.spec import ModelSpec
 from tests.conftest import PROJECT
 
 STORIES = ("ci", "training", "deployment", "monitoring", "retraining")
 
 
 @pytest.fixture(scope="module")
-def bag():
+def bag() -> Any:
     return DagBag(dag_folder=str(PROJECT / "dags"))
 
 
-def all_dags(bag):
+def all_dags(bag: Any) -> Any:
     assert bag.dags, "no DAG was found at all"
     return bag.dags.values()
 
 
-def test_no_dag_file_fails_to_import(bag):
+def test_no_dag_file_fails_to_import(bag: Any) -> None:
     assert bag.import_errors == {}
 
 
-def test_each_model_has_its_five_stories(bag):
+def test_each_model_has_its_five_stories(bag: Any) -> None:
     assert set(bag.dags) == {f"flights.{story}" for story in STORIES}
 
 
-def test_every_dag_has_a_page_with_a_part_for_the_person_on_call(bag):
+def test_every_dag_has_a_page_with_a_part_for_the_person_on_call(bag: Any) -> None:
     lacking = [dag.dag_id for dag in all_dags(bag) if "### When it fails" not in (dag.doc_md or "")]
     assert lacking == []
 
 
-def test_every_dag_has_tags_and_a_description(bag):
+def test_every_dag_has_tags_and_a_description(bag: Any) -> None:
     for dag in all_dags(bag):
         assert {"evergreen", "model:flights"} <= set(dag.tags), dag.dag_id
         assert dag.description.startswith("flights: "), dag.dag_id
 
 
-def test_every_task_has_the_models_owner_and_a_time_limit(bag, spec):
+def test_every_task_has_the_models_owner_and_a_time_limit(bag: Any, spec: ModelSpec) -> None:
     for dag in all_dags(bag):
         for task in dag.tasks:
             assert task.owner == spec.owner, task
             assert task.execution_timeout is not None, task
 
 
-def test_every_task_retries_by_policy(bag):
+def test_every_task_retries_by_policy(bag: Any) -> None:
     for dag in all_dags(bag):
         for task in dag.tasks:
             assert task.retries >= 1, task
             assert task.retry_policy is not None, task
 
 
-def test_every_dag_tells_someone_when_it_fails_and_ends_in_time(bag):
+def test_every_dag_tells_someone_when_it_fails_and_ends_in_time(bag: Any) -> None:
     for dag in all_dags(bag):
         assert dag.has_on_failure_callback or dag.on_failure_callback, dag.dag_id
         assert dag.dagrun_timeout is not None, dag.dag_id
 
 
-def test_every_param_is_typed_and_described(bag):
+def test_every_param_is_typed_and_described(bag: Any) -> None:
     for dag in all_dags(bag):
         for name in dag.params:
             param = dag.params.get_param(name)
@@ -69,7 +72,7 @@ def test_every_param_is_typed_and_described(bag):
         assert dag.params, f"{dag.dag_id} has no form"
 
 
-def test_every_form_can_be_submitted_untouched(bag):
+def test_every_form_can_be_submitted_untouched(bag: Any) -> None:
     """Airflow's form takes a field without a default as required, unless null is among its types, and stays grey."""
     for dag in all_dags(bag):
         for name in dag.params:
@@ -81,7 +84,7 @@ def test_every_form_can_be_submitted_untouched(bag):
         dag.params.validate()
 
 
-def test_every_param_of_a_form_is_one_that_the_dags_first_task_reads(bag):
+def test_every_param_of_a_form_is_one_that_the_dags_first_task_reads(bag: Any) -> None:
     """What the form offers and what the rules know are the same; null means the default, in every field."""
     for dag in all_dags(bag):
         kind = PARAMS_OF[dag.dag_id.partition(".")[2]]
@@ -90,7 +93,7 @@ def test_every_param_of_a_form_is_one_that_the_dags_first_task_reads(bag):
         assert read_params(kind, dict.fromkeys(dag.params)) == kind(), dag.dag_id
 
 
-def test_templates_of_untouched_text_fields_are_empty_and_lose_spaces(bag):
+def test_templates_of_untouched_text_fields_are_empty_and_lose_spaces(bag: Any) -> None:
     """A null param must not be rendered as the word None."""
     templated = 0
     for dag in all_dags(bag):
@@ -105,7 +108,7 @@ def test_templates_of_untouched_text_fields_are_empty_and_lose_spaces(bag):
     assert templated
 
 
-def assets_in(condition):
+def assets_in(condition: Any) -> Any:
     """The assets of a schedule: it is one of them, or a combination of several."""
     return (
         [inner for part in condition.objects for inner in assets_in(part)]
@@ -114,7 +117,7 @@ def assets_in(condition):
     )
 
 
-def test_the_stages_are_joined_by_assets(bag):
+def test_the_stages_are_joined_by_assets(bag: Any) -> None:
     """The arrows of the loop: what starts each stage is what the one before makes."""
     starts = {
         "flights.training": "flights/build",
@@ -129,7 +132,7 @@ def test_the_stages_are_joined_by_assets(bag):
     assert {"flights/build", "flights/candidate", "flights/release", "flights/health"} <= made
 
 
-def test_parsing_needs_no_heavy_import():
+def test_parsing_needs_no_heavy_import() -> None:
     import subprocess
     import sys
 
@@ -143,7 +146,7 @@ def test_parsing_needs_no_heavy_import():
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
-def test_a_wrong_spec_takes_down_its_own_models_dags_only(tmp_path, monkeypatch):
+def test_a_wrong_spec_takes_down_its_own_models_dags_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other model's DAGs stay, and the mistake is shown as an import error with its line."""
     import shutil
 

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 
 @pytest.fixture(scope="module", params=["monitoring", "retraining"])
-def dag(request):
+def dag(request: pytest.FixtureRequest) -> Any:
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(dag_folder=DAGS / f"{request.param}.py")
@@ -17,19 +18,19 @@ def dag(request):
     return bag.dags[f"flights.{request.param}"]
 
 
-def test_the_page_says_what_to_do_when_it_fails(dag):
+def test_the_page_says_what_to_do_when_it_fails(dag: Any) -> None:
     assert "### When it fails" in dag.doc_md
     for task in dag.task_ids:
         assert f"`{task}`" in dag.doc_md, f"the page does not name the task {task}"
 
 
-def test_every_parameter_is_described(dag):
+def test_every_parameter_is_described(dag: Any) -> None:
     assert dag.params
     for name in dag.params:
         assert dag.params.get_param(name).description, f"{dag.dag_id} has no description of {name}"
 
 
-def test_the_steps_stand_in_order(dag):
+def test_the_steps_stand_in_order(dag: Any) -> None:
     steps = {
         "flights.monitoring": ["gather_predictions", "measure_health", "publish_health"],
         "flights.retraining": ["degraded_health", "trigger_training"],
@@ -39,7 +40,7 @@ def test_the_steps_stand_in_order(dag):
         assert after in dag.get_task(before).downstream_task_ids
 
 
-def test_monitoring_publishes_the_asset_that_retraining_waits_for():
+def test_monitoring_publishes_the_asset_that_retraining_waits_for() -> None:
     from airflow.dag_processing.dagbag import DagBag
 
     monitoring = DagBag(dag_folder=DAGS / "monitoring.py").dags["flights.monitoring"]
@@ -49,7 +50,7 @@ def test_monitoring_publishes_the_asset_that_retraining_waits_for():
     assert published[0] in list(retraining.timetable.asset_condition.objects)
 
 
-def test_retraining_waits_without_holding_a_worker():
+def test_retraining_waits_without_holding_a_worker() -> None:
     from airflow.dag_processing.dagbag import DagBag
 
     sensor = DagBag(dag_folder=DAGS / "retraining.py").dags["flights.retraining"].get_task("degraded_health")

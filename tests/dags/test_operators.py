@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG
@@ -23,7 +24,7 @@ def classes(path: Path) -> list[ast.ClassDef]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_file_has_one_operator_and_its_name(path):
+def test_a_file_has_one_operator_and_its_name(path: Any) -> None:
     (operator,) = classes(path)
     kind = "Operator" if path.parent.name == "operators" else "Sensor"
     assert operator.name == "".join(word.capitalize() for word in path.stem.split("_")) + kind
@@ -31,7 +32,7 @@ def test_a_file_has_one_operator_and_its_name(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_operator_is_built_by_the_one_constructor(path):
+def test_every_operator_is_built_by_the_one_constructor(path: Any) -> None:
     (operator,) = classes(path)
     assert ast.unparse(operator.bases[0]) == "ModelTask"
     for own in [node for node in operator.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]:
@@ -39,7 +40,7 @@ def test_every_operator_is_built_by_the_one_constructor(path):
         assert ast.unparse(only).startswith("super().__init__("), "it may only fix arguments of Airflow's own"
 
 
-def test_inputs_are_template_fields_and_make_dependencies():
+def test_inputs_are_template_fields_and_make_dependencies() -> None:
     with DAG("sample", schedule=None):
         first = ValidateSnapshotOperator(task_id="first", model="flights", snapshot="{{ ds }}")
         second = TrainCandidateOperator(task_id="second", model="flights", snapshot=first.output)
@@ -49,12 +50,12 @@ def test_inputs_are_template_fields_and_make_dependencies():
     assert second.upstream_task_ids == {"first"}
 
 
-def test_an_operator_without_a_needed_argument_says_which():
+def test_an_operator_without_a_needed_argument_says_which() -> None:
     with pytest.raises(TypeError, match=r"ValidateSnapshotOperator needs the argument\(s\) snapshot"):
         ValidateSnapshotOperator(task_id="validate", model="flights")
 
 
-def test_an_outlet_is_the_models_own_asset():
+def test_an_outlet_is_the_models_own_asset() -> None:
     class AnnounceNothingOperator(ModelTask):
         outlet = "health"
 

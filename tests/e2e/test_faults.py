@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -17,9 +19,10 @@ import pytest
 import requests
 
 from demo import repository
-from demo.airflow_client import RunFailedError
+from demo.airflow_client import AirflowClient, RunFailedError
 from include.adapters.store import Store
 from tests.support.airflow_runs import task_process
+from tests.support.running_platform import Platform
 from tests.support.traffic import Traffic
 from tests.support.waiting import wait_for
 
@@ -40,22 +43,22 @@ DAMAGES = {
 
 
 @pytest.fixture
-def home(platform) -> Path:
+def home(platform: Platform) -> Path:
     return platform.settings.home
 
 
 @pytest.fixture
-def store(home, report) -> Store:
+def store(home: Path, report: dict[str, Any]) -> Store:
     return Store(f"sqlite:///{home / 'evergreen.db'}")
 
 
 @pytest.fixture
-def champion(store) -> str:
+def champion(store: Store) -> str:
     return store.release("flights", "production").champion
 
 
 @pytest.fixture
-def traffic(platform, home):
+def traffic(platform: Platform, home: Path) -> Iterator[Any]:
     """One prediction after another through the gateway; ``failures`` says what clients saw go wrong."""
     body = json.loads((home / "demo" / "request.json").read_text(encoding="utf-8"))
     url = f"{platform.gateway_url}/v2/models/flights/infer"
@@ -69,16 +72,16 @@ def traffic(platform, home):
             yield running
 
 
-def start(airflow, story: str, **conf) -> str:
+def start(airflow: AirflowClient, story: str, **conf: Any) -> str:
     """Start a run of ``flights.<story>`` by hand; returns its id."""
     return airflow.trigger(f"flights.{story}", f"fault-{uuid.uuid4().hex[:8]}", conf, "a test")["dag_run_id"]
 
 
-def states(airflow, story: str, run_id: str) -> dict[str, str]:
+def states(airflow: AirflowClient, story: str, run_id: str) -> dict[str, str]:
     return {task["task_id"]: task["state"] for task in airflow.tasks(f"flights.{story}", run_id)}
 
 
-def failure(airflow, story: str, run_id: str) -> str:
+def failure(airflow: AirflowClient, story: str, run_id: str) -> str:
     """Wait for the end of a run that must fail; returns its failed tasks with their logs."""
     with pytest.raises(RunFailedError) as caught:
         airflow.await_end(f"flights.{story}", run_id, SECONDS)
@@ -87,7 +90,9 @@ def failure(airflow, story: str, run_id: str) -> str:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_bad_data_fails_the_training_at_once_and_says_what_is_wrong(airflow, home, champion, store, damage):
+def test_bad_data_fails_the_training_at_once_and_says_what_is_wrong(
+    airflow: AirflowClient, home: Path, champion: str, store: Store, damage: Any
+) -> None:
     change, refusing, word = DAMAGES[damage]
     lake = home / "lake" / "flights" / "training"
     rows = pd.read_parquet(lake / "2013-01.parquet")
@@ -109,7 +114,7 @@ def test_bad_data_fails_the_training_at_once_and_says_what_is_wrong(airflow, hom
     assert store.release("flights", "production").champion == champion
 
 
-def test_a_worse_candidate_is_registered_but_never_offered(airflow, store, champion):
+def test_a_worse_candidate_is_registered_but_never_offered(airflow: AirflowClient, store: Store, champion: str) -> None:
     run_id = start(airflow, "training", parameters=USELESS, reason="a test of the gate")
     airflow.await_end("flights.training", run_id, SECONDS)
     verdict = airflow.result("flights.training", run_id, "compare_with_champion")
@@ -118,7 +123,9 @@ def test_a_worse_candidate_is_registered_but_never_offered(airflow, store, champ
     assert store.release("flights", "production").champion == champion
 
 
-def test_a_commit_with_a_failing_test_is_no_build_and_trains_nothing(airflow, home, store):
+def test_a_commit_with_a_failing_test_is_no_build_and_trains_nothing(
+    airflow: AirflowClient, home: Path, store: Store
+) -> None:
     bare = home / "repositories" / "flights.git"
     before = {run["dag_run_id"] for run in airflow.runs("flights.training")}
     text = "def flights("
@@ -132,7 +139,9 @@ def test_a_commit_with_a_failing_test_is_no_build_and_trains_nothing(airflow, ho
     assert {run["dag_run_id"] for run in airflow.runs("flights.training")} == before
 
 
-def test_a_damaged_artifact_is_not_deployed_and_production_goes_on(airflow, home, store, champion, traffic):
+def test_a_damaged_artifact_is_not_deployed_and_production_goes_on(
+    airflow: AirflowClient, home: Path, store: Store, champion: str, traffic: Traffic
+) -> None:
     other = next(str(number) for number in range(1, 10) if str(number) != champion)
     kept = {}
     for path in [*home.glob("mlflow/artifacts/**/model.skops"), *home.glob(f"artifacts/flights/{other}/model.skops")]:
@@ -154,8 +163,8 @@ def test_a_damaged_artifact_is_not_deployed_and_production_goes_on(airflow, home
 
 
 def test_a_deployment_killed_in_its_canary_goes_on_and_a_rollback_by_hand_returns(
-    airflow, report, store, champion, traffic
-):
+    airflow: AirflowClient, report: dict[str, Any], store: Store, champion: str, traffic: Traffic
+) -> None:
     other = next(str(number) for number in range(1, 10) if str(number) != champion)
     run_id = start(airflow, "deployment", version=other)
     kill_task(airflow, "deployment", run_id, "watch_canary")
@@ -172,7 +181,9 @@ def test_a_deployment_killed_in_its_canary_goes_on_and_a_rollback_by_hand_return
     assert traffic.failures == []
 
 
-def test_a_deployment_that_is_marked_failed_by_hand_leaves_the_champion_alone(airflow, report, store, champion):
+def test_a_deployment_that_is_marked_failed_by_hand_leaves_the_champion_alone(
+    airflow: AirflowClient, report: dict[str, Any], store: Store, champion: str
+) -> None:
     """Without traffic a canary waits; the person on call stops it in the web UI."""
     other = next(str(number) for number in range(1, 10) if str(number) != champion)
     run_id = start(airflow, "deployment", version=other)
@@ -193,7 +204,9 @@ KILLED = {
 
 
 @pytest.mark.parametrize("story", KILLED)
-def test_a_task_that_is_killed_is_finished_by_its_retry(airflow, home, report, story):
+def test_a_task_that_is_killed_is_finished_by_its_retry(
+    airflow: AirflowClient, home: Path, report: dict[str, Any], story: Any
+) -> None:
     task_id, conf = KILLED[story]
     if story == "ci":  # the newest commit may be one of the tests' own
         (first,) = [stage for stage in report["stages"] if stage["stage"] == "ci" and stage["why"] == "first commit"]
@@ -206,7 +219,7 @@ def test_a_task_that_is_killed_is_finished_by_its_retry(airflow, home, report, s
     assert task["try_number"] > 1
 
 
-def kill_task(airflow, story: str, run_id: str, task_id: str) -> None:
+def kill_task(airflow: AirflowClient, story: str, run_id: str, task_id: str) -> None:
     """``kill -9`` of the process that runs the task, as soon as it does."""
     process = wait_for(
         lambda: task_process(airflow.tasks(f"flights.{story}", run_id), task_id), SECONDS, f"{story}'s {task_id} to run"

@@ -29,7 +29,7 @@ MODEL = spec_values(
 class MonitoredModel:
     """One model with its log, truth, bundles and store below a temporary EVERGREEN_HOME."""
 
-    def __init__(self, home: Path, lake: Path | None = None):
+    def __init__(self, home: Path, lake: Path | None = None) -> None:
         from include.core.spec import ModelSpec
 
         here = open_installation()

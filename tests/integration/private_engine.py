@@ -30,7 +30,7 @@ NEEDS = ("root", "docker", "dockerd", "iptables", "iproute")
 class PrivateEngine:
     """A second dockerd beside the installation's, with the same base image; it needs root."""
 
-    def __init__(self, data: Path):
+    def __init__(self, data: Path) -> None:
         self.data = data
         self.run = Path(tempfile.mkdtemp(prefix="eg-dockerd-"))  # its sockets' paths must be short
         self.host = f"unix://{self.run}/docker.sock"

@@ -10,7 +10,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
 import yaml
@@ -32,7 +34,7 @@ metrics.get_meter_provider().force_flush()
 
 
 @pytest.fixture
-def receiver():
+def receiver() -> Iterator[Any]:
     """A server on a free port, and what it was sent: path, header and body of each request."""
     received = []
 
@@ -51,7 +53,7 @@ def receiver():
     server.shutdown()
 
 
-def test_the_schedulers_metrics_arrive_with_the_password_and_say_whose_they_are(receiver):
+def test_the_schedulers_metrics_arrive_with_the_password_and_say_whose_they_are(receiver: Any) -> None:
     port, received = receiver
     services = yaml.safe_load((PROJECT / "compose.yaml").read_text(encoding="utf-8"))["services"]
     said = services["airflow-scheduler"]["environment"]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +49,7 @@ print("FOUND " + json.dumps(found))
 """
 
 
-def test_alertmanagers_user_may_start_runs_and_nothing_else(tmp_path):
+def test_alertmanagers_user_may_start_runs_and_nothing_else(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(tmp_path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ GOOD = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, request):
+def home(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Any]:
     """One home for all tests here. Its environments are those of other modules too: each is built once."""
     from airflow.utils.db import initdb
 
@@ -56,7 +57,7 @@ def home(tmp_path_factory, request):
 
 
 @pytest.fixture
-def repository(home, tmp_path) -> RealRepository:
+def repository(home: Path, tmp_path: Path) -> RealRepository:
     """The model's repository, new in each test, at the address that model.yaml names."""
     (home / "repositories").mkdir(exist_ok=True)
     bare = home / "repositories" / "tiny.git"
@@ -69,7 +70,7 @@ def repository(home, tmp_path) -> RealRepository:
 
 
 @pytest.fixture
-def store(home) -> Store:
+def store(home: Path) -> Store:
     return open_installation().store
 
 
@@ -83,7 +84,9 @@ def run_ci(**conf: Any) -> tuple[str, dict[str, str]]:
     return run_here(bag.dags["tiny.ci"], conf)
 
 
-def test_a_good_commit_becomes_a_passed_build_and_is_not_checked_twice(repository, store, home):
+def test_a_good_commit_becomes_a_passed_build_and_is_not_checked_twice(
+    repository: RealRepository, store: Store, home: Path
+) -> None:
     commit = repository.git("rev-parse", "HEAD")
     started = time.monotonic()
     state, tasks = run_ci()
@@ -111,7 +114,9 @@ def test_a_good_commit_becomes_a_passed_build_and_is_not_checked_twice(repositor
     assert again.status == "passed" and again.report != build.report, "'again' must check again"
 
 
-def test_a_commit_with_a_failing_test_is_recorded_as_failed_and_says_which_test(repository, store):
+def test_a_commit_with_a_failing_test_is_recorded_as_failed_and_says_which_test(
+    repository: RealRepository, store: Store
+) -> None:
     commit = repository.commit({"tests/test_model.py": "def test_sums():\n    assert 1 + 1 == 3, 'sums are off'\n"})
     state, tasks = run_ci()
     assert state == "failed"
@@ -124,7 +129,7 @@ def test_a_commit_with_a_failing_test_is_recorded_as_failed_and_says_which_test(
     assert "sums are off" in build.report["test"]["reason"]
 
 
-def test_a_commit_that_does_not_import_fails_with_its_import_error(repository, store):
+def test_a_commit_that_does_not_import_fails_with_its_import_error(repository: RealRepository, store: Store) -> None:
     code = "import a_library_nobody_has\n\n\ndef estimator():\n    return a_library_nobody_has\n"
     repository.commit({"model.py": code})
     state, tasks = run_ci()
@@ -136,7 +141,9 @@ def test_a_commit_that_does_not_import_fails_with_its_import_error(repository, s
     assert "a_library_nobody_has" in build.report["check_contract"]["reason"]
 
 
-def test_requirements_that_can_not_be_met_are_recorded_with_the_commit(repository, store):
+def test_requirements_that_can_not_be_met_are_recorded_with_the_commit(
+    repository: RealRepository, store: Store
+) -> None:
     commit = repository.commit({"requirements.txt": "scikit-learn==0.0.99\n"})
     state, tasks = run_ci()
     assert state == "failed"
@@ -147,7 +154,9 @@ def test_requirements_that_can_not_be_met_are_recorded_with_the_commit(repositor
     assert "scikit-learn" in build.report["build_environment"]["reason"]
 
 
-def test_a_repository_that_is_gone_fails_at_once_and_records_nothing(repository, store, home):
+def test_a_repository_that_is_gone_fails_at_once_and_records_nothing(
+    repository: RealRepository, store: Store, home: Path
+) -> None:
     before = len(store.builds("tiny"))
     shutil.rmtree(repository.bare)
     state, tasks = run_ci()
@@ -158,7 +167,7 @@ def test_a_repository_that_is_gone_fails_at_once_and_records_nothing(repository,
 
 
 @pytest.fixture
-def built(repository, home):
+def built(repository: RealRepository, home: Path) -> Any:
     """A build of a commit with the given files, without Airflow around it."""
 
     def build(files: dict[str, str]) -> tuple[Any, str]:
@@ -181,12 +190,12 @@ def built(repository, home):
         ("check_contract", {"model.py": "def estimator():\n    return 'not a model'\n"}, ""),
     ],
 )
-def test_each_check_fails_closed(built, check, files, words):
+def test_each_check_fails_closed(built: Any, check: str, files: Any, words: str) -> None:
     report = checks.CHECKS[check](open_installation(), *built(files))
     assert report["answer"] == "fail" and words in report["reason"], report
 
 
-def test_a_commits_tests_can_not_see_the_platform(built, home, monkeypatch):
+def test_a_commits_tests_can_not_see_the_platform(built: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a-secret-key")
     (home / "secrets").mkdir(exist_ok=True)
     (home / "secrets" / "token").write_text("hunter2")
@@ -214,7 +223,7 @@ def test_its_own_verdict():
     assert report["answer"] == "pass", report
 
 
-def test_an_own_configuration_is_used_and_one_around_the_platform_is_not(built, home):
+def test_an_own_configuration_is_used_and_one_around_the_platform_is_not(built: Any, home: Path) -> None:
     """A pyproject.toml above EVERGREEN_HOME, such as the platform's own, must not configure a team's checks."""
     above = "[tool.ruff.lint]\nselect = ['ALL']\n[tool.pytest.ini_options]\naddopts = '--bad'\n"
     (home / "pyproject.toml").write_text(above)
@@ -228,14 +237,14 @@ def test_an_own_configuration_is_used_and_one_around_the_platform_is_not(built, 
         (home / "pyproject.toml").unlink()
 
 
-def test_recording_is_safe_to_repeat_and_announces_once(home, store):
+def test_recording_is_safe_to_repeat_and_announces_once(home: Path, store: Store) -> None:
     """A run that crashed after recording announces on its retry; another run for the same commit does not."""
     from airflow.sdk.exceptions import AirflowSkipException
 
     from evergreen.operators.record_build import RecordBuildOperator
 
     class Run:
-        def __init__(self, run_id: str, run_type: str = "asset_triggered"):
+        def __init__(self, run_id: str, run_type: str = "asset_triggered") -> None:
             self.run_id, self.run_type = run_id, run_type
 
     class Task:

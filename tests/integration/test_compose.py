@@ -24,6 +24,7 @@ from dotenv import dotenv_values
 
 from include.adapters.engines.docker.archives import archived
 from include.adapters.engines.docker.servers import create_server
+from include.core.spec import ModelSpec
 from include.embedded.compose import (
     configure_gateway,
     configure_monitoring,
@@ -77,7 +78,7 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     command = compose_command()
     name = f"evergreen-test-{secrets.token_hex(4)}"
     file = tmp_path_factory.mktemp("compose") / "env"
@@ -95,12 +96,12 @@ def project(tmp_path_factory) -> Project:
 
 
 @pytest.mark.needs("compose")
-def test_compose_takes_the_file(project):
+def test_compose_takes_the_file(project: Project) -> None:
     assert set(yaml.safe_load(project.run("config"))["services"]) == set(SERVICES)
 
 
 @pytest.fixture(scope="module")
-def running(project, tmp_path_factory) -> Iterator[Project]:
+def running(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The services whose programs Debian has, started from compose.yaml and healthy."""
     folder = tmp_path_factory.mktemp("stand-in") / "context"
     shutil.copytree(Path(__file__).with_name("stand_in"), folder)
@@ -148,7 +149,7 @@ def health(project: Project, service: str) -> str:
 
 @on_docker
 @pytest.mark.parametrize("service", STARTED)
-def test_a_started_service_has_no_power(running, service):
+def test_a_started_service_has_no_power(running: Project, service: Any) -> None:
     status = running.container(service).exec_run(["cat", "/proc/1/status"]).output.decode()
     values = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert int(values["CapEff"], 16) == 0
@@ -159,7 +160,7 @@ def test_a_started_service_has_no_power(running, service):
 
 
 @on_docker
-def test_postgres_has_a_database_and_a_role_for_each_user_of_it(running):
+def test_postgres_has_a_database_and_a_role_for_each_user_of_it(running: Project) -> None:
     host = running.address("postgres")
     admin = f"postgresql://postgres:{running.secret('POSTGRES_PASSWORD')}@{host}/postgres"
     for password in ("first", "second"):  # as each time that the platform comes up
@@ -173,7 +174,7 @@ def test_postgres_has_a_database_and_a_role_for_each_user_of_it(running):
 
 
 @on_docker
-def test_redis_asks_for_its_password_and_keeps_what_is_queued(running):
+def test_redis_asks_for_its_password_and_keeps_what_is_queued(running: Project) -> None:
     host, password = running.address("redis"), running.secret("REDIS_PASSWORD")
     with pytest.raises(redis.AuthenticationError):
         redis.Redis(host).ping()
@@ -185,7 +186,7 @@ def test_redis_asks_for_its_password_and_keeps_what_is_queued(running):
 
 
 @on_docker
-def test_prometheus_sees_the_gateway(running):
+def test_prometheus_sees_the_gateway(running: Project) -> None:
     url = f"http://{running.address('prometheus')}:9090/api/v1/targets"
     login = ("admin", running.secret("PROMETHEUS_PASSWORD"))
     assert requests.get(url, timeout=10).status_code == 401, "it asks who is there"
@@ -199,7 +200,7 @@ def test_prometheus_sees_the_gateway(running):
 
 
 @on_docker
-def test_the_gateway_asks_for_the_token_and_comes_back_after_a_crash(running):
+def test_the_gateway_asks_for_the_token_and_comes_back_after_a_crash(running: Project) -> None:
     port = running.container("gateway").attrs["NetworkSettings"]["Ports"]["8000/tcp"][0]
     assert port["HostIp"] == "127.0.0.1"
     token = {"Authorization": f"Bearer {running.secret('PREDICTION_TOKEN')}"}
@@ -217,7 +218,7 @@ def test_the_gateway_asks_for_the_token_and_comes_back_after_a_crash(running):
 
 
 @on_docker
-def test_the_proxy_lets_a_container_run_its_life(running):
+def test_the_proxy_lets_a_container_run_its_life(running: Project) -> None:
     client = docker.DockerClient(f"tcp://{running.address('docker-socket-proxy')}:2375")
     client.info()
     image = client.images.get(STAND_IN)
@@ -251,14 +252,16 @@ def test_the_proxy_lets_a_container_run_its_life(running):
     ],
     ids=["exec", "prune", "volumes", "secrets", "swarm", "networks", "plugins", "disk", "detour"],
 )
-def test_the_proxy_refuses_what_evergreen_never_asks(running, call):
+def test_the_proxy_refuses_what_evergreen_never_asks(running: Project, call: Any) -> None:
     client = docker.DockerClient(f"tcp://{running.address('docker-socket-proxy')}:2375")
     with pytest.raises((APIError, DockerException, requests.HTTPError), match="40[34]"):
         call(client)
 
 
 @on_docker
-def test_a_model_server_is_on_its_environments_network_and_nowhere_else(running, spec, monkeypatch, tmp_path):
+def test_a_model_server_is_on_its_environments_network_and_nowhere_else(
+    running: Project, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     monkeypatch.setenv("EVERGREEN_SERVER_NETWORK", f"{running.name}-servers")
     monkeypatch.setenv("EVERGREEN_ENGINE", "docker")

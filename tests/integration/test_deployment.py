@@ -10,8 +10,10 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import requests
@@ -22,6 +24,7 @@ from include.adapters.serving.inference_client import InferenceClient
 from include.adapters.serving.inference_request import inference_inputs
 from include.core.errors import ArtifactError, DeploymentConflictError, GateError
 from include.core.release.release import Release
+from include.core.spec import ModelSpec
 from include.stages import deployment
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
@@ -35,7 +38,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def serving(request):
+def serving(request: pytest.FixtureRequest) -> Iterator[Any]:
     """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
     with installation(request.param) as home:
         (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
@@ -44,7 +47,7 @@ def serving(request):
 
 
 @pytest.fixture
-def live(serving):
+def live(serving: Serving) -> Iterator[Any]:
     """A model with version 1 in production, and two more to deploy: 2 is good, 3 fails when distance is 666."""
     spec = release_first(serving)
     yield spec
@@ -52,14 +55,14 @@ def live(serving):
 
 
 @pytest.fixture(scope="module")
-def shared(serving):
+def shared(serving: Serving) -> Iterator[Any]:
     spec = release_first(serving)
     yield spec
     serving.retire(spec)
 
 
 @pytest.fixture
-def standing(shared):
+def standing(shared: ModelSpec) -> Iterator[Any]:
     """A model like ``live`` that several tests share; each leaves it as it was: version 1 serves, and nothing else."""
     yield shared
     for run in ("run-2", "run-3"):
@@ -69,7 +72,7 @@ def standing(shared):
     assert set(open_installation().engine.servers(shared.name, "production")) == {"1"}
 
 
-def release_first(serving):
+def release_first(serving: Serving) -> Any:
     spec = serving.new_model()
     deployment.start_canary(open_installation(), spec, "1", "run-1")
     deployment.promote(open_installation(), spec, "1", "run-1")
@@ -77,7 +80,7 @@ def release_first(serving):
 
 
 @contextmanager
-def changed(path, content: bytes | None):
+def changed(path: Any, content: bytes | None) -> Iterator[Any]:
     """The file with this content, or without the file; it is as it was afterwards."""
     whole = path.read_bytes()
     path.unlink() if content is None else path.write_bytes(content)
@@ -87,17 +90,17 @@ def changed(path, content: bytes | None):
         path.write_bytes(whole)
 
 
-def with_feature_code(spec):
+def with_feature_code(spec: ModelSpec) -> Any:
     return spec.model_copy(update={"feature_code": "model:prepare"})
 
 
-def test_the_first_release_ever_serves_and_is_champion(live):
+def test_the_first_release_ever_serves_and_is_champion(live: ModelSpec) -> None:
     assert ask(live, "first").json()["model_version"] == "1"
     assert open_installation().registry.alias(live.name, "champion") == "1"
     assert open_installation().store.release(live.name, "production").champion == "1"
 
 
-def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live):
+def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live: ModelSpec) -> None:
     with traffic_of(live) as traffic:
         roll_out(live, "2", "run-2")
         wait_for(lambda: traffic.versions["2"] > 20, what="traffic on version 2")
@@ -110,8 +113,8 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
     assert set(traffic.answered) <= set(logged(live))
 
 
-def test_prometheus_is_told_which_servers_there_are(standing):
-    def listed(environment):
+def test_prometheus_is_told_which_servers_there_are(standing: ModelSpec) -> None:
+    def listed(environment: Any) -> Any:
         content = json.loads(
             targets_file(open_installation().settings.targets, standing.name, environment).read_text(encoding="utf-8")
         )
@@ -125,7 +128,7 @@ def test_prometheus_is_told_which_servers_there_are(standing):
     assert (listed("production"), listed("test")) == ({"1": [production]}, {})
 
 
-def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
+def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live: ModelSpec) -> None:
     with traffic_of(live):
         roll_out(live, "2", "run-2")
     pid = server_pid(live.name, "1")
@@ -136,7 +139,7 @@ def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live):
     assert open_installation().registry.alias(live.name, "champion") == "1"
 
 
-def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(standing):
+def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(standing: ModelSpec) -> None:
     broken = with_feature_code(standing)
     with traffic_of(broken, distance=666.0) as traffic:
         with pytest.raises(GateError, match="5xx"):
@@ -149,7 +152,7 @@ def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_the
     assert open_installation().registry.alias(standing.name, "champion") == "1"
 
 
-def test_a_canary_without_traffic_holds_and_is_not_promoted(live):
+def test_a_canary_without_traffic_holds_and_is_not_promoted(live: ModelSpec) -> None:
     deployment.deploy_to_test(open_installation(), live, "2", "run-2")
     deployment.start_canary(open_installation(), live, "2", "run-2")
     for _ in range(3):
@@ -166,7 +169,7 @@ def test_a_canary_without_traffic_holds_and_is_not_promoted(live):
     assert (verdict.answer, finished) == ("fail", False)
 
 
-def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live):
+def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live: ModelSpec) -> None:
     broken = with_feature_code(live)
     address = deployment.deploy_to_test(open_installation(), broken, "3", "run-3").address
     hurried = broken.model_copy(
@@ -182,7 +185,7 @@ def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live):
     assert "devil" in found.failures[0]
 
 
-def test_a_damaged_artifact_is_refused_and_the_previous_release_stays(standing):
+def test_a_damaged_artifact_is_refused_and_the_previous_release_stays(standing: ModelSpec) -> None:
     path = open_installation().registry.fetch(standing.name, "2") / "model.skops"
     whole = path.read_bytes()
     with changed(path, whole[:-1] + bytes([whole[-1] ^ 1])), pytest.raises(ArtifactError, match="damaged"):
@@ -191,7 +194,7 @@ def test_a_damaged_artifact_is_refused_and_the_previous_release_stays(standing):
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "lineage.json", "golden.json"])
-def test_a_file_that_gates_go_by_is_refused_when_it_was_changed_or_is_gone(standing, name):
+def test_a_file_that_gates_go_by_is_refused_when_it_was_changed_or_is_gone(standing: ModelSpec, name: str) -> None:
     path = open_installation().registry.fetch(standing.name, "2") / name
     problem = rf"version 2: {name} has sha256 .* delete {path.parent} to copy it again"
     with changed(path, path.read_bytes() + b" "), pytest.raises(ArtifactError, match=problem):
@@ -201,7 +204,7 @@ def test_a_file_that_gates_go_by_is_refused_when_it_was_changed_or_is_gone(stand
     assert open_installation().registry.fetch(standing.name, "2") == path.parent
 
 
-def test_a_file_that_was_added_to_a_version_is_refused(standing):
+def test_a_file_that_was_added_to_a_version_is_refused(standing: ModelSpec) -> None:
     added = open_installation().registry.fetch(standing.name, "2") / "thresholds.json"
     assert not added.exists()
     added.write_text("{}")
@@ -212,7 +215,9 @@ def test_a_file_that_was_added_to_a_version_is_refused(standing):
         added.unlink()
 
 
-def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_held_against_its_hash(serving):
+def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_held_against_its_hash(
+    serving: Serving,
+) -> None:
     spec = serving.new_model()
     open_installation().registry.client.delete_model_version_tag(spec.name, "2", FILES_TAG)
     folder = open_installation().registry.fetch(spec.name, "2")
@@ -223,7 +228,9 @@ def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_hel
         open_installation().registry.fetch(spec.name, "2")
 
 
-def test_the_server_itself_refuses_an_artifact_with_another_hash(live, monkeypatch):
+def test_the_server_itself_refuses_an_artifact_with_another_hash(
+    live: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = open_installation().registry.fetch(live.name, "2") / "model.skops"
     monkeypatch.setattr(Registry, "verify", lambda *_: None)  # as if it were changed after it was fetched
     with changed(path, path.read_bytes() + b"x"), pytest.raises(GateError, match="sha256"):
@@ -231,7 +238,7 @@ def test_the_server_itself_refuses_an_artifact_with_another_hash(live, monkeypat
     assert ask(live, "still").json()["model_version"] == "1"
 
 
-def test_of_two_deployments_at_once_one_wins_and_the_other_says_why(live):
+def test_of_two_deployments_at_once_one_wins_and_the_other_says_why(live: ModelSpec) -> None:
     outcomes: dict[str, object] = {}
     barrier = threading.Barrier(2)
 
@@ -254,7 +261,7 @@ def test_of_two_deployments_at_once_one_wins_and_the_other_says_why(live):
     assert rollout is not None and rollout.is_of(winner)
 
 
-def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
+def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live: ModelSpec) -> None:
     deployment.start_canary(open_installation(), live, "2", "dead")
     with pytest.raises(DeploymentConflictError, match="dead"):
         deployment.start_canary(open_installation(), live, "3", "next")
@@ -268,7 +275,7 @@ def test_a_rollout_whose_run_died_is_taken_over_once_its_lease_is_over(live):
     assert release.champion == "1"
 
 
-def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(standing):
+def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(standing: ModelSpec) -> None:
     with traffic_of(standing) as traffic:
         wait_for(lambda: len(traffic.answered) > 50, what="traffic")
         before = server_pid(standing.name, "1")
@@ -281,7 +288,7 @@ def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(standing
 
 
 @pytest.mark.parametrize("lost", ["routes", "servers", "alias"])
-def test_whatever_is_lost_the_reconciler_brings_it_back(standing, lost):
+def test_whatever_is_lost_the_reconciler_brings_it_back(standing: ModelSpec, lost: str) -> None:
     if lost == "routes":
         open_installation().gateway.remove(standing.name)
     elif lost == "servers":
@@ -294,7 +301,7 @@ def test_whatever_is_lost_the_reconciler_brings_it_back(standing, lost):
     assert reconcile(open_installation(), standing, "production") == [], "nothing is left to do"
 
 
-def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live):
+def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live: ModelSpec) -> None:
     """Each write of desired state is tried without what should follow it, as after kill -9, and then again."""
     deployment.deploy_to_test(open_installation(), live, "2", "run-2")
     store = open_installation().store
@@ -313,7 +320,7 @@ def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live
     assert open_installation().registry.alias(live.name, "champion") == "2"
 
 
-def test_a_wrong_request_is_answered_with_what_is_wrong_with_it(standing):
+def test_a_wrong_request_is_answered_with_what_is_wrong_with_it(standing: ModelSpec) -> None:
     rows = [{"distance": 500.0, "hour": 8.0, "id": "x", "at": "2013-05-01T08:00:00"}]
     inputs = inference_inputs(standing, rows)
     url = f"http://127.0.0.1:{open_installation().settings.gateway_port}/v2/models/{standing.name}/infer"

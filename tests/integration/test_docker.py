@@ -7,33 +7,36 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.docker.job import sweep
 from include.adapters.registry import Registry
+from include.core.spec import ModelSpec
 from include.stages import ci as checks
 from include.stages.installation import open_installation
 from tests.integration.docker_objects import image_of, job_volumes, jobs, jobs_that_said, layers, log_of
 from tests.integration.engine_contract import build_of, contract_place
 from tests.integration.remote_engine import behind_tls
 from tests.support.engines import container, docker_engine, docker_host
-from tests.support.serving import MODEL_CODE
+from tests.support.serving import MODEL_CODE, Serving
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.needs("docker")]
 
 
 @pytest.fixture(scope="module")
-def place(request):
+def place(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The installation of the contract tests, with the engine docker."""
     yield from contract_place("docker", request.config.cache.mkdir("environments"))
 
 
-def test_the_serving_container_can_do_nothing_but_serve(served):
+def test_the_serving_container_can_do_nothing_but_serve(served: ModelSpec) -> None:
     attributes = container(served.name, "1").attrs
     host, config = attributes["HostConfig"], attributes["Config"]
     assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
@@ -49,7 +52,7 @@ def test_the_serving_container_can_do_nothing_but_serve(served):
     assert not [entry for entry in config["Env"] if "EVERGREEN" in entry or "TOKEN" in entry]
 
 
-def test_what_the_kernel_says_of_the_serving_process_is_the_same(served):
+def test_what_the_kernel_says_of_the_serving_process_is_the_same(served: ModelSpec) -> None:
     looking = (
         "import os, json\n"
         "status = dict(line.split(':', 1) for line in open('/proc/1/status').read().splitlines())\n"
@@ -63,20 +66,22 @@ def test_what_the_kernel_says_of_the_serving_process_is_the_same(served):
     assert json.loads(said) == {"caps": "0" * 16, "new": "1", "uid": 10001, "written": []}
 
 
-def test_a_server_has_a_health_check_that_passes(served):
+def test_a_server_has_a_health_check_that_passes(served: ModelSpec) -> None:
     test = container(served.name, "1").attrs["Config"]["Healthcheck"]["Test"]
     done = container(served.name, "1").exec_run(test[1:])
     assert done.exit_code == 0, done.output
 
 
-def test_servers_see_neither_each_other_nor_the_world(served):
+def test_servers_see_neither_each_other_nor_the_world(served: ModelSpec) -> None:
     (network,) = container(served.name, "1").attrs["NetworkSettings"]["Networks"]
     options = docker_host().client.networks.get(network).attrs["Options"]
     assert options["com.docker.network.bridge.enable_icc"] == "false"
     assert options["com.docker.network.bridge.enable_ip_masquerade"] == "false"
 
 
-def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(place, monkeypatch):
+def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(
+    place: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     greedy = "\n\ndef prepare(frame):\n    hog = [bytearray(b'x') * 20_000_000 for _ in range(100)]\n    return frame\n"
     spec = place.new_model()
     spec = spec.model_copy(
@@ -101,7 +106,7 @@ def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(place, monk
         engine.stop(spec.name, "production", "1")
 
 
-def test_a_build_says_where_it_comes_from(place):
+def test_a_build_says_where_it_comes_from(place: Serving) -> None:
     spec, build_id = build_of(place, {})
     found = docker_host().client.images.get(image_of(spec.name, build_id)).labels
     assert found["org.opencontainers.image.source"] == place.repository
@@ -115,7 +120,7 @@ def test_a_build_says_where_it_comes_from(place):
     assert "pkg:pypi/scikit-learn@1.9.1" in {component["purl"] for component in bill["components"]}
 
 
-def test_a_change_of_code_changes_the_last_layer_alone(place):
+def test_a_change_of_code_changes_the_last_layer_alone(place: Serving) -> None:
     spec, first = build_of(place, {"model.py": MODEL_CODE + "\nVALUE = 1\n"})
     started = time.monotonic()
     _, second = build_of(place, {"model.py": MODEL_CODE + "\nVALUE = 2\n"})
@@ -125,7 +130,7 @@ def test_a_change_of_code_changes_the_last_layer_alone(place):
     assert one[-1] != two[-1]
 
 
-def test_a_release_adds_one_small_layer_to_its_build(place, served):
+def test_a_release_adds_one_small_layer_to_its_build(place: Serving, served: ModelSpec) -> None:
     image = container(served.name, "1").attrs["Image"]
     lineage = open_installation().registry.lineage(served.name, "1")
     build = layers(image_of(served.name, lineage.build))
@@ -136,7 +141,7 @@ def test_a_release_adds_one_small_layer_to_its_build(place, served):
     assert container(served.name, "1").labels["evergreen.image"] == image, "an image is used by id, never by a tag"
 
 
-def test_a_release_says_which_training_and_data_it_comes_from(served):
+def test_a_release_says_which_training_and_data_it_comes_from(served: ModelSpec) -> None:
     """The training run's label was empty: it was looked for under another name than the lineage has."""
     labels = docker_host().client.images.get(container(served.name, "1").attrs["Image"]).labels
     lineage = open_installation().registry.lineage(served.name, "1")
@@ -145,7 +150,7 @@ def test_a_release_says_which_training_and_data_it_comes_from(served):
     assert len(lineage.snapshot) == 64
 
 
-def test_test_and_production_run_the_same_image(served):
+def test_test_and_production_run_the_same_image(served: ModelSpec) -> None:
     open_installation().engine.start(served, "test", "1", "test@1")
     try:
         images = {container(served.name, "1", name).attrs["Image"] for name in ("test", "production")}
@@ -154,7 +159,7 @@ def test_test_and_production_run_the_same_image(served):
         open_installation().engine.stop(served.name, "test", "1")
 
 
-def test_an_image_has_no_compiler_no_cache_and_no_secret_of_its_making(place):
+def test_an_image_has_no_compiler_no_cache_and_no_secret_of_its_making(place: Serving) -> None:
     spec, build_id = build_of(place, {})
     looking = "ls -d /setup ~root/.cache; command -v gcc cc make pip uv; env"
     said = docker_host().client.containers.run(
@@ -164,7 +169,7 @@ def test_an_image_has_no_compiler_no_cache_and_no_secret_of_its_making(place):
     assert not [word for word in ("gcc", "/cc", "/make", "/pip", "/uv", "/setup", "/.cache") if word in text], text
 
 
-def test_a_commit_that_starts_processes_without_end_is_contained(place):
+def test_a_commit_that_starts_processes_without_end_is_contained(place: Serving) -> None:
     bomb = """
 import subprocess
 import sys
@@ -185,7 +190,7 @@ def test_processes():
     assert jobs() == []
 
 
-def test_a_commit_can_not_fill_the_scratch_folder(place):
+def test_a_commit_can_not_fill_the_scratch_folder(place: Serving) -> None:
     writing = """
 import errno
 
@@ -204,14 +209,14 @@ def test_writing():
     assert report["answer"] == "pass", report
 
 
-def test_output_comes_while_the_command_runs(place):
+def test_output_comes_while_the_command_runs(place: Serving) -> None:
     spec, build_id = build_of(place, {})
     folder = open_installation().settings.home / "talking"
     folder.mkdir()
     heard: list[float] = []
     talking = "import time\nprint('one', flush=True)\ntime.sleep(3)\nprint('two', flush=True)"
 
-    def listen():
+    def listen() -> None:
         wait_for(lambda: "one" in log_of(folder).read_text() if log_of(folder).exists() else False, 60, "output")
         heard.append(time.monotonic())
 
@@ -223,26 +228,28 @@ def test_output_comes_while_the_command_runs(place):
     assert done.output_tail == "one\ntwo\n" == log_of(folder).read_text(encoding="utf-8")
 
 
-def _work(spec, build_id, folder):
+def _work(spec: ModelSpec, build_id: Any, folder: Path) -> None:
     open_installation().engine.run(
         spec, build_id, ["-c", "import time; time.sleep(600)"], writable=folder, log=log_of(folder), time_limit=600
     )
 
 
 @pytest.fixture
-def outside_airflow(monkeypatch):
+def outside_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AIRFLOW_CTX_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
-def as_a_task(monkeypatch):
+def as_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """As Airflow runs a task, in each of its tries."""
     for name, value in {"DAG_ID": "forest.training", "DAG_RUN_ID": "manual__1", "TASK_ID": "train"}.items():
         monkeypatch.setenv(f"AIRFLOW_CTX_{name}", value)
 
 
-def test_the_next_try_of_a_killed_task_goes_on_with_its_container(place, as_a_task, capfd):
+def test_the_next_try_of_a_killed_task_goes_on_with_its_container(
+    place: Serving, as_a_task: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     spec, build_id = build_of(place, {})
     folder = open_installation().settings.home / "resumed"
     folder.mkdir()
@@ -267,7 +274,9 @@ def test_the_next_try_of_a_killed_task_goes_on_with_its_container(place, as_a_ta
     assert jobs() == []
 
 
-def test_a_try_that_would_start_something_else_removes_what_the_earlier_one_left(place, as_a_task):
+def test_a_try_that_would_start_something_else_removes_what_the_earlier_one_left(
+    place: Serving, as_a_task: Any
+) -> None:
     spec, build_id = build_of(place, {})
     folder = open_installation().settings.home / "changed"
     folder.mkdir()
@@ -282,11 +291,11 @@ def test_a_try_that_would_start_something_else_removes_what_the_earlier_one_left
     assert jobs() == []
 
 
-def _run(arguments, folder):
+def _run(arguments: Any, folder: Path) -> Any:
     return open_installation().engine.run(*arguments, writable=folder, log=log_of(folder))
 
 
-def test_what_a_killed_task_left_is_removed_by_the_next(place, outside_airflow):
+def test_what_a_killed_task_left_is_removed_by_the_next(place: Serving, outside_airflow: Any) -> None:
     spec, build_id = build_of(place, {})
     folder = open_installation().settings.home / "killed"
     folder.mkdir()
@@ -302,10 +311,10 @@ def test_what_a_killed_task_left_is_removed_by_the_next(place, outside_airflow):
     assert job_volumes() <= volumes
 
 
-def test_a_cancelled_task_removes_its_container(place, monkeypatch):
+def test_a_cancelled_task_removes_its_container(place: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     from include.adapters.engines.docker import job as docker_job
 
-    def cancelled(*_):
+    def cancelled(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(docker_job, "_await_end", cancelled)
@@ -317,7 +326,7 @@ def test_a_cancelled_task_removes_its_container(place, monkeypatch):
     assert jobs() == []
 
 
-def test_links_and_paths_that_lead_out_do_not_come_out(place):
+def test_links_and_paths_that_lead_out_do_not_come_out(place: Serving) -> None:
     spec, build_id = build_of(place, {})
     folder = open_installation().settings.home / "tricky"
     folder.mkdir()
@@ -330,7 +339,7 @@ def test_links_and_paths_that_lead_out_do_not_come_out(place):
 
 
 @pytest.fixture
-def remote(tmp_path, monkeypatch):
+def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The engine behind mutual TLS, named by an Airflow connection; a list that grows with each connection."""
     with behind_tls(tmp_path) as (connection, seen):
         monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
@@ -338,7 +347,7 @@ def remote(tmp_path, monkeypatch):
         yield seen
 
 
-def test_a_job_runs_on_a_remote_host_over_tls(place, remote):
+def test_a_job_runs_on_a_remote_host_over_tls(place: Serving, remote: Any) -> None:
     spec, build_id = build_of(place, {})
     folder = open_installation().settings.home / "remote"
     folder.mkdir()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 
 from include.adapters.engines import environments
 from include.adapters.engines.docker import images as docker_images
+from include.core.spec import ModelSpec
 from include.stages.installation import open_installation
 from tests.integration.docker_objects import layers
 from tests.support.engines import docker_host
@@ -16,13 +18,15 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.nee
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installation of its own, with the engine docker."""
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("EVERGREEN_ENGINE", "docker")
 
 
-def test_the_same_inputs_give_the_same_layers_without_any_cache(tmp_path, monkeypatch, spec):
+def test_the_same_inputs_give_the_same_layers_without_any_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: ModelSpec
+) -> None:
     monkeypatch.setattr(environments, "RUNTIME", tmp_path / "runtime")
     for name, text in {"runtime/requirements.txt": "", "code/requirements.txt": "iniconfig==2.1.0\n"}.items():
         (tmp_path / name).parent.mkdir()

@@ -6,13 +6,16 @@ The engine is one of the test's own, so that it can be killed.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from include.core.errors import PlatformError
+from include.core.spec import ModelSpec
 from include.stages import ci, deployment
 from include.stages.installation import open_installation
 from tests.integration.private_engine import NEEDS, PrivateEngine, private_engine
@@ -28,14 +31,14 @@ GONE = r"no Docker Engine answers.*bin/docker-engine"
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory):
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A running private engine that an installation of its own uses."""
     with private_engine(tmp_path_factory.mktemp("engine")) as private, installation("docker"):
         yield private
 
 
 @pytest.fixture(scope="module")
-def live(engine):
+def live(engine: Any) -> Iterator[Any]:
     """Version 1 of a model in production, and version 2 to deploy."""
     with closing(Serving(RealRepository(open_installation().settings.home / "git"))) as place:
         spec = place.new_model()
@@ -45,7 +48,7 @@ def live(engine):
         place.retire(spec)
 
 
-def commit_of_its_own(name: str):
+def commit_of_its_own(name: str) -> Any:
     """The spec of a model in a new repository, and its commit; its packages are those of every test's model."""
     folder = open_installation().settings.home / name
     folder.mkdir(parents=True)
@@ -55,7 +58,7 @@ def commit_of_its_own(name: str):
     return spec, ci.check_out_commit(open_installation(), spec)
 
 
-def test_a_build_whose_engine_died_is_made_by_the_next_try(engine: PrivateEngine):
+def test_a_build_whose_engine_died_is_made_by_the_next_try(engine: PrivateEngine) -> None:
     spec, commit = commit_of_its_own("begun")
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(ci.build_environment, open_installation(), spec, commit)
@@ -73,7 +76,9 @@ def test_a_build_whose_engine_died_is_made_by_the_next_try(engine: PrivateEngine
     assert docker_host().client.images.get(made.environment).labels["evergreen.model"] == "begun"
 
 
-def test_a_server_whose_engine_died_serves_again_with_every_answer_in_the_log(engine: PrivateEngine, live):
+def test_a_server_whose_engine_died_serves_again_with_every_answer_in_the_log(
+    engine: PrivateEngine, live: ModelSpec
+) -> None:
     with traffic_of(live) as traffic:
         wait_for(lambda: len(traffic.answered) > 50, what="traffic")
         engine.kill()
@@ -87,7 +92,9 @@ def test_a_server_whose_engine_died_serves_again_with_every_answer_in_the_log(en
     assert set(traffic.answered) <= set(logged(live))
 
 
-def test_a_canary_whose_engine_died_holds_and_is_rolled_back_when_it_answers_again(engine: PrivateEngine, live):
+def test_a_canary_whose_engine_died_holds_and_is_rolled_back_when_it_answers_again(
+    engine: PrivateEngine, live: ModelSpec
+) -> None:
     deployment.start_canary(open_installation(), live, "2", "run-2")
     engine.kill()
     verdict, finished = deployment.watch_canary(open_installation(), live, "run-2")
@@ -106,7 +113,7 @@ def test_a_canary_whose_engine_died_holds_and_is_rolled_back_when_it_answers_aga
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
+def small_disk(tmp_path: Path) -> Iterator[Any]:
     """A private engine on a disk that holds the base image and not much more, and a home of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -118,7 +125,7 @@ def small_disk(tmp_path: Path):
         yield private
 
 
-def test_a_build_that_fills_the_disk_says_so_and_leaves_nothing_half_done(small_disk: PrivateEngine):
+def test_a_build_that_fills_the_disk_says_so_and_leaves_nothing_half_done(small_disk: PrivateEngine) -> None:
     spec, commit = commit_of_its_own("large")
     with pytest.raises(PlatformError, match=r"large: the Docker host's disk is full. Free some.*run again"):
         ci.build_environment(open_installation(), spec, commit)

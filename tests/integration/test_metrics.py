@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,14 +16,14 @@ BOUNDED = {"model", "version", "metric", "status", "feature", "window", "answer"
 
 
 @pytest.fixture(scope="module")
-def database():
+def database() -> None:
     from airflow.utils.db import initdb
 
     initdb()
 
 
 @pytest.fixture
-def client(database, monitored: MonitoredModel) -> Any:
+def client(database: Any, monitored: MonitoredModel) -> Any:
     from fastapi.testclient import TestClient
 
     from evergreen.web import app
@@ -45,7 +46,7 @@ def figures(client: Any, name: str) -> list[float]:
 
 
 @pytest.fixture
-def run(database):
+def run(database: Any) -> Iterator[Any]:
     """Makes a run of a DAG in Airflow's database, that began and ended so many seconds ago."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
@@ -68,11 +69,11 @@ def run(database):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}])
-def test_nobody_gets_the_metrics_without_the_token(client, headers):
+def test_nobody_gets_the_metrics_without_the_token(client: Any, headers: Any) -> None:
     assert client.get("/metrics", headers=headers).status_code == 401
 
 
-def test_the_newest_window_is_there_with_bounded_labels(client, monitored):
+def test_the_newest_window_is_there_with_bounded_labels(client: Any, monitored: MonitoredModel) -> None:
     monitored.month("2013-04")
     monitored.month("2013-05")
     found = samples(client)
@@ -86,26 +87,26 @@ def test_the_newest_window_is_there_with_bounded_labels(client, monitored):
     assert len(figures(client, "health_window_quality")) == 2
 
 
-def test_a_model_without_health_has_no_figures_of_it_and_is_no_error(client):
+def test_a_model_without_health_has_no_figures_of_it_and_is_no_error(client: Any) -> None:
     assert figures(client, "drop_allowed") == [0.05]
     assert figures(client, "health_quality") == []
 
 
-def test_degraded_health_is_a_verdict_and_a_distance(client, monitored):
+def test_degraded_health_is_a_verdict_and_a_distance(client: Any, monitored: MonitoredModel) -> None:
     monitored.month("2013-04", noise=2.0)
     monitored.month("2013-05", noise=2.0)
     assert samples(client)[("evergreen_policy_verdict", ("answer", "fail"), ("model", "late"))] == 1
     assert figures(client, "health_worse_by")[0] > figures(client, "drop_allowed")[0]
 
 
-def test_truth_that_is_overdue_is_counted(client, monitored):
+def test_truth_that_is_overdue_is_counted(client: Any, monitored: MonitoredModel) -> None:
     monitored.predict("2013-04")
     monitored.monitor("2013-04")
     assert figures(client, "health_overdue_windows") == [1]
     assert figures(client, "health_worse_by") == []
 
 
-def test_heartbeats_come_from_runs_that_succeeded(client, run):
+def test_heartbeats_come_from_runs_that_succeeded(client: Any, run: Any) -> None:
     run("late.monitoring", "good", "success", 4000, 3600)
     run("late.monitoring", "bad", "failed", 100, 60)
     run("other.monitoring", "foreign", "success", 5, 1)
@@ -117,7 +118,7 @@ def test_heartbeats_come_from_runs_that_succeeded(client, run):
     assert failed[0][0]["run_url"].endswith("/dags/late.monitoring/runs/bad")
 
 
-def test_the_queue_of_ci_is_its_open_runs_and_the_age_of_the_oldest(client, run):
+def test_the_queue_of_ci_is_its_open_runs_and_the_age_of_the_oldest(client: Any, run: Any) -> None:
     run("late.ci", "first", "running", 900)
     run("late.ci", "second", "queued", 300)
     found = samples(client)
@@ -131,5 +132,5 @@ def test_the_queue_of_ci_is_its_open_runs_and_the_age_of_the_oldest(client, run)
     assert counts == {"queued": 1, "running": 1, "success": 0, "failed": 0}
 
 
-def test_monitoring_with_a_schedule_says_how_often_it_must_succeed(client):
+def test_monitoring_with_a_schedule_says_how_often_it_must_succeed(client: Any) -> None:
     assert figures(client, "dag_period_seconds") == [86400]

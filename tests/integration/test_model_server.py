@@ -3,8 +3,10 @@
 import resource
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -14,6 +16,7 @@ from include.runtime.serve import ModelServer, make_app
 from tests.integration.model_bundle import (
     SECONDS_TO_START,
     TOKEN,
+    Server,
     make_bundle,
     start_process,
     start_server,
@@ -38,22 +41,22 @@ NO_ROUTES = [
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return make_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, bundle):
+def server(tmp_path_factory: pytest.TempPathFactory, bundle: Any) -> Iterator[Any]:
     with start_server(tmp_path_factory.mktemp("server"), bundle) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def routes(bundle):
+def routes(bundle: Any) -> Any:
     return [(method, route.path) for route in make_app(ModelServer(bundle)).routes for method in sorted(route.methods)]
 
 
-def test_the_server_has_just_the_routes_of_the_protocol_and_its_metrics(routes):
+def test_the_server_has_just_the_routes_of_the_protocol_and_its_metrics(routes: Any) -> None:
     models = ["/v2/models/small", "/v2/models/small/versions/3"]
     read = ["/v2", "/v2/health/live", "/v2/health/ready", "/metrics"]
     read += [base + path for base in models for path in ("", "/ready")]
@@ -77,7 +80,7 @@ def test_the_server_has_just_the_routes_of_the_protocol_and_its_metrics(routes):
         b"\xe9",
     ],
 )
-def test_no_route_answers_without_the_right_token(server, routes, authorization):
+def test_no_route_answers_without_the_right_token(server: Server, routes: Any, authorization: Any) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     for method, path in [*routes, *(("GET", path) for path in NO_ROUTES), ("DELETE", "/v2"), ("OPTIONS", INFER)]:
         response = requests.request(method, server.url + path, headers=headers, data=body(), timeout=30)
@@ -85,20 +88,20 @@ def test_no_route_answers_without_the_right_token(server, routes, authorization)
         assert not response.content if method == "HEAD" else set(response.json()) == {"error"}
 
 
-def test_every_route_answers_with_the_right_token(server, routes):
+def test_every_route_answers_with_the_right_token(server: Server, routes: Any) -> None:
     for method, path in routes:
         response = server.ask(method, path, data=body() if method == "POST" else None)
         assert (path, response.status_code) == (path, 200)
 
 
 @pytest.mark.parametrize("path", NO_ROUTES)
-def test_an_unknown_route_says_what_this_server_has(server, path):
+def test_an_unknown_route_says_what_this_server_has(server: Server, path: Any) -> None:
     response = server.ask("GET", path)
     assert response.status_code == 404
     assert response.json() == {"error": "no such route; this server serves model 'small', version '3'"}
 
 
-def test_the_server_says_that_it_lives_is_ready_and_what_it_takes(server):
+def test_the_server_says_that_it_lives_is_ready_and_what_it_takes(server: Server) -> None:
     assert server.ask("GET", "/v2/health/live").json() == {"live": True}
     assert server.ask("GET", "/v2/models/small/ready").json() == {"ready": True}
     said = server.ask("GET", "/v2/models/small").json()
@@ -114,7 +117,7 @@ def test_the_server_says_that_it_lives_is_ready_and_what_it_takes(server):
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/small/versions/3/infer"])
-def test_an_answer_names_who_predicted_and_stands_in_the_log_as_it_was_given(server, path):
+def test_an_answer_names_who_predicted_and_stands_in_the_log_as_it_was_given(server: Server, path: Any) -> None:
     missing = {feature["name"]: {"data": [None] * 3} for feature in FEATURES}
     response = server.ask("POST", path, json={**request(3, **missing), "id": f"mine {path}"})
     answer = response.json()
@@ -146,7 +149,7 @@ def test_an_answer_names_who_predicted_and_stands_in_the_log_as_it_was_given(ser
         ({"origin": {"data": ["\ud800"]}}, "surrogates not allowed"),
     ],
 )
-def test_wrong_values_are_refused_by_name_and_not_logged(server, changes, named):
+def test_wrong_values_are_refused_by_name_and_not_logged(server: Server, changes: Any, named: str) -> None:
     before = set(server.logged())
     response = server.infer(**changes)
     assert response.status_code == 400
@@ -155,22 +158,22 @@ def test_wrong_values_are_refused_by_name_and_not_logged(server, changes, named)
 
 
 @pytest.mark.parametrize("in_chunks", [False, True])
-def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(server, in_chunks):
+def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(server: Server, in_chunks: bool) -> None:
     content = b" " * 20_001
     response = server.ask("POST", INFER, data=iter([content]) if in_chunks else content)
     assert response.status_code == 413
     assert "larger than 20000 bytes; send fewer rows" in response.json()["error"]
 
 
-def test_model_code_that_raises_costs_one_answer_and_not_the_server(server):
+def test_model_code_that_raises_costs_one_answer_and_not_the_server(server: Server) -> None:
     response = server.infer(distance={"data": [666]})
     assert response.status_code == 500
     assert "the devil is in the data" in response.json()["error"]
     assert server.infer().status_code == 200
 
 
-def test_metrics_count_requests_by_code_latency_predictions_and_missing_values(server):
-    def counted():
+def test_metrics_count_requests_by_code_latency_predictions_and_missing_values(server: Server) -> None:
+    def counted() -> Any:
         return [
             server.count('evergreen_requests_total{code="200"}'),
             server.count('evergreen_requests_total{code="400"}'),
@@ -193,7 +196,7 @@ def test_metrics_count_requests_by_code_latency_predictions_and_missing_values(s
     assert [after - was for after, was in zip(counted(), before, strict=True)] == [2, 1, 1, 1, 5, 5, 6, 6, 6, 3]
 
 
-def test_each_metric_says_which_model_version_and_environment_it_is_of(server):
+def test_each_metric_says_which_model_version_and_environment_it_is_of(server: Server) -> None:
     lines = [line for line in server.metrics().splitlines() if line.startswith("evergreen_")]
     assert lines
     for line in lines:
@@ -204,7 +207,7 @@ def test_each_metric_says_which_model_version_and_environment_it_is_of(server):
 
 
 @contextmanager
-def file_size_limit(server, room):
+def file_size_limit(server: Server, room: Any) -> Iterator[Any]:
     """The server's log may grow by ``room`` bytes and no more, as on a disk that is full."""
     pid, kind = server.process.pid, resource.RLIMIT_FSIZE
     soft, hard = resource.prlimit(pid, kind)
@@ -216,7 +219,7 @@ def file_size_limit(server, room):
 
 
 @pytest.mark.parametrize("room, new_segments", [(0, 0), (40, 1)])
-def test_no_prediction_leaves_that_could_not_be_logged(server, room, new_segments):
+def test_no_prediction_leaves_that_could_not_be_logged(server: Server, room: int, new_segments: int) -> None:
     assert server.infer().status_code == 200
     before, segments = set(server.logged()), len(server.segments())
     with file_size_limit(server, room):
@@ -231,12 +234,12 @@ def test_no_prediction_leaves_that_could_not_be_logged(server, room, new_segment
     assert len(server.segments()) == segments + new_segments
 
 
-def clients_of(server):
+def clients_of(server: Server) -> Any:
     """Clients that ask for 20 predictions at a time."""
     return Traffic(lambda identity: server.infer(20, identity), clients=CLIENTS)
 
 
-def test_each_answer_of_a_killed_server_is_in_its_log(tmp_path, bundle):
+def test_each_answer_of_a_killed_server_is_in_its_log(tmp_path: Path, bundle: Any) -> None:
     with start_server(tmp_path, bundle) as server, clients_of(server) as traffic:
         wait_for(lambda: len(traffic.answered) >= 100, 60, "100 answers")
         server.process.send_signal(signal.SIGKILL)
@@ -247,7 +250,7 @@ def test_each_answer_of_a_killed_server_is_in_its_log(tmp_path, bundle):
     assert len(logged) <= len(traffic.predictions) + CLIENTS
 
 
-def test_a_server_that_is_stopped_answers_what_it_has_begun_and_ends_well(tmp_path, bundle):
+def test_a_server_that_is_stopped_answers_what_it_has_begun_and_ends_well(tmp_path: Path, bundle: Any) -> None:
     code = Path(bundle["model"]["code"])
     slow = []
     with start_server(tmp_path, bundle) as server, clients_of(server) as traffic:
@@ -266,11 +269,11 @@ def test_a_server_that_is_stopped_answers_what_it_has_begun_and_ends_well(tmp_pa
     assert set(server.logged()) >= {*traffic.answered, slow[0].json()["id"]}
 
 
-def test_an_artifact_with_another_hash_is_never_served(tmp_path, bundle):
+def test_an_artifact_with_another_hash_is_never_served(tmp_path: Path, bundle: Any) -> None:
     config = {**bundle, "sha256": "0" * 64, "port": free_port()}
     process = start_process(tmp_path, config, tmp_path / "output.log")
 
-    def ended():
+    def ended() -> Any:
         assert not listens(f"http://127.0.0.1:{config['port']}")
         return process.poll() is not None
 
@@ -280,7 +283,7 @@ def test_an_artifact_with_another_hash_is_never_served(tmp_path, bundle):
     assert "expected 0000" in said and "Traceback" not in said
 
 
-def listens(url):
+def listens(url: Any) -> Any:
     try:
         return bool(requests.get(url, timeout=30).status_code)
     except requests.ConnectionError:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from include.core.health.record import SkewFigure
+from tests.integration.monitored_model import MonitoredModel
 
 WINDOWS = ("2013-03", "2013-04", "2013-05")
 
@@ -20,7 +21,7 @@ def is_self_contained(page: str) -> None:
         assert re.fullmatch(r"#\w+|[\w-]+\.html", link), f"{link} is not beside the page"
 
 
-def test_a_model_that_was_never_released_has_no_health(monitored):
+def test_a_model_that_was_never_released_has_no_health(monitored: MonitoredModel) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     from evergreen.operators.gather_predictions import GatherPredictionsOperator
@@ -30,7 +31,7 @@ def test_a_model_that_was_never_released_has_no_health(monitored):
         task.execute({})
 
 
-def test_a_window_is_measured_and_published(monitored):
+def test_a_window_is_measured_and_published(monitored: MonitoredModel) -> None:
     monitored.predict("2013-05")
     monitored.truth_arrives("2013-05")
     event = monitored.monitor()  # the run is of 1 June: the window that ended last is May
@@ -47,7 +48,7 @@ def test_a_window_is_measured_and_published(monitored):
     is_self_contained(page)
 
 
-def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(monitored):
+def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(monitored: MonitoredModel) -> None:
     monitored.predict("2013-05")
     log = monitored.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -71,7 +72,9 @@ def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(m
     assert "distance: 300 of 300 rows differ from the source" in page
 
 
-def test_features_that_depend_on_each_other_otherwise_are_drift_though_each_is_as_it_was(monitored):
+def test_features_that_depend_on_each_other_otherwise_are_drift_though_each_is_as_it_was(
+    monitored: MonitoredModel,
+) -> None:
     monitored.keep_reference()
     monitored.predict("2013-05", rows=400)
     monitored.monitor("2013-05")
@@ -93,7 +96,7 @@ def test_features_that_depend_on_each_other_otherwise_are_drift_though_each_is_a
     is_self_contained(page)
 
 
-def test_a_snapshot_that_is_gone_leaves_the_rest_of_the_health_as_it_is(monitored):
+def test_a_snapshot_that_is_gone_leaves_the_rest_of_the_health_as_it_is(monitored: MonitoredModel) -> None:
     monitored.keep_reference()
     for path in (monitored.home / "lake" / "snapshots" / "objects").glob("*.parquet"):
         path.unlink()
@@ -104,7 +107,7 @@ def test_a_snapshot_that_is_gone_leaves_the_rest_of_the_health_as_it_is(monitore
     assert "Not judged" in page and "can&#39;t be read" in page
 
 
-def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_page(monitored):
+def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_page(monitored: MonitoredModel) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     for month in range(1, 6):
@@ -120,7 +123,7 @@ def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_pa
         monitored.ask()
 
 
-def test_truth_that_is_there_before_the_predictions_counts_once_they_come(monitored):
+def test_truth_that_is_there_before_the_predictions_counts_once_they_come(monitored: MonitoredModel) -> None:
     monitored.predict("2013-05")
     log = monitored.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
     lines = log.read_text()
@@ -135,7 +138,7 @@ def test_truth_that_is_there_before_the_predictions_counts_once_they_come(monito
     assert (after.status, after.rows, after.service.truth_unknown) == ("complete", 300, 0)
 
 
-def test_two_windows_measured_at_once_are_as_if_measured_one_after_the_other(monitored):
+def test_two_windows_measured_at_once_are_as_if_measured_one_after_the_other(monitored: MonitoredModel) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     windows = ("2013-03", "2013-04", "2013-05")
@@ -153,7 +156,7 @@ def test_two_windows_measured_at_once_are_as_if_measured_one_after_the_other(mon
         assert (alone.predictions, alone.service.duplicates) == (300, 0), "each logged row once"
 
 
-def test_rows_in_two_logs_are_counted_once_for_drift_too(monitored):
+def test_rows_in_two_logs_are_counted_once_for_drift_too(monitored: MonitoredModel) -> None:
     monitored.predict("2013-05", rows=300)
     log = monitored.home / "prediction_log" / "late" / "1-1-2013-05.jsonl"
     monitored.monitor("2013-05")
@@ -166,7 +169,7 @@ def test_rows_in_two_logs_are_counted_once_for_drift_too(monitored):
     assert row.slices == alone.slices
 
 
-def test_late_truth_and_late_predictions_bring_earlier_windows_up_to_date(monitored):
+def test_late_truth_and_late_predictions_bring_earlier_windows_up_to_date(monitored: MonitoredModel) -> None:
     monitored.predict("2013-04")
     monitored.monitor("2013-04")
     assert monitored.health("2013-04").status == "waiting"
@@ -182,14 +185,14 @@ def test_late_truth_and_late_predictions_bring_earlier_windows_up_to_date(monito
     assert monitored.monitor("2013-05")["windows"] == ["2013-05"]
 
 
-def test_measuring_again_gives_the_same_health(monitored):
+def test_measuring_again_gives_the_same_health(monitored: MonitoredModel) -> None:
     monitored.month("2013-05")
     before = monitored.health("2013-05")
     monitored.monitor("2013-05")
     assert monitored.health("2013-05") == before
 
 
-def test_truth_that_cannot_be_read_holds_with_its_reason_on_the_page(monitored):
+def test_truth_that_cannot_be_read_holds_with_its_reason_on_the_page(monitored: MonitoredModel) -> None:
     monitored.predict("2013-05")
     (monitored.home / "truth").mkdir()
     pd.DataFrame({"id": ["a"], "wrong": [1]}).to_parquet(monitored.home / "truth" / "2013-05.parquet")
@@ -200,7 +203,7 @@ def test_truth_that_cannot_be_read_holds_with_its_reason_on_the_page(monitored):
     assert "lacks the column(s) late" in Path(row.report).read_text().partition("over time")[0]
 
 
-def test_a_window_with_one_class_and_an_empty_one_are_published_without_figures(monitored):
+def test_a_window_with_one_class_and_an_empty_one_are_published_without_figures(monitored: MonitoredModel) -> None:
     monitored.predict("2013-04")
     monitored.truth["2013-04"]["late"] = False
     monitored.truth_arrives("2013-04")
@@ -210,7 +213,7 @@ def test_a_window_with_one_class_and_an_empty_one_are_published_without_figures(
     assert Path(monitored.health("2013-05").report).exists()
 
 
-def test_quality_is_estimated_before_truth_and_held_against_it_afterwards(monitored):
+def test_quality_is_estimated_before_truth_and_held_against_it_afterwards(monitored: MonitoredModel) -> None:
     monitored.predict("2013-05")
     monitored.monitor()
     row = monitored.health("2013-05")
@@ -228,14 +231,14 @@ def test_quality_is_estimated_before_truth_and_held_against_it_afterwards(monito
     assert "actual</th>" in Path(row.report).read_text()
 
 
-def test_a_version_from_before_estimates_is_measured_without_one(monitored):
+def test_a_version_from_before_estimates_is_measured_without_one(monitored: MonitoredModel) -> None:
     (monitored.home / "artifacts" / "late" / "1" / "estimator.json").unlink()
     monitored.month("2013-05")
     assert monitored.health("2013-05").estimate is None
     assert "before ground truth</h2>" not in Path(monitored.health("2013-05").report).read_text()
 
 
-def test_the_history_page_shows_every_window_and_pages_link_to_each_other(monitored):
+def test_the_history_page_shows_every_window_and_pages_link_to_each_other(monitored: MonitoredModel) -> None:
     for window in WINDOWS:
         monitored.month(window)
     folder = monitored.home / "reports" / "late"
@@ -252,7 +255,7 @@ def test_the_history_page_shows_every_window_and_pages_link_to_each_other(monito
             assert (folder / link).exists(), f"{link} leads nowhere"
 
 
-def test_the_page_of_an_earlier_window_says_what_was_known_then(monitored):
+def test_the_page_of_an_earlier_window_says_what_was_known_then(monitored: MonitoredModel) -> None:
     monitored.month("2013-03", noise=2.0)
     monitored.month("2013-04", noise=2.0)
     monitored.release("2")

@@ -192,7 +192,7 @@ def reload_prometheus(config: Path) -> None:
                 process.send_signal(1)  # SIGHUP: read the configuration again
 
 
-def test_every_job_is_up(observed):
+def test_every_job_is_up(observed: Observed) -> None:
     def up() -> bool:
         targets = observed.ask("targets", state="active")["activeTargets"]
         assert not [t for t in targets if "401" in t["lastError"]], targets
@@ -201,7 +201,7 @@ def test_every_job_is_up(observed):
     wait_for(up, 60, "Prometheus to have asked everybody")
 
 
-def test_prometheus_knows_what_serves_what_was_asked_and_how_each_window_was(observed):
+def test_prometheus_knows_what_serves_what_was_asked_and_how_each_window_was(observed: Observed) -> None:
     observed.predict()
 
     def known() -> bool:
@@ -217,7 +217,7 @@ def test_prometheus_knows_what_serves_what_was_asked_and_how_each_window_was(obs
 
 
 @pytest.mark.parametrize("expression", queries())
-def test_a_panels_query_returns_data(observed, expression):
+def test_a_panels_query_returns_data(observed: Observed, expression: Any) -> None:
     def data() -> bool:
         observed.predict()
         observed.predict(None)
@@ -226,19 +226,19 @@ def test_a_panels_query_returns_data(observed, expression):
     wait_for(data, 60, f"data of {expression}")
 
 
-def test_a_dashboards_choices_are_the_models(observed):
+def test_a_dashboards_choices_are_the_models(observed: Observed) -> None:
     found = observed.ask("label/model/values", **{"match[]": "evergreen_drop_allowed"})
     assert found == ["fares", "flights", "late", "rides", "tides"]
 
 
 @pytest.mark.parametrize("path", ["/", "/graph", "/metrics", "/api/v1/targets", "/-/ready", "/api/v1/status/config"])
-def test_nobody_enters_prometheus_or_alertmanager_without_the_password(observed, path):
+def test_nobody_enters_prometheus_or_alertmanager_without_the_password(observed: Observed, path: str) -> None:
     for url in (observed.platform.prometheus_url, observed.alertmanager_url):
         assert requests.get(url + path, timeout=10).status_code == 401
         assert requests.get(url + path, auth=("admin", "wrong"), timeout=10).status_code == 401
 
 
-def test_evergreens_routes_ask_who_is_there(observed):
+def test_evergreens_routes_ask_who_is_there(observed: Observed) -> None:
     url = f"{observed.platform.airflow_url}/evergreen"
     assert requests.get(f"{url}/metrics", timeout=30).status_code == 401
     assert requests.get(f"{url}/metrics", headers={"Authorization": "Bearer wrong"}, timeout=30).status_code == 401
@@ -249,7 +249,7 @@ def test_evergreens_routes_ask_who_is_there(observed):
     assert token.status_code == 401, "who may read figures may not start runs"
 
 
-def test_the_alert_fires_links_its_run_and_starts_one_training_through_the_incident(observed):
+def test_the_alert_fires_links_its_run_and_starts_one_training_through_the_incident(observed: Observed) -> None:
     def fired() -> list[dict[str, Any]]:
         return [a for a in observed.ask("alerts")["alerts"] if a["labels"]["alertname"] == "ModelQualityDegraded"]
 
@@ -263,7 +263,7 @@ def test_the_alert_fires_links_its_run_and_starts_one_training_through_the_incid
     assert "incident__late-2013-05" in [run["dag_run_id"] for run in observed.runs("training")]
 
 
-def test_the_same_alert_told_again_and_a_later_one_start_no_second_training(observed):
+def test_the_same_alert_told_again_and_a_later_one_start_no_second_training(observed: Observed) -> None:
     platform = observed.platform
     url = f"{platform.airflow_url}/evergreen/alerts"
     login = ("admin", platform.settings.secret("admin_password"))
@@ -287,7 +287,7 @@ def test_the_same_alert_told_again_and_a_later_one_start_no_second_training(obse
     assert {t["task_id"]: t["state"] for t in states}["trigger_training"] == "skipped"
 
 
-def test_a_retraining_that_is_killed_is_finished_by_its_retry_and_starts_one_training(observed):
+def test_a_retraining_that_is_killed_is_finished_by_its_retry_and_starts_one_training(observed: Observed) -> None:
     platform, dag = observed.platform, "late.retraining"
     for window in ("2013-06", "2013-07"):
         observed.monitored.month(window, noise=2.0)
@@ -309,7 +309,7 @@ def test_a_retraining_that_is_killed_is_finished_by_its_retry_and_starts_one_tra
     assert sorted(trainings) == ["incident__late-2013-05", "incident__late-2013-07"]
 
 
-def test_while_prometheus_is_down_nothing_is_lost_and_nothing_waits_for_it(observed):
+def test_while_prometheus_is_down_nothing_is_lost_and_nothing_waits_for_it(observed: Observed) -> None:
     platform, server = observed.platform, observed.server
     window, counted, logged = "2013-08", 'evergreen_requests_total{code="200"}', len(server.logged())
     with observed.without_prometheus():

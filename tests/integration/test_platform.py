@@ -10,6 +10,8 @@ import sqlite3
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -21,7 +23,7 @@ from include.adapters.store import Store
 from include.core.build import Build
 from include.embedded.environment import INSTANCE
 from tests.integration.conftest import ON_NEW_DATA
-from tests.support.running_platform import new_platform
+from tests.support.running_platform import Platform, new_platform
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -29,7 +31,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 COMPONENTS = ("scheduler", "dag-processor", "triggerer", "api-server", "caddy", "mlflow")
 
 
-def processes(platform):
+def processes(platform: Platform) -> Any:
     """Every process that carries the mark of this platform."""
     found = []
     for process in psutil.process_iter():
@@ -44,7 +46,7 @@ def processes(platform):
     return found
 
 
-def test_status_names_every_component_and_calls_it_healthy(platform):
+def test_status_names_every_component_and_calls_it_healthy(platform: Platform) -> None:
     done = platform.command("status")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
@@ -54,7 +56,7 @@ def test_status_names_every_component_and_calls_it_healthy(platform):
     assert str(platform.settings.airflow_port) in lines["api-server"]
 
 
-def test_up_again_changes_nothing(platform):
+def test_up_again_changes_nothing(platform: Platform) -> None:
     before = {process.pid for process in processes(platform)}
     done = platform.command("up")
     assert done.returncode == 0, done.stderr
@@ -62,19 +64,19 @@ def test_up_again_changes_nothing(platform):
     assert before <= {process.pid for process in processes(platform)}
 
 
-def test_airflow_works_and_has_what_airflow_settings_names(platform):
+def test_airflow_works_and_has_what_airflow_settings_names(platform: Platform) -> None:
     assert {pool["name"] for pool in platform.ask("GET", "pools")["pools"]} >= {"default_pool", "evergreen_training"}
     connections = {entry["connection_id"] for entry in platform.ask("GET", "connections")["connections"]}
     assert connections >= {"evergreen_lake", "evergreen_alerts"}
 
 
-def test_the_dags_are_there_without_import_errors(platform):
+def test_the_dags_are_there_without_import_errors(platform: Platform) -> None:
     dags = wait_for(lambda: platform.ask("GET", "dags")["dags"], 60, "the first DAG")
     assert "flights" in {dag["dag_id"].partition(".")[0] for dag in dags}
     assert platform.ask("GET", "importErrors")["import_errors"] == []
 
 
-def test_runs_that_are_triggered_at_once_are_all_there_soon(platform):
+def test_runs_that_are_triggered_at_once_are_all_there_soon(platform: Platform) -> None:
     """Airflow's api-server alone stands still here, until SQLite gives up and requests fail."""
     wait_for(lambda: platform.ask("GET", "dags?dag_id_pattern=flights.retraining")["dags"], 60, "flights.retraining")
     with ThreadPoolExecutor(8) as pool:
@@ -84,7 +86,7 @@ def test_runs_that_are_triggered_at_once_are_all_there_soon(platform):
     assert len(set(runs)) == 8
 
 
-def land(platform, name: str, window: str) -> None:
+def land(platform: Platform, name: str, window: str) -> None:
     """Put a partition of a model that trains on new data into the lake."""
     path = platform.lake / name / f"{window}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,7 @@ def land(platform, name: str, window: str) -> None:
     frame.to_parquet(path, index=False)
 
 
-def test_a_partition_that_arrives_starts_the_training_of_its_own_model(platform):
+def test_a_partition_that_arrives_starts_the_training_of_its_own_model(platform: Platform) -> None:
     def first_look(name: str) -> object:
         found = platform.ask("GET", f"assets?uri_pattern=evergreen://{name}/data")["assets"]
         return found and platform.ask("GET", f"assets/{found[0]['id']}/state-store")["asset_state_store"]
@@ -122,7 +124,7 @@ def test_a_partition_that_arrives_starts_the_training_of_its_own_model(platform)
         assert event["extra"]["payload"] == {"window": window}
 
 
-def test_a_long_write_of_one_part_is_waited_for(platform):
+def test_a_long_write_of_one_part_is_waited_for(platform: Platform) -> None:
     """SQLite by itself gives up after 5 seconds: on a slow disk, that was a 500 of Airflow's API."""
     database = platform.settings.home / "airflow" / "airflow.db"
     with contextlib.closing(sqlite3.connect(database, timeout=60, check_same_thread=False)) as writer:
@@ -141,13 +143,13 @@ def test_a_long_write_of_one_part_is_waited_for(platform):
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/models/flights/infer", "/metrics", "/config/", "/"])
-def test_the_gateway_answers_nobody_without_the_token(platform, path):
+def test_the_gateway_answers_nobody_without_the_token(platform: Platform, path: str) -> None:
     assert requests.get(platform.gateway_url + path, timeout=10).status_code == 401
     wrong = requests.get(platform.gateway_url + path, headers={"Authorization": "Bearer wrong"}, timeout=10)
     assert wrong.status_code == 401
 
 
-def test_the_gateway_knows_no_route_that_nobody_deployed(platform):
+def test_the_gateway_knows_no_route_that_nobody_deployed(platform: Platform) -> None:
     token = platform.settings.secret("prediction_token")
     found = requests.get(platform.gateway_url + "/v2/x", headers={"Authorization": f"Bearer {token}"}, timeout=10)
     assert found.status_code == 404
@@ -155,14 +157,14 @@ def test_the_gateway_knows_no_route_that_nobody_deployed(platform):
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/api/2.0/mlflow/experiments/search?max_results=1"])
-def test_mlflow_asks_for_its_password_and_works_with_it(platform, path):
+def test_mlflow_asks_for_its_password_and_works_with_it(platform: Platform, path: str) -> None:
     assert requests.get(platform.mlflow_url + path, timeout=30).status_code == 401
     assert requests.get(platform.mlflow_url + path, auth=("admin", "wrong"), timeout=30).status_code == 401
     login = ("admin", platform.settings.secret("mlflow_password"))
     assert requests.get(platform.mlflow_url + path, auth=login, timeout=30).status_code == 200
 
 
-def test_mlflow_takes_no_request_for_another_host(platform):
+def test_mlflow_takes_no_request_for_another_host(platform: Platform) -> None:
     """What a page in the user's browser could send, had it made its own name point to 127.0.0.1."""
     login = ("admin", platform.settings.secret("mlflow_password"))
     headers = {"Host": "evil.example"}
@@ -170,11 +172,11 @@ def test_mlflow_takes_no_request_for_another_host(platform):
 
 
 @pytest.mark.parametrize("path", ["dags", "connections", "variables", "dags/flights.ci/dagRuns"])
-def test_airflow_asks_who_is_there(platform, path):
+def test_airflow_asks_who_is_there(platform: Platform, path: str) -> None:
     assert requests.get(f"{platform.airflow_url}/api/v2/{path}", timeout=30).status_code == 401
 
 
-def test_every_port_is_on_the_loopback_address(platform):
+def test_every_port_is_on_the_loopback_address(platform: Platform) -> None:
     ours = {process.pid for process in processes(platform)}
     listening = [c for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in ours]
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
@@ -186,7 +188,7 @@ def test_every_port_is_on_the_loopback_address(platform):
     }
 
 
-def test_no_other_user_can_read_the_platforms_files(platform):
+def test_no_other_user_can_read_the_platforms_files(platform: Platform) -> None:
     home = platform.settings.home
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     open_to_others = [
@@ -198,8 +200,8 @@ def test_no_other_user_can_read_the_platforms_files(platform):
     assert open_to_others == []
 
 
-def test_a_part_that_is_killed_comes_back(platform):
-    def mlflow():
+def test_a_part_that_is_killed_comes_back(platform: Platform) -> None:
+    def mlflow() -> Any:
         return next((one for one in processes(platform) if "mlflow.server.fastapi_app:app" in one.cmdline()), None)
 
     before = mlflow()
@@ -208,7 +210,7 @@ def test_a_part_that_is_killed_comes_back(platform):
     wait_for(lambda: platform.command("status").returncode == 0, 120, "a healthy platform")
 
 
-def test_an_occupied_port_is_named_before_anything_is_started(tmp_path):
+def test_an_occupied_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
     other = new_platform(tmp_path / "h")
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", other.settings.mlflow_port))
@@ -220,13 +222,13 @@ def test_an_occupied_port_is_named_before_anything_is_started(tmp_path):
     assert processes(other) == []
 
 
-def test_a_home_too_deep_for_sockets_is_refused_with_the_remedy(tmp_path):
+def test_a_home_too_deep_for_sockets_is_refused_with_the_remedy(tmp_path: Path) -> None:
     done = new_platform(tmp_path / ("d" * 100)).command("up")
     assert done.returncode == 1
     assert "EVERGREEN_HOME" in done.stderr
 
 
-def test_after_supervisord_was_killed_down_leaves_no_process_and_up_works(platform):
+def test_after_supervisord_was_killed_down_leaves_no_process_and_up_works(platform: Platform) -> None:
     """Last in this file, since it takes the platform away for a while."""
     here = platform.settings
     supervisord = psutil.Process(int((here.run / "supervisord.pid").read_text()))

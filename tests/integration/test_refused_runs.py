@@ -127,7 +127,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("mistake", REFUSED)
-def test_a_mistake_is_refused_by_the_first_task_before_anything_happened(monitored, store, mistake):
+def test_a_mistake_is_refused_by_the_first_task_before_anything_happened(
+    monitored: MonitoredModel, store: Store, mistake: Any
+) -> None:
     story, conf, said = REFUSED[mistake]
     store.record_build(Build("late", "good-1", "a" * 40, "e", "passed"))
     before, release = files(monitored.home), store.release("late", "production")
@@ -140,7 +142,7 @@ def test_a_mistake_is_refused_by_the_first_task_before_anything_happened(monitor
 
 
 @pytest.mark.parametrize("error", [RunRefusedError, BuildError])
-def test_a_mistake_is_never_retried(error):
+def test_a_mistake_is_never_retried(error: Any) -> None:
     from airflow.sdk.definitions.retry_policy import RetryAction
 
     from evergreen.model_dags import RETRY_POLICY
@@ -148,7 +150,9 @@ def test_a_mistake_is_never_retried(error):
     assert RETRY_POLICY.evaluate(error("x"), 1, 3).action == RetryAction.FAIL
 
 
-def test_a_refused_deployment_fails_and_leaves_another_runs_test_and_canary_alone(monitored, store, capsys):
+def test_a_refused_deployment_fails_and_leaves_another_runs_test_and_canary_alone(
+    monitored: MonitoredModel, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     """settle and clear_test are teardowns: they run for a refused run too, and must not touch what isn't its own."""
     nothing, production = store.release("late", "test"), store.release("late", "production")
     rollout = Rollout("another", "2", lease=1e12)
@@ -168,7 +172,9 @@ def test_a_refused_deployment_fails_and_leaves_another_runs_test_and_canary_alon
         store.swap_release(canary, canary.abandon("cleared"))
 
 
-def test_an_untouched_training_without_a_build_is_refused_before_the_snapshot(monitored, store):
+def test_an_untouched_training_without_a_build_is_refused_before_the_snapshot(
+    monitored: MonitoredModel, store: Store
+) -> None:
     monitored.keep_reference()
     before = files(monitored.home)
     for build in store.builds("late"):
@@ -178,7 +184,7 @@ def test_an_untouched_training_without_a_build_is_refused_before_the_snapshot(mo
     assert files(monitored.home) == before
 
 
-def test_what_retraining_passes_on_is_taken_and_trained_on(monitored, store):
+def test_what_retraining_passes_on_is_taken_and_trained_on(monitored: MonitoredModel, store: Store) -> None:
     """Its conf has the figures of the incident too, which are in no form; spaces around a value do not count."""
     monitored.keep_reference()
     store.record_incident("late", incident("2013-01"))

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from include.core.health.policy import evaluate_policy
 from include.core.health.window import Reference, Truth, WindowInputs, measure
 from include.core.quality.estimation import build_estimator
 from include.core.quality.figures import QualityFigure
+from include.core.spec import ModelSpec
 from include.core.windows import window_bounds
 from include.pages.history import render_history
 from include.pages.window import render_window
@@ -30,7 +32,7 @@ WINDOWS = [f"2013-{month:02d}" for month in range(3, 13)]
 PAGES = ("2013-09.html", "2013-12.html", "index.html")
 
 
-def rows_of(spec, window: str, seed: int, rows: int = 400) -> pd.DataFrame:
+def rows_of(spec: ModelSpec, window: str, seed: int, rows: int = 400) -> pd.DataFrame:
     """Flights that get windier, and less predictable, by the month."""
     random = np.random.default_rng(seed)
     frame = pd.DataFrame({feature.name: random.normal(seed % 100 / 3, 3, rows) for feature in spec.features})
@@ -49,7 +51,7 @@ def rows_of(spec, window: str, seed: int, rows: int = 400) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten windows of the bundled example's spec; the newest waits for its truth."""
     from include.adapters.spec_file import load_spec
     from include.settings import PROJECT
@@ -91,7 +93,7 @@ def driver() -> Iterator:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_page_shows_something_and_the_console_has_no_errors(driver, folder, page):
+def test_the_page_shows_something_and_the_console_has_no_errors(driver: Iterator, folder: Path, page: Any) -> None:
     driver.get((folder / page).as_uri())
     assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
     picture = np.asarray(Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("L"))
@@ -101,7 +103,7 @@ def test_the_page_shows_something_and_the_console_has_no_errors(driver, folder, 
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver, folder, page):
+def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver: Iterator, folder: Path, page: Any) -> None:
     driver.get((folder / page).as_uri())
     ask = driver.execute_script
     assert ask("return document.documentElement.lang") == "en"
@@ -120,13 +122,13 @@ def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver, folder,
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_text_stands_out_from_its_background(driver, folder, page):
+def test_text_stands_out_from_its_background(driver: Iterator, folder: Path, page: Any) -> None:
     """At least 4.5 to 1: WCAG 2.1, success criterion 1.4.3."""
     driver.get((folder / page).as_uri())
     assert driver.execute_script(CONTRAST) == []
 
 
-def test_distributions_are_drawn_and_their_shares_can_be_read(driver, folder):
+def test_distributions_are_drawn_and_their_shares_can_be_read(driver: Iterator, folder: Path) -> None:
     """Bars for the eye, and the same shares as a table: nothing depends on colours."""
     driver.get((folder / "2013-12.html").as_uri())
     ask = driver.execute_script
@@ -146,7 +148,7 @@ def test_distributions_are_drawn_and_their_shares_can_be_read(driver, folder):
     assert ask("return getComputedStyle(document.querySelector('.shares i.before')).backgroundImage") != "none"
 
 
-def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver, folder):
+def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver: Iterator, folder: Path) -> None:
     driver.get((folder / "index.html").as_uri())
     driver.find_element(By.LINK_TEXT, "2013-08").click()
     driver.find_element(By.CSS_SELECTOR, "a[rel=next]").click()

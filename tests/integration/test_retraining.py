@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from include.core.quality.figures import QualityFigure
+from tests.integration.monitored_model import MonitoredModel
 
 
-def test_healthy_windows_skip_the_retraining_with_the_verdict(monitored):
+def test_healthy_windows_skip_the_retraining_with_the_verdict(monitored: MonitoredModel) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     monitored.month("2013-04")
@@ -19,7 +20,7 @@ def test_healthy_windows_skip_the_retraining_with_the_verdict(monitored):
     assert monitored.ask(wait=True) is False
 
 
-def test_degraded_health_triggers_the_training_once(monitored):
+def test_degraded_health_triggers_the_training_once(monitored: MonitoredModel) -> None:
     from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
     from evergreen.operators.trigger_training import TriggerTrainingOperator
@@ -59,7 +60,7 @@ def test_degraded_health_triggers_the_training_once(monitored):
         monitored.ask()
 
 
-def test_the_sensor_in_its_run_skips_in_place_of_failing(monitored):
+def test_the_sensor_in_its_run_skips_in_place_of_failing(monitored: MonitoredModel) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     from evergreen.sensors.degraded_health import DegradedHealthSensor
@@ -70,7 +71,7 @@ def test_the_sensor_in_its_run_skips_in_place_of_failing(monitored):
         sensor.execute(context)
 
 
-def test_an_estimate_by_itself_starts_no_retraining(monitored):
+def test_an_estimate_by_itself_starts_no_retraining(monitored: MonitoredModel) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     monitored.predict("2013-05")
@@ -82,7 +83,9 @@ def test_an_estimate_by_itself_starts_no_retraining(monitored):
         monitored.ask()
 
 
-def test_a_bad_window_of_a_version_that_was_replaced_holds_wherever_the_policy_is_asked(monitored):
+def test_a_bad_window_of_a_version_that_was_replaced_holds_wherever_the_policy_is_asked(
+    monitored: MonitoredModel,
+) -> None:
     """Sensor, page of the window, history page and metrics say the same; the demo asks as the sensor does."""
     from airflow.sdk.exceptions import AirflowSkipException
 

@@ -154,7 +154,9 @@ def submitted(person: Person, commit: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("dag", UNTOUCHED)
-def test_an_untouched_form_can_be_submitted_and_its_run_ends_clearly(person, submitted, dag):
+def test_an_untouched_form_can_be_submitted_and_its_run_ends_clearly(
+    person: Person, submitted: dict[str, str], dag: Any
+) -> None:
     task, expected, said = UNTOUCHED[dag]
     state, tasks = person.end(dag, submitted[dag])
     log = person.log(dag, submitted[dag], task)
@@ -167,7 +169,9 @@ def test_an_untouched_form_can_be_submitted_and_its_run_ends_clearly(person, sub
 
 
 @pytest.mark.parametrize("name", FILLED)
-def test_what_is_filled_in_is_what_the_run_gets(person, submitted, commit, name):
+def test_what_is_filled_in_is_what_the_run_gets(
+    person: Person, submitted: dict[str, str], commit: str, name: Any
+) -> None:
     dag, fill, task, expected, said = FILLED[name]
     run = submitted[name]
     conf = person.runs(dag)[run]["conf"]
@@ -181,7 +185,7 @@ def test_what_is_filled_in_is_what_the_run_gets(person, submitted, commit, name)
         assert state == "failed"
 
 
-def test_production_is_as_it_was(person, submitted):
+def test_production_is_as_it_was(person: Person, submitted: dict[str, str]) -> None:
     for name in ("late.deployment", "a rollback to a version"):
         _, tasks = person.end("late.deployment", submitted[name])
         assert tasks["settle"]["state"] == "skipped"
@@ -204,7 +208,7 @@ def test_production_is_as_it_was(person, submitted):
         ("retraining", {"wait": 1}),
     ],
 )
-def test_a_value_of_another_type_is_refused_before_there_is_a_run(person, story, conf):
+def test_a_value_of_another_type_is_refused_before_there_is_a_run(person: Person, story: str, conf: Any) -> None:
     platform = person.platform
     answer = requests.post(
         f"{platform.airflow_url}/api/v2/dags/rides.{story}/dagRuns",

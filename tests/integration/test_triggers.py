@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.test_ci import home, repository  # noqa: F401
+from tests.support.real_repository import RealRepository
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -51,7 +52,9 @@ def commit_trigger(looks: list[str]) -> Any:
     return Observed("tiny", url="repositories/tiny.git", branch="main")
 
 
-def test_the_trigger_sees_the_first_commit_and_each_new_one_once(repository, capfd):
+def test_the_trigger_sees_the_first_commit_and_each_new_one_once(
+    repository: RealRepository, capfd: pytest.CaptureFixture[str]
+) -> None:
     async def watch() -> list[str]:
         looks: list[str] = []
         trigger = commit_trigger(looks)
@@ -77,7 +80,7 @@ def test_the_trigger_sees_the_first_commit_and_each_new_one_once(repository, cap
     assert capfd.readouterr().out.count("can't see commits") == 1, "a repository that is gone must be logged once"
 
 
-def test_the_trigger_remembers_what_it_saw_after_a_restart(repository):
+def test_the_trigger_remembers_what_it_saw_after_a_restart(repository: RealRepository) -> None:
     async def restarted() -> bool:
         looks: list[str] = []
         trigger = commit_trigger(looks)
@@ -102,7 +105,7 @@ def partitions(home: Path, *windows: str) -> Path:
 
 
 @pytest.fixture
-def lake(home, monkeypatch) -> Iterator[Path]:
+def lake(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The model's empty lake, which is looked at often."""
     monkeypatch.setenv("EVERGREEN_DATA_POLL_SECONDS", "0.05")
     monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": ""}}')
@@ -111,7 +114,7 @@ def lake(home, monkeypatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("before", [[], ["2013-01", "2013-02"]], ids=["the first ever", "others are there"])
-def test_new_partitions_are_seen_and_old_ones_are_not(home, lake, before):
+def test_new_partitions_are_seen_and_old_ones_are_not(home: Path, lake: Path, before: Any) -> None:
     from evergreen.triggers.data_partition import DataPartitionTrigger
 
     looks: list[str] = []
@@ -145,7 +148,7 @@ def test_new_partitions_are_seen_and_old_ones_are_not(home, lake, before):
     assert asyncio.run(watch()) == ["2013-03", "2013-04"]
 
 
-def test_partitions_that_came_while_nothing_was_watching_are_seen(home, lake):
+def test_partitions_that_came_while_nothing_was_watching_are_seen(home: Path, lake: Path) -> None:
     from evergreen.triggers.data_partition import DataPartitionTrigger
 
     async def watch() -> str:
@@ -158,7 +161,7 @@ def test_partitions_that_came_while_nothing_was_watching_are_seen(home, lake):
     assert asyncio.run(watch()) == "2013-02"
 
 
-def test_a_partition_is_announced_once_it_is_written(home, lake):
+def test_a_partition_is_announced_once_it_is_written(home: Path, lake: Path) -> None:
     """Otherwise training would read half of it, fail, and not start again."""
     from evergreen.triggers.data_partition import DataPartitionTrigger
 

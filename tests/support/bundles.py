@@ -11,7 +11,7 @@ from include.settings import Settings
 class UnregisteredBundles(Registry):
     """Bundles that lie where they are fetched to, though MLflow does not know their versions."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.folder = settings.artifacts
 

@@ -4,13 +4,14 @@ Lines that only run in a process of its own, such as a confined job or a contain
 """
 
 import io
+from typing import Any
 
 import coverage
 import pytest
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
     if not config.getoption("cov_source", None):
         return
     measured = coverage.Coverage()

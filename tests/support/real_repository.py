@@ -11,7 +11,7 @@ from include.core.spec import Repository
 class RealRepository:
     """A bare repository with a working copy that pushes to it."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path) -> None:
         self.bare, self.work = folder / "remote.git", folder / "work"
         self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.bare), cwd=folder)
         self.git("init", "--quiet", "--initial-branch=main", str(self.work), cwd=folder)

@@ -96,7 +96,7 @@ def roll_out(spec: ModelSpec, version: str, run: str) -> None:
 class Serving:
     """The place, and the versions 1, 2 and 3 as bundles that new models are made of."""
 
-    def __init__(self, repository: RealRepository):
+    def __init__(self, repository: RealRepository) -> None:
         self.count, self.git = 0, repository
         self.supervisor: subprocess.Popen[bytes] | None = None
         try:

@@ -18,7 +18,7 @@ from include.stages.installation import open_installation
 class Traffic:
     """Clients that send one prediction request after another until they are stopped; none is sent twice."""
 
-    def __init__(self, send: Callable[[str], requests.Response], pause: float = 0.0, clients: int = 1):
+    def __init__(self, send: Callable[[str], requests.Response], pause: float = 0.0, clients: int = 1) -> None:
         """``send`` asks for a prediction with the request id that it is given; ``pause`` is in seconds."""
         self._send, self._pause = send, pause
         self.answered: dict[str, str] = {}

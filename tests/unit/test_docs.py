@@ -10,6 +10,7 @@ import subprocess
 import tomllib
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -53,7 +54,7 @@ def text_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_generated_page_is_up_to_date(name):
+def test_a_generated_page_is_up_to_date(name: Any) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run 'make docs' and commit what it writes"
 
 
@@ -62,7 +63,7 @@ def section(page: str, title: str) -> str:
 
 
 @pytest.mark.parametrize("part", parts_of(Part), ids=lambda part: part.__name__)
-def test_the_reference_shows_the_real_default_of_every_field(part):
+def test_the_reference_shows_the_real_default_of_every_field(part: Any) -> None:
     """Whoever reads that canary.steps is '…' learns nothing."""
     title = "The model" if part is ModelSpec else part.__name__
     rows = dict(re.findall(r"^\| `(\w+)` \| .*? \| (required|`.*?`|the defaults of \[.*?) \| ", section(
@@ -79,20 +80,20 @@ def test_the_reference_shows_the_real_default_of_every_field(part):
             assert json.loads(shown.strip("`")) == default, name
 
 
-def test_the_schema_gives_editors_the_real_defaults():
+def test_the_schema_gives_editors_the_real_defaults() -> None:
     schema = json.loads(PAGES["model.schema.json"]())
     assert schema["$defs"]["Canary"]["properties"]["steps"]["default"] == [10, 50]
     assert schema["properties"]["training"]["default"] == {}, "an empty part takes the defaults of its fields"
 
 
 @pytest.fixture(scope="module")
-def dags():
+def dags() -> Any:
     bag = DagBag(dag_folder=str(PROJECT / "dags"))
     assert bag.dags
     return bag.dags
 
 
-def test_the_page_of_dags_draws_the_edges_that_the_dags_have(dags):
+def test_the_page_of_dags_draws_the_edges_that_the_dags_have(dags: Any) -> None:
     """Checks that run at the same time are not a chain."""
     page = PAGES["dags.md"]()
     for dag_id, dag in dags.items():
@@ -100,7 +101,7 @@ def test_the_page_of_dags_draws_the_edges_that_the_dags_have(dags):
         assert drawn == {(task.task_id, below) for task in dag.tasks for below in task.downstream_task_ids}, dag_id
 
 
-def test_the_page_of_dags_begins_with_an_index_of_their_schedules(dags):
+def test_the_page_of_dags_begins_with_an_index_of_their_schedules(dags: Any) -> None:
     page = PAGES["dags.md"]()
     index = page.partition("\n## ")[0]
     for dag_id in dags:
@@ -109,7 +110,7 @@ def test_the_page_of_dags_begins_with_an_index_of_their_schedules(dags):
 
 
 @pytest.mark.parametrize("story", ["ci", "training", "deployment", "monitoring", "retraining"])
-def test_every_dag_page_has_the_same_four_parts(dags, story):
+def test_every_dag_page_has_the_same_four_parts(dags: Any, story: str) -> None:
     page = dags[f"flights.{story}"].doc_md
     assert re.findall(r"^(?:\*\*|### )(Starts|Does|Steps|Makes|When it fails)\b", page, re.MULTILINE) == [
         "Starts",
@@ -130,14 +131,14 @@ def rooms() -> set[str]:
     } - {".", "include", "plugins"}
 
 
-def test_the_table_of_rooms_lists_every_folder_and_no_other():
+def test_the_table_of_rooms_lists_every_folder_and_no_other() -> None:
     """A room that the table leaves out is one that nobody finds."""
     table = section(text_of("docs/architecture.md"), "The rooms")
     listed = {name.rstrip("/") for name in re.findall(r"^\| `([\w./]+)` \|", table, re.MULTILINE)}
     assert listed == rooms()
 
 
-def test_the_architecture_draws_the_layers_that_the_contract_enforces():
+def test_the_architecture_draws_the_layers_that_the_contract_enforces() -> None:
     contracts = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"]
     (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     assert " → ".join(layers).replace("include.", "") in text_of("docs/architecture.md")
@@ -147,7 +148,7 @@ RECORDS = [name for name in PROSE if name.startswith("docs/decisions/0")]
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_a_decision_says_when_why_what_was_rejected_and_how_to_undo_it(name):
+def test_a_decision_says_when_why_what_was_rejected_and_how_to_undo_it(name: Any) -> None:
     text = text_of(name)
     assert re.match(r"# \d{4} · .+\n20\d\d-\d\d-\d\d", text), "a number, a title and a date"
     assert re.findall(r"^\*\*(Decided|Why|Rejected|To undo)\.\*\*", text, re.MULTILINE) == [
@@ -155,7 +156,7 @@ def test_a_decision_says_when_why_what_was_rejected_and_how_to_undo_it(name):
     ]
 
 
-def test_the_index_of_decisions_lists_each_with_its_title():
+def test_the_index_of_decisions_lists_each_with_its_title() -> None:
     listed = re.findall(r"^\| \[(\d{4})\]\((.*?)\) \| (.*) \|$", text_of("docs/decisions/README.md"), re.MULTILINE)
     assert listed == [
         (Path(name).name[:4], Path(name).name, text_of(name).partition("\n")[0].partition(" · ")[2]) for name in RECORDS
@@ -174,7 +175,7 @@ def paths_in(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in PROSE if name not in HISTORY])
-def test_every_path_that_a_page_names_exists(name):
+def test_every_path_that_a_page_names_exists(name: Any) -> None:
     """A reader who is sent to a file that has moved stops reading."""
     missing = sorted(
         path for path in paths_in(text_of(name)) if not (list(PROJECT.glob(path)) if "/" in path else path in NAMES)
@@ -183,7 +184,7 @@ def test_every_path_that_a_page_names_exists(name):
 
 
 @pytest.mark.parametrize("name", PROSE)
-def test_every_link_leads_somewhere(name):
+def test_every_link_leads_somewhere(name: Any) -> None:
     """Relative links, with the headings they point to; links to other sites are not asked for."""
     for target in re.findall(r"\]\(([^)\s]+)\)", text_of(name)):
         if target.startswith(("http://", "https://", "mailto:")):
@@ -196,33 +197,33 @@ def test_every_link_leads_somewhere(name):
             assert anchor in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}, target
 
 
-def test_the_version_is_that_of_pyproject_wherever_it_is_said():
+def test_the_version_is_that_of_pyproject_wherever_it_is_said() -> None:
     version = tomllib.loads(text_of("pyproject.toml"))["project"]["version"]
     released = re.findall(r"^## (\d+\.\d+\.\d+) \((20\d\d-\d\d-\d\d)\)$", text_of("CHANGELOG.md"), re.MULTILINE)
     assert released[0][0] == version, "the newest dated part of CHANGELOG.md"
     assert f"${{EVERGREEN_IMAGE:-evergreen:{version}}}" in text_of("compose.yaml")
 
 
-def test_the_changelog_is_by_kind_with_what_is_unreleased_on_top():
+def test_the_changelog_is_by_kind_with_what_is_unreleased_on_top() -> None:
     text = text_of("CHANGELOG.md")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE)[0] == "Unreleased"
     kinds = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-def test_the_readme_names_every_metric():
+def test_the_readme_names_every_metric() -> None:
     own = section(text_of("README.md"), "Bring your own model")
     assert {name for name in (*CLASSIFICATION_METRICS, *REGRESSION_METRICS) if f"`{name}`" not in own} == set()
 
 
-def test_the_readme_names_the_default_ports():
+def test_the_readme_names_the_default_ports() -> None:
     ports = {field.name: str(field.default) for field in fields(Settings) if field.name.endswith(("_port", "_ports"))}
     del ports["prometheus_port"]  # not started by default
     first_screen = text_of("README.md").partition("\n## ")[0]
     assert {name for name, port in ports.items() if port.replace("-", "–") not in first_screen} == set()
 
 
-def test_the_workflow_runs_what_a_laptop_runs_with_pinned_actions():
+def test_the_workflow_runs_what_a_laptop_runs_with_pinned_actions() -> None:
     workflow = yaml.safe_load(text_of(".github/workflows/ci.yml"))
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     assert [step["run"] for step in steps if "run" in step] == ["make check", "make test"]
@@ -230,7 +231,7 @@ def test_the_workflow_runs_what_a_laptop_runs_with_pinned_actions():
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", "a/b@" + "0" * 40)), step
 
 
-def test_every_python_command_in_the_docs_imports_what_exists():
+def test_every_python_command_in_the_docs_imports_what_exists() -> None:
     commands = [code for name in PROSE for code in re.findall(r'python -c[\s\\]+"([^"]+)"', text_of(name))]
     assert commands
     for command in commands:
@@ -241,7 +242,7 @@ def test_every_python_command_in_the_docs_imports_what_exists():
                 assert len(node.args) == len(inspect.signature(reconcile_all).parameters), command
 
 
-def test_every_make_target_that_a_page_names_exists():
+def test_every_make_target_that_a_page_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", text_of("Makefile"), re.MULTILINE))
     named = {one for name in PROSE if name not in HISTORY for one in re.findall(r"`make ([a-z-]+)", text_of(name))}
     assert named - targets == set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,13 +23,13 @@ def repository(tmp_path: Path) -> RealRepository:
     return RealRepository(tmp_path)
 
 
-def test_a_relative_url_is_below_home_and_other_urls_stay(tmp_path):
+def test_a_relative_url_is_below_home_and_other_urls_stay(tmp_path: Path) -> None:
     assert repository_url(tmp_path, Repository(url="repositories/a.git")) == str(tmp_path / "repositories/a.git")
     for url in ("https://example.com/a.git", "git@example.com:team/a.git", "/srv/a.git"):
         assert repository_url(tmp_path, Repository(url=url)) == url
 
 
-def test_branch_tag_full_and_short_commit_all_resolve(repository):
+def test_branch_tag_full_and_short_commit_all_resolve(repository: RealRepository) -> None:
     first = repository.git("rev-parse", "HEAD")
     repository.git("tag", "--annotate", "--message=one", "v1")
     repository.git("push", "--quiet", str(repository.bare), "v1")
@@ -43,7 +44,9 @@ def test_branch_tag_full_and_short_commit_all_resolve(repository):
     assert asyncio.run(newest_commit(str(repository.bare), "main")) == second
 
 
-def test_an_older_commit_is_checked_out_exactly_and_without_a_repository_around_it(repository, tmp_path):
+def test_an_older_commit_is_checked_out_exactly_and_without_a_repository_around_it(
+    repository: RealRepository, tmp_path: Path
+) -> None:
     first = repository.git("rev-parse", "HEAD")
     repository.commit({"model.py": "VALUE = 2\n", "new.py": ""})
     folder = check_out(HOME, repository.spec, first, tmp_path / "out" / first)
@@ -52,7 +55,7 @@ def test_an_older_commit_is_checked_out_exactly_and_without_a_repository_around_
     assert [path.name for path in folder.parent.iterdir()] == [first], "temporary folders must not stay"
 
 
-def test_a_checkout_that_is_there_is_not_fetched_again(repository, tmp_path):
+def test_a_checkout_that_is_there_is_not_fetched_again(repository: RealRepository, tmp_path: Path) -> None:
     commit = repository.git("rev-parse", "HEAD")
     folder = check_out(HOME, repository.spec, commit, tmp_path / "out")
     gone = Repository(url=str(tmp_path / "gone.git"))
@@ -60,19 +63,21 @@ def test_a_checkout_that_is_there_is_not_fetched_again(repository, tmp_path):
 
 
 @pytest.mark.parametrize("ref", ["nothing-like-it", "deadbee", "a" * 40])
-def test_a_ref_that_is_not_there_says_so_and_is_not_worth_a_retry(repository, tmp_path, ref):
+def test_a_ref_that_is_not_there_says_so_and_is_not_worth_a_retry(
+    repository: RealRepository, tmp_path: Path, ref: Any
+) -> None:
     with pytest.raises(BuildError, match="no branch, tag or commit"):
         check_out(HOME, repository.spec, resolve_commit(HOME, repository.spec, ref), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("ref", ["--upload-pack=touch /tmp/x", "a..b", "a b", "-x"])
-def test_a_ref_can_not_be_an_option_of_git(repository, ref):
+def test_a_ref_can_not_be_an_option_of_git(repository: RealRepository, ref: str) -> None:
     with pytest.raises(BuildError, match="not the name of"):
         resolve_commit(HOME, repository.spec, ref)
 
 
-def test_a_repository_that_is_gone_is_the_users_to_correct(tmp_path):
+def test_a_repository_that_is_gone_is_the_users_to_correct(tmp_path: Path) -> None:
     gone = Repository(url=str(tmp_path / "gone.git"))
     with pytest.raises(BuildError, match=r"gone\.git.*repository\.url"):
         resolve_commit(HOME, gone)
@@ -80,7 +85,7 @@ def test_a_repository_that_is_gone_is_the_users_to_correct(tmp_path):
         asyncio.run(newest_commit(str(tmp_path / "gone.git"), "main"))
 
 
-def test_an_unreachable_server_is_worth_a_retry_and_no_password_is_shown():
+def test_an_unreachable_server_is_worth_a_retry_and_no_password_is_shown() -> None:
     closed = Repository(url="http://user:secret@127.0.0.1:9/a.git")
     with pytest.raises(PlatformError) as raised:
         resolve_commit(HOME, closed)
@@ -88,13 +93,15 @@ def test_an_unreachable_server_is_worth_a_retry_and_no_password_is_shown():
     assert "secret" not in str(raised.value)
 
 
-def test_protocols_that_run_programs_are_refused(tmp_path):
+def test_protocols_that_run_programs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="not allowed"):
         resolve_commit(HOME, Repository(url=f"ext::sh -c 'touch {tmp_path}/ran' ://"))
     assert not (tmp_path / "ran").exists()
 
 
-def test_hooks_of_a_template_do_not_run(repository, tmp_path, monkeypatch):
+def test_hooks_of_a_template_do_not_run(
+    repository: RealRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hooks = tmp_path / "template" / "hooks"
     hooks.mkdir(parents=True)
     hook = hooks / "post-checkout"
@@ -108,7 +115,7 @@ def test_hooks_of_a_template_do_not_run(repository, tmp_path, monkeypatch):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_link_that_leads_out_of_the_repository_is_refused(repository, tmp_path):
+def test_a_link_that_leads_out_of_the_repository_is_refused(repository: RealRepository, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("key")
     os.symlink(tmp_path / "secret", repository.work / "requirements.txt")
     commit = repository.push()
@@ -128,7 +135,9 @@ def test_a_link_that_leads_out_of_the_repository_is_refused(repository, tmp_path
         ("src/deep", "through another link"),
     ],
 )
-def test_no_name_that_the_platform_reads_may_be_a_link_out(repository, tmp_path, name, way):
+def test_no_name_that_the_platform_reads_may_be_a_link_out(
+    repository: RealRepository, tmp_path: Path, name: str, way: str
+) -> None:
     """The platform itself reads these files of a commit, with all of its rights."""
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "token").write_text("key")
@@ -150,7 +159,7 @@ def test_no_name_that_the_platform_reads_may_be_a_link_out(repository, tmp_path,
     assert not (tmp_path / "home" / "out").exists()
 
 
-def test_links_inside_the_repository_are_fine(repository, tmp_path):
+def test_links_inside_the_repository_are_fine(repository: RealRepository, tmp_path: Path) -> None:
     repository.commit({"shared/model.yaml": "name: flights\n", "a/b.py": ""})
     os.symlink("shared/model.yaml", repository.work / "model.yaml")
     os.symlink("../shared", repository.work / "a" / "shared")
@@ -160,14 +169,14 @@ def test_links_inside_the_repository_are_fine(repository, tmp_path):
     assert (checkout / "a" / "shared" / "model.yaml").is_file()
 
 
-def test_links_in_a_circle_are_named(repository, tmp_path):
+def test_links_in_a_circle_are_named(repository: RealRepository, tmp_path: Path) -> None:
     os.symlink("two", repository.work / "one")
     os.symlink("one", repository.work / "two")
     with pytest.raises(BuildError, match="(one|two) is a link that leads in a circle"):
         check_out(HOME, repository.spec, repository.push(), tmp_path / "out")
 
 
-def test_a_link_may_not_count_on_the_name_of_the_checkouts_folder(repository, tmp_path):
+def test_a_link_may_not_count_on_the_name_of_the_checkouts_folder(repository: RealRepository, tmp_path: Path) -> None:
     """It would lead elsewhere once the checkout is copied into a build."""
     for name in ("files", "out", "code"):
         os.symlink(f"../{name}/model.py", repository.work / f"by-{name}")
@@ -192,6 +201,6 @@ def test_a_link_may_not_count_on_the_name_of_the_checkouts_folder(repository, tm
         ("/srv/a.git", "/srv/a.git"),
     ],
 )
-def test_no_password_is_in_what_is_shown_and_all_else_is(text, shown):
+def test_no_password_is_in_what_is_shown_and_all_else_is(text: str, shown: str) -> None:
     """Messages and images' labels had a rule of their own each; both left the rest of a password with an @ in it."""
     assert without_credentials(text) == shown

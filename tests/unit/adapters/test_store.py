@@ -3,6 +3,8 @@
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,15 +19,15 @@ from tests.support.health_rows import health_row
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Any:
     return Store(f"sqlite:///{tmp_path / 'evergreen.db'}")
 
 
-def test_nothing_deployed_is_revision_zero(store):
+def test_nothing_deployed_is_revision_zero(store: Any) -> None:
     assert store.release("m", "production") == Release("m", "production")
 
 
-def test_of_many_writers_at_once_exactly_one_wins_and_the_others_say_why(store):
+def test_of_many_writers_at_once_exactly_one_wins_and_the_others_say_why(store: Any) -> None:
     first = store.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
     outcomes, barrier = [], threading.Barrier(8)
 
@@ -51,20 +53,20 @@ def test_of_many_writers_at_once_exactly_one_wins_and_the_others_say_why(store):
     assert store.release("m", "production").rollout.run == winners[0]
 
 
-def test_two_first_deployments_conflict_too(store):
+def test_two_first_deployments_conflict_too(store: Any) -> None:
     nothing = Release("m", "production")
     store.swap_release(nothing, nothing.begin_canary("1", 10, Rollout("a", "1", lease=0.0), "a"))
     with pytest.raises(DeploymentConflictError):
         store.swap_release(nothing, nothing.begin_canary("2", 10, Rollout("b", "2", lease=0.0), "b"))
 
 
-def test_each_revision_stays_in_the_history(store):
+def test_each_revision_stays_in_the_history(store: Any) -> None:
     first = store.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
     store.swap_release(first, first.promote("2", "better"))
     assert [(row["revision"], row["champion"]) for row in store.release_history("m")] == [(1, "1"), (2, "2")]
 
 
-def test_an_incident_opens_once(store):
+def test_an_incident_opens_once(store: Any) -> None:
     opened = Incident("m-2013-05", "2013-05", Verdict("fail", "degraded", {"drop": 0.1}))
     assert store.record_incident("m", opened) is True
     assert store.record_incident("m", opened) is False
@@ -73,14 +75,14 @@ def test_an_incident_opens_once(store):
     assert kept.recorded == pytest.approx(time.time(), abs=60)
 
 
-def test_measuring_a_window_again_replaces_its_health_and_nan_becomes_null(store):
+def test_measuring_a_window_again_replaces_its_health_and_nan_becomes_null(store: Any) -> None:
     store.record_health("m", health_row("2013-05", float("nan")))
     store.record_health("m", health_row("2013-05", 0.7))
     store.record_health("m", health_row("2013-04", float("nan")))
     assert [row.quality["roc_auc"].value for row in store.health("m")] == [None, 0.7]
 
 
-def test_health_is_read_in_parts_from_the_newest_window_on(store):
+def test_health_is_read_in_parts_from_the_newest_window_on(store: Any) -> None:
     for month in range(1, 6):
         store.record_health("m", health_row(f"2013-{month:02d}", 0.7))
     assert [row.window for row in store.newest_health("m", 2)] == ["2013-04", "2013-05"]
@@ -89,7 +91,7 @@ def test_health_is_read_in_parts_from_the_newest_window_on(store):
     assert store.health("m")[0].recorded == pytest.approx(time.time(), abs=60)
 
 
-def test_training_uses_the_newest_build_that_passed(store):
+def test_training_uses_the_newest_build_that_passed(store: Any) -> None:
     with pytest.raises(EvergreenError, match="no build has passed"):
         store.newest_passed_build("m")
     store.record_build(Build("m", "a-1", "a", "1", "passed"))

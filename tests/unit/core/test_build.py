@@ -1,6 +1,7 @@
 """What becomes of a commit, and where a model version comes from."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -18,29 +19,29 @@ COMMIT = "c" * 40
         ("", {"build_environment": PASS}, "failed"),
     ],
 )
-def test_a_build_passes_with_an_environment_and_every_check(build_id, reports, status):
+def test_a_build_passes_with_an_environment_and_every_check(build_id: str, reports: Any, status: str) -> None:
     assert judge_build("m", COMMIT, build_id, "e", reports, "run").status == status
 
 
-def test_a_commit_without_an_environment_is_recorded_under_a_name_of_its_own():
+def test_a_commit_without_an_environment_is_recorded_under_a_name_of_its_own() -> None:
     assert judge_build("m", COMMIT, "", "", {"build_environment": FAIL}, "run").build_id == "cccccccccccc-unbuilt"
 
 
-def test_failures_are_sentences_of_the_checks_that_failed():
+def test_failures_are_sentences_of_the_checks_that_failed() -> None:
     build = Build("m", "b", COMMIT, "e", "failed", {"lint": FAIL, "test": PASS, "contract": FAIL})
     assert build.failures == "lint: undefined name. contract: undefined name."
 
 
-def test_a_lineage_survives_the_trip_through_json():
+def test_a_lineage_survives_the_trip_through_json() -> None:
     lineage = Lineage("m", "b", COMMIT, "s", "2013-02", ("2013-01", "2013-02"), "run", "by hand", "late@2013-02")
     assert Lineage.from_dict(json.loads(json.dumps(lineage.as_dict()))) == lineage
 
 
-def test_a_lineage_of_an_older_or_newer_version_is_read_as_far_as_it_is_known():
+def test_a_lineage_of_an_older_or_newer_version_is_read_as_far_as_it_is_known() -> None:
     read = Lineage.from_dict({"build": "b", "trained_until": "2013-02-01T00:00:00", "planet": "Mars"})
     assert read == Lineage(build="b", trained_until="2013-02-01T00:00:00")
 
 
-def test_tags_are_text_and_leave_out_what_is_empty_or_long():
+def test_tags_are_text_and_leave_out_what_is_empty_or_long() -> None:
     lineage = Lineage("m", "b", windows=("2013-01",), run_id="run", trained_until="2013", training={"rows": 3})
     assert lineage.tags() == {"model": "m", "build": "b", "windows": "['2013-01']", "run_id": "run"}

@@ -1,5 +1,7 @@
 """A category has one text, and a boolean one truth value, in whatever form the data brings it."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,12 +21,12 @@ NIGHT_RIDES = model_spec(task="regression", target="minutes", features=columns(n
 """A boolean feature that its data holds as 0 and 1."""
 
 
-def typed(case, kind):
+def typed(case: Any, kind: Any) -> Any:
     return feature_frame({"x": case.column}, [{"name": "x", "type": kind}])["x"]
 
 
 @every_case
-def test_the_platform_gives_a_category_its_one_text(case):
+def test_the_platform_gives_a_category_its_one_text(case: Any) -> None:
     found = category_texts(pd.Series(case.column), "category")
     assert found.tolist() == case.texts
     assert found.dtype == object
@@ -32,14 +34,14 @@ def test_the_platform_gives_a_category_its_one_text(case):
 
 
 @every_case
-def test_the_runtime_gives_a_category_the_same_text(case):
+def test_the_runtime_gives_a_category_the_same_text(case: Any) -> None:
     found = typed(case, "category")
     assert found.tolist() == case.texts
     assert found.dtype == object
 
 
 @every_case
-def test_the_platform_knows_a_boolean_in_every_form(case):
+def test_the_platform_knows_a_boolean_in_every_form(case: Any) -> None:
     if case.booleans == NOT_BOOLEAN:
         with pytest.raises(ValueError, match="is not a boolean"):
             [boolean_value(value) for value in pd.Series(case.column).astype("object")]
@@ -50,7 +52,7 @@ def test_the_platform_knows_a_boolean_in_every_form(case):
 
 
 @every_case
-def test_the_runtime_knows_a_boolean_in_the_same_forms(case):
+def test_the_runtime_knows_a_boolean_in_the_same_forms(case: Any) -> None:
     if case.booleans == NOT_BOOLEAN:
         with pytest.raises(ModelError, match="column 'x' .* Correct the data, or the type in model.yaml"):
             typed(case, "boolean")
@@ -60,13 +62,13 @@ def test_the_runtime_knows_a_boolean_in_the_same_forms(case):
     np.testing.assert_array_equal(found, [np.nan if value is None else float(value) for value in case.booleans])
 
 
-def test_what_is_not_a_boolean_counts_as_an_error_of_type_and_not_as_false():
+def test_what_is_not_a_boolean_counts_as_an_error_of_type_and_not_as_false() -> None:
     count = count_column(pd.Series([True, "yes", None, 1]), Feature(name="night", type="boolean"), None)
     assert (count.rows, count.missing, count.type_errors) == (4, 2, 1)
 
 
 @pytest.mark.parametrize("form", [bool, int, float, str, np.bool_], ids=lambda form: form.__name__)
-def test_a_boolean_of_the_log_is_estimated_as_it_is_in_training_data(form):
+def test_a_boolean_of_the_log_is_estimated_as_it_is_in_training_data(form: Any) -> None:
     """Training data holds 0 and 1, the log true and false: the estimate was that of all rows (8.35), silently."""
     random = np.random.default_rng(0)
     night = random.integers(0, 2, 2_000)
@@ -80,7 +82,7 @@ def test_a_boolean_of_the_log_is_estimated_as_it_is_in_training_data(form):
 
 
 @pytest.mark.parametrize("form", [bool, int, float, np.bool_], ids=lambda form: form.__name__)
-def test_a_boolean_has_the_same_bins_in_every_form(form):
+def test_a_boolean_has_the_same_bins_in_every_form(form: Any) -> None:
     values = pd.Series([False, True, True], dtype="object")
     profile = build_profile(pd.DataFrame({"night": values.map(form)}), NIGHT_RIDES, [0.0])
     assert profile["features"]["night"]["counts"] == {"true": 2, "false": 1}

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,13 +33,13 @@ def build(build_id: str, status: str) -> Build:
 
 
 @given(KINDS, st.sampled_from([None, "", "  ", ...]))
-def test_an_untouched_field_is_its_default_however_it_arrives(kind, nothing):
+def test_an_untouched_field_is_its_default_however_it_arrives(kind: Any, nothing: Any) -> None:
     given_ = {} if nothing is ... else {one.name: nothing for one in fields(kind)}
     assert read_params(kind, given_) == kind()
 
 
 @given(KINDS, st.text(min_size=1))
-def test_a_name_that_the_dag_lacks_is_refused_with_those_it_has(kind, name):
+def test_a_name_that_the_dag_lacks_is_refused_with_those_it_has(kind: Any, name: Any) -> None:
     known = [one.name for one in fields(kind)]
     if name in known:
         return
@@ -48,24 +49,24 @@ def test_a_name_that_the_dag_lacks_is_refused_with_those_it_has(kind, name):
     assert all(one in str(refused.value) for one in known)
 
 
-def test_spaces_around_a_value_do_not_count_and_those_within_do():
+def test_spaces_around_a_value_do_not_count_and_those_within_do() -> None:
     assert read_params(MonitoringParams, {"window": "  2013-05 "}).window == "2013-05"
     assert read_params(TrainingParams, {"reason": "\tnew  data\n"}).reason == "new  data"
     assert read_params(CiParams, {"ref": "main", "again": True}) == CiParams("main", again=True)
     assert read_params(TrainingParams, {"parameters": {"a": " b "}}).parameters == {"a": " b "}
 
 
-def test_a_typing_mistake_in_a_name_is_not_ignored():
+def test_a_typing_mistake_in_a_name_is_not_ignored() -> None:
     with pytest.raises(RunRefusedError, match=r"'verson' \(known: version, rollback\)"):
         read_params(DeploymentParams, {"verson": "3"})
 
 
-def test_retraining_may_pass_on_the_figures_of_its_incident():
+def test_retraining_may_pass_on_the_figures_of_its_incident() -> None:
     given_ = {"reason": "drop", "incident": "late-2013-05", "window": "2013-05", "signals": {"drop": 0.1}}
     assert read_params(TrainingParams, given_).incident == "late-2013-05"
 
 
-def test_a_rollback_and_a_version_contradict_each_other():
+def test_a_rollback_and_a_version_contradict_each_other() -> None:
     check_deployment(DeploymentParams(version="3"))
     check_deployment(DeploymentParams(rollback=True))
     with pytest.raises(RunRefusedError, match=r"'rollback' and 'version'.*Untick.*version 3, or clear"):
@@ -86,18 +87,18 @@ def test_a_rollback_and_a_version_contradict_each_other():
         ("0013-05", "month", "before 1900"),
     ],
 )
-def test_a_window_that_can_not_be_meant_is_refused(window, grain, message):
+def test_a_window_that_can_not_be_meant_is_refused(window: str, grain: str, message: str) -> None:
     with pytest.raises(RunRefusedError, match=message) as refused:
         check_window(window, grain, NOW)
     assert str(refused.value).startswith("parameter 'window'")
 
 
 @pytest.mark.parametrize(("window", "grain"), [("2013-05", "month"), ("2013-W20", "week"), ("2012-02-29", "day")])
-def test_a_window_that_has_begun_may_be_named(window, grain):
+def test_a_window_that_has_begun_may_be_named(window: str, grain: str) -> None:
     check_window(window, grain, NOW)
 
 
-def test_a_build_is_the_named_one_or_the_newest_that_passed():
+def test_a_build_is_the_named_one_or_the_newest_that_passed() -> None:
     builds = [build("c-1", "failed"), build("b-1", "passed"), build("a-1", "passed")]
     assert choose_build("", builds).build_id == "b-1"
     assert choose_build("a-1", builds).build_id == "a-1"
@@ -109,7 +110,7 @@ def test_a_build_is_the_named_one_or_the_newest_that_passed():
         choose_build("", builds[:1])
 
 
-def test_an_incident_must_have_been_opened():
+def test_an_incident_must_have_been_opened() -> None:
     check_incident("", [])
     check_incident("late-2013-05", ["late-2013-05"])
     with pytest.raises(RunRefusedError, match=r"no incident 'late-2013-06' \(newest: late-2013-05\)"):
@@ -117,10 +118,10 @@ def test_an_incident_must_have_been_opened():
 
 
 @pytest.mark.parametrize("version", ["4", "0", "-1", "v3", "3.0", "three", "٣", "3 "])
-def test_a_version_that_is_not_there_is_refused_with_those_that_are(version):
+def test_a_version_that_is_not_there_is_refused_with_those_that_are(version: str) -> None:
     with pytest.raises(RunRefusedError, match=r"parameter 'version': .* \(known: 3, 2, 1\)"):
         check_version(version, ["3", "2", "1"])
 
 
-def test_a_version_is_written_as_the_registry_writes_it():
+def test_a_version_is_written_as_the_registry_writes_it() -> None:
     assert check_version("3", ["3"]) == check_version("003", ["3"]) == "3"

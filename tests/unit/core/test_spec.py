@@ -1,5 +1,8 @@
 """model.yaml: a mistake is reported with file, line, field and remedy."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from include.adapters.spec_file import load_spec
@@ -41,7 +44,7 @@ degradation:
 
 
 @pytest.fixture
-def wrong(tmp_path):
+def wrong(tmp_path: Path) -> Any:
     """Write the spec above with one replacement; returns the error's text."""
 
     def write(old: str, new: str) -> str:
@@ -60,18 +63,18 @@ def line_of(text: str) -> int:
     return SPEC[: SPEC.index(text)].count("\n") + 1
 
 
-def test_the_bundled_spec_is_valid():
+def test_the_bundled_spec_is_valid() -> None:
     assert load_spec(FLIGHTS).name == "flights"
 
 
-def test_an_unknown_field_is_named_with_its_line(wrong):
+def test_an_unknown_field_is_named_with_its_line(wrong: Any) -> None:
     message = wrong("owner: ", "ovner: ")
     assert f"late/model.yaml:{line_of('owner: ')}: ovner:" in message
     assert "correct its spelling" in message
     assert "owner: Field required" in message
 
 
-def test_a_wrong_type_says_what_was_found(wrong):
+def test_a_wrong_type_says_what_was_found(wrong: Any) -> None:
     message = wrong("delay_hours: 24", "delay_hours: soon")
     assert f"late/model.yaml:{line_of('delay_hours')}: truth.delay_hours:" in message
     assert "'soon'" in message
@@ -95,19 +98,19 @@ def test_a_wrong_type_says_what_was_found(wrong):
         ),
     ],
 )
-def test_each_mistake_has_its_remedy(wrong, old, new, expected):
+def test_each_mistake_has_its_remedy(wrong: Any, old: str, new: str, expected: str) -> None:
     assert expected in wrong(old, new)
 
 
-def test_malformed_yaml_is_located(wrong):
+def test_malformed_yaml_is_located(wrong: Any) -> None:
     assert "is not valid YAML" in wrong("features:\n", "features: [\n")
 
 
-def test_a_field_given_twice_is_an_error(wrong):
+def test_a_field_given_twice_is_an_error(wrong: Any) -> None:
     assert "is given twice" in wrong("target: late", "target: late\ntarget: early")
 
 
-def test_a_file_that_is_not_a_mapping_is_an_error(tmp_path):
+def test_a_file_that_is_not_a_mapping_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "m" / "model.yaml"
     path.parent.mkdir()
     path.write_text("- just\n- a list\n")
@@ -115,7 +118,7 @@ def test_a_file_that_is_not_a_mapping_is_an_error(tmp_path):
         load_spec(path)
 
 
-def test_every_field_has_a_description_for_editors():
+def test_every_field_has_a_description_for_editors() -> None:
     schema = ModelSpec.model_json_schema(by_alias=True)
     parts = [schema, *schema["$defs"].values()]
     fields = [(name, field) for part in parts for name, field in part["properties"].items()]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -15,11 +17,11 @@ RUN = "asset_triggered__2013-05-01T00:00:00+00:00_x/y"
 
 
 @pytest.fixture
-def airflow():
+def airflow() -> Iterator[Any]:
     """``answers``: (method, path) → list of (status, body), the last one stays; ``asked``: what came."""
 
     class Handler(BaseHTTPRequestHandler):
-        def answer(self):
+        def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             self.server.asked.append((self.command, self.path, body, self.headers.get("Authorization")))
@@ -33,7 +35,7 @@ def airflow():
 
         do_GET = do_POST = answer
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -48,7 +50,7 @@ def airflow():
 
 
 @pytest.fixture
-def client(airflow) -> AirflowClient:
+def client(airflow: Any) -> AirflowClient:
     return AirflowClient(f"http://127.0.0.1:{airflow.server_port}", "admin", "secret")
 
 
@@ -56,7 +58,7 @@ def path_of(dag: str, run: str = "", rest: str = "") -> str:
     return f"/api/v2/dags/{dag}/dagRuns" + (f"/{run}" if run else "") + rest
 
 
-def test_it_logs_in_once_and_again_when_the_token_is_over(airflow, client):
+def test_it_logs_in_once_and_again_when_the_token_is_over(airflow: Any, client: AirflowClient) -> None:
     airflow.answers["GET", path_of("flights.ci", "r")] = [
         (200, {"state": "running"}),
         (401, {}),
@@ -69,17 +71,17 @@ def test_it_logs_in_once_and_again_when_the_token_is_over(airflow, client):
     assert airflow.asked[-1][3] == "Bearer two"
 
 
-def test_run_ids_are_encoded(airflow, client):
+def test_run_ids_are_encoded(airflow: Any, client: AirflowClient) -> None:
     airflow.answers["GET", path_of("flights.ci", RUN)] = [(200, {"state": "success"})]
     assert client.run("flights.ci", RUN)
     assert airflow.asked[-1][1].endswith("asset_triggered__2013-05-01T00%3A00%3A00%2B00%3A00_x%2Fy")
 
 
-def test_a_run_that_is_not_there_is_none(client, airflow):
+def test_a_run_that_is_not_there_is_none(client: AirflowClient, airflow: Any) -> None:
     assert client.run("flights.ci", "nothing") is None
 
 
-def test_triggering_again_finds_the_run_that_is_there(airflow, client):
+def test_triggering_again_finds_the_run_that_is_there(airflow: Any, client: AirflowClient) -> None:
     airflow.answers["GET", path_of("flights.monitoring", "demo__2013-05")] = [(404, {}), (200, {"state": "running"})]
     airflow.answers["POST", path_of("flights.monitoring")] = [(200, {"state": "queued"})]
     assert client.trigger("flights.monitoring", "demo__2013-05", {"window": "2013-05"})["state"] == "queued"
@@ -89,7 +91,7 @@ def test_triggering_again_finds_the_run_that_is_there(airflow, client):
     assert posted[0]["conf"] == {"window": "2013-05"} and posted[0]["logical_date"] is None
 
 
-def test_it_waits_for_the_run_that_an_event_started(airflow, client):
+def test_it_waits_for_the_run_that_an_event_started(airflow: Any, client: AirflowClient) -> None:
     runs = {"dag_runs": [{"dag_run_id": name, "start_date": "2026-01-01"} for name in ("other", "wanted")]}
     listing = path_of("flights.training") + "?order_by=-run_after&limit=20"
     airflow.answers["GET", listing] = [(200, {"dag_runs": []}), (200, runs)]
@@ -101,13 +103,13 @@ def test_it_waits_for_the_run_that_an_event_started(airflow, client):
     assert found["dag_run_id"] == "wanted"
 
 
-def test_waiting_ends_with_what_was_waited_for(airflow, client):
+def test_waiting_ends_with_what_was_waited_for(airflow: Any, client: AirflowClient) -> None:
     airflow.answers["GET", path_of("flights.ci", "r")] = [(200, {"state": "running"})]
     with pytest.raises(AirflowError, match="the end of flights.ci r"):
         client.await_end("flights.ci", "r", timeout=0.3)
 
 
-def test_a_failed_run_names_the_task_and_the_end_of_its_log(airflow, client):
+def test_a_failed_run_names_the_task_and_the_end_of_its_log(airflow: Any, client: AirflowClient) -> None:
     airflow.answers["GET", path_of("flights.ci", "r")] = [(200, {"state": "failed"})]
     tasks = [
         {"task_id": "lint", "state": "success"},
@@ -127,7 +129,7 @@ def test_a_failed_run_names_the_task_and_the_end_of_its_log(airflow, client):
     assert "line 59" in message and "line 5\n" not in message
 
 
-def test_a_green_run_with_a_failed_task_is_a_failure(airflow, client):
+def test_a_green_run_with_a_failed_task_is_a_failure(airflow: Any, client: AirflowClient) -> None:
     """Deployment rolls back after a failure, and Airflow then calls the run a success."""
     airflow.answers["GET", path_of("flights.deployment", "r")] = [(200, {"state": "success"})]
     tasks = [
@@ -140,7 +142,7 @@ def test_a_green_run_with_a_failed_task_is_a_failure(airflow, client):
         client.await_end("flights.deployment", "r", timeout=5)
 
 
-def test_a_run_whose_tasks_succeeded_or_were_skipped_is_no_failure(airflow, client):
+def test_a_run_whose_tasks_succeeded_or_were_skipped_is_no_failure(airflow: Any, client: AirflowClient) -> None:
     airflow.answers["GET", path_of("flights.retraining", "r")] = [(200, {"state": "success"})]
     tasks = [{"task_id": "degraded_health", "state": "skipped"}, {"task_id": "other", "state": "success"}]
     listing = path_of("flights.retraining", "r", "/taskInstances?limit=100")
@@ -148,19 +150,19 @@ def test_a_run_whose_tasks_succeeded_or_were_skipped_is_no_failure(airflow, clie
     assert client.await_end("flights.retraining", "r", timeout=5)["state"] == "success"
 
 
-def test_results_come_as_values_and_missing_ones_as_none(airflow, client):
+def test_results_come_as_values_and_missing_ones_as_none(airflow: Any, client: AirflowClient) -> None:
     entry = path_of("flights.training", "r", "/taskInstances/register/xcomEntries/return_value?deserialize=false")
     airflow.answers["GET", entry] = [(200, {"value": '{"version": "2"}'})]
     assert client.result("flights.training", "r", "register") == {"version": "2"}
     assert client.result("flights.training", "r", "skipped") is None
 
 
-def test_refusals_carry_what_airflow_said(airflow, client):
+def test_refusals_carry_what_airflow_said(airflow: Any, client: AirflowClient) -> None:
     airflow.answers["POST", path_of("flights.ci")] = [(422, {"detail": "conf is wrong"})]
     with pytest.raises(AirflowError, match="422.*conf is wrong"):
         client.trigger("flights.ci", "r", {})
 
 
-def test_an_airflow_that_is_gone_is_named_with_the_remedy():
+def test_an_airflow_that_is_gone_is_named_with_the_remedy() -> None:
     with pytest.raises(AirflowError, match="make status"):
         AirflowClient("http://127.0.0.1:9", "admin", "secret").run("flights.ci", "r")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,11 +14,11 @@ from demo.progress import Progress
 from demo.terminal import Terminal
 
 
-def verdict(answer: str, reason: str = "because", **signals):
+def verdict(answer: str, reason: str = "because", **signals: Any) -> Any:
     return {"answer": answer, "reason": reason, "signals": signals}
 
 
-def release(kind: str, month: str, version: str, replaced: str | None, began: float, promoted: bool = True):
+def release(kind: str, month: str, version: str, replaced: str | None, began: float, promoted: bool = True) -> Any:
     return {
         "kind": kind, "month": month, "version": version, "replaced": replaced, "promoted": promoted, "began": began,
         "why": f"incident flights-{month}", "seconds": 12.5,
@@ -31,36 +33,36 @@ SCORES = {
 RELEASES = [release("first", "2013-02", "1", None, 1), release("incident", "2013-04", "2", "1", 2)]
 
 
-def test_a_retraining_is_judged_on_the_months_that_it_served_only():
+def test_a_retraining_is_judged_on_the_months_that_it_served_only() -> None:
     judged = report.judge(RELEASES[1], RELEASES, SCORES)
     assert judged["served"] == ["2013-05", "2013-06"]  # its own training data would flatter it
     assert judged["difference"] == pytest.approx(0.04)
     assert judged["improved"]
 
 
-def test_a_retraining_is_judged_until_the_next_release():
+def test_a_retraining_is_judged_until_the_next_release() -> None:
     releases = [*RELEASES, release("commit", "2013-05", "3", "2", 3)]
     assert report.judge(RELEASES[1], releases, SCORES)["served"] == ["2013-05"]
 
 
-def test_a_candidate_that_was_not_promoted_improved_nothing():
+def test_a_candidate_that_was_not_promoted_improved_nothing() -> None:
     refused = release("incident", "2013-04", "2", None, 2, promoted=False)
     assert report.judge(refused, [RELEASES[0], refused], SCORES)["improved"] is False
 
 
-def test_a_worse_month_is_not_called_an_improvement():
+def test_a_worse_month_is_not_called_an_improvement() -> None:
     scores = {**SCORES, "2": dict.fromkeys(SCORES["1"], 0.5)}
     assert report.judge(RELEASES[1], RELEASES, scores)["improved"] is False
 
 
-def test_without_a_month_served_the_holdout_of_the_promotion_counts():
+def test_without_a_month_served_the_holdout_of_the_promotion_counts() -> None:
     last = release("incident", "2013-06", "2", "1", 2)
     judged = report.judge(last, [RELEASES[0], last], SCORES)
     assert judged["served"] == [] and judged["difference"] == 0.01 and judged["improved"]
 
 
 @pytest.fixture
-def result():
+def result() -> Any:
     months = [
         {
             "month": month, "live_version": "1" if month < "2013-05" else "2", "value": 0.7, "low": 0.67, "high": 0.73,
@@ -92,7 +94,7 @@ def result():
     }
 
 
-def test_report_json_picture_and_page_are_written(result, tmp_path):
+def test_report_json_picture_and_page_are_written(result: Any, tmp_path: Path) -> None:
     paths = report.write(result, tmp_path)
     assert [path.name for path in paths] == ["report.json", "auc_by_month.png", "report.html"]
     assert json.loads(paths[0].read_text()) == result
@@ -104,7 +106,7 @@ def test_report_json_picture_and_page_are_written(result, tmp_path):
     assert "retrained: version 2" in page
 
 
-def test_the_terminal_shows_each_month_and_each_retraining(result):
+def test_the_terminal_shows_each_month_and_each_retraining(result: Any) -> None:
     terminal = Terminal(Console(record=True, width=200, force_terminal=False))
     terminal.month(result["months"][0])
     terminal.summary(result, report.events_by_month(result))
@@ -115,7 +117,7 @@ def test_the_terminal_shows_each_month_and_each_retraining(result):
     assert "version 2 replaced version 1: AUC +0.040 in 2013-05, 2013-06" in shown
 
 
-def test_steps_are_done_once_also_by_the_next_process(tmp_path):
+def test_steps_are_done_once_also_by_the_next_process(tmp_path: Path) -> None:
     progress = Progress(tmp_path / "progress.json")
     assert progress.once("month/2013-03/traffic", lambda: {"rows": 1}) == {"rows": 1}
     again = Progress(tmp_path / "progress.json")
@@ -123,14 +125,14 @@ def test_steps_are_done_once_also_by_the_next_process(tmp_path):
     assert again.ran == 0 and progress.ran == 1
 
 
-def test_a_step_that_fails_is_not_recorded(tmp_path):
+def test_a_step_that_fails_is_not_recorded(tmp_path: Path) -> None:
     progress = Progress(tmp_path / "progress.json")
     with pytest.raises(ZeroDivisionError):
         progress.once("ci/first", lambda: 1 / 0)
     assert not Progress(tmp_path / "progress.json").done("ci/first")
 
 
-def test_seconds_add_up_by_prefix_without_mixing_names(tmp_path):
+def test_seconds_add_up_by_prefix_without_mixing_names(tmp_path: Path) -> None:
     progress = Progress(tmp_path / "progress.json")
     progress.steps = {name: {"seconds": 1.0} for name in ("month/2013-01/a", "month/2013-01/b", "month/2013-010/a")}
     assert progress.seconds("month/2013-01") == 2.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +15,11 @@ from include.settings import PROJECT
 MODEL = PROJECT / "include" / "models" / "flights"
 
 
-def git(bare, *arguments):
+def git(bare: Any, *arguments: Any) -> Any:
     return subprocess.run(["git", *arguments], cwd=bare, capture_output=True, text=True, check=True).stdout
 
 
-def test_the_first_commit_holds_the_models_files_and_no_caches(tmp_path):
+def test_the_first_commit_holds_the_models_files_and_no_caches(tmp_path: Path) -> None:
     bare = tmp_path / "repositories" / "flights.git"
     commit = repository.create(bare, MODEL)
     names = git(bare, "ls-tree", "-r", "--name-only", "main").split()
@@ -26,12 +28,12 @@ def test_the_first_commit_holds_the_models_files_and_no_caches(tmp_path):
     assert repository.head_of(bare) == commit
 
 
-def test_making_it_again_changes_nothing(tmp_path):
+def test_making_it_again_changes_nothing(tmp_path: Path) -> None:
     bare = tmp_path / "flights.git"
     assert repository.create(bare, MODEL) == repository.create(bare, MODEL)
 
 
-def test_the_second_commit_of_the_demo_fits_the_models_code_and_is_made_once(tmp_path):
+def test_the_second_commit_of_the_demo_fits_the_models_code_and_is_made_once(tmp_path: Path) -> None:
     bare = tmp_path / "flights.git"
     first = repository.create(bare, MODEL)
     second = repository.change(bare, COMMIT_MESSAGE, COMMIT_CHANGES)
@@ -41,14 +43,14 @@ def test_the_second_commit_of_the_demo_fits_the_models_code_and_is_made_once(tmp
     compile(git(bare, "show", "main:model.py"), "model.py", "exec")
 
 
-def test_a_text_that_is_not_there_is_named(tmp_path):
+def test_a_text_that_is_not_there_is_named(tmp_path: Path) -> None:
     bare = tmp_path / "flights.git"
     repository.create(bare, MODEL)
     with pytest.raises(repository.RepositoryError, match="does not hold 'no such text'"):
         repository.change(bare, "Impossible", {"model.py": {"no such text": ""}})
 
 
-def test_a_users_git_hooks_and_signing_do_not_matter(tmp_path, monkeypatch):
+def test_a_users_git_hooks_and_signing_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gitconfig").write_text("[commit]\n gpgsign = true\n[user]\n signingkey = none\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
     monkeypatch.setenv("GIT_DIR", "/nowhere")

@@ -33,7 +33,7 @@ def story(home: Path, spec: ModelSpec) -> Story:
     )
 
 
-def test_where_the_sensor_was_skipped_the_demo_asks_as_the_sensor_does(tmp_path, spec):
+def test_where_the_sensor_was_skipped_the_demo_asks_as_the_sensor_does(tmp_path: Path, spec: ModelSpec) -> None:
     demo = story(tmp_path, spec)
     store = demo.installation.store
     nothing = store.release(spec.name, "production")
@@ -47,6 +47,6 @@ def test_where_the_sensor_was_skipped_the_demo_asks_as_the_sensor_does(tmp_path,
     assert verdict.answer == "hold", "version 2 serves, and only version 1 was measured"
 
 
-def test_what_the_sensor_returned_is_a_failed_verdict(tmp_path, spec):
+def test_what_the_sensor_returned_is_a_failed_verdict(tmp_path: Path, spec: ModelSpec) -> None:
     degraded = {"incident": "flights-2013-05", "window": "2013-05", "reason": "beyond", "signals": {"drop": 0.1}}
     assert story(tmp_path, spec)._verdict(degraded) == Verdict("fail", "beyond", {"drop": 0.1})

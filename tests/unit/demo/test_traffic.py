@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,11 +29,11 @@ def rows() -> pd.DataFrame:
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[Any]:
     """A prediction endpoint that keeps what it was sent; ``status`` says how it answers."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self.server.seen.append((self.headers["Authorization"], body))
             count = body["inputs"][0]["shape"][0] if self.server.whole else 0
@@ -42,7 +44,7 @@ def server():
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -55,11 +57,11 @@ def server():
     server.server_close()
 
 
-def sender_to(server) -> Sender:
+def sender_to(server: Any) -> Sender:
     return Sender(f"http://127.0.0.1:{server.server_port}/v2/models/flights/infer", "secret", SPEC)
 
 
-def test_a_request_names_every_column_with_its_type_and_nulls_for_missing_values(rows):
+def test_a_request_names_every_column_with_its_type_and_nulls_for_missing_values(rows: pd.DataFrame) -> None:
     rows.loc[1, ["temperature", "carrier"]] = None
     sent = json.loads(json.dumps(payload(rows.head(2), SPEC, "one"), allow_nan=False))
     columns = {column["name"]: column for column in sent["inputs"]}
@@ -71,14 +73,14 @@ def test_a_request_names_every_column_with_its_type_and_nulls_for_missing_values
     assert columns["scheduled_departure"]["data"][0] == "2013-05-17T09:15:00"
 
 
-def test_requests_hold_every_row_once_in_at_most_fifty_and_repeat_with_the_seed(rows):
+def test_requests_hold_every_row_once_in_at_most_fifty_and_repeat_with_the_seed(rows: pd.DataFrame) -> None:
     parts = list(requests_of(rows, seed=5))
     assert pd.concat(parts).index.tolist() == rows.index.tolist()
     assert all(1 <= len(part) <= 50 for part in parts)
     assert [len(part) for part in parts] == [len(part) for part in requests_of(rows, seed=5)]
 
 
-def test_answered_requests_are_counted_with_the_version(rows, server):
+def test_answered_requests_are_counted_with_the_version(rows: pd.DataFrame, server: Any) -> None:
     traffic = Traffic()
     sender_to(server).send(rows, "may", seed=1, traffic=traffic)
     assert traffic.rows == 120 and traffic.failed == 0
@@ -88,7 +90,9 @@ def test_answered_requests_are_counted_with_the_version(rows, server):
 
 
 @pytest.mark.parametrize(("status", "whole", "reason"), [(503, True, "503"), (200, False, "0 predictions for")])
-def test_refused_and_short_answers_are_failures(rows, server, status, whole, reason):
+def test_refused_and_short_answers_are_failures(
+    rows: pd.DataFrame, server: Any, status: int, whole: bool, reason: str
+) -> None:
     server.status, server.whole = status, whole
     traffic = Traffic()
     sender_to(server).send(rows.head(3), "may", seed=1, traffic=traffic)
@@ -96,13 +100,13 @@ def test_refused_and_short_answers_are_failures(rows, server, status, whole, rea
     assert reason in traffic.failures[0]
 
 
-def test_a_gateway_that_is_gone_is_a_failure_and_no_exception(rows):
+def test_a_gateway_that_is_gone_is_a_failure_and_no_exception(rows: pd.DataFrame) -> None:
     traffic = Traffic()
     Sender("http://127.0.0.1:9/v2/models/flights/infer", "secret", SPEC).send(rows.head(1), "may", 1, traffic)
     assert traffic.as_dict()["failed"] == 1
 
 
-def test_background_traffic_sends_each_row_once_and_ends_with_the_block(rows, server):
+def test_background_traffic_sends_each_row_once_and_ends_with_the_block(rows: pd.DataFrame, server: Any) -> None:
     traffic = Traffic()
     with BackgroundTraffic(sender_to(server), rows, "canary", traffic) as background:
         background.pause = 0.0

@@ -38,7 +38,7 @@ def config_of(**options: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def here(tmp_path):
+def here(tmp_path: Path) -> Any:
     found = Settings(home=tmp_path / "home", prometheus="sh")  # any program: it is not started here
     for folder in (found.secrets, found.run):
         folder.mkdir(parents=True)
@@ -47,19 +47,19 @@ def here(tmp_path):
 
 
 @pytest.mark.needs("promtool")
-def test_prometheus_takes_its_configuration_its_rules_and_its_password(here):
+def test_prometheus_takes_its_configuration_its_rules_and_its_password(here: Any) -> None:
     configure_prometheus(here)
     checked("promtool", "check", "config", here.run / "prometheus.yml")
     checked("promtool", "check", "web-config", here.run / "prometheus-web.yml")
 
 
-def test_every_job_says_who_asks(here):
+def test_every_job_says_who_asks(here: Any) -> None:
     configure_prometheus(here)
     for job in yaml.safe_load((here.run / "prometheus.yml").read_text())["scrape_configs"]:
         assert "authorization" in job or "basic_auth" in job, job["job_name"]
 
 
-def test_no_secret_stands_in_what_prometheus_is_told(here):
+def test_no_secret_stands_in_what_prometheus_is_told(here: Any) -> None:
     configure_prometheus(here)
     for name in ("prometheus.yml", "prometheus-web.yml"):
         path = here.run / name
@@ -68,14 +68,14 @@ def test_no_secret_stands_in_what_prometheus_is_told(here):
             assert here.secret(secret) not in path.read_text()
 
 
-def test_a_program_that_is_not_there_is_named_with_the_remedy(here):
+def test_a_program_that_is_not_there_is_named_with_the_remedy(here: Any) -> None:
     with pytest.raises(
         PlatformError, match=r"EVERGREEN_PROMETHEUS='no-such-program' is not an executable on PATH\. Install it"
     ):
         configure_prometheus(replace(here, prometheus="no-such-program"))
 
 
-def test_without_the_setting_nothing_is_written(here):
+def test_without_the_setting_nothing_is_written(here: Any) -> None:
     configure_prometheus(replace(here, prometheus=""))
     assert list(here.run.iterdir()) == []
 
@@ -85,7 +85,7 @@ def test_without_the_setting_nothing_is_written(here):
     "options", [{}, HOOK, SLACK, MAIL, RETRAIN, {**HOOK, **SLACK, **MAIL, **RETRAIN}],
     ids=["nobody", "webhook", "slack", "mail", "retraining", "all"],
 )  # fmt: skip
-def test_alertmanager_takes_every_choice_of_receivers(options, tmp_path):
+def test_alertmanager_takes_every_choice_of_receivers(options: Any, tmp_path: Path) -> None:
     path = tmp_path / "alertmanager.yml"
     path.write_text(alertmanager_config(options), encoding="utf-8")
     checked("amtool", "check-config", path)
@@ -99,29 +99,31 @@ def test_alertmanager_takes_every_choice_of_receivers(options, tmp_path):
         (["alertname=TargetDown"], "people"),
     ],
 )
-def test_an_alert_reaches_people_and_a_retraining_only_if_it_asks_for_one(labels, receivers, tmp_path):
+def test_an_alert_reaches_people_and_a_retraining_only_if_it_asks_for_one(
+    labels: Any, receivers: str, tmp_path: Path
+) -> None:
     path = tmp_path / "alertmanager.yml"
     path.write_text(alertmanager_config({**HOOK, **RETRAIN}), encoding="utf-8")
     arguments = ["config", "routes", "test", f"--config.file={path}", f"--verify.receivers={receivers}", *labels]
     checked("amtool", *arguments)
 
 
-def test_without_receivers_alerts_are_only_shown():
+def test_without_receivers_alerts_are_only_shown() -> None:
     assert config_of()["receivers"] == [{"name": "people"}]
 
 
-def test_mail_that_lacks_its_server_is_refused_with_the_names_to_set():
+def test_mail_that_lacks_its_server_is_refused_with_the_names_to_set() -> None:
     with pytest.raises(PlatformError, match="ALERT_EMAIL_TO also needs ALERT_SMTP_HOST and ALERT_EMAIL_FROM"):
         alertmanager_config({"ALERT_EMAIL_TO": "a@example.org"})
 
 
-def test_the_password_of_the_pages_is_kept_as_a_hash_only():
+def test_the_password_of_the_pages_is_kept_as_a_hash_only() -> None:
     assert "the-password" not in web_config("the-password")
     assert yaml.safe_load(web_config("x"))["basic_auth_users"]["admin"].startswith("$2")
 
 
 @pytest.fixture
-def for_compose(tmp_path) -> Path:
+def for_compose(tmp_path: Path) -> Path:
     """What airflow-init writes for the containers."""
     file = tmp_path / "env"
     write_env(file)
@@ -130,7 +132,7 @@ def for_compose(tmp_path) -> Path:
 
 
 @pytest.mark.needs("promtool", "amtool")
-def test_the_programs_take_what_airflow_init_writes_for_the_containers(for_compose, tmp_path):
+def test_the_programs_take_what_airflow_init_writes_for_the_containers(for_compose: Path, tmp_path: Path) -> None:
     """promtool wants the files that are named to be there: here at their places outside of the containers."""
     config = (for_compose / "prometheus" / "prometheus.yml").read_text()
     config = config.replace(f"{MONITORING}-targets", str(tmp_path / "targets"))
@@ -142,6 +144,6 @@ def test_the_programs_take_what_airflow_init_writes_for_the_containers(for_compo
     checked("amtool", "check-config", for_compose / "alertmanager" / "alertmanager.yml")
 
 
-def test_only_the_group_of_the_containers_may_read_it(for_compose):
+def test_only_the_group_of_the_containers_may_read_it(for_compose: Path) -> None:
     for path in for_compose.rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o750 if path.is_dir() else 0o640), path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -12,16 +13,16 @@ each = pytest.mark.parametrize("name", DASHBOARDS)
 
 
 @each
-def test_a_committed_dashboard_is_up_to_date(name):
+def test_a_committed_dashboard_is_up_to_date(name: Any) -> None:
     assert (FOLDER / f"{name}.json").read_text(encoding="utf-8") == rendered(name), "run 'make docs' and commit it"
 
 
-def test_no_file_is_left_of_a_dashboard_that_is_gone():
+def test_no_file_is_left_of_a_dashboard_that_is_gone() -> None:
     assert {path.stem for path in FOLDER.glob("*.json")} == set(DASHBOARDS)
 
 
 @each
-def test_each_panel_has_the_provisioned_source_and_a_place_of_its_own(name):
+def test_each_panel_has_the_provisioned_source_and_a_place_of_its_own(name: Any) -> None:
     panels = json.loads(rendered(name))["panels"]
     assert {panel["datasource"]["uid"] for panel in panels} == {"evergreen"}
     places = [tuple(panel["gridPos"][key] for key in ("x", "y")) for panel in panels]

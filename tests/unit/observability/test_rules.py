@@ -33,12 +33,12 @@ def promtool(*arguments: str | Path) -> str:
 
 @pytest.mark.needs("promtool")
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_alerts_fire_when_they_should_and_only_then(path):
+def test_alerts_fire_when_they_should_and_only_then(path: Any) -> None:
     assert "SUCCESS" in promtool("test", "rules", path)
 
 
 @each_alert
-def test_an_alert_is_tried_firing_and_not_firing(name):
+def test_an_alert_is_tried_firing_and_not_firing(name: Any) -> None:
     """An alert that can't fire is worse than none."""
     tried = set()
     for path in TESTS:
@@ -51,7 +51,7 @@ def test_an_alert_is_tried_firing_and_not_firing(name):
 
 
 @each_alert
-def test_an_alert_says_how_bad_it_is_and_what_to_do(name):
+def test_an_alert_says_how_bad_it_is_and_what_to_do(name: Any) -> None:
     rule = alerts()[name]
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
@@ -60,16 +60,16 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(name):
 
 
 @each_alert
-def test_an_alert_has_a_runbook_with_the_three_parts(name):
+def test_an_alert_has_a_runbook_with_the_three_parts(name: Any) -> None:
     text = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8")
     assert text.startswith(f"# {name}\n")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["What it means", "First look", "What to do"]
 
 
-def test_no_runbook_is_of_an_alert_that_is_gone():
+def test_no_runbook_is_of_an_alert_that_is_gone() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(alerts())
 
 
-def test_only_alerts_that_name_a_model_ask_for_a_retraining():
+def test_only_alerts_that_name_a_model_ask_for_a_retraining() -> None:
     asking = [name for name, rule in alerts().items() if rule["labels"].get("retrain") == "true"]
     assert asking == ["ModelQualityDegraded"]

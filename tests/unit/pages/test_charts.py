@@ -26,7 +26,7 @@ def chart_of(spec: ModelSpec, *rows: HealthRow) -> Chart:
     return chart
 
 
-def test_better_values_are_higher_and_all_are_within_the_chart(spec):
+def test_better_values_are_higher_and_all_are_within_the_chart(spec: ModelSpec) -> None:
     values = {"2013-03": 0.6, "2013-04": 0.7, "2013-05": 0.9}
     columns = chart_of(spec, *(with_interval(window, value) for window, value in values.items())).columns
     heights = [column.measured.y for column in columns]
@@ -38,7 +38,7 @@ def test_better_values_are_higher_and_all_are_within_the_chart(spec):
     assert [column.incident for column in columns] == [False, True, False]
 
 
-def test_a_window_without_truth_leaves_a_gap_but_its_estimate_is_drawn(spec):
+def test_a_window_without_truth_leaves_a_gap_but_its_estimate_is_drawn(spec: ModelSpec) -> None:
     waiting = replace(health_row("2013-05", None), estimate=Estimate("cbpe", {"roc_auc": QualityFigure(0.7)}, {}))
     chart = chart_of(spec, health_row("2013-04", 0.7), waiting)
     first, second = chart.columns
@@ -48,7 +48,7 @@ def test_a_window_without_truth_leaves_a_gap_but_its_estimate_is_drawn(spec):
     assert second.text.startswith("2013-05: not measured")
 
 
-def test_a_version_is_named_where_it_is_another_one_than_before(spec):
+def test_a_version_is_named_where_it_is_another_one_than_before(spec: ModelSpec) -> None:
     versions = ["1", "1", "2", "2", "3"]
     windows = windows_before("2013-05", "month", 5)
     rows = [health_row(window, 0.7, version=version) for window, version in zip(windows, versions, strict=True)]
@@ -56,7 +56,7 @@ def test_a_version_is_named_where_it_is_another_one_than_before(spec):
     assert [column.release for column in chart_of(spec, *rows).columns] == ["1", None, "2", None, "3"]
 
 
-def test_nothing_measured_is_no_chart_and_equal_values_are_no_division_by_zero(spec):
+def test_nothing_measured_is_no_chart_and_equal_values_are_no_division_by_zero(spec: ModelSpec) -> None:
     assert history_chart(spec, [], []) is None
     assert history_chart(spec, [replace(health_row("2013-05", None), reference={})], []) is None
     same = replace(health_row("2013-05", 0.0), reference={})
@@ -64,12 +64,12 @@ def test_nothing_measured_is_no_chart_and_equal_values_are_no_division_by_zero(s
 
 
 @pytest.mark.parametrize(("windows", "every"), [(1, 1), (12, 1), (13, 2), (60, 5)])
-def test_at_most_twelve_windows_are_named_below_the_chart(spec, windows, every):
+def test_at_most_twelve_windows_are_named_below_the_chart(spec: ModelSpec, windows: int, every: int) -> None:
     rows = [health_row(window, 0.7) for window in windows_before("2013-05", "month", windows)]
     assert chart_of(spec, *rows).every == every
 
 
-def test_the_heat_map_is_hottest_where_a_feature_is_beyond_its_limit():
+def test_the_heat_map_is_hottest_where_a_feature_is_beyond_its_limit() -> None:
     def row(window: str, psi: float | None, *drifted: str) -> HealthRow:
         scores = {"calm": 0.0, "windy": psi, "own": 0.02, "prediction": 0.1}
         figures = {name: DriftFigure({"psi": score}) for name, score in scores.items()}
@@ -86,7 +86,7 @@ def test_the_heat_map_is_hottest_where_a_feature_is_beyond_its_limit():
     assert cells["own"][0].heat == 1, "at twice a limit of its own"
 
 
-def test_a_feature_that_a_window_lacks_has_no_score_there():
+def test_a_feature_that_a_window_lacks_has_no_score_there() -> None:
     now, before = health_row("2013-05", 0.7), health_row("2013-04", 0.7)
     prediction = DriftFigure({"psi": 0.1})
     new = with_drift(now, {"new": DriftFigure({"psi": 0.2}), "prediction": prediction})

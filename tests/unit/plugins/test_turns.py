@@ -45,7 +45,7 @@ async def settled() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
-def test_of_two_requests_that_write_one_waits_for_the_others_end(method):
+def test_of_two_requests_that_write_one_waits_for_the_others_end(method: str) -> None:
     async def play() -> None:
         served = Served()
         both = [served.request(method, "/api/v2/first"), served.request(method, "/execution/second")]
@@ -58,7 +58,7 @@ def test_of_two_requests_that_write_one_waits_for_the_others_end(method):
     asyncio.run(play())
 
 
-def test_reading_and_our_own_routes_wait_for_nobody():
+def test_reading_and_our_own_routes_wait_for_nobody() -> None:
     async def play() -> None:
         served = Served()
         served.request("POST", "/api/v2/pools")
@@ -70,7 +70,7 @@ def test_reading_and_our_own_routes_wait_for_nobody():
     asyncio.run(play())
 
 
-def test_a_client_that_sends_its_body_slowly_keeps_nobody_waiting():
+def test_a_client_that_sends_its_body_slowly_keeps_nobody_waiting() -> None:
     async def play() -> None:
         served = Served()
         served.request("POST", "/slow", b"half of it", finished=False)
@@ -81,7 +81,7 @@ def test_a_client_that_sends_its_body_slowly_keeps_nobody_waiting():
     asyncio.run(play())
 
 
-def test_the_body_arrives_whole_and_in_order_and_a_failed_request_ends_its_turn():
+def test_the_body_arrives_whole_and_in_order_and_a_failed_request_ends_its_turn() -> None:
     async def play() -> None:
         served = Served()
         read: list[bytes] = []

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +23,11 @@ X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
 class Harmful:
     """Unpickled it would run a command."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return os.system, ("echo this must never run >&2",)
 
 
-def described(*trusted):
+def described(*trusted: Any) -> Any:
     return {
         "name": "small",
         "task": "binary_classification",
@@ -36,7 +38,7 @@ def described(*trusted):
     }
 
 
-def fitted_with(extra=None):
+def fitted_with(extra: Any = None) -> Any:
     fitted = LogisticRegression().fit(X, Y)
     if extra is not None:
         fitted.extra = extra
@@ -44,8 +46,8 @@ def fitted_with(extra=None):
 
 
 @pytest.fixture
-def never_loaded(monkeypatch):
-    def load(*_, **__):
+def never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any, **__: Any) -> None:
         pytest.fail("the file was loaded")
 
     monkeypatch.setattr(skops.io, "load", load)
@@ -61,14 +63,14 @@ def never_loaded(monkeypatch):
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
-def test_a_model_predicts_the_same_after_it_was_saved_and_loaded(tmp_path, estimator):
+def test_a_model_predicts_the_same_after_it_was_saved_and_loaded(tmp_path: Path, estimator: Any) -> None:
     estimator.fit(X, Y)
     digest = artifact.save(estimator, tmp_path, described(), {})
     loaded = artifact.load(tmp_path, digest, described())
     np.testing.assert_array_equal(loaded.predict_proba(X), estimator.predict_proba(X))
 
 
-def test_what_is_saved_describes_itself(tmp_path):
+def test_what_is_saved_describes_itself(tmp_path: Path) -> None:
     digest = artifact.save(fitted_with(), tmp_path, described(), {"prediction_edges": [0.5, 1]})
     assert digest == artifact.file_hash(tmp_path / "model.skops")
     assert artifact.describe(tmp_path) == {
@@ -82,7 +84,7 @@ def test_what_is_saved_describes_itself(tmp_path):
     }
 
 
-def test_a_file_that_was_changed_is_not_loaded(tmp_path, never_loaded):
+def test_a_file_that_was_changed_is_not_loaded(tmp_path: Path, never_loaded: Any) -> None:
     digest = artifact.save(fitted_with(), tmp_path, described(), {})
     with (tmp_path / "model.skops").open("ab") as file:
         file.write(b"x")
@@ -90,7 +92,7 @@ def test_a_file_that_was_changed_is_not_loaded(tmp_path, never_loaded):
         artifact.load(tmp_path, digest, described())
 
 
-def test_a_file_that_is_not_there_is_said_with_the_remedy(tmp_path):
+def test_a_file_that_is_not_there_is_said_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model.skops can't be read \(No such file.* Deploy the version again"):
         artifact.load(tmp_path, "0" * 64, described())
 
@@ -106,8 +108,8 @@ def test_a_file_that_is_not_there_is_said_with_the_remedy(tmp_path):
     ids=["of ours", "object", "system", "open"],
 )
 def test_a_type_that_may_run_code_is_neither_saved_nor_loaded_even_with_the_right_hash(
-    tmp_path, extra, remedy, never_loaded, capfd
-):
+    tmp_path: Path, extra: Any, remedy: str, never_loaded: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ModelError, match=remedy):
         artifact.save(fitted_with(extra), tmp_path, described(), {})
     skops.io.dump(fitted_with(extra), tmp_path / "model.skops")
@@ -117,7 +119,7 @@ def test_a_type_that_may_run_code_is_neither_saved_nor_loaded_even_with_the_righ
     assert "must never run" not in capfd.readouterr().err
 
 
-def test_a_type_that_the_spec_trusts_is_taken_and_recorded(tmp_path):
+def test_a_type_that_the_spec_trusts_is_taken_and_recorded(tmp_path: Path) -> None:
     digest = artifact.save(fitted_with(object()), tmp_path, described("builtins.object"), {})
     assert artifact.describe(tmp_path)["trusted_types"] == ["builtins.object"]
     assert type(artifact.load(tmp_path, digest, described("builtins.object")).extra) is object
@@ -147,7 +149,9 @@ except artifact.ModelError as mistake:
 """
 
 
-def test_an_estimator_is_trusted_without_importing_all_of_them_and_nothing_else_of_scikit_learn_is(tmp_path):
+def test_an_estimator_is_trusted_without_importing_all_of_them_and_nothing_else_of_scikit_learn_is(
+    tmp_path: Path,
+) -> None:
     """In a process of its own, where nothing has imported skops before."""
     command = [sys.executable, "-c", SAVING, str(tmp_path)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
@@ -155,6 +159,6 @@ def test_an_estimator_is_trusted_without_importing_all_of_them_and_nothing_else_
     assert "not allowed in artifacts: sklearn.utils._bunch.Bunch" in done.stdout
 
 
-def test_what_skops_can_not_save_is_a_mistake_with_the_remedy(tmp_path):
+def test_what_skops_can_not_save_is_a_mistake_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"can't be saved \(TypeError: .*generator.* Keep nothing in the fitted"):
         artifact.save(fitted_with(number for number in Y), tmp_path, described(), {})

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,18 +20,18 @@ MODEL = {
 SEATS = {"name": "seats", "shape": [1], "datatype": "INT64", "data": [180]}
 
 
-def parsed(content, **options) -> Inference:
+def parsed(content: Any, **options: Any) -> Inference:
     given = content if isinstance(content, bytes) else json.dumps(content).encode()
     return parse(given, MODEL, **{"logged": True, "max_rows": 3, "request_id": "generated", **options})
 
 
-def refusal(content, **options) -> str:
+def refusal(content: Any, **options: Any) -> str:
     with pytest.raises(BadRequestError) as refused:
         parsed(content, **options)
     return str(refused.value)
 
 
-def asked(rows=1, **changes):
+def asked(rows: Any = 1, **changes: Any) -> Any:
     """A request for MODEL; ``changes`` replaces parts of an input, or leaves it out when None."""
     content = request(rows, **changes)
     if changes.get("seats", {}) is not None:
@@ -38,7 +39,7 @@ def asked(rows=1, **changes):
     return content
 
 
-def test_a_good_request_becomes_columns():
+def test_a_good_request_becomes_columns() -> None:
     found = parsed(asked(rows=2))
     assert found == Inference(
         request_id="generated",
@@ -50,12 +51,12 @@ def test_a_good_request_becomes_columns():
 
 
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
-def test_a_column_may_have_one_or_two_dimensions(shape):
+def test_a_column_may_have_one_or_two_dimensions(shape: Any) -> None:
     assert parsed(asked(rows=2, distance={"shape": shape})).rows == 2
 
 
 @pytest.mark.parametrize("feature", ["distance", "origin", "night", "seats"])
-def test_null_is_taken_for_a_missing_value(feature):
+def test_null_is_taken_for_a_missing_value(feature: str) -> None:
     assert parsed(asked(rows=2, **{feature: {"data": [None, None]}})).features[feature] == [None, None]
 
 
@@ -103,31 +104,31 @@ def test_null_is_taken_for_a_missing_value(feature):
         ({"at": {"data": ["9999-12-31T23:59:59-01:00"]}}, "is not a time"),
     ],
 )
-def test_a_wrong_input_is_refused_by_name(changes, named):
+def test_a_wrong_input_is_refused_by_name(changes: Any, named: str) -> None:
     assert named in refusal(asked(**changes))
 
 
-def test_an_input_that_the_model_does_not_take_is_refused_with_those_it_takes():
+def test_an_input_that_the_model_does_not_take_is_refused_with_those_it_takes() -> None:
     content = asked()
     content["inputs"].append({**SEATS, "name": "speed"})
     assert refusal(content) == "unknown input(s): speed; the model takes distance, origin, night, seats"
 
 
 @pytest.mark.parametrize("rows", [0, 4])
-def test_a_request_without_rows_or_with_too_many_is_refused(rows):
+def test_a_request_without_rows_or_with_too_many_is_refused(rows: int) -> None:
     assert refusal(asked(rows)) == f"{rows} rows; a request may have 1 to 3"
 
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity"])
 @pytest.mark.parametrize("place", [b"500.0", b'"EWR"', b'"FP64"', b"[1]"])
-def test_a_number_that_json_does_not_have_is_refused_with_null_as_the_remedy(literal, place):
+def test_a_number_that_json_does_not_have_is_refused_with_null_as_the_remedy(literal: str, place: bytes) -> None:
     content = body().replace(place, literal.encode(), 1)
     assert refusal(content) == f"{literal} is not allowed; send null for a missing value"
 
 
 @pytest.mark.parametrize("literal", [b"1e999", b"-1e999"])
 @pytest.mark.parametrize("feature", ["distance", "seats"])
-def test_a_number_too_large_to_be_one_is_refused(literal, feature):
+def test_a_number_too_large_to_be_one_is_refused(literal: bytes, feature: str) -> None:
     content = json.dumps(asked(**{feature: {"data": ["HERE"]}})).encode().replace(b'"HERE"', literal)
     assert f"input '{feature}', row 0: {'-' * literal.startswith(b'-')}inf is not finite" in refusal(content)
 
@@ -152,17 +153,17 @@ def test_a_number_too_large_to_be_one_is_refused(literal, feature):
         (b'{"inputs": [500]}', "each of 'inputs' needs a 'name'"),
     ],
 )
-def test_what_is_not_a_request_is_refused(content, named):
+def test_what_is_not_a_request_is_refused(content: Any, named: str) -> None:
     assert named in refusal(content)
 
 
 @pytest.mark.parametrize("depth", range(900, 1000, 7))
-def test_no_depth_of_nesting_breaks_the_reader(depth):
+def test_no_depth_of_nesting_breaks_the_reader(depth: Any) -> None:
     content = body(origin={"data": ["HERE"]}).replace(b'"HERE"', b"[" * depth + b"]" * depth)
     assert "input" in refusal(content) or "not JSON" in refusal(content)
 
 
-def test_a_shape_of_huge_numbers_costs_no_time():
+def test_a_shape_of_huge_numbers_costs_no_time() -> None:
     content = json.dumps(asked(distance={"shape": [10**1000] * 1500})).encode()
     started = time.perf_counter()
     assert "expected [n] or [n, 1]" in refusal(content)
@@ -170,7 +171,7 @@ def test_a_shape_of_huge_numbers_costs_no_time():
 
 
 @pytest.mark.parametrize("part", ["id", "origin"])
-def test_half_a_surrogate_pair_is_refused_since_it_could_be_neither_logged_nor_answered(part):
+def test_half_a_surrogate_pair_is_refused_since_it_could_be_neither_logged_nor_answered(part: str) -> None:
     assert "surrogates not allowed" in refusal(asked(**{part: {"data": ["\ud800"]}}))
     assert "surrogates not allowed" in refusal({**asked(), "id": "\udfff"})
     assert parsed(asked(**{part: {"data": ["\U0001f6eb"]}})).rows == 1
@@ -180,21 +181,21 @@ def test_half_a_surrogate_pair_is_refused_since_it_could_be_neither_logged_nor_a
     "given, expected",
     [({}, "generated"), ({"id": "mine"}, "mine"), ({"id": "x" * 200}, "x" * 200)],
 )
-def test_the_id_is_the_clients_own_or_else_a_generated_one(given, expected):
+def test_the_id_is_the_clients_own_or_else_a_generated_one(given: Any, expected: Any) -> None:
     assert parsed({**asked(), **given}).request_id == expected
 
 
 @pytest.mark.parametrize("given", ["", "x" * 201, 7, None, ["a"], True])
-def test_an_id_that_is_no_short_text_is_refused(given):
+def test_an_id_that_is_no_short_text_is_refused(given: Any) -> None:
     assert refusal({**asked(), "id": given}) == "'id' must be a string of 1 to 200 characters"
 
 
-def test_key_and_event_time_may_be_left_out_where_nothing_is_logged():
+def test_key_and_event_time_may_be_left_out_where_nothing_is_logged() -> None:
     found = parsed(asked(id=None, at=None), logged=False)
     assert (found.keys, found.event_times) == (None, None)
 
 
-def test_the_event_time_is_logged_in_one_form():
+def test_the_event_time_is_logged_in_one_form() -> None:
     found = parsed(asked(rows=2, at={"data": ["2013-06-01 08:00", "20130601T080000+0200"]}))
     assert found.event_times == ["2013-06-01T08:00:00", "2013-06-01T08:00:00+02:00"]
 
@@ -222,7 +223,7 @@ PARTS = st.fixed_dictionaries(
 
 @given(st.dictionaries(st.sampled_from([*ROW, "seats"]), PARTS, max_size=2), st.dictionaries(st.just("id"), ANY), ANY)
 @settings(max_examples=80)
-def test_any_body_is_either_refused_or_can_be_logged_and_answered(changes, identity, anything):
+def test_any_body_is_either_refused_or_can_be_logged_and_answered(changes: Any, identity: Any, anything: Any) -> None:
     for content in ({**asked(**changes), **identity}, anything, {"inputs": anything}, {"inputs": [anything]}):
         try:
             found = parsed(content)
@@ -235,5 +236,5 @@ def test_any_body_is_either_refused_or_can_be_logged_and_answered(changes, ident
 
 @given(st.binary(max_size=60))
 @settings(max_examples=200)
-def test_any_bytes_are_refused(content):
+def test_any_bytes_are_refused(content: Any) -> None:
     refusal(content)

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,18 +84,18 @@ OF_THE_CODE = pytest.mark.parametrize("code, changes, told", CODE_MISTAKES.value
 
 
 @pytest.fixture
-def trained(tmp_path):
+def trained(tmp_path: Path) -> Any:
     """A trained model: its block, and the hash of its artifact."""
     model = model_block(tmp_path / "code")
     train.main(train_job(tmp_path, model))
     return model, artifact.file_hash(tmp_path / "candidate" / "model.skops")
 
 
-def contract(tmp_path):
+def contract(tmp_path: Path) -> Any:
     return json.loads((tmp_path / "contract.json").read_text(encoding="utf-8"))
 
 
-def test_a_training_leaves_the_artifact_its_description_and_the_predicted_holdout(tmp_path, run_job):
+def test_a_training_leaves_the_artifact_its_description_and_the_predicted_holdout(tmp_path: Path, run_job: Any) -> None:
     model = model_block(tmp_path / "code", parameters={"C": 0.5})
     assert run_job(train.main, train_job(tmp_path, model)) == (0, "")
     out = tmp_path / "candidate"
@@ -113,7 +115,7 @@ def test_a_training_leaves_the_artifact_its_description_and_the_predicted_holdou
     assert artifact.load(out, report["sha256"], model)[-1].C == 0.5
 
 
-def test_a_regression_trains_with_quantiles_of_its_predictions_as_edges(tmp_path, run_job):
+def test_a_regression_trains_with_quantiles_of_its_predictions_as_edges(tmp_path: Path, run_job: Any) -> None:
     model = model_block(tmp_path / "code", task="regression", target="delay", estimator="regressor")
     assert run_job(train.main, train_job(tmp_path, model)) == (0, "")
     holdout = pd.read_parquet(tmp_path / "candidate" / "holdout.parquet")
@@ -123,7 +125,9 @@ def test_a_regression_trains_with_quantiles_of_its_predictions_as_edges(tmp_path
     assert (edges[0], edges[-1]) == (holdout["prediction"].min(), holdout["prediction"].max())
 
 
-def test_the_champion_predicts_the_same_holdout_beside_the_candidate(tmp_path, trained, run_job):
+def test_the_champion_predicts_the_same_holdout_beside_the_candidate(
+    tmp_path: Path, trained: Any, run_job: Any
+) -> None:
     model, sha256 = trained
     champion = {"artifact": str((tmp_path / "candidate").rename(tmp_path / "champion")), "sha256": sha256}
     job = train_job(tmp_path, {**model, "parameters": {"C": 1e-6}}, champion=champion)
@@ -134,7 +138,9 @@ def test_the_champion_predicts_the_same_holdout_beside_the_candidate(tmp_path, t
     assert not np.allclose(holdout["champion"], holdout["prediction"])
 
 
-def test_scoring_predicts_as_training_did_and_only_the_span_asked_for(tmp_path, trained, run_job):
+def test_scoring_predicts_as_training_did_and_only_the_span_asked_for(
+    tmp_path: Path, trained: Any, run_job: Any
+) -> None:
     model, sha256 = trained
     assert run_job(score.main, score_job(tmp_path, model, sha256)) == (0, "")
     scored = pd.read_parquet(tmp_path / "scores" / "scored.parquet").set_index("id")
@@ -148,7 +154,9 @@ def test_scoring_predicts_as_training_did_and_only_the_span_asked_for(tmp_path, 
 @pytest.mark.parametrize(
     "task", [{}, {"task": "regression", "target": "delay", "estimator": "regressor"}], ids=["classes", "regression"]
 )
-def test_a_good_model_keeps_the_contract_on_real_rows_and_on_made_up_ones(tmp_path, run_job, sample, task):
+def test_a_good_model_keeps_the_contract_on_real_rows_and_on_made_up_ones(
+    tmp_path: Path, run_job: Any, sample: str, task: Any
+) -> None:
     job = check_job(tmp_path, model_block(tmp_path / "code", **task))
     if sample == "made up":
         job["sample"] = None
@@ -158,19 +166,21 @@ def test_a_good_model_keeps_the_contract_on_real_rows_and_on_made_up_ones(tmp_pa
     assert "it survives being saved and loaded" in [part["name"] for part in contract(tmp_path)["checks"]]
 
 
-def test_a_sample_of_a_rare_class_without_any_of_it_keeps_the_contract(tmp_path, run_job):
+def test_a_sample_of_a_rare_class_without_any_of_it_keeps_the_contract(tmp_path: Path, run_job: Any) -> None:
     run_job(check.main, check_job(tmp_path, model_block(tmp_path / "code"), small_data().assign(late=0)))
     assert contract(tmp_path)["answer"] == "pass"
 
 
-def test_a_model_whose_folder_is_gone_is_said_with_the_remedy(tmp_path, run_job):
+def test_a_model_whose_folder_is_gone_is_said_with_the_remedy(tmp_path: Path, run_job: Any) -> None:
     model = {**model_block(tmp_path / "code"), "code": "/no/such/folder"}
     ended, message = run_job(train.main, train_job(tmp_path, model))
     assert (ended, message) == (MISTAKE, "the model's folder /no/such/folder does not exist. Run its ci again.\n")
 
 
 @OF_THE_CODE
-def test_a_mistake_in_the_code_ends_the_training_with_the_remedy(tmp_path, run_job, code, changes, told):
+def test_a_mistake_in_the_code_ends_the_training_with_the_remedy(
+    tmp_path: Path, run_job: Any, code: Any, changes: Any, told: Any
+) -> None:
     model = model_block(tmp_path / "code", code, **changes)
     ended, message = run_job(train.main, train_job(tmp_path, model))
     assert (ended, told in message) == (MISTAKE, True), message
@@ -178,7 +188,9 @@ def test_a_mistake_in_the_code_ends_the_training_with_the_remedy(tmp_path, run_j
 
 
 @OF_THE_CODE
-def test_a_mistake_in_the_code_breaks_the_contract_with_the_remedy(tmp_path, run_job, code, changes, told):
+def test_a_mistake_in_the_code_breaks_the_contract_with_the_remedy(
+    tmp_path: Path, run_job: Any, code: Any, changes: Any, told: Any
+) -> None:
     model = model_block(tmp_path / "code", code, **changes)
     assert run_job(check.main, check_job(tmp_path, model)) == (0, "")
     assert contract(tmp_path)["answer"] == "fail"
@@ -212,7 +224,9 @@ def test_a_mistake_in_the_code_breaks_the_contract_with_the_remedy(tmp_path, run
     ],
     ids=["random", "forgets when saved", "fails on one row"],
 )
-def test_predictions_that_can_not_be_relied_on_break_the_contract(tmp_path, run_job, code, trusted, told):
+def test_predictions_that_can_not_be_relied_on_break_the_contract(
+    tmp_path: Path, run_job: Any, code: str, trusted: Any, told: str
+) -> None:
     model = model_block(tmp_path / "code", BAD_PREDICTIONS + code, estimator="strange", trusted_types=trusted)
     run_job(check.main, check_job(tmp_path, model))
     assert (contract(tmp_path)["answer"], told in contract(tmp_path)["reason"]) == ("fail", True), contract(tmp_path)
@@ -231,14 +245,16 @@ def test_predictions_that_can_not_be_relied_on_break_the_contract(tmp_path, run_
         ("at", [pd.Timestamp("2013-05-30")], "there are no training rows"),
     ],
 )
-def test_a_mistake_in_the_data_ends_the_training_with_the_remedy(tmp_path, run_job, column, values, told):
+def test_a_mistake_in_the_data_ends_the_training_with_the_remedy(
+    tmp_path: Path, run_job: Any, column: str, values: Any, told: str
+) -> None:
     rows = small_data()
     rows[column] = (values * len(rows))[: len(rows)]
     ended, message = run_job(train.main, train_job(tmp_path, model_block(tmp_path / "code"), rows))
     assert (ended, told in message) == (MISTAKE, True), message
 
 
-def test_a_target_that_is_no_number_breaks_the_contract(tmp_path, run_job):
+def test_a_target_that_is_no_number_breaks_the_contract(tmp_path: Path, run_job: Any) -> None:
     run_job(check.main, check_job(tmp_path, model_block(tmp_path / "code"), small_data().assign(late="yes")))
     assert "column 'late' is not numeric" in contract(tmp_path)["reason"]
 
@@ -251,7 +267,9 @@ def test_a_target_that_is_no_number_breaks_the_contract(tmp_path, run_job):
         ({"artifact": "/no/such/folder"}, "Deploy the version again."),
     ],
 )
-def test_a_mistake_ends_the_scoring_with_the_remedy(tmp_path, trained, run_job, changes, told):
+def test_a_mistake_ends_the_scoring_with_the_remedy(
+    tmp_path: Path, trained: Any, run_job: Any, changes: Any, told: str
+) -> None:
     ended, message = run_job(score.main, {**score_job(tmp_path, *trained), **changes})
     assert (ended, told in message) == (MISTAKE, True), message
     assert not (tmp_path / "scores").exists()
@@ -266,14 +284,16 @@ def test_a_mistake_ends_the_scoring_with_the_remedy(tmp_path, trained, run_job, 
     ],
 )
 def test_feature_code_that_breaks_a_trained_model_ends_the_scoring_with_the_remedy(
-    tmp_path, trained, run_job, code, told
-):
+    tmp_path: Path, trained: Any, run_job: Any, code: str, told: str
+) -> None:
     model = model_block(tmp_path / "code", code, feature_code="prepare")
     ended, message = run_job(score.main, score_job(tmp_path, model, trained[1]))
     assert (ended, told in message) == (MISTAKE, True), message
 
 
-def test_predictions_that_are_not_finite_end_the_scoring_and_leave_no_scores(tmp_path, run_job, monkeypatch):
+def test_predictions_that_are_not_finite_end_the_scoring_and_leave_no_scores(
+    tmp_path: Path, run_job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = BAD_PREDICTIONS + "def answer(p): return p"
     model = model_block(tmp_path / "code", code, estimator="strange", trusted_types=["MODULE.Strange"])
     train.main(train_job(tmp_path, model))

@@ -151,7 +151,9 @@ def forget(model: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("case", LOADED.values(), ids=LOADED)
-def test_an_own_type_that_is_listed_is_loaded_where_nothing_of_the_model_was_imported(tmp_path, monkeypatch, case):
+def test_an_own_type_that_is_listed_is_loaded_where_nothing_of_the_model_was_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Any
+) -> None:
     model = own_model(tmp_path, *case)
     assert contract(tmp_path, model)[0] == "pass", contract(tmp_path, model)
     train.main(train_job(tmp_path, model))
@@ -164,7 +166,9 @@ def test_an_own_type_that_is_listed_is_loaded_where_nothing_of_the_model_was_imp
 
 
 @pytest.mark.parametrize("code, trusted, files, told", NEVER_LOADED.values(), ids=NEVER_LOADED)
-def test_what_no_server_could_load_breaks_the_contract_with_the_remedy(tmp_path, code, trusted, files, told):
+def test_what_no_server_could_load_breaks_the_contract_with_the_remedy(
+    tmp_path: Path, code: Any, trusted: Any, files: Any, told: Any
+) -> None:
     answer, reason = contract(tmp_path, own_model(tmp_path, code, REGRESSION | {"trusted_types": trusted}, files))
     assert (answer, bool(re.search(told, reason))) == ("fail", True), reason
 
@@ -172,7 +176,7 @@ def test_what_no_server_could_load_breaks_the_contract_with_the_remedy(tmp_path,
 @pytest.mark.parametrize(
     "name", ["os.system", "builtins.eval", "subprocess.Popen", "operator.methodcaller", "_io.open", "pickle.loads"]
 )
-def test_what_can_run_code_may_not_even_be_listed(tmp_path, name):
+def test_what_can_run_code_may_not_even_be_listed(tmp_path: Path, name: str) -> None:
     model = own_model(tmp_path, CLASS, REGRESSION | {"trusted_types": ["MODULE.Halve", name]}, {})
     with pytest.raises(ModelError, match=f"not allowed in artifacts: {name}. Listing them under trusted_types"):
         train.main(train_job(tmp_path, model))

@@ -4,6 +4,9 @@ import errno
 import json
 import os
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,21 +17,21 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
-def log(tmp_path):
+def log(tmp_path: Path) -> Iterator[Any]:
     log = PredictionLog(tmp_path / "log", "3-7")
     yield log
     log.close()
 
 
 @pytest.fixture
-def disk(monkeypatch):
+def disk(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes os.write take only so many bytes at a time, and fail after so many in all."""
     write = os.write
 
     def set_up(at_once: int, room: int | None = None) -> None:
         left = [room]
 
-        def take(descriptor, content):
+        def take(descriptor: Any, content: Any) -> Any:
             piece = bytes(content[:at_once])
             if left[0] is not None:
                 if not left[0]:
@@ -42,15 +45,15 @@ def disk(monkeypatch):
     return set_up
 
 
-def segments(log):
+def segments(log: Any) -> Any:
     return [path.read_bytes() for path in sorted(log.folder.glob("*.jsonl"))]
 
 
-def numbers(content):
+def numbers(content: Any) -> Any:
     return [json.loads(line)["n"] for line in content.splitlines()]
 
 
-def test_each_entry_is_a_whole_line_the_moment_it_is_appended(log):
+def test_each_entry_is_a_whole_line_the_moment_it_is_appended(log: Any) -> None:
     for n in range(3):
         log.append({"n": n, "text": "two\nlines"})
         (content,) = segments(log)
@@ -58,13 +61,13 @@ def test_each_entry_is_a_whole_line_the_moment_it_is_appended(log):
         assert numbers(content) == list(range(n + 1))
 
 
-def test_a_segment_is_named_for_its_version_and_process_and_is_not_for_others_to_read(log):
+def test_a_segment_is_named_for_its_version_and_process_and_is_not_for_others_to_read(log: Any) -> None:
     (path,) = log.folder.iterdir()
     assert path.name.startswith("3-7-") and path.name.endswith(f"-{os.getpid()}.jsonl")
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_new_segment_begins_when_one_is_full_and_never_within_a_line(tmp_path):
+def test_a_new_segment_begins_when_one_is_full_and_never_within_a_line(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, "3-7", segment_bytes=15)
     for n in range(5):
         log.append({"n": n})
@@ -72,14 +75,14 @@ def test_a_new_segment_begins_when_one_is_full_and_never_within_a_line(tmp_path)
     assert [numbers(content) for content in segments(log)] == [[0, 1], [2, 3], [4]]
 
 
-def test_a_disk_that_takes_a_line_in_pieces_still_gets_all_of_it(log, disk):
+def test_a_disk_that_takes_a_line_in_pieces_still_gets_all_of_it(log: Any, disk: Any) -> None:
     disk(at_once=3)
     log.append({"n": 1})
     log.append({"n": 2})
     assert [numbers(content) for content in segments(log)] == [[1, 2]]
 
 
-def test_a_torn_line_is_an_error_and_the_next_entry_begins_a_new_file(log, disk):
+def test_a_torn_line_is_an_error_and_the_next_entry_begins_a_new_file(log: Any, disk: Any) -> None:
     log.append({"n": 1})
     disk(at_once=100, room=4)
     with pytest.raises(OSError, match="No space left"):
@@ -91,14 +94,16 @@ def test_a_torn_line_is_an_error_and_the_next_entry_begins_a_new_file(log, disk)
     assert numbers(new) == [3]
 
 
-def test_nothing_is_appended_to_a_torn_line_while_no_new_file_can_be_made(log, disk, monkeypatch):
+def test_nothing_is_appended_to_a_torn_line_while_no_new_file_can_be_made(
+    log: Any, disk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk(at_once=100, room=4)
     with pytest.raises(OSError, match="No space left"):
         log.append({"n": 1})
     disk(at_once=100)
     with monkeypatch.context() as patch:
 
-        def refuse(*_):
+        def refuse(*_: Any) -> None:
             raise FULL
 
         patch.setattr(prediction_log.os, "open", refuse)
@@ -110,7 +115,7 @@ def test_nothing_is_appended_to_a_torn_line_while_no_new_file_can_be_made(log, d
     assert (torn, numbers(new)) == (b'{"n"', [3])
 
 
-def test_an_entry_of_which_nothing_was_written_leaves_the_file_in_use(log, disk):
+def test_an_entry_of_which_nothing_was_written_leaves_the_file_in_use(log: Any, disk: Any) -> None:
     disk(at_once=100, room=0)
     with pytest.raises(OSError, match="No space left"):
         log.append({"n": 1})
@@ -120,17 +125,17 @@ def test_an_entry_of_which_nothing_was_written_leaves_the_file_in_use(log, disk)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_json_is_never_written(log, value):
+def test_what_is_not_json_is_never_written(log: Any, value: Any) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         log.append({"n": value})
     assert segments(log) == [b""]
 
 
-def test_the_lines_of_threads_never_mix(log, disk):
+def test_the_lines_of_threads_never_mix(log: Any, disk: Any) -> None:
     disk(at_once=7)
     start = threading.Barrier(4)
 
-    def append(name):
+    def append(name: Any) -> None:
         start.wait()
         for n in range(200):
             log.append({"n": [name, n]})

@@ -3,6 +3,9 @@
 import errno
 import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +37,7 @@ def answer(predicted):
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("served")
     model = model_block(folder / "code", CODE, feature_code="prepare", trusted_types=["MODULE.Strange"])
     train.main(train_job(folder, model))
@@ -55,36 +58,40 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture
-def server(tmp_path, config):
+def server(tmp_path: Path, config: Any) -> Iterator[Any]:
     server = ModelServer({**config, "log_dir": str(tmp_path / "log")})
     yield server
     server.log.close()
 
 
-def logged(tmp_path):
+def logged(tmp_path: Path) -> Any:
     return [json.loads(line) for path in (tmp_path / "log").iterdir() for line in path.read_bytes().splitlines()]
 
 
-def test_a_model_that_refuses_made_up_values_is_served_all_the_same(server):
+def test_a_model_that_refuses_made_up_values_is_served_all_the_same(server: Any) -> None:
     assert server.answer(body())[0] == 200
 
 
-def test_what_the_models_code_refuses_is_an_error_of_the_model_with_its_words(tmp_path, server):
+def test_what_the_models_code_refuses_is_an_error_of_the_model_with_its_words(tmp_path: Path, server: Any) -> None:
     code, answer = server.answer(body(origin={"data": ["LGA"]}))
     assert (code, "an airport nobody knows" in answer["error"]) == (500, True)
     assert logged(tmp_path) == []
 
 
 @pytest.mark.parametrize("wrong", [lambda given: given * np.nan, lambda given: given[:, 1], lambda given: given[:0]])
-def test_a_prediction_that_is_none_is_neither_given_nor_logged(tmp_path, server, monkeypatch, wrong):
+def test_a_prediction_that_is_none_is_neither_given_nor_logged(
+    tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch, wrong: Any
+) -> None:
     monkeypatch.setattr(sys.modules[server.model["estimator"].partition(":")[0]], "answer", wrong)
     code, answer = server.answer(body())
     assert (code, set(answer)) == (500, {"error"})
     assert logged(tmp_path) == []
 
 
-def test_a_prediction_that_could_not_be_logged_is_not_given_and_not_counted(server, monkeypatch):
-    def full(_):
+def test_a_prediction_that_could_not_be_logged_is_not_given_and_not_counted(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(server.log, "append", full)
@@ -95,19 +102,19 @@ def test_a_prediction_that_could_not_be_logged_is_not_given_and_not_counted(serv
     assert b'evergreen_rows_total{environment="test",model="small",version="3"} 0.0' in server.metrics.exposition()
 
 
-def test_each_answer_has_an_id_of_its_own_and_is_logged_under_it(tmp_path, server):
+def test_each_answer_has_an_id_of_its_own_and_is_logged_under_it(tmp_path: Path, server: Any) -> None:
     answers = [server.answer(body()) for _ in range(3)]
     ids = [answer["id"] for _, answer in answers]
     assert len(set(ids)) == 3
     assert [entry["request_id"] for entry in logged(tmp_path)] == ids
 
 
-def test_a_server_without_a_log_asks_for_no_key_and_no_time(config):
+def test_a_server_without_a_log_asks_for_no_key_and_no_time(config: Any) -> None:
     code, answer = ModelServer(config).answer(body(id=None, at=None))
     assert (code, answer["outputs"][0]["shape"]) == (200, [1])
 
 
-def test_a_client_may_send_rows_in_another_order_of_columns(server):
+def test_a_client_may_send_rows_in_another_order_of_columns(server: Any) -> None:
     content = request(2)
     content["inputs"].reverse()
     assert server.answer(json.dumps(content).encode())[1]["outputs"] == server.answer(body(2))[1]["outputs"]

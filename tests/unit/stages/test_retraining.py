@@ -40,11 +40,11 @@ def release(installation: Installation, spec: ModelSpec, version: str) -> None:
     installation.store.swap_release(now, now.promote(version, "test"))
 
 
-def test_without_health_the_policy_holds(installation, spec):
+def test_without_health_the_policy_holds(installation: Installation, spec: ModelSpec) -> None:
     assert decide(installation, spec).verdict.answer == "hold"
 
 
-def test_bad_windows_of_the_live_version_open_one_incident(installation, spec):
+def test_bad_windows_of_the_live_version_open_one_incident(installation: Installation, spec: ModelSpec) -> None:
     record(installation, spec, {"2013-04": BAD, "2013-05": BAD})
     decision = decide(installation, spec)
     assert (decision.verdict.answer, decision.window) == ("fail", "2013-05")
@@ -55,7 +55,7 @@ def test_bad_windows_of_the_live_version_open_one_incident(installation, spec):
     assert decide(installation, spec).incident == incident.key, "a lost trigger must be found again"
 
 
-def test_a_bad_window_of_a_version_that_was_replaced_holds(installation, spec):
+def test_a_bad_window_of_a_version_that_was_replaced_holds(installation: Installation, spec: ModelSpec) -> None:
     record(installation, spec, {"2013-04": BAD, "2013-05": BAD})
     release(installation, spec, "2")
     decision = decide(installation, spec)
@@ -65,7 +65,9 @@ def test_a_bad_window_of_a_version_that_was_replaced_holds(installation, spec):
 
 
 @pytest.mark.parametrize("waiting", [0, 11, 12, 40])
-def test_however_many_windows_wait_for_truth_the_newest_with_truth_is_judged(installation, spec, waiting):
+def test_however_many_windows_wait_for_truth_the_newest_with_truth_is_judged(
+    installation: Installation, spec: ModelSpec, waiting: int
+) -> None:
     windows = windows_before("2019-12", "month", waiting + 30)
     judged, young = windows[:30], windows[30:]
     record(installation, spec, dict.fromkeys(judged, BAD))

@@ -1,6 +1,7 @@
 """What is kept with a version lets its quality be estimated later, without any row of the data."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +9,11 @@ import pandas as pd
 
 from include.core.build import Lineage
 from include.core.quality.estimation import estimate
+from include.core.spec import ModelSpec
 from include.stages.training import BUNDLE, complete_bundle
 
 
-def test_the_bundle_has_what_estimates_need_and_no_row_of_the_holdout(spec, tmp_path):
+def test_the_bundle_has_what_estimates_need_and_no_row_of_the_holdout(spec: ModelSpec, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows = pd.DataFrame({feature.name: random.random(2000) for feature in spec.features})
     rows = rows.assign(carrier="UA", origin="EWR", destination="LAX", prediction=random.random(2000))

@@ -1,12 +1,14 @@
 """The guard fails the test that leaves the environment changed, and only that one."""
 
+from typing import Any
+
 import pytest
 
 GUARD = 'pytest_plugins = ["tests.support.environment_guard"]\n'
 
 
 @pytest.fixture
-def session(pytester, monkeypatch):
+def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the given tests in a pytest of their own, with the guard."""
     monkeypatch.setenv("EVERGREEN_ENGINE", "process")
 
@@ -28,7 +30,7 @@ def session(pytester, monkeypatch):
         ("pytest.MonkeyPatch().setenv('EVERGREEN_HOME', '/x')", "*left EVERGREEN_HOME='/x'*"),
     ],
 )
-def test_a_test_that_leaves_a_change_fails_and_the_next_one_sees_none(session, change, words):
+def test_a_test_that_leaves_a_change_fails_and_the_next_one_sees_none(session: Any, change: str, words: str) -> None:
     result = session(
         f"""
 def test_leaves():
@@ -43,7 +45,7 @@ def test_next():
     result.stdout.fnmatch_lines([words, "ERROR *::test_leaves*"])
 
 
-def test_a_module_fixture_that_skips_before_it_undoes_its_change_fails_and_is_undone(session):
+def test_a_module_fixture_that_skips_before_it_undoes_its_change_fails_and_is_undone(session: Any) -> None:
     """The fault that let 61 tests fail where no Docker Engine was."""
     result = session(
         """
@@ -66,7 +68,7 @@ def test_next():
     result.stdout.fnmatch_lines(["*fixture 'place' ended early*left EVERGREEN_ENGINE='docker'*"])
 
 
-def test_a_module_fixture_that_never_undoes_its_change_fails_the_modules_last_test(session):
+def test_a_module_fixture_that_never_undoes_its_change_fails_the_modules_last_test(session: Any) -> None:
     result = session(
         """
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_last(place):
     result.stdout.fnmatch_lines(["ERROR *::test_last*"])
 
 
-def test_changes_that_are_undone_are_fine(session):
+def test_changes_that_are_undone_are_fine(session: Any) -> None:
     result = session(
         """
 @pytest.fixture(scope="module")

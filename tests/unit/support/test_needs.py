@@ -1,5 +1,7 @@
 """A skip always says what is missing, and nothing can be skipped where everything is required."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.needs import NEEDS, missing
@@ -22,7 +24,7 @@ def test_free():
 
 
 @pytest.fixture
-def session(pytester, monkeypatch):
+def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the given tests in a pytest of their own, with the markers."""
     monkeypatch.setitem(NEEDS, "unobtainium", lambda: "there is none. Dig for it")
     monkeypatch.delenv("EVERGREEN_REQUIRE_ALL", raising=False)
@@ -36,7 +38,9 @@ def session(pytester, monkeypatch):
     return run
 
 
-def test_a_missing_need_skips_before_any_fixture_and_says_how_to_get_it(session, monkeypatch, pytester):
+def test_a_missing_need_skips_before_any_fixture_and_says_how_to_get_it(
+    session: Any, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+) -> None:
     monkeypatch.setenv("EVERGREEN_SKIPPED", str(pytester.path / "skipped"))
     result = session(LACKING)
     result.assert_outcomes(passed=1, skipped=1)
@@ -44,7 +48,7 @@ def test_a_missing_need_skips_before_any_fixture_and_says_how_to_get_it(session,
     assert (pytester.path / "skipped").read_text() == "test_it.py::test_mine\n"
 
 
-def test_where_everything_is_required_a_missing_need_fails(session, monkeypatch):
+def test_where_everything_is_required_a_missing_need_fails(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERGREEN_REQUIRE_ALL", "1")
     result = session(LACKING)
     result.assert_outcomes(passed=1, errors=1)
@@ -60,17 +64,17 @@ def test_where_everything_is_required_a_missing_need_fails(session, monkeypatch)
     ],
     ids=["in the test", "by a marker", "with a need that is there"],
 )
-def test_a_skip_for_any_other_reason_fails(session, tests):
+def test_a_skip_for_any_other_reason_fails(session: Any, tests: str) -> None:
     result = session(tests)
     assert result.ret != 0
     result.stdout.fnmatch_lines(["*no marker says what is missing*not today*"])
 
 
-def test_a_need_that_nobody_knows_is_an_error(session):
+def test_a_need_that_nobody_knows_is_an_error(session: Any) -> None:
     result = session("import pytest\n\n\n@pytest.mark.needs('dokcer')\ndef test_a():\n    pass\n")
     result.assert_outcomes(errors=1)
 
 
-def test_each_reason_names_a_remedy():
+def test_each_reason_names_a_remedy() -> None:
     for need in NEEDS:
         assert missing(need) == "" or any(word in missing(need) for word in ("apt install", "Start", "root", "newer"))

@@ -1,6 +1,8 @@
 """Counting Parquet gives the counts of its rows, reads every part once, and knows when a part is another one."""
 
 import io
+from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -30,12 +32,12 @@ def odd_rows(seed: int = 1, count: int = 1000) -> pd.DataFrame:
     return frame
 
 
-def write(frame: pd.DataFrame, path, rows: int = 300) -> None:
+def write(frame: pd.DataFrame, path: Any, rows: int = 300) -> None:
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, row_group_size=rows)
 
 
 @pytest.fixture
-def lake(tmp_path):
+def lake(tmp_path: Path) -> Any:
     folder = tmp_path / "predictions" / "taxi" / "2013-05"
     folder.mkdir(parents=True)
     for number in range(3):
@@ -43,17 +45,17 @@ def lake(tmp_path):
     return tmp_path
 
 
-def part(lake, number: int):
+def part(lake: Any, number: int) -> Any:
     return lake / "predictions" / "taxi" / "2013-05" / f"segment-{number}.parquet"
 
 
 @pytest.mark.parametrize("rows_in_a_group", [7, 300, 5000])
-def test_a_file_counts_as_its_rows_do_whatever_its_row_groups(tmp_path, rows_in_a_group):
+def test_a_file_counts_as_its_rows_do_whatever_its_row_groups(tmp_path: Path, rows_in_a_group: int) -> None:
     write(odd_rows(), tmp_path / "rows.parquet", rows_in_a_group)
     assert count_parquet(tmp_path / "rows.parquet", SPEC, PROFILE) == count_frame(odd_rows(), PROFILE, SPEC)
 
 
-def test_only_the_rows_of_a_version_count_when_it_is_named(tmp_path):
+def test_only_the_rows_of_a_version_count_when_it_is_named(tmp_path: Path) -> None:
     frame = odd_rows()
     write(frame, tmp_path / "rows.parquet")
     counted = count_parquet(tmp_path / "rows.parquet", SPEC, PROFILE, version="2")
@@ -61,7 +63,7 @@ def test_only_the_rows_of_a_version_count_when_it_is_named(tmp_path):
     assert count_parquet(tmp_path / "rows.parquet", SPEC, PROFILE, version="never released").rows == 0
 
 
-def test_types_other_than_the_logs_are_counted_too(tmp_path):
+def test_types_other_than_the_logs_are_counted_too(tmp_path: Path) -> None:
     frame = odd_rows().assign(
         distance=lambda f: f.distance.map(str),
         hour=lambda f: f.hour.astype("int8"),
@@ -73,13 +75,13 @@ def test_types_other_than_the_logs_are_counted_too(tmp_path):
     assert counted == expected
 
 
-def test_a_column_that_a_file_lacks_counts_as_missing(tmp_path):
+def test_a_column_that_a_file_lacks_counts_as_missing(tmp_path: Path) -> None:
     write(odd_rows().drop(columns="distance"), tmp_path / "rows.parquet")
     column = count_parquet(tmp_path / "rows.parquet", SPEC, PROFILE).columns["distance"]
     assert (column.missing, column.rows) == (1000, 1000)
 
 
-def test_object_storage_is_read_through_its_open_file():
+def test_object_storage_is_read_through_its_open_file() -> None:
     buffer = io.BytesIO()
     write(odd_rows(), buffer)
     filesystem = fsspec.filesystem("memory")
@@ -88,7 +90,7 @@ def test_object_storage_is_read_through_its_open_file():
         assert count_parquet(file, SPEC, PROFILE) == count_frame(odd_rows(), PROFILE, SPEC)
 
 
-def test_a_window_is_the_sum_of_its_parts_and_tells_how_far_it_is(lake):
+def test_a_window_is_the_sum_of_its_parts_and_tells_how_far_it_is(lake: Any) -> None:
     told = []
     counted = count_window(
         SPEC, "2013-05", "1", PROFILE, lake=lake, progress=lambda done, whole: told.append(done / whole)
@@ -100,7 +102,7 @@ def test_a_window_is_the_sum_of_its_parts_and_tells_how_far_it_is(lake):
     assert told[-1] == 1
 
 
-def test_what_was_counted_is_not_read_again_and_new_parts_are(lake, monkeypatch):
+def test_what_was_counted_is_not_read_again_and_new_parts_are(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     count = counting.count_parquet
     monkeypatch.setattr(
@@ -114,7 +116,7 @@ def test_what_was_counted_is_not_read_again_and_new_parts_are(lake, monkeypatch)
     assert read[3:] == [part(lake, 7)]
 
 
-def test_only_parts_of_which_rows_are_left_out_are_read_again(lake, monkeypatch):
+def test_only_parts_of_which_rows_are_left_out_are_read_again(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row in two logs counts once; the parts that it does not touch are not opened for it."""
     count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
     read = []
@@ -133,12 +135,12 @@ def test_only_parts_of_which_rows_are_left_out_are_read_again(lake, monkeypatch)
         count_window(SPEC, "2013-05", "1", PROFILE, parts=rows, lake=lake)
 
 
-def test_parts_that_came_since_the_predictions_were_read_wait_for_the_next_measuring(lake):
+def test_parts_that_came_since_the_predictions_were_read_wait_for_the_next_measuring(lake: Any) -> None:
     rows = {part(lake, n): np.ones(1000, dtype=bool) for n in range(2)}
     assert count_window(SPEC, "2013-05", "1", PROFILE, parts=rows, lake=lake).rows == 1400
 
 
-def test_a_part_that_was_written_again_and_another_reference_are_counted_anew(lake):
+def test_a_part_that_was_written_again_and_another_reference_are_counted_anew(lake: Any) -> None:
     before = count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
     write(odd_rows(0, 2000), part(lake, 0))
     assert count_window(SPEC, "2013-05", "1", PROFILE, lake=lake).rows == before.rows + 700
@@ -146,17 +148,17 @@ def test_a_part_that_was_written_again_and_another_reference_are_counted_anew(la
     assert count_window(SPEC, "2013-05", "1", other, lake=lake).columns != before.columns
 
 
-def test_a_window_without_parts_counts_nothing(tmp_path):
+def test_a_window_without_parts_counts_nothing(tmp_path: Path) -> None:
     assert count_window(SPEC, "2013-05", "1", PROFILE, lake=tmp_path) == WindowCount()
 
 
-def test_a_torn_part_is_named_with_the_remedy(lake):
+def test_a_torn_part_is_named_with_the_remedy(lake: Any) -> None:
     part(lake, 1).write_bytes(part(lake, 1).read_bytes()[:500])
     with pytest.raises(DataError, match=r"segment-1.parquet: can't be counted .* Remove the file"):
         count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
 
 
-def test_a_count_that_was_torn_by_a_crash_is_made_again(lake):
+def test_a_count_that_was_torn_by_a_crash_is_made_again(lake: Any) -> None:
     before = count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
     kept = next((lake / "predictions" / "taxi" / "2013-05" / ".counted").iterdir())
     kept.write_text("{")
@@ -164,6 +166,6 @@ def test_a_count_that_was_torn_by_a_crash_is_made_again(lake):
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_no_row_and_one_row_are_counted(tmp_path, rows):
+def test_no_row_and_one_row_are_counted(tmp_path: Path, rows: int) -> None:
     write(rides(rows), tmp_path / "rows.parquet")
     assert count_parquet(tmp_path / "rows.parquet", SPEC, PROFILE).rows == rows

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ SPEC = spec_values(features=columns(distance="number", origin="category", night=
 MODEL = ModelSpec.model_validate(SPEC)
 
 
-def request(number: int, rows: int = 2, month: int = 5, **changes) -> str:
+def request(number: int, rows: int = 2, month: int = 5, **changes: Any) -> str:
     line = {
         "request_id": f"r{number}",
         "received": 1000.0 + number,
@@ -41,12 +42,12 @@ def request(number: int, rows: int = 2, month: int = 5, **changes) -> str:
 class Place:
     """A store, a log folder and a lake in a temporary folder."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path) -> None:
         self.url = f"sqlite:///{home / 'store.db'}"
         self.store, self.log, self.lake = Store(self.url), home / "log", home / "lake"
         self.log.mkdir()
 
-    def gather(self):
+    def gather(self) -> Any:
         return gather(MODEL, self.store, self.log, self.lake)
 
     def keys(self, window: str = "2013-05") -> list[str]:
@@ -64,7 +65,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_requests_become_rows_in_the_window_of_their_event(place):
+def test_requests_become_rows_in_the_window_of_their_event(place: Place) -> None:
     place.segment("a", request(1) + request(2, month=6))
     found = place.gather()
     assert (found.rows, found.segments, dict(found.windows)) == (4, 1, {"2013-05": 2, "2013-06": 2})
@@ -80,7 +81,7 @@ def test_requests_become_rows_in_the_window_of_their_event(place):
     assert gathered_rows("late", place.lake) == {"2013-05": 2, "2013-06": 2}
 
 
-def test_gathering_again_takes_only_what_is_new(place):
+def test_gathering_again_takes_only_what_is_new(place: Place) -> None:
     place.segment("a", request(1))
     place.gather()
     assert place.gather().rows == 0
@@ -89,7 +90,7 @@ def test_gathering_again_takes_only_what_is_new(place):
     assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
 
 
-def test_a_torn_last_line_is_counted_left_and_taken_once_it_is_whole(place):
+def test_a_torn_last_line_is_counted_left_and_taken_once_it_is_whole(place: Place) -> None:
     line = request(2)
     place.segment("a", request(1) + line[:40])
     found = place.gather()
@@ -113,14 +114,14 @@ def test_a_torn_last_line_is_counted_left_and_taken_once_it_is_whole(place):
         request(8, features={"distance": [1.0]}),
     ],
 )
-def test_a_broken_line_in_the_middle_is_counted_and_skipped(place, broken):
+def test_a_broken_line_in_the_middle_is_counted_and_skipped(place: Place, broken: Any) -> None:
     place.segment("a", request(1) + broken + request(2))
     found = place.gather()
     assert (found.rows, found.broken_lines) == (4, 1)
     assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
 
 
-def test_a_row_in_two_logs_is_read_once_with_the_later_answer(place):
+def test_a_row_in_two_logs_is_read_once_with_the_later_answer(place: Place) -> None:
     place.segment("a", request(1, version="3"))
     place.segment("b", request(1, version="4", received=5000.0))
     place.gather()
@@ -128,7 +129,7 @@ def test_a_row_in_two_logs_is_read_once_with_the_later_answer(place):
     assert (len(read.frame), read.duplicates, set(read.frame.version)) == (2, 2, {"4"})
 
 
-def test_features_stand_beside_their_rows_whatever_the_order_of_parts_and_repeats(place):
+def test_features_stand_beside_their_rows_whatever_the_order_of_parts_and_repeats(place: Place) -> None:
     """Rows are put in the order of their arrival and repeats are dropped; a feature must follow."""
 
     def odd(number: int, received: float) -> str:
@@ -149,7 +150,7 @@ def test_features_stand_beside_their_rows_whatever_the_order_of_parts_and_repeat
     assert read.feature("distance", some).tolist() == read.feature("distance")[some].tolist()
 
 
-def test_a_part_that_was_written_again_meanwhile_is_an_error_and_not_other_rows(place):
+def test_a_part_that_was_written_again_meanwhile_is_an_error_and_not_other_rows(place: Place) -> None:
     place.segment("a", request(1))
     place.gather()
     read = read_predictions(MODEL, "2013-05", place.lake)
@@ -159,7 +160,7 @@ def test_a_part_that_was_written_again_meanwhile_is_an_error_and_not_other_rows(
         read.feature("distance")
 
 
-def test_a_torn_part_is_named_with_its_remedy(place):
+def test_a_torn_part_is_named_with_its_remedy(place: Place) -> None:
     place.segment("a", request(1))
     place.gather()
     (part,) = read_predictions(MODEL, "2013-05", place.lake).parts
@@ -168,13 +169,13 @@ def test_a_torn_part_is_named_with_its_remedy(place):
         read_predictions(MODEL, "2013-05", place.lake)
 
 
-def test_a_feature_that_an_older_version_did_not_log_is_missing(place):
+def test_a_feature_that_an_older_version_did_not_log_is_missing(place: Place) -> None:
     place.segment("a", request(1, features={"distance": [1.0, 2.0], "gone": [1, 2]}))
     place.gather()
     assert read_predictions(MODEL, "2013-05", place.lake).feature("origin").isna().all()
 
 
-def test_a_feature_that_the_spec_has_since_is_missing_in_parts_from_before(place):
+def test_a_feature_that_the_spec_has_since_is_missing_in_parts_from_before(place: Place) -> None:
     place.segment("a", request(1))
     place.gather()
     features = [*SPEC["features"], {"name": "new", "type": "number"}]
@@ -185,12 +186,12 @@ def test_a_feature_that_the_spec_has_since_is_missing_in_parts_from_before(place
     assert read.feature("new").fillna(0).tolist() == [0, 0, 3, 4]
 
 
-def test_times_with_an_offset_are_taken_as_utc(place):
+def test_times_with_an_offset_are_taken_as_utc(place: Place) -> None:
     place.segment("a", request(1, event_times=["2013-05-31T23:30:00-04:00", "2013-06-01T01:00:00+02:00"]))
     assert dict(place.gather().windows) == {"2013-06": 1, "2013-05": 1}
 
 
-def test_a_large_segment_is_gathered_in_parts(place, monkeypatch):
+def test_a_large_segment_is_gathered_in_parts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictions, "CHUNK_BYTES", 1000)
     place.segment("a", "".join(request(n) for n in range(50)))
     place.gather()
@@ -198,7 +199,7 @@ def test_a_large_segment_is_gathered_in_parts(place, monkeypatch):
     assert len(place.keys()) == 100
 
 
-def test_a_window_that_nothing_was_predicted_in_is_an_empty_frame(place):
+def test_a_window_that_nothing_was_predicted_in_is_an_empty_frame(place: Place) -> None:
     read = read_predictions(MODEL, "2013-05", place.lake)
     assert (len(read.frame), read.duplicates, read.parts) == (0, 0, {})
     assert len(read.feature("distance")) == 0
@@ -233,7 +234,7 @@ KILLED = """
 
 
 @pytest.mark.parametrize("moment", ["before the position moves", "between two parts", "before the rename"])
-def test_kill_9_in_the_middle_then_a_retry_gives_the_same_rows(place, moment):
+def test_kill_9_in_the_middle_then_a_retry_gives_the_same_rows(place: Place, moment: str) -> None:
     text = "".join(request(n, month=5 + n % 2) for n in range(40))
     place.segment("a", text)
     command = [sys.executable, "-c", textwrap.dedent(KILLED), json.dumps(SPEC), place.url]

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,13 +21,13 @@ SPEC = ride_spec()
 LINEAGE = Lineage(snapshot="f" * 64, trained_until="2013-04-20T00:00:00")
 
 
-def write(frame: pd.DataFrame, path) -> None:
+def write(frame: pd.DataFrame, path: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, row_group_size=300)
 
 
 @pytest.fixture
-def lake(tmp_path):
+def lake(tmp_path: Path) -> Any:
     """Two months of reference, the last ten days of which nobody learnt from, and a window of two versions."""
     place, partitions = tmp_path / "lake", {}
     for number, month in enumerate(("2013-03", "2013-04")):
@@ -45,14 +47,14 @@ def lake(tmp_path):
     return place
 
 
-def test_a_sample_of_all_rows_is_the_rows_that_the_version_was_trained_on(lake):
+def test_a_sample_of_all_rows_is_the_rows_that_the_version_was_trained_on(lake: Any) -> None:
     found = reference_sample(SPEC, LINEAGE, rows=10_000, lake=lake)
     assert (len(found.frame), found.drawn_from) == (2500, 2500)
     assert set(found.frame.distance) == set(range(2500)), "all of March, and April until its 20th day"
     assert list(found.frame) == SPEC.feature_names, "nothing but the features is read"
 
 
-def test_a_sample_is_of_the_size_asked_for_without_repeats_and_even(lake):
+def test_a_sample_is_of_the_size_asked_for_without_repeats_and_even(lake: Any) -> None:
     found = reference_sample(SPEC, LINEAGE, rows=1000, seed=3, lake=lake)
     assert len(found.frame) == 1000
     assert found.frame.equals(reference_sample(SPEC, LINEAGE, rows=1000, seed=3, lake=lake).frame)
@@ -62,21 +64,21 @@ def test_a_sample_is_of_the_size_asked_for_without_repeats_and_even(lake):
     assert found.frame.distance.mean() == pytest.approx(largest.frame.distance.mean(), rel=0.1)
 
 
-def test_a_window_is_sampled_of_its_version_alone(lake):
+def test_a_window_is_sampled_of_its_version_alone(lake: Any) -> None:
     found = window_sample(SPEC, "2013-05", "1", lake=lake)
     assert (len(found.frame), found.drawn_from) == (900, 900)
     assert window_sample(SPEC, "2013-05", "3", lake=lake).drawn_from == 0
     assert window_sample(SPEC, "2013-06", "1", lake=lake).drawn_from == 0
 
 
-def test_a_row_that_stands_in_two_logs_is_drawn_once(lake):
+def test_a_row_that_stands_in_two_logs_is_drawn_once(lake: Any) -> None:
     folder = lake / "predictions" / "taxi" / "2013-05"
     (folder / "again.parquet").write_bytes((folder / "0.parquet").read_bytes())
     found = window_sample(SPEC, "2013-05", "1", lake=lake)
     assert (len(found.frame), found.drawn_from) == (900, 1200)
 
 
-def test_a_feature_that_the_reference_lacks_is_left_out(lake):
+def test_a_feature_that_the_reference_lacks_is_left_out(lake: Any) -> None:
     path = lake / "snapshots" / "objects" / "0.parquet"
     write(pq.read_table(path).drop_columns(["zone"]).to_pandas(), path)
     assert "zone" not in reference_sample(SPEC, LINEAGE, lake=lake).frame
@@ -85,28 +87,28 @@ def test_a_feature_that_the_reference_lacks_is_left_out(lake):
     assert "zone" not in {one.feature for one in figure.leaning}
 
 
-def gone(lake):
+def gone(lake: Any) -> None:
     (lake / "snapshots" / "objects" / "1.parquet").unlink()
 
 
-def damaged(lake):
+def damaged(lake: Any) -> None:
     (lake / "snapshots" / "objects" / "1.parquet").write_bytes(b"no parquet")
 
 
-def without_manifest(lake):
+def without_manifest(lake: Any) -> None:
     (lake / "snapshots" / "taxi" / f"{LINEAGE.snapshot}.json").unlink()
 
 
-def torn_manifest(lake):
+def torn_manifest(lake: Any) -> None:
     (lake / "snapshots" / "taxi" / f"{LINEAGE.snapshot}.json").write_text("{")
 
 
-def damaged_part(lake):
+def damaged_part(lake: Any) -> None:
     (lake / "predictions" / "taxi" / "2013-05" / "1.parquet").write_bytes(b"no parquet")
 
 
 @pytest.mark.parametrize("harm", [gone, damaged, without_manifest, torn_manifest, damaged_part])
-def test_what_is_gone_or_damaged_is_unknown_with_a_reason(lake, harm):
+def test_what_is_gone_or_damaged_is_unknown_with_a_reason(lake: Any, harm: Any) -> None:
     assert compare_window(SPEC, "2013-05", "1", LINEAGE, lake=lake).status in ("steady", "drifted")
     harm(lake)
     figure = compare_window(SPEC, "2013-05", "1", LINEAGE, lake=lake)
@@ -115,12 +117,12 @@ def test_what_is_gone_or_damaged_is_unknown_with_a_reason(lake, harm):
 
 
 @pytest.mark.parametrize("lineage", [None, Lineage(), Lineage(snapshot="f"), replace(LINEAGE, trained_until="never")])
-def test_a_version_without_usable_lineage_is_unknown(lake, lineage):
+def test_a_version_without_usable_lineage_is_unknown(lake: Any, lineage: Any) -> None:
     assert compare_window(SPEC, "2013-05", "1", lineage, lake=lake).status == "unknown"
 
 
-def test_whatever_fails_does_not_stop_the_measurement(lake, monkeypatch):
-    def fails(*_, **__):
+def test_whatever_fails_does_not_stop_the_measurement(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("no room")
 
     monkeypatch.setattr(samples, "compare", fails)

@@ -7,6 +7,7 @@ import socket
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,13 +20,13 @@ SECRET = "key of the platform"
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
 
 @pytest.fixture
-def secrets(tmp_path) -> Path:
+def secrets(tmp_path: Path) -> Path:
     folder = tmp_path / "secrets"
     folder.mkdir()
     (folder / "token").write_text(SECRET)
@@ -33,7 +34,7 @@ def secrets(tmp_path) -> Path:
 
 
 @pytest.fixture
-def left(tmp_path) -> Path:
+def left(tmp_path: Path) -> Path:
     folder = tmp_path / "left"
     folder.mkdir()
     return folder
@@ -43,7 +44,7 @@ def read_only_by(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_plain_files_are_copied_and_nothing_else(tmp_path, left):
+def test_plain_files_are_copied_and_nothing_else(tmp_path: Path, left: Path) -> None:
     for name in ("a.json", "b.parquet", "unexpected"):
         (left / name).write_text(name)
     (left / "a.json").chmod(0o4777)
@@ -76,7 +77,7 @@ HOSTILE = {
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_what_is_not_a_plain_file_is_refused_by_name(tmp_path, left, secrets, kind):
+def test_what_is_not_a_plain_file_is_refused_by_name(tmp_path: Path, left: Path, secrets: Path, kind: Any) -> None:
     HOSTILE[kind](left / "score.json", secrets)
     into = tmp_path / "into"
     words = "a symbolic link" if kind.startswith("a symbolic link") else kind
@@ -87,13 +88,13 @@ def test_what_is_not_a_plain_file_is_refused_by_name(tmp_path, left, secrets, ki
 
 
 @pytest.mark.needs("root")  # only root makes devices, and a job never can
-def test_a_device_is_refused_by_name(tmp_path, left):
+def test_a_device_is_refused_by_name(tmp_path: Path, left: Path) -> None:
     os.mknod(left / "score.json", 0o20600, os.makedev(1, 5))
     with pytest.raises(TrainingError, match="left 'score.json' as a device"):
         take_files(left, ["score.json"], tmp_path / "into")
 
 
-def test_more_than_may_be_taken_is_refused_also_with_holes_and_in_several_files(tmp_path, left):
+def test_more_than_may_be_taken_is_refused_also_with_holes_and_in_several_files(tmp_path: Path, left: Path) -> None:
     os.truncate(os.open(left / "sparse", os.O_CREAT | os.O_WRONLY, 0o600), 100 * 2**30)
     with pytest.raises(TrainingError, match="'sparse' with 107374182400 bytes.*Write less"):
         take_files(left, ["sparse"], tmp_path / "into")
@@ -103,7 +104,7 @@ def test_more_than_may_be_taken_is_refused_also_with_holes_and_in_several_files(
         take_files(left, ["a", "b"], tmp_path / "into", largest_bytes=1000)
 
 
-def test_a_folder_that_is_swapped_for_a_link_is_not_entered(tmp_path, left, secrets):
+def test_a_folder_that_is_swapped_for_a_link_is_not_entered(tmp_path: Path, left: Path, secrets: Path) -> None:
     left.rmdir()
     left.symlink_to(secrets)
     with pytest.raises(NotADirectoryError):
@@ -111,14 +112,16 @@ def test_a_folder_that_is_swapped_for_a_link_is_not_entered(tmp_path, left, secr
 
 
 @pytest.mark.parametrize("name", ["../secrets/token", "inner/token", "/etc/passwd", "..", "."])
-def test_a_name_with_a_path_is_the_platforms_own_mistake(tmp_path, left, secrets, name):
+def test_a_name_with_a_path_is_the_platforms_own_mistake(tmp_path: Path, left: Path, secrets: Path, name: str) -> None:
     """Nested names could lead through a link; none is ever asked for."""
     (left / "inner").symlink_to(secrets)
     with pytest.raises(ValueError, match="is not the name of a file"):
         take_files(left, [name], tmp_path / "into")
 
 
-def test_what_stood_in_the_platforms_folder_is_replaced_and_links_there_are_not_followed(tmp_path, left, secrets):
+def test_what_stood_in_the_platforms_folder_is_replaced_and_links_there_are_not_followed(
+    tmp_path: Path, left: Path, secrets: Path
+) -> None:
     into = tmp_path / "into"
     into.mkdir()
     (into / "a").symlink_to(secrets / "token")
@@ -128,7 +131,7 @@ def test_what_stood_in_the_platforms_folder_is_replaced_and_links_there_are_not_
     assert (secrets / "token").read_text() == SECRET
 
 
-def test_whatever_is_left_is_removed_and_what_it_points_to_stays(tmp_path, secrets):
+def test_whatever_is_left_is_removed_and_what_it_points_to_stays(tmp_path: Path, secrets: Path) -> None:
     """Deeper than Python recurses, without permissions, with links out; as root and as anybody."""
     code = """
 import os
@@ -156,7 +159,7 @@ os.chmod(".", 0)
     assert read_only_by(secrets) == {"token": SECRET.encode()}
 
 
-def test_a_jobs_deep_home_is_removed_too(tmp_path, home):
+def test_a_jobs_deep_home_is_removed_too(tmp_path: Path, home: Path) -> None:
     code = "import os; os.chdir(os.environ['HOME'])\nfor _ in range(1200): os.mkdir('d'); os.chdir('d')"
     done = run_confined(
         [sys.executable, "-c", code],
@@ -166,7 +169,7 @@ def test_a_jobs_deep_home_is_removed_too(tmp_path, home):
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_removing_a_link_leaves_what_it_points_to(tmp_path, secrets):
+def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path, secrets: Path) -> None:
     (tmp_path / "link").symlink_to(secrets)
     remove_tree(tmp_path / "link")
     remove_tree(tmp_path / "link")  # harmless when nothing is there
@@ -174,7 +177,7 @@ def test_removing_a_link_leaves_what_it_points_to(tmp_path, secrets):
     assert read_only_by(secrets) == {"token": SECRET.encode()}
 
 
-def test_the_folder_is_empty_at_first_and_gone_afterwards(tmp_path):
+def test_the_folder_is_empty_at_first_and_gone_afterwards(tmp_path: Path) -> None:
     (tmp_path / "left").mkdir()
     (tmp_path / "left" / "of an earlier try").touch()
     job = ExitStack()

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -41,7 +42,7 @@ PLATFORMS_FILES = (
 
 
 @pytest.fixture
-def secrets(tmp_path, monkeypatch) -> Path:
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
     folder = open_installation().settings.secrets
     folder.mkdir(parents=True)
@@ -92,7 +93,7 @@ def train(spec: ModelSpec, build_id: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", SPECS)
-def test_links_that_a_training_leaves_are_neither_read_nor_written_through(secrets, kind):
+def test_links_that_a_training_leaves_are_neither_read_nor_written_through(secrets: Path, kind: Any) -> None:
     """Before, ``bundle`` made every key of the platform an artifact, and ``score.log`` overwrote any of its files."""
     spec = SPECS[kind]()
     leave = f"""
@@ -112,7 +113,7 @@ for name in {PLATFORMS_FILES!r}:
 @pytest.mark.parametrize(
     "name, what", zip(TRAINED, ["a symbolic link", "a named pipe", "nothing", "a folder"], strict=True)
 )
-def test_a_file_that_a_training_must_leave_is_a_plain_one(secrets, name, what):
+def test_a_file_that_a_training_must_leave_is_a_plain_one(secrets: Path, name: Any, what: Any) -> None:
     leave = f"""
 def leave():
     path = out / {name!r}
@@ -133,7 +134,7 @@ atexit.register(leave)
     )
 
 
-def test_a_job_that_fails_leaves_its_log_and_no_folder(secrets):
+def test_a_job_that_fails_leaves_its_log_and_no_folder(secrets: Path) -> None:
     spec = regression()
     with pytest.raises(TrainingError, match="prices: train failed"):
         train(spec, build(spec, "raise SystemExit('out of order')\n"))
@@ -142,7 +143,7 @@ def test_a_job_that_fails_leaves_its_log_and_no_folder(secrets):
     assert "out of order" in (folder / "run" / "train.log").read_text()
 
 
-def test_a_job_can_not_change_its_log_its_job_file_or_the_platforms_folder(secrets):
+def test_a_job_can_not_change_its_log_its_job_file_or_the_platforms_folder(secrets: Path) -> None:
     attack = """
 folder = Path(sys.argv[1]).parent
 for path in (folder / "train.json", folder / "train.log", folder / "new", folder.parent / "new"):
@@ -166,7 +167,7 @@ for rename in ((out, out.parent / "x"), (folder, out / "x"), (out / "bundle", fo
     assert {path.name for path in folder.iterdir()} == {"train.json", "train.log", *TRAINED}
 
 
-def test_a_check_takes_no_link_for_its_report(secrets):
+def test_a_check_takes_no_link_for_its_report(secrets: Path) -> None:
     leave = f"""
 import os, sys
 from pathlib import Path
@@ -190,7 +191,7 @@ def pytest_unconfigure(config):
     ] == ["pytest.txt"]
 
 
-def test_all_checks_of_good_code_pass_and_keep_their_reports(secrets):
+def test_all_checks_of_good_code_pass_and_keep_their_reports(secrets: Path) -> None:
     spec = regression()
     tests = "from model import estimator\n\n\ndef test_it():\n    assert estimator()\n"
     build_id = build(spec, ESTIMATOR.format(kind="LinearRegression").lstrip(), **{"tests/test_it.py": tests})

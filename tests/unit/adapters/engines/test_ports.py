@@ -1,6 +1,7 @@
 """Which port the next model server gets."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +11,12 @@ from include.settings import Settings
 from tests.support.ports import free_port
 
 
-def test_a_port_that_a_program_listens_on_is_not_free():
+def test_a_port_that_a_program_listens_on_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert not is_free(listener.getsockname()[1])
 
 
-def test_ports_that_are_taken_are_passed_over_whether_or_not_a_program_listens(tmp_path):
+def test_ports_that_are_taken_are_passed_over_whether_or_not_a_program_listens(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         first = listener.getsockname()[1]
         here = Settings(home=tmp_path, server_ports=f"{first}-{first + 20}")
@@ -25,7 +26,7 @@ def test_ports_that_are_taken_are_passed_over_whether_or_not_a_program_listens(t
             free_server_port(Settings(home=tmp_path, server_ports=f"{first}-{first}"), set())
 
 
-def test_the_first_free_port_is_taken(tmp_path):
+def test_the_first_free_port_is_taken(tmp_path: Path) -> None:
     port = free_port()
     assert free_server_port(Settings(home=tmp_path, server_ports=f"{port}-{port}"), set()) == port
     with pytest.raises(PlatformError, match="Widen the range"):

@@ -18,7 +18,7 @@ from include.settings import Settings
 class AdminApi:
     """A server on Caddy's socket that hangs up on the next so many requests, then has no route of any model."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen()
@@ -54,13 +54,13 @@ def api(here: Settings) -> Iterator[AdminApi]:
     found.listener.close()
 
 
-def test_a_question_on_which_it_hangs_up_is_asked_again(here, api):
+def test_a_question_on_which_it_hangs_up_is_asked_again(here: Settings, api: AdminApi) -> None:
     api.hangs_up = 2
     assert Gateway(here).weights("late") == {}
     assert api.asked == ["GET"] * 3
 
 
-def test_a_change_on_which_it_hangs_up_is_not_made_twice(here, api):
+def test_a_change_on_which_it_hangs_up_is_not_made_twice(here: Settings, api: AdminApi) -> None:
     gateway = Gateway(here)
     api.hangs_up = 10
     with pytest.raises(PlatformError, match="admin API does not answer"):
@@ -68,7 +68,7 @@ def test_a_change_on_which_it_hangs_up_is_not_made_twice(here, api):
     assert api.asked == ["PUT"]
 
 
-def test_a_gateway_that_never_answers_is_named_with_the_remedy(here, api):
+def test_a_gateway_that_never_answers_is_named_with_the_remedy(here: Settings, api: AdminApi) -> None:
     api.hangs_up = 10
     with pytest.raises(PlatformError, match="'make up' starts it"):
         Gateway(here).weights("late")

@@ -1,5 +1,7 @@
 """Requests carry the values of training data in the forms that the model was trained on."""
 
+from typing import Any
+
 import pytest
 
 from include.adapters.serving.inference_request import inference_inputs
@@ -10,7 +12,7 @@ SPEC = model_spec(features=columns(zone="category", night="boolean"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_golden_example_is_sent_as_the_category_that_training_saw(case):
+def test_a_golden_example_is_sent_as_the_category_that_training_saw(case: Any) -> None:
     """Before, a zone 3 of a column with gaps was sent as '3.0', which the model had never seen."""
     zone, night = inference_inputs(
         SPEC,

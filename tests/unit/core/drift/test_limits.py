@@ -1,5 +1,7 @@
 """Limits are what chance does: they hold the accepted rate of false alarms, and errors are real standard errors."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,11 +9,11 @@ from include.core.drift.columns import divergence
 from include.core.drift.limits import Judged, limits, sampling_errors
 
 
-def psi(expected, found):
+def psi(expected: Any, found: Any) -> Any:
     return {"psi": divergence.psi(expected, found)}
 
 
-def test_scores_without_drift_exceed_the_limits_about_as_often_as_accepted():
+def test_scores_without_drift_exceed_the_limits_about_as_often_as_accepted() -> None:
     random = np.random.default_rng(0)
     shares, alarms, repeats = np.full(10, 0.1), 0, 200
     for _ in range(repeats):
@@ -24,16 +26,16 @@ def test_scores_without_drift_exceed_the_limits_about_as_often_as_accepted():
     assert alarms / repeats == pytest.approx(0.1, abs=0.06)  # three standard errors of 200 repeats
 
 
-def test_the_same_counts_have_the_same_limits():
+def test_the_same_counts_have_the_same_limits() -> None:
     column = {"x": Judged(np.array([500.0, 500.0]), np.array([50.0, 60.0]), psi)}
     assert limits(column, 0.05) == limits(column, 0.05)
 
 
-def test_without_columns_there_are_no_limits():
+def test_without_columns_there_are_no_limits() -> None:
     assert limits({}, 0.05) == {}
 
 
-def test_the_sampling_error_is_the_spread_of_the_score_over_repeated_samples():
+def test_the_sampling_error_is_the_spread_of_the_score_over_repeated_samples() -> None:
     random = np.random.default_rng(1)
     before, now = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.3, 0.3])
     drawn = [divergence.psi(random.multinomial(5000, before), random.multinomial(900, now)) for _ in range(2000)]

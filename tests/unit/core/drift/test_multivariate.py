@@ -1,6 +1,7 @@
 """All features together: a changed dependence is found, chance is not, and what can't be judged says why."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,9 @@ def sample(frame: pd.DataFrame, drawn_from: int | None = None) -> Sample:
     return Sample(frame.drop(columns="prediction"), drawn_from or len(frame))
 
 
-def found(window: pd.DataFrame, reference: pd.DataFrame = REFERENCE, seed: int = 0, **monitoring) -> MultivariateFigure:
+def found(
+    window: pd.DataFrame, reference: pd.DataFrame = REFERENCE, seed: int = 0, **monitoring: Any
+) -> MultivariateFigure:
     figure = compare(sample(reference), sample(window), ride_spec(**monitoring), seed=seed)
     json.dumps(figure.as_dict(), allow_nan=False)
     return figure
@@ -33,7 +36,7 @@ def tangled(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(hour=np.sort(frame.hour)[order])
 
 
-def test_a_changed_dependence_is_found_though_every_column_is_steady():
+def test_a_changed_dependence_is_found_though_every_column_is_steady() -> None:
     window = tangled(rides(2000, seed=1))
     figure = found(window)
     assert figure.status == "drifted"
@@ -46,7 +49,7 @@ def test_a_changed_dependence_is_found_though_every_column_is_steady():
     assert (whole.status, whole.drifted) == ("drifted", ())
 
 
-def test_what_has_not_changed_alerts_no_oftener_than_accepted():
+def test_what_has_not_changed_alerts_no_oftener_than_accepted() -> None:
     windows = 30
     spec = {"drift_false_alarm_rate": 0.2, "drift_effect_at_least": 0}  # a tenth for this test
     alarms = sum(
@@ -56,7 +59,7 @@ def test_what_has_not_changed_alerts_no_oftener_than_accepted():
     assert alarms <= 7, "more than 7 of 30 happen in 1 of 100 such tests at a rate of a tenth"
 
 
-def test_both_tests_share_the_rate_where_both_judge():
+def test_both_tests_share_the_rate_where_both_judge() -> None:
     profile = build_profile(REFERENCE, SPEC, REFERENCE.prediction)
     window = rides(1000, seed=1)
     count = count_frame(window, profile, SPEC)
@@ -67,7 +70,7 @@ def test_both_tests_share_the_rate_where_both_judge():
     assert both.prediction.limits["psi"] > alone.prediction.limits["psi"]
 
 
-def test_the_effect_is_a_share_of_rows_and_a_small_one_does_not_matter():
+def test_the_effect_is_a_share_of_rows_and_a_small_one_does_not_matter() -> None:
     window = rides(3000, seed=1)
     window["zone"] = np.where(np.arange(3000) % 10 < 2, "new", window.zone)
     figure = found(window)
@@ -76,39 +79,39 @@ def test_the_effect_is_a_share_of_rows_and_a_small_one_does_not_matter():
     assert (small.status, small.auc > small.limit) == ("steady", True)
 
 
-def test_unequal_sides_do_not_tilt_the_effect():
+def test_unequal_sides_do_not_tilt_the_effect() -> None:
     assert found(rides(300, seed=1)).moved < 0.15
     half = rides(300, seed=1).assign(zone=lambda f: f.zone.where(f.index % 2 == 0, "new"))
     assert found(half).moved == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_same_seed_gives_the_same_figure():
+def test_the_same_seed_gives_the_same_figure() -> None:
     window = tangled(rides(500, seed=1))
     assert found(window, seed=7) == found(window, seed=7)
     assert found(window, seed=7) != found(window, seed=8)
 
 
 @pytest.mark.parametrize("value", [None, 7.0])
-def test_columns_that_are_empty_or_constant_on_both_sides_say_nothing(value):
+def test_columns_that_are_empty_or_constant_on_both_sides_say_nothing(value: float | None) -> None:
     same = {"distance": value, "hour": value, "zone": None if value is None else "a", "shared": value}
     figure = found(rides(400, seed=1).assign(**same), rides(400).assign(**same))
     assert (figure.auc, figure.status, figure.leaning) == (0.5, "steady", ())
 
 
-def test_a_column_that_became_empty_is_what_the_classifier_leans_on():
+def test_a_column_that_became_empty_is_what_the_classifier_leans_on() -> None:
     figure = found(rides(400, seed=1).assign(distance=None))
     assert figure.status == "drifted"
     assert figure.leaning[0].feature == "distance"
 
 
-def test_a_category_of_a_hundred_thousand_values_is_told_from_few():
+def test_a_category_of_a_hundred_thousand_values_is_told_from_few() -> None:
     many = rides(2000, seed=1).assign(zone=[f"z{n * 50}" for n in range(2000)])
     assert found(many).leaning[0].feature == "zone"
     other = rides(2000).assign(zone=[f"y{n * 50}" for n in range(2000)])
     assert found(many, other).status == "steady", "values that each occur once tell nothing"
 
 
-def test_values_that_only_one_side_keeps_in_double_are_the_same():
+def test_values_that_only_one_side_keeps_in_double_are_the_same() -> None:
     tenths = rides(1000).assign(distance=lambda f: f.distance.round(1))
     logged = rides(1000, seed=1).assign(distance=lambda f: f.distance.round(1))
     assert found(logged, tenths.astype({"distance": "float32"})).status == "steady"
@@ -125,20 +128,20 @@ def test_values_that_only_one_side_keeps_in_double_are_the_same():
         (40, {"rows_at_least": 1}, "steady"),
     ],
 )
-def test_too_little_is_not_judged_and_says_so(rows, monitoring, status):
+def test_too_little_is_not_judged_and_says_so(rows: int, monitoring: Any, status: str) -> None:
     for figure in (found(rides(rows, seed=1), **monitoring), found(rides(500), rides(rows, seed=1), **monitoring)):
         assert figure.status == status
         assert bool(figure.reason) == (figure.auc is None) == (status != "steady")
 
 
-def test_a_sample_counts_for_the_rows_that_it_was_drawn_from():
+def test_a_sample_counts_for_the_rows_that_it_was_drawn_from() -> None:
     spec = ride_spec(rows_at_least=10_000)
     few = compare(sample(REFERENCE), sample(rides(500, seed=1), 20_000), spec)
     enough = compare(sample(REFERENCE, 20_000), sample(rides(500, seed=1), 20_000), spec)
     assert (few.status, enough.status) == ("insufficient", "steady")
 
 
-def test_one_feature_has_nothing_to_depend_on():
+def test_one_feature_has_nothing_to_depend_on() -> None:
     figure = compare(sample(REFERENCE[["distance", "prediction"]]), sample(rides(500, seed=1)), SPEC)
     assert figure.status == "unknown"
     assert "two features" in figure.reason

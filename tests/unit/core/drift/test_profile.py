@@ -1,6 +1,7 @@
 """The reference profile keeps no data, and every row of the reference lies in one of its bins."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,14 @@ from tests.unit.core.monitored_rides import ride_spec, rides
 SPEC = ride_spec()
 
 
-def test_profile_survives_json_and_is_small_whatever_the_data():
+def test_profile_survives_json_and_is_small_whatever_the_data() -> None:
     frame = rides(20_000).assign(zone=[f"zone {n}" for n in range(20_000)])
     profile = build_profile(frame, SPEC, frame.prediction)
     assert json.loads(json.dumps(profile, allow_nan=False)) == profile
     assert len(json.dumps(profile)) < 6000
 
 
-def test_quantile_bins_hold_equal_shares_and_few_values_a_bin_each():
+def test_quantile_bins_hold_equal_shares_and_few_values_a_bin_each() -> None:
     frame = rides(4000).assign(hour=lambda f: f.hour % 3)
     features = build_profile(frame, SPEC, frame.prediction)["features"]
     counts = features["distance"]["counts"]
@@ -32,13 +33,13 @@ def test_quantile_bins_hold_equal_shares_and_few_values_a_bin_each():
 
 
 @pytest.mark.parametrize("values", [[], [None, None], [7.0], [7.0, 7.0], [np.inf, 1.0]])
-def test_columns_with_next_to_nothing_in_them_have_a_profile(values):
+def test_columns_with_next_to_nothing_in_them_have_a_profile(values: Any) -> None:
     frame = rides(len(values)).assign(distance=pd.Series(values, dtype=float))
     json.dumps(build_profile(frame, SPEC, frame.prediction), allow_nan=False)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)), max_size=60))
-def test_every_row_is_in_a_bin_or_missing(values):
+def test_every_row_is_in_a_bin_or_missing(values: Any) -> None:
     frame = rides(len(values)).assign(distance=pd.Series(values, dtype=float))
     reference = build_profile(frame, SPEC, frame.prediction)["features"]["distance"]
     assert reference["rows"] == sum(reference["counts"]) + reference["missing"] == len(values)

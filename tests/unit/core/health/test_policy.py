@@ -38,13 +38,13 @@ def history(*values: float | None, **more: Any) -> list[HealthRow]:
     return [row(window, value, **more) for window, value in zip(WINDOWS, values, strict=False)]
 
 
-def answer(rows, incidents=(), spec=SPEC, **more):
+def answer(rows: Any, incidents: Any = (), spec: ModelSpec = SPEC, **more: Any) -> Any:
     decision = evaluate_policy(spec, rows, [incident(window) for window in incidents], **more)
     assert (decision.incident is not None) == (decision.verdict.answer == "fail")
     return decision.verdict.answer
 
 
-def test_two_of_three_windows_beyond_the_drop_open_an_incident_named_for_the_newest():
+def test_two_of_three_windows_beyond_the_drop_open_an_incident_named_for_the_newest() -> None:
     decision = evaluate_policy(SPEC, history(BAD, GOOD, BAD), [])
     assert decision.verdict.answer == "fail"
     assert decision.incident == "late-2013-03"
@@ -52,15 +52,15 @@ def test_two_of_three_windows_beyond_the_drop_open_an_incident_named_for_the_new
     assert "beyond the allowed drop of 0.05 in 2 of the newest 3 windows" in str(decision.verdict)
 
 
-def test_a_healthy_newest_window_passes_whatever_was_before():
+def test_a_healthy_newest_window_passes_whatever_was_before() -> None:
     assert answer(history(BAD, BAD, GOOD)) == "pass"
 
 
-def test_one_bad_window_is_not_confirmed():
+def test_one_bad_window_is_not_confirmed() -> None:
     assert answer(history(GOOD, GOOD, BAD)) == "hold"
 
 
-def test_no_history_holds():
+def test_no_history_holds() -> None:
     assert answer([]) == "hold"
 
 
@@ -75,49 +75,49 @@ def test_no_history_holds():
         ({"reference": {}}, "no roc_auc of its holdout"),
     ],
 )
-def test_a_missing_newest_window_holds_and_says_why(changes, reason):
+def test_a_missing_newest_window_holds_and_says_why(changes: Any, reason: str) -> None:
     value = changes.pop("value", BAD)
     decision = evaluate_policy(SPEC, [*history(BAD, BAD), row(WINDOWS[2], value, **changes)], [])
     assert decision.verdict.answer == "hold"
     assert reason in decision.verdict.reason
 
 
-def test_missing_windows_in_between_are_neither_breach_nor_health():
+def test_missing_windows_in_between_are_neither_breach_nor_health() -> None:
     assert answer([row(WINDOWS[0], BAD), row(WINDOWS[1], BAD, status="partial"), row(WINDOWS[2], BAD)]) == "fail"
     assert answer([row(WINDOWS[1], BAD, n=5), row(WINDOWS[2], BAD)]) == "hold"
 
 
-def test_a_gap_in_time_is_missing_too():
+def test_a_gap_in_time_is_missing_too() -> None:
     assert answer([row(WINDOWS[0], BAD), row(WINDOWS[5], BAD)]) == "hold"
 
 
-def test_breaches_of_an_earlier_version_do_not_count_against_its_successor():
+def test_breaches_of_an_earlier_version_do_not_count_against_its_successor() -> None:
     assert answer([*history(BAD, BAD), row(WINDOWS[2], BAD, version="2")]) == "hold"
 
 
-def test_a_release_that_is_not_measured_yet_holds():
+def test_a_release_that_is_not_measured_yet_holds() -> None:
     assert answer(history(BAD, BAD), live_version="2") == "hold"
     assert answer(history(BAD, BAD), live_version="1") == "fail"
     assert answer([*history(BAD, BAD), row(WINDOWS[2], None, version="2", status="waiting", due=False)]) == "hold"
 
 
-def test_a_window_whose_truth_is_not_due_does_not_stop_the_ones_before_from_being_judged():
+def test_a_window_whose_truth_is_not_due_does_not_stop_the_ones_before_from_being_judged() -> None:
     assert answer([*history(BAD, BAD), row(WINDOWS[2], None, status="waiting", due=False)]) == "fail"
     assert answer([*history(BAD, BAD), row(WINDOWS[2], None, status="waiting", due=True)]) == "hold"
 
 
-def test_an_incident_cools_down_for_the_given_windows():
+def test_an_incident_cools_down_for_the_given_windows() -> None:
     assert answer(history(BAD, BAD, BAD), [WINDOWS[1]]) == "hold"
     assert answer(history(BAD, BAD, BAD, BAD), [WINDOWS[1]]) == "fail"
     assert answer(history(BAD, BAD, BAD), [WINDOWS[1]], spec_with(cooldown_windows=0)) == "fail"
 
 
-def test_the_same_window_gives_the_same_incident_again():
+def test_the_same_window_gives_the_same_incident_again() -> None:
     decision = evaluate_policy(SPEC, history(BAD, BAD), [incident(WINDOWS[1])])
     assert decision.incident == "late-2013-02"
 
 
-def test_a_spent_budget_holds_and_asks_for_a_person():
+def test_a_spent_budget_holds_and_asks_for_a_person() -> None:
     spec = spec_with(budget=2, budget_windows=6)
     decision = evaluate_policy(spec, history(*[BAD] * 6), [incident(WINDOWS[1]), incident(WINDOWS[3])])
     assert decision.verdict.answer == "hold"
@@ -126,7 +126,7 @@ def test_a_spent_budget_holds_and_asks_for_a_person():
     assert answer(history(BAD, BAD), spec=spec_with(budget=0)) == "hold"
 
 
-def test_lower_is_better_metrics_are_worse_when_they_rise():
+def test_lower_is_better_metrics_are_worse_when_they_rise() -> None:
     spec = spec_with(metric="mae")
     assert answer(history(0.9, 0.9, metric="mae"), spec=spec) == "fail"
     assert answer(history(0.1, 0.1, metric="mae"), spec=spec) == "pass"
@@ -161,7 +161,9 @@ policies = st.builds(
 
 
 @given(policies, histories)
-def test_replay_never_opens_two_incidents_within_a_cooldown_nor_more_than_the_budget(spec, past):
+def test_replay_never_opens_two_incidents_within_a_cooldown_nor_more_than_the_budget(
+    spec: ModelSpec, past: Any
+) -> None:
     opened = [WINDOWS.index(one.window) for one in replay(spec, past)]
     policy = spec.degradation
     assert all(later - earlier > policy.cooldown_windows for earlier, later in itertools.pairwise(opened))
@@ -170,13 +172,13 @@ def test_replay_never_opens_two_incidents_within_a_cooldown_nor_more_than_the_bu
 
 
 @given(policies, histories)
-def test_missing_windows_alone_never_trigger(spec, past):
+def test_missing_windows_alone_never_trigger(spec: ModelSpec, past: Any) -> None:
     missing = [replace(r, status="partial") for r in past]
     assert replay(spec, missing) == []
 
 
 @given(policies, histories)
-def test_a_breach_that_goes_missing_never_adds_an_incident_to_the_newest_window(spec, past):
+def test_a_breach_that_goes_missing_never_adds_an_incident_to_the_newest_window(spec: ModelSpec, past: Any) -> None:
     before = evaluate_policy(spec, past, []).verdict.answer
     for index in range(len(past)):
         fewer = [*past[:index], replace(past[index], status="waiting", due=True), *past[index + 1 :]]
@@ -186,21 +188,23 @@ def test_a_breach_that_goes_missing_never_adds_an_incident_to_the_newest_window(
 
 
 @given(policies, histories)
-def test_making_the_newest_window_healthy_never_triggers(spec, past):
+def test_making_the_newest_window_healthy_never_triggers(spec: ModelSpec, past: Any) -> None:
     healed = [*past, row(WINDOWS[23], 0.8)] if not past or past[-1].window < WINDOWS[23] else past
     healed = [*healed[:-1], row(healed[-1].window, 0.8)]
     assert evaluate_policy(spec, healed, []).verdict.answer == "pass"
 
 
 @given(policies, histories, st.lists(st.sampled_from(WINDOWS), max_size=4))
-def test_more_incidents_never_turn_a_hold_into_a_retraining(spec, past, incidents):
+def test_more_incidents_never_turn_a_hold_into_a_retraining(spec: ModelSpec, past: Any, incidents: Any) -> None:
     known = [incident(window) for window in incidents]
     if evaluate_policy(spec, past, []).verdict.answer != "fail":
         assert evaluate_policy(spec, past, known).verdict.answer != "fail"
 
 
 @given(policies, histories, st.lists(st.sampled_from(WINDOWS), max_size=4), st.sampled_from(["1", "2", None]))
-def test_the_newest_rows_that_the_policy_needs_give_the_same_decision_as_all(spec, past, incidents, live):
+def test_the_newest_rows_that_the_policy_needs_give_the_same_decision_as_all(
+    spec: ModelSpec, past: Any, incidents: Any, live: Any
+) -> None:
     known = [incident(window) for window in incidents]
     needed = needed_history(spec, reversed(past))
     assert evaluate_policy(spec, needed, known, live_version=live) == evaluate_policy(
@@ -208,7 +212,7 @@ def test_the_newest_rows_that_the_policy_needs_give_the_same_decision_as_all(spe
     )
 
 
-def test_no_more_rows_are_taken_than_the_policy_needs():
+def test_no_more_rows_are_taken_than_the_policy_needs() -> None:
     newest_first = reversed(history(*[GOOD] * 20))
     assert [one.window for one in needed_history(SPEC, newest_first)] == WINDOWS[19:16:-1]
     assert next(newest_first).window == WINDOWS[15], "one more was taken, to see that it is too old"
@@ -217,7 +221,7 @@ def test_no_more_rows_are_taken_than_the_policy_needs():
     assert len(needed_history(SPEC, reversed(rows))) == len(waiting) + SPEC.degradation.windows
 
 
-def test_how_much_worse_the_window_was_is_known_where_it_can_be_judged():
+def test_how_much_worse_the_window_was_is_known_where_it_can_be_judged() -> None:
     assert evaluate_policy(SPEC, history(BAD), []).worse_by == pytest.approx(0.1)
     assert evaluate_policy(SPEC, history(GOOD), []).worse_by == pytest.approx(0.01)
     assert evaluate_policy(SPEC, history(BAD, n=99), []).worse_by is None

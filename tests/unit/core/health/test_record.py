@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,13 +14,13 @@ RECORDED = json.loads((Path(__file__).parent / "recorded_rows.json").read_text(e
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda row: f"{row['metric']} {row['window']}")
-def test_a_row_of_an_installation_is_read_and_written_again_without_loss(recorded):
+def test_a_row_of_an_installation_is_read_and_written_again_without_loss(recorded: Any) -> None:
     row = HealthRow.from_dict(recorded)
     assert row.as_dict() == recorded
     json.dumps(row.as_dict(), allow_nan=False)
 
 
-def test_recorded_rows_are_of_every_kind():
+def test_recorded_rows_are_of_every_kind() -> None:
     rows = [HealthRow.from_dict(recorded) for recorded in RECORDED]
     assert {row.status for row in rows} == {"complete", "waiting", "empty"}
     assert {row.estimate.method for row in rows if row.estimate} == {"cbpe", "dle"}
@@ -28,7 +29,7 @@ def test_recorded_rows_are_of_every_kind():
     assert any(len(row.versions) > 1 for row in rows)
 
 
-def test_what_is_read_has_types_all_the_way_down():
+def test_what_is_read_has_types_all_the_way_down() -> None:
     row = HealthRow.from_dict(next(row for row in RECORDED if row["data_quality"]["skew"]))
     figure = row.live_figure("roc_auc")
     assert figure and figure.value == row.by_version["1"]["roc_auc"].value
@@ -38,7 +39,7 @@ def test_what_is_read_has_types_all_the_way_down():
     assert row.service.versions["1"].rows == 300
 
 
-def test_the_live_versions_figure_is_that_of_the_version_that_answered_most():
+def test_the_live_versions_figure_is_that_of_the_version_that_answered_most() -> None:
     row = health_row("2013-05", 0.7, version="2")
     live = row.live_figure("roc_auc")
     assert live and live.value == 0.7
@@ -46,5 +47,5 @@ def test_the_live_versions_figure_is_that_of_the_version_that_answered_most():
     assert HealthRow.from_dict({**row.as_dict(), "live_version": None}).live_figure("roc_auc") is None
 
 
-def test_rows_are_equal_whenever_they_were_recorded():
+def test_rows_are_equal_whenever_they_were_recorded() -> None:
     assert HealthRow.from_dict(RECORDED[0], recorded=1.0) == HealthRow.from_dict(RECORDED[0], recorded=2.0)

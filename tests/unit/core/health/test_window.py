@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,17 @@ def truth_of(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"flight": frame.key.astype(int), "was_late": late})
 
 
-def health(frame, truth, *, as_of=JUNE, quality=QUALITY, profile=None, estimator=None, problem=None, **more):
+def health(
+    frame: Any,
+    truth: Any,
+    *,
+    as_of: Any = JUNE,
+    quality: Any = QUALITY,
+    profile: Any = None,
+    estimator: Any = None,
+    problem: Any = None,
+    **more: Any,
+) -> Any:
     reference = Reference(quality, profile, estimator)
     inputs = WindowInputs("2013-05", as_of, frame, Truth(truth, problem), reference, **more)
     row = measure(inputs, SPEC)
@@ -63,7 +74,7 @@ def health(frame, truth, *, as_of=JUNE, quality=QUALITY, profile=None, estimator
     return row
 
 
-def test_a_whole_window_has_quality_by_version_and_slice_drift_and_reference():
+def test_a_whole_window_has_quality_by_version_and_slice_drift_and_reference() -> None:
     frame = pd.concat([predictions(200, "2"), predictions(100, "10", 1000)])
     profile = build_profile(frame, SPEC, frame.prediction)
     row = health(frame, truth_of(frame), profile=profile)
@@ -77,7 +88,7 @@ def test_a_whole_window_has_quality_by_version_and_slice_drift_and_reference():
     assert row.service.versions["2"] == VersionTraffic(requests=200, rows=200)
 
 
-def test_a_row_that_stands_in_two_logs_counts_once_with_the_answer_that_the_client_got():
+def test_a_row_that_stands_in_two_logs_counts_once_with_the_answer_that_the_client_got() -> None:
     frame = predictions(10)
     repeated = frame.iloc[:3].assign(version="2", received=lambda f: f.received + 100)
     once, repeats = count_once(pd.concat([repeated, frame]))
@@ -86,12 +97,12 @@ def test_a_row_that_stands_in_two_logs_counts_once_with_the_answer_that_the_clie
     assert health(pd.concat([frame, repeated]), truth_of(frame), duplicates=4).service.duplicates == 7
 
 
-def test_a_request_id_used_for_different_keys_is_not_a_repeat():
+def test_a_request_id_used_for_different_keys_is_not_a_repeat() -> None:
     frame = predictions(10).assign(request_id="1")
     assert count_once(frame)[1] == 0
 
 
-def test_truth_given_twice_with_different_values_counts_the_last_and_is_reported():
+def test_truth_given_twice_with_different_values_counts_the_last_and_is_reported() -> None:
     frame = predictions(50)
     truth = truth_of(frame)
     flipped = truth.iloc[:5].assign(was_late=lambda f: ~f.was_late)
@@ -102,7 +113,7 @@ def test_truth_given_twice_with_different_values_counts_the_last_and_is_reported
     assert row.quality == last.quality
 
 
-def test_truth_for_unknown_keys_is_counted_and_changes_nothing():
+def test_truth_for_unknown_keys_is_counted_and_changes_nothing() -> None:
     frame = predictions(50)
     truth = truth_of(frame)
     stranger = pd.DataFrame({"flight": [99_999], "was_late": [True]})
@@ -111,20 +122,20 @@ def test_truth_for_unknown_keys_is_counted_and_changes_nothing():
     assert row.quality == health(frame, truth).quality
 
 
-def test_keys_match_as_text_integers_or_whole_floats():
+def test_keys_match_as_text_integers_or_whole_floats() -> None:
     frame = predictions(50)
     truth = truth_of(frame)
     for kind in (str, int, float):
         assert health(frame, truth.assign(flight=truth.flight.astype(kind))).rows == 50
 
 
-def test_a_window_without_predictions_is_empty():
+def test_a_window_without_predictions_is_empty() -> None:
     row = health(predictions(1).iloc[:0], truth_of(predictions(5)))
     assert (row.status, row.live_version, row.quality, row.versions) == ("empty", None, {}, ())
 
 
 @pytest.mark.parametrize("truth", [None, truth_of(predictions(1)).iloc[:0], truth_of(predictions(9, start=5000))])
-def test_predictions_without_any_truth_wait(truth):
+def test_predictions_without_any_truth_wait(truth: Any) -> None:
     row = health(predictions(20), truth, problem="has not arrived")
     assert (row.status, row.rows, row.truth_problem) == ("waiting", 0, "has not arrived")
     assert row.quality["roc_auc"].value is None
@@ -140,13 +151,13 @@ def test_predictions_without_any_truth_wait(truth):
         (10, datetime(2013, 6, 2), "partial", True),  # too little has come
     ],
 )
-def test_status_follows_the_clock_and_the_share_of_truth(known, as_of, status, due):
+def test_status_follows_the_clock_and_the_share_of_truth(known: int, as_of: Any, status: str, due: bool) -> None:
     frame = predictions(40)
     row = health(frame, truth_of(frame).iloc[:known], as_of=as_of)
     assert (row.status, row.due) == (status, due)
 
 
-def test_a_window_with_one_class_has_no_auc_but_a_brier_score():
+def test_a_window_with_one_class_has_no_auc_but_a_brier_score() -> None:
     frame = predictions(40)
     row = health(frame, truth_of(frame).assign(was_late=False))
     assert row.status == "complete"
@@ -154,7 +165,7 @@ def test_a_window_with_one_class_has_no_auc_but_a_brier_score():
     assert row.quality["brier"].value > 0
 
 
-def test_drift_looks_at_the_live_versions_traffic_and_names_what_drifted():
+def test_drift_looks_at_the_live_versions_traffic_and_names_what_drifted() -> None:
     frame = predictions(500)
     profile = build_profile(frame, SPEC, frame.prediction)
     canary = predictions(100, "2", 5000).assign(distance=50.0)
@@ -163,17 +174,17 @@ def test_drift_looks_at_the_live_versions_traffic_and_names_what_drifted():
     assert health(moved, None, profile=profile).drift.drifted == ("distance", "prediction")
 
 
-def test_without_reference_and_profile_nothing_is_made_up():
+def test_without_reference_and_profile_nothing_is_made_up() -> None:
     row = health(predictions(50), truth_of(predictions(50)), quality={}, profile=None)
     assert row.reference == {}
     assert row.drift.features["distance"].psi is None
 
 
-def test_of_versions_with_equal_traffic_the_newest_is_live():
+def test_of_versions_with_equal_traffic_the_newest_is_live() -> None:
     assert live_version_of(pd.DataFrame({"version": ["9", "10"]})) == "10"
 
 
-def test_before_truth_the_live_versions_quality_is_estimated_and_after_it_compared():
+def test_before_truth_the_live_versions_quality_is_estimated_and_after_it_compared() -> None:
     holdout = predictions(2000, start=9000)
     kept = build_estimator(holdout.assign(late=truth_of(holdout).was_late.to_numpy()), SPEC)
     frame = pd.concat([predictions(400), predictions(100, "2", 1000)])
@@ -186,7 +197,7 @@ def test_before_truth_the_live_versions_quality_is_estimated_and_after_it_compar
     assert after.estimate.truth["roc_auc"].inside
 
 
-def test_with_part_of_the_truth_the_estimate_is_compared_on_those_rows_alone():
+def test_with_part_of_the_truth_the_estimate_is_compared_on_those_rows_alone() -> None:
     frame = predictions(400)
     kept = build_estimator(frame.assign(late=truth_of(frame).was_late.to_numpy()), SPEC)
     row = health(frame, truth_of(frame).iloc[:150], estimator=kept)
@@ -194,11 +205,11 @@ def test_with_part_of_the_truth_the_estimate_is_compared_on_those_rows_alone():
     assert row.estimate.truth["brier"].n == row.by_version["1"]["brier"].n == 150
 
 
-def test_without_an_estimator_nothing_is_estimated():
+def test_without_an_estimator_nothing_is_estimated() -> None:
     assert health(predictions(50), None).estimate is None
 
 
-def test_the_number_of_predictions_is_held_against_earlier_windows_once_the_window_is_over():
+def test_the_number_of_predictions_is_held_against_earlier_windows_once_the_window_is_over() -> None:
     usual = [300, 310, 290, 305, 295]
     few = health(predictions(30), None, earlier=usual).data_quality
     assert few.findings == (few.row_count.finding,)
@@ -208,8 +219,8 @@ def test_the_number_of_predictions_is_held_against_earlier_windows_once_the_wind
     assert health(predictions(0), None, earlier=usual).data_quality.findings[0].startswith("unusually few")
 
 
-def test_only_windows_before_it_of_the_same_grain_and_with_predictions_are_earlier():
-    def row(window, predictions, grain="month"):
+def test_only_windows_before_it_of_the_same_grain_and_with_predictions_are_earlier() -> None:
+    def row(window: Any, predictions: Any, grain: Any = "month") -> Any:
         return replace(EMPTY, window=window, predictions=predictions, grain=grain)
 
     history = [row("2013-02", 5), row("2013-03", 0), row("2013-04", 7), row("2013-04-02", 9, "day"), row("2013-06", 8)]

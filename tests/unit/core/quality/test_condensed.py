@@ -1,5 +1,7 @@
 """Cells stand for their rows: the same figures, and intervals of the same width, at a fraction of the time."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ METRICS = list(CLASSIFICATION_METRICS)
 THRESHOLD = 0.437
 
 
-def window(rows=ROWS, seed=0, **options):
+def window(rows: Any = ROWS, seed: Any = 0, **options: Any) -> Any:
     """Scores of a model that is too sure of itself, and what came true."""
     random = np.random.default_rng(seed)
     logit = 1.5 * random.standard_normal(rows) - 0.5
@@ -25,7 +27,7 @@ def window(rows=ROWS, seed=0, **options):
 
 
 @pytest.fixture
-def row_by_row(monkeypatch):
+def row_by_row(monkeypatch: pytest.MonkeyPatch) -> Any:
     """From then on each row is a cell of its own, however many they are."""
     return lambda: [
         monkeypatch.setattr(f"{module}.LARGEST_ROWS", 10**9)
@@ -35,7 +37,7 @@ def row_by_row(monkeypatch):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("digits", [2, 16])
-def test_a_metric_of_the_cells_is_that_of_the_rows(metric, digits):
+def test_a_metric_of_the_cells_is_that_of_the_rows(metric: Any, digits: int) -> None:
     truth, score = window(digits=digits)
     cells = condense(score, truth, THRESHOLD)
     assert len(cells.score) <= CELLS + condensed.CALIBRATION_BINS
@@ -46,7 +48,7 @@ def test_a_metric_of_the_cells_is_that_of_the_rows(metric, digits):
     assert of_cells == pytest.approx(whole.value, abs=0.02 * chance + 1e-12)
 
 
-def test_nothing_is_lost_in_cells_and_equal_scores_share_one():
+def test_nothing_is_lost_in_cells_and_equal_scores_share_one() -> None:
     truth, score = window(digits=2)
     cells = condense(score, truth, THRESHOLD)
     assert (cells.rows.sum(), cells.true.sum()) == (ROWS, truth.sum())
@@ -55,7 +57,7 @@ def test_nothing_is_lost_in_cells_and_equal_scores_share_one():
     assert (list(one.score), list(one.rows)) == ([0.1], [ROWS])
 
 
-def test_few_rows_stay_what_they_are():
+def test_few_rows_stay_what_they_are() -> None:
     truth, score = window(LARGEST_ROWS)
     cells = condense(score, truth, THRESHOLD)
     assert cells.score is score
@@ -63,7 +65,7 @@ def test_few_rows_stay_what_they_are():
     assert (cells.rows == 1).all()
 
 
-def test_intervals_of_cells_are_those_of_rows(row_by_row):
+def test_intervals_of_cells_are_those_of_rows(row_by_row: Any) -> None:
     truth, score = window()
     cells = figures(truth, score, METRICS, threshold=THRESHOLD, resamples=400)
     row_by_row()
@@ -76,7 +78,7 @@ def test_intervals_of_cells_are_those_of_rows(row_by_row):
         assert cells[name].high == pytest.approx(rows[name].high, abs=0.2 * width), name
 
 
-def test_estimates_of_cells_are_those_of_rows(row_by_row):
+def test_estimates_of_cells_are_those_of_rows(row_by_row: Any) -> None:
     estimator = calibration_map(*reversed(window(5000, seed=1)))
     _, score = window()
     cells = expected(estimator, score, METRICS, THRESHOLD, 0.95)
@@ -89,7 +91,7 @@ def test_estimates_of_cells_are_those_of_rows(row_by_row):
         assert cells[name].high - cells[name].low == pytest.approx(width, rel=0.3), name
 
 
-def test_many_broken_predictions_are_a_reason_and_no_exception():
+def test_many_broken_predictions_are_a_reason_and_no_exception() -> None:
     truth, score = window()
     score[7] = np.nan
     found = figures(truth, score, METRICS)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from include.core.quality.estimation import (
 )
 from include.core.quality.evaluation import evaluate, figures
 from include.core.quality.figures import QualityFigure
+from include.core.spec import ModelSpec
 from tests.support.specs import columns, model_spec
 from tests.unit.core.quality.cbpe_by_nannyml import CASES, sample
 
@@ -26,12 +28,12 @@ AS_IT_SAYS = {"scores": [0.0, 1.0], "counts": [1e9, 1e9], "positives": [0.0, 1e9
 """The map of a model that is calibrated already."""
 
 
-def value(score, metric, estimator=AS_IT_SAYS, threshold=0.5):
+def value(score: Any, metric: Any, estimator: Any = AS_IT_SAYS, threshold: Any = 0.5) -> Any:
     return expected(estimator, np.array(score), [metric], threshold, 0.95)[metric].value
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_cbpe_agrees_with_nannyml(case):
+def test_cbpe_agrees_with_nannyml(case: Any) -> None:
     bend, shift = CASES[case]
     holdout, window = sample(1, 0.0, bend), sample(2, shift, bend)
     kept = calibration_map(holdout.score.to_numpy(), holdout.truth.to_numpy(dtype=float))
@@ -41,7 +43,7 @@ def test_cbpe_agrees_with_nannyml(case):
 
 
 @pytest.mark.parametrize("case", [case for case, (bend, _) in CASES.items() if bend != 1])
-def test_cbpe_is_near_the_truth_where_the_models_own_probabilities_are_far_off(case):
+def test_cbpe_is_near_the_truth_where_the_models_own_probabilities_are_far_off(case: Any) -> None:
     bend, shift = CASES[case]
     holdout, window = sample(1, 0.0, bend), sample(2, shift, bend)
     kept = calibration_map(holdout.score.to_numpy(), holdout.truth.to_numpy(dtype=float))
@@ -63,11 +65,11 @@ def test_cbpe_is_near_the_truth_where_the_models_own_probabilities_are_far_off(c
         ("roc_auc", (0.9 * (0.05 + 0.4 + 0.8) + 0.6 * (0.2 + 0.8) + 0.2 * 0.4) / (1.7 * 1.3)),
     ],
 )
-def test_expected_metrics_of_three_calibrated_predictions(metric, by_hand):
+def test_expected_metrics_of_three_calibrated_predictions(metric: str, by_hand: Any) -> None:
     assert value([0.9, 0.6, 0.2], metric) == pytest.approx(by_hand)
 
 
-def test_the_calibration_map_pools_what_is_out_of_order():
+def test_the_calibration_map_pools_what_is_out_of_order() -> None:
     score = np.repeat([0.1, 0.3, 0.5, 0.9], 20)
     truth = np.concatenate([np.arange(20) < hits for hits in (2, 10, 6, 18)]).astype(float)
     kept = calibration_map(score, truth)
@@ -76,7 +78,7 @@ def test_the_calibration_map_pools_what_is_out_of_order():
     assert calibrated(kept, np.array([0.0, 0.25, 0.9, 1.0])) == pytest.approx([0.1, 0.25, 0.9, 0.9])
 
 
-def test_the_map_never_falls_and_keeps_no_more_blocks_than_bins():
+def test_the_map_never_falls_and_keeps_no_more_blocks_than_bins() -> None:
     holdout = sample(3, 0.0, 2.0)
     kept = calibration_map(holdout.score.to_numpy(), holdout.truth.to_numpy(dtype=float))
     assert (np.diff(calibrated(kept, np.linspace(0, 1, 500))) >= 0).all()
@@ -84,7 +86,7 @@ def test_the_map_never_falls_and_keeps_no_more_blocks_than_bins():
     assert sum(kept["counts"]) == len(holdout)
 
 
-def test_a_smaller_holdout_and_a_smaller_window_make_the_interval_wider():
+def test_a_smaller_holdout_and_a_smaller_window_make_the_interval_wider() -> None:
     def width(holdout_rows: int, rows: int) -> float:
         holdout = sample(4, 0.0, 2.0).iloc[:holdout_rows]
         kept = calibration_map(holdout.score.to_numpy(), holdout.truth.to_numpy(dtype=float))
@@ -96,7 +98,7 @@ def test_a_smaller_holdout_and_a_smaller_window_make_the_interval_wider():
     assert width(10_000, 300) > width(10_000, 5000)
 
 
-def test_what_comes_true_lies_inside_the_interval_about_as_often_as_it_says():
+def test_what_comes_true_lies_inside_the_interval_about_as_often_as_it_says() -> None:
     inside = 0
     for seed in range(100):
         holdout, window = (sample(1000 * part + seed, 0.0, 2.0).iloc[:1000] for part in (1, 2))
@@ -116,29 +118,31 @@ def test_what_comes_true_lies_inside_the_interval_about_as_often_as_it_says():
         ({"scores": [0.5], "counts": [9], "positives": [9]}, [0.1], "brier", "one class only"),
     ],
 )
-def test_what_cannot_be_estimated_has_no_value_and_a_reason(estimator, score, metric, reason):
+def test_what_cannot_be_estimated_has_no_value_and_a_reason(
+    estimator: Any, score: Any, metric: str, reason: str
+) -> None:
     found = expected(estimator, np.array(score), [metric], 0.5, 0.95)[metric]
     assert found.value is found.low is found.high is None
     assert reason in found.reason
 
 
-def test_one_prediction_gives_figures_and_no_exception():
+def test_one_prediction_gives_figures_and_no_exception() -> None:
     found = expected(AS_IT_SAYS, np.array([0.5]), list(CLASSIFICATION_METRICS), 0.5, 0.95)
     assert found["accuracy"].value == pytest.approx(0.5)
 
 
-def test_the_same_seed_gives_the_same_estimate(spec):
+def test_the_same_seed_gives_the_same_estimate(spec: ModelSpec) -> None:
     frame = sample(6, 0.0, 1.0).rename(columns={"score": "prediction", "truth": "late"})
     kept = json.loads(json.dumps(build_estimator(frame, spec)))
     assert estimate(kept, frame, spec, seed=1) == estimate(kept, frame, spec, seed=1)
     assert estimate(kept, frame, spec, seed=1) != estimate(kept, frame, spec, seed=2)
 
 
-def test_a_holdout_without_truth_gives_no_estimator(spec):
+def test_a_holdout_without_truth_gives_no_estimator(spec: ModelSpec) -> None:
     assert build_estimator(pd.DataFrame({"prediction": [0.1], "late": [None]}), spec) is None
 
 
-def test_after_truth_the_estimate_stands_beside_what_came_true():
+def test_after_truth_the_estimate_stands_beside_what_came_true() -> None:
     estimated = {
         "roc_auc": QualityFigure(0.8, 0.78, 0.82, 10),
         "brier": QualityFigure(0.2, 0.18, 0.22, 10),
@@ -179,7 +183,7 @@ def bikes(rows: int, seed: int, rain: float = 0.2) -> pd.DataFrame:
     return frame
 
 
-def test_the_loss_tree_sees_a_shift_to_harder_rows_before_truth():
+def test_the_loss_tree_sees_a_shift_to_harder_rows_before_truth() -> None:
     tree = json.loads(json.dumps(build_estimator(bikes(4000, 1), REGRESSION)))
     assert tree["method"] == "dle"
     for rain in (0.2, 0.6):
@@ -192,7 +196,7 @@ def test_the_loss_tree_sees_a_shift_to_harder_rows_before_truth():
     assert "not estimated" in found["r2"].reason
 
 
-def test_the_estimated_error_lies_inside_its_interval_about_as_often_as_it_says():
+def test_the_estimated_error_lies_inside_its_interval_about_as_often_as_it_says() -> None:
     inside = 0
     for seed in range(100):
         tree = build_estimator(bikes(1000, 1000 + seed), REGRESSION)
@@ -202,14 +206,14 @@ def test_the_estimated_error_lies_inside_its_interval_about_as_often_as_it_says(
     assert inside / 100 >= 0.88
 
 
-def test_the_same_rows_from_a_log_and_from_a_file_fall_into_the_same_leaves():
+def test_the_same_rows_from_a_log_and_from_a_file_fall_into_the_same_leaves() -> None:
     tree, window = build_estimator(bikes(2000, 3), REGRESSION), bikes(200, 4)
     logged = pd.DataFrame(json.loads(window.to_json(orient="records")))
     assert estimate(tree, logged, REGRESSION) == estimate(tree, window, REGRESSION)
 
 
 @pytest.mark.parametrize("rows", [1, 10, 130])
-def test_few_rows_and_unknown_values_still_give_a_finite_error(rows):
+def test_few_rows_and_unknown_values_still_give_a_finite_error(rows: int) -> None:
     tree = build_estimator(bikes(rows, 5), REGRESSION)
     window = bikes(50, 6).assign(weather="snow", hour=np.nan)
     found = estimate(tree, window, REGRESSION)["mae"]

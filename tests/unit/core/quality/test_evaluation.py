@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ def sample(rows: int, seed: int = 1) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("metric", CLASSIFICATION_METRICS)
-def test_classification_metrics_agree_with_scikit_learn_with_ties(metric):
+def test_classification_metrics_agree_with_scikit_learn_with_ties(metric: Any) -> None:
     rows = sample(3000)
     found = figures(rows.late, rows.prediction, [metric])[metric]
     assert found.value == pytest.approx(REFERENCES[metric](rows.late, rows.prediction))
@@ -62,7 +63,7 @@ def test_classification_metrics_agree_with_scikit_learn_with_ties(metric):
 
 
 @pytest.mark.parametrize("metric", REGRESSION_METRICS)
-def test_regression_metrics_agree_with_scikit_learn(metric):
+def test_regression_metrics_agree_with_scikit_learn(metric: Any) -> None:
     random = np.random.default_rng(2)
     truth = random.standard_normal(2000) * 10
     prediction = truth + random.standard_normal(2000)
@@ -71,7 +72,7 @@ def test_regression_metrics_agree_with_scikit_learn(metric):
     assert found.low <= found.value <= found.high
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     covered = 0
     for seed in range(200):
         errors = np.random.default_rng(seed).exponential(1.0, 300)  # the true mean absolute error is 1
@@ -80,7 +81,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert 0.88 <= covered / 200 <= 0.99
 
 
-def test_same_seed_gives_the_same_interval_and_another_seed_another():
+def test_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
     rows = sample(500)
     first, again, other = (figures(rows.late, rows.prediction, ["roc_auc"], seed=seed) for seed in (1, 1, 2))
     assert first == again
@@ -106,17 +107,19 @@ def test_same_seed_gives_the_same_interval_and_another_seed_another():
         ([3.0, float("inf")], [1.0, 2.0], "mae", "not a finite number"),
     ],
 )
-def test_what_cannot_be_measured_has_no_value_and_a_reason(truth, prediction, metric, reason):
+def test_what_cannot_be_measured_has_no_value_and_a_reason(
+    truth: Any, prediction: Any, metric: str, reason: str
+) -> None:
     found = figures(truth, prediction, [metric])[metric]
     assert found.value is found.low is found.high is None
     assert reason in found.reason
 
 
-def test_one_row_has_a_value_but_no_interval():
+def test_one_row_has_a_value_but_no_interval() -> None:
     assert figures([2.0], [1.0], ["mae"])["mae"] == QualityFigure(1.0, n=1)
 
 
-def test_rows_without_truth_are_left_out_of_value_and_count(flights):
+def test_rows_without_truth_are_left_out_of_value_and_count(flights: ModelSpec) -> None:
     rows = sample(400)
     gaps = rows.assign(late=rows.late.astype("object"))
     gaps.loc[::2, "late"] = None
@@ -125,7 +128,7 @@ def test_rows_without_truth_are_left_out_of_value_and_count(flights):
     assert found.quality["roc_auc"] == evaluate(rows.iloc[1::2], flights, seed=3).quality["roc_auc"]
 
 
-def test_slices_are_measured_by_themselves_and_missing_values_are_a_slice(flights):
+def test_slices_are_measured_by_themselves_and_missing_values_are_a_slice(flights: ModelSpec) -> None:
     rows = sample(900)
     rows.loc[:99, "origin"] = None
     found = evaluate(rows, flights).slices
@@ -137,12 +140,14 @@ def test_slices_are_measured_by_themselves_and_missing_values_are_a_slice(flight
     )
 
 
-def test_a_missing_column_is_named(flights):
+def test_a_missing_column_is_named(flights: ModelSpec) -> None:
     with pytest.raises(DataError, match="origin"):
         evaluate(sample(10).drop(columns="origin"), flights)
 
 
-def test_comparison_is_positive_when_the_candidate_is_better_whichever_way_the_metric_points(flights):
+def test_comparison_is_positive_when_the_candidate_is_better_whichever_way_the_metric_points(
+    flights: ModelSpec,
+) -> None:
     rows = sample(3000)
     for metric in ("roc_auc", "log_loss"):
         spec = flights.model_copy(update={"metrics": flights.metrics.model_copy(update={"primary": metric})})
@@ -154,21 +159,21 @@ def test_comparison_is_positive_when_the_candidate_is_better_whichever_way_the_m
         assert compare(rows, spec, "champion", "prediction").overall.value == pytest.approx(-overall.value)
 
 
-def test_pairing_narrows_the_interval_of_a_difference(flights):
+def test_pairing_narrows_the_interval_of_a_difference(flights: ModelSpec) -> None:
     rows = sample(2000).assign(champion=lambda f: np.clip(f.prediction + 0.01, 0.01, 0.99))
     found = compare(rows, flights).overall
     alone = figures(rows.late, rows.prediction, ["roc_auc"])["roc_auc"]
     assert found.high - found.low < 0.2 * (alone.high - alone.low)
 
 
-def test_comparison_of_one_class_has_a_reason_instead_of_a_value(flights):
+def test_comparison_of_one_class_has_a_reason_instead_of_a_value(flights: ModelSpec) -> None:
     rows = sample(50).assign(late=True)
     difference = compare(rows, flights).overall
     assert difference.value is None
     assert "one class" in difference.reason
 
 
-def test_roc_auc_with_200_resamples_on_20000_rows_takes_under_a_second():
+def test_roc_auc_with_200_resamples_on_20000_rows_takes_under_a_second() -> None:
     rows = sample(20_000)
     start = time.perf_counter()
     figures(rows.late, rows.prediction, ["roc_auc"])

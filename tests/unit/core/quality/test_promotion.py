@@ -1,44 +1,46 @@
 """Promotion: a candidate replaces the champion only when it is shown to be better on rows that neither has seen."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from include.core.quality.figures import Difference, Evaluation, QualityFigure
 from include.core.quality.promotion import holdout_start, judge_promotion
+from include.core.spec import ModelSpec
 
 NEWEST = datetime(2013, 5, 31, 23)
 
 
-def measured(value, rows=5000, slices=None):
+def measured(value: Any, rows: Any = 5000, slices: Any = None) -> Any:
     of_slices = {name: {"roc_auc": QualityFigure(v, n=n)} for name, (v, n) in (slices or {}).items()}
     return Evaluation({"roc_auc": QualityFigure(value, n=rows)}, of_slices)
 
 
-def better_by(value, low):
+def better_by(value: Any, low: Any) -> Any:
     return Difference(value, low, value + (value - low), n=5000)
 
 
-def test_a_clearly_better_candidate_is_promoted(spec):
+def test_a_clearly_better_candidate_is_promoted(spec: ModelSpec) -> None:
     assert judge_promotion(spec, measured(0.75), measured(0.70), better_by(0.05, 0.03)).answer == "pass"
 
 
 @pytest.mark.parametrize("low", [-0.0001, -0.2])
-def test_a_candidate_not_shown_to_be_better_is_not_promoted(spec, low):
+def test_a_candidate_not_shown_to_be_better_is_not_promoted(spec: ModelSpec, low: float) -> None:
     verdict = judge_promotion(spec, measured(0.75), measured(0.74), better_by(0.01, low))
     assert verdict.answer == "fail"
     assert "not shown to be better" in verdict.reason
 
 
-def test_a_worse_candidate_is_not_promoted(spec):
+def test_a_worse_candidate_is_not_promoted(spec: ModelSpec) -> None:
     assert judge_promotion(spec, measured(0.60), measured(0.70), better_by(-0.1, -0.12)).answer == "fail"
 
 
-def test_the_first_model_ever_needs_no_champion(spec):
+def test_the_first_model_ever_needs_no_champion(spec: ModelSpec) -> None:
     assert judge_promotion(spec, measured(0.70), None, None).answer == "pass"
 
 
-def test_the_first_model_still_has_to_reach_the_threshold(spec):
+def test_the_first_model_still_has_to_reach_the_threshold(spec: ModelSpec) -> None:
     assert judge_promotion(spec, measured(0.52), None, None).answer == "fail"
 
 
@@ -53,11 +55,11 @@ def test_the_first_model_still_has_to_reach_the_threshold(spec):
         (measured(0.8, slices={"origin=EWR": (None, 900)}), measured(0.7), better_by(0.1, 0.05)),
     ],
 )
-def test_a_missing_measurement_never_promotes(spec, candidate, champion, difference):
+def test_a_missing_measurement_never_promotes(spec: ModelSpec, candidate: Any, champion: Any, difference: Any) -> None:
     assert judge_promotion(spec, candidate, champion, difference).answer == "fail"
 
 
-def test_a_slice_that_gets_much_worse_stops_the_promotion(spec):
+def test_a_slice_that_gets_much_worse_stops_the_promotion(spec: ModelSpec) -> None:
     mine = measured(0.75, slices={"origin=EWR": (0.60, 900)})
     theirs = measured(0.70, slices={"origin=EWR": (0.70, 900)})
     verdict = judge_promotion(spec, mine, theirs, better_by(0.05, 0.03))
@@ -65,17 +67,17 @@ def test_a_slice_that_gets_much_worse_stops_the_promotion(spec):
     assert "origin=EWR" in verdict.reason
 
 
-def test_a_small_slice_is_reported_but_not_judged(spec):
+def test_a_small_slice_is_reported_but_not_judged(spec: ModelSpec) -> None:
     mine = measured(0.75, slices={"origin=EWR": (0.60, 20)})
     theirs = measured(0.70, slices={"origin=EWR": (0.70, 20)})
     assert judge_promotion(spec, mine, theirs, better_by(0.05, 0.03)).answer == "pass"
 
 
-def test_the_holdout_is_the_newest_days():
+def test_the_holdout_is_the_newest_days() -> None:
     assert holdout_start(NEWEST, 7, None) == NEWEST - timedelta(days=7)
     assert holdout_start(NEWEST, 7, NEWEST - timedelta(days=60)) == NEWEST - timedelta(days=7)
 
 
-def test_the_holdout_begins_after_what_the_champion_was_trained_on():
+def test_the_holdout_begins_after_what_the_champion_was_trained_on() -> None:
     trained = NEWEST - timedelta(days=2)
     assert holdout_start(NEWEST, 7, trained) > trained

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ VERSIONS = st.sampled_from(["1", "2", "3"])
 
 
 @st.composite
-def releases(draw):
+def releases(draw: Any) -> Any:
     champion = draw(st.none() | VERSIONS)
     release = Release("m", "production", revision=draw(st.integers(1, 9)), champion=champion)
     release = replace(release, weights={champion: 100} if champion else {})
@@ -60,7 +61,7 @@ def carry_out(actions: list[Action], observed: Observed) -> Observed:
 
 
 @given(releases(), OBSERVED)
-def test_a_plan_leads_to_the_desired_state_without_an_unsafe_moment(desired, observed):
+def test_a_plan_leads_to_the_desired_state_without_an_unsafe_moment(desired: Any, observed: Any) -> None:
     after = carry_out(plan(desired, observed), observed)
     assert set(after.servers) == desired.loaded
     assert set(after.servers.values()) <= {"ready"}
@@ -69,25 +70,25 @@ def test_a_plan_leads_to_the_desired_state_without_an_unsafe_moment(desired, obs
 
 
 @given(releases(), OBSERVED)
-def test_planning_again_after_the_plan_was_carried_out_gives_nothing_to_do(desired, observed):
+def test_planning_again_after_the_plan_was_carried_out_gives_nothing_to_do(desired: Any, observed: Any) -> None:
     assert plan(desired, carry_out(plan(desired, observed), observed)) == []
 
 
 @given(releases(), OBSERVED, st.integers(0, 8))
-def test_a_crash_after_any_step_is_finished_by_planning_again(desired, observed, steps):
+def test_a_crash_after_any_step_is_finished_by_planning_again(desired: Any, observed: Any, steps: Any) -> None:
     crashed = carry_out(plan(desired, observed)[:steps], observed)
     after = carry_out(plan(desired, crashed), crashed)
     assert (set(after.servers), after.weights) == (desired.loaded, dict(desired.weights))
 
 
 @given(releases())
-def test_shares_always_sum_to_a_hundred_or_there_are_none(release):
+def test_shares_always_sum_to_a_hundred_or_there_are_none(release: Any) -> None:
     assert sum(release.weights.values()) in (0, 100)
     assert all(share > 0 for share in release.weights.values())
 
 
 @given(releases())
-def test_abandoning_a_canary_gives_all_traffic_back_to_the_champion(release):
+def test_abandoning_a_canary_gives_all_traffic_back_to_the_champion(release: Any) -> None:
     after = release.abandon("failed")
     assert dict(after.weights) == ({release.champion: 100} if release.champion else {})
     assert after.champion == release.champion
@@ -95,7 +96,7 @@ def test_abandoning_a_canary_gives_all_traffic_back_to_the_champion(release):
     assert after.revision == release.revision + 1
 
 
-def test_promotion_keeps_the_old_champion_loaded_for_an_instant_rollback():
+def test_promotion_keeps_the_old_champion_loaded_for_an_instant_rollback() -> None:
     before = Release("m", "production", 3, {"1": 50, "2": 50}, champion="1", rollout=Rollout("r", "2", lease=0.0))
     after = before.promote("2", "better")
     assert (dict(after.weights), after.standby, after.champion) == ({"2": 100}, ("1",), "2")
@@ -103,12 +104,12 @@ def test_promotion_keeps_the_old_champion_loaded_for_an_instant_rollback():
     assert (dict(back.weights), back.standby, back.champion) == ({"1": 100}, ("2",), "1")
 
 
-def test_the_first_release_ever_gets_all_traffic_at_once():
+def test_the_first_release_ever_gets_all_traffic_at_once() -> None:
     first = Release("m", "production").begin_canary("1", 20, Rollout("r", "1", lease=0.0), "")
     assert dict(first.weights) == {"1": 100}
 
 
-def test_a_release_survives_the_trip_through_json():
+def test_a_release_survives_the_trip_through_json() -> None:
     counted = ServerFigures(9, 1, {"0.1": 8, "+Inf": 9}, {"0.5": 4, "+Inf": 9}, started=12.5)
     rollout = Rollout("r", "1", lease=20.0, step=1, since=10.0, baseline={"1": counted})
     release = Release("m", "test", 2, {"1": 100}, ("2",), "1", rollout, "note")
@@ -117,7 +118,7 @@ def test_a_release_survives_the_trip_through_json():
     assert Release.from_dict(json.loads(json.dumps(bare.as_dict()))) == bare
 
 
-def test_a_release_that_was_stored_before_rollouts_had_a_type_is_read():
+def test_a_release_that_was_stored_before_rollouts_had_a_type_is_read() -> None:
     """As version 0.1.0 wrote it: of a test, the owner, the candidate and the lease alone."""
     stored = {"model": "m", "environment": "test", "revision": 3, "weights": {"2": 100}, "standby": [],
               "champion": None, "rollout": {"run": "r", "candidate": "2", "lease": 7.5}, "note": "n"}  # fmt: skip
@@ -125,7 +126,7 @@ def test_a_release_that_was_stored_before_rollouts_had_a_type_is_read():
 
 
 @given(releases())
-def test_a_rollback_by_hand_is_made_once_by_a_run_or_refused_for_want_of_a_release(release):
+def test_a_rollback_by_hand_is_made_once_by_a_run_or_refused_for_want_of_a_release(release: Any) -> None:
     if not release.rollout and not release.standby:
         with pytest.raises(RunRefusedError, match="'rollback': there is no earlier release"):
             release.roll_back("manual__12")
@@ -136,7 +137,7 @@ def test_a_rollback_by_hand_is_made_once_by_a_run_or_refused_for_want_of_a_relea
     assert after.roll_back("manual__12") == after, "a retry must not swing back"
 
 
-def test_a_rollback_by_another_run_whose_id_begins_alike_is_not_taken_for_its_own():
+def test_a_rollback_by_another_run_whose_id_begins_alike_is_not_taken_for_its_own() -> None:
     release = Release("m", "production", weights={"1": 100}, champion="1").promote("2", "2 promoted")
     back = release.roll_back("manual__12")
     assert back.champion == "1"

@@ -29,7 +29,7 @@ def tar(*members: tuple[str, bytes | None, dict]) -> list[bytes]:
     return [whole[start : start + 700] for start in range(0, len(whole), 700)]
 
 
-def test_times_and_owners_of_the_machine_are_not_in_an_archive(tmp_path):
+def test_times_and_owners_of_the_machine_are_not_in_an_archive(tmp_path: Path) -> None:
     (tmp_path / "code" / "__pycache__").mkdir(parents=True)
     (tmp_path / "code" / "__pycache__" / "a.pyc").touch()
     for name in ("b.py", "a.py"):
@@ -42,7 +42,7 @@ def test_times_and_owners_of_the_machine_are_not_in_an_archive(tmp_path):
         assert found.getnames() == ["evergreen", "evergreen/code", "evergreen/code/a.py", "evergreen/code/b.py", "x"]
 
 
-def test_what_is_given_to_write_to_belongs_to_the_user_and_its_parents_do_not(tmp_path):
+def test_what_is_given_to_write_to_belongs_to_the_user_and_its_parents_do_not(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     buffer = io.BytesIO()
     archive({"a/out": tmp_path / "out"}, into=buffer, owner=USER)
@@ -51,7 +51,7 @@ def test_what_is_given_to_write_to_belongs_to_the_user_and_its_parents_do_not(tm
         assert {member.name: member.uid for member in found} == {"a": 0, "a/out": USER}
 
 
-def test_only_plain_files_of_the_folder_itself_come_out(tmp_path):
+def test_only_plain_files_of_the_folder_itself_come_out(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)
     link = {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}
@@ -77,7 +77,7 @@ def test_only_plain_files_of_the_folder_itself_come_out(tmp_path):
     assert not (out / "fine").stat().st_mode & 0o4000
 
 
-def test_more_than_may_come_out_is_refused(tmp_path, monkeypatch):
+def test_more_than_may_come_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TrainingError, match="Write less"):
         take_out(tar(("out/a", b"x" * 600, {}), ("out/b", b"x" * 600, {})), tmp_path, largest_bytes=1000)
     monkeypatch.setattr(container_files, "MOST_ENTRIES", 20)
@@ -85,7 +85,7 @@ def test_more_than_may_come_out_is_refused(tmp_path, monkeypatch):
         take_out(tar(*((f"out/{number}", None, {}) for number in range(21))), tmp_path, largest_bytes=1000)
 
 
-def test_of_a_log_only_what_is_new_is_appended(tmp_path: Path):
+def test_of_a_log_only_what_is_new_is_appended(tmp_path: Path) -> None:
     (tmp_path / "1-1-2.jsonl").write_bytes(b"one\n")
     segments = tar(
         ("log", None, {}),

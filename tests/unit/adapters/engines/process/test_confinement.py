@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ landlocked = pytest.mark.needs("landlock")
 
 
 @pytest.fixture
-def scratch(tmp_path) -> Path:
+def scratch(tmp_path: Path) -> Path:
     """Where :func:`run` lets the homes of commands be made."""
     return scratch_beside(tmp_path)
 
@@ -29,20 +30,20 @@ def scratch_beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-scratch")
 
 
-def run(code: str, folder: Path, **policy) -> Completed:
+def run(code: str, folder: Path, **policy: Any) -> Completed:
     limits = {"time_limit": 30.0, "memory_mb": 512}
     settled = {"readable": [], "writable": [], "scratch": scratch_beside(folder), "log": None, **limits} | policy
     return run_confined([sys.executable, "-c", code], cwd=folder, **settled)
 
 
-def test_output_exit_code_and_log_come_back(tmp_path):
+def test_output_exit_code_and_log_come_back(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "log"
     done = run("import sys; print('hello'); print('oh', file=sys.stderr); sys.exit(3)", tmp_path, log=log)
     assert (done.code, done.limit) == (3, None)
     assert done.output_tail == "hello\noh\n" == log.read_text()
 
 
-def test_the_platforms_environment_is_not_there(tmp_path, monkeypatch):
+def test_the_platforms_environment_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a-secret-key")
     done = run("import os; print(dict(os.environ))", tmp_path, env={"OMP_NUM_THREADS": "1"})
     assert "a-secret-key" not in done.output_tail
@@ -50,7 +51,7 @@ def test_the_platforms_environment_is_not_there(tmp_path, monkeypatch):
     assert "'OMP_NUM_THREADS': '1'" in done.output_tail
 
 
-def test_files_move_and_are_linked_between_the_folders_that_may_be_written(tmp_path):
+def test_files_move_and_are_linked_between_the_folders_that_may_be_written(tmp_path: Path) -> None:
     """Landlock refuses that unless each of its layers allows it by name; uv does it when its cache is empty."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -62,7 +63,7 @@ def test_files_move_and_are_linked_between_the_folders_that_may_be_written(tmp_p
 
 
 @landlocked
-def test_a_file_outside_can_not_be_read_or_written(tmp_path):
+def test_a_file_outside_can_not_be_read_or_written(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("key")
     for code in (f"open({str(secret)!r}).read()", f"open({str(secret)!r}, 'w')", "open('/etc/shadow')"):
@@ -72,7 +73,7 @@ def test_a_file_outside_can_not_be_read_or_written(tmp_path):
 
 
 @landlocked
-def test_the_platforms_processes_can_not_be_looked_into_or_ended(tmp_path):
+def test_the_platforms_processes_can_not_be_looked_into_or_ended(tmp_path: Path) -> None:
     me = os.getpid()
     for code in (f"open('/proc/{me}/environ').read()", f"import os; os.kill({me}, 0)", f"open('/proc/{me}/mem')"):
         done = run(code, tmp_path)
@@ -80,7 +81,7 @@ def test_the_platforms_processes_can_not_be_looked_into_or_ended(tmp_path):
 
 
 @landlocked
-def test_what_is_given_can_be_read_or_written(tmp_path):
+def test_what_is_given_can_be_read_or_written(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "in" / "a").write_text("data")
@@ -92,7 +93,7 @@ def test_what_is_given_can_be_read_or_written(tmp_path):
 
 
 @landlocked
-def test_tcp_is_refused_unless_asked_for(tmp_path):
+def test_tcp_is_refused_unless_asked_for(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         connect = f"import socket; socket.create_connection(('127.0.0.1', {port}), 5); print('connected')"
@@ -105,14 +106,14 @@ def test_tcp_is_refused_unless_asked_for(tmp_path):
 
 @landlocked
 @pytest.mark.parametrize("kind", ["AF_UNIX, socket.SOCK_STREAM", "AF_INET, socket.SOCK_DGRAM", "AF_INET, 1, 262"])
-def test_ways_round_the_tcp_rules_are_closed(tmp_path, kind):
+def test_ways_round_the_tcp_rules_are_closed(tmp_path: Path, kind: str) -> None:
     """A unix socket would reach supervisord; UDP and MPTCP would leave the machine."""
     done = run(f"import socket; socket.socket(socket.{kind})", tmp_path)
     assert done.code == 1
     assert "PermissionError" in done.output_tail
 
 
-def test_what_libraries_need_still_works(tmp_path):
+def test_what_libraries_need_still_works(tmp_path: Path) -> None:
     code = (
         "import socket, tempfile, multiprocessing, ssl, zoneinfo, os\n"
         "socket.socketpair(); tempfile.TemporaryFile(); multiprocessing.get_context('fork').Lock()\n"
@@ -123,13 +124,13 @@ def test_what_libraries_need_still_works(tmp_path):
     assert done.code == 0, done.output_tail
 
 
-def test_too_much_memory_ends_it(tmp_path):
+def test_too_much_memory_ends_it(tmp_path: Path) -> None:
     done = run("hog = []\nwhile True: hog.append(bytearray(10_000_000))", tmp_path, memory_mb=200)
     assert done.limit == "memory"
     assert done.code != 0
 
 
-def test_memory_of_all_its_processes_together_counts(tmp_path):
+def test_memory_of_all_its_processes_together_counts(tmp_path: Path) -> None:
     code = (
         "import os, time\n"
         "for _ in range(4):\n"
@@ -142,7 +143,7 @@ def test_memory_of_all_its_processes_together_counts(tmp_path):
     assert done.limit == "memory"
 
 
-def test_an_endless_loop_is_ended_with_all_its_children(tmp_path):
+def test_an_endless_loop_is_ended_with_all_its_children(tmp_path: Path) -> None:
     """Also a child that left the process group and was orphaned."""
     out = tmp_path / "out"
     out.mkdir()
@@ -162,7 +163,7 @@ def test_an_endless_loop_is_ended_with_all_its_children(tmp_path):
     assert not psutil.pid_exists(int((out / "pid").read_text()))
 
 
-def test_an_orphan_does_not_outlive_a_command_that_ended_well(tmp_path):
+def test_an_orphan_does_not_outlive_a_command_that_ended_well(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     code = "import subprocess; p = subprocess.Popen(['sleep', '600']); open('out/pid', 'w').write(str(p.pid))"
@@ -170,13 +171,13 @@ def test_an_orphan_does_not_outlive_a_command_that_ended_well(tmp_path):
     assert not psutil.pid_exists(int((out / "pid").read_text()))
 
 
-def test_scratch_is_removed(tmp_path, scratch):
+def test_scratch_is_removed(tmp_path: Path, scratch: Path) -> None:
     done = run("import os; open(os.path.expanduser('~/left'), 'w'); print(os.environ['TMPDIR'])", tmp_path)
     assert not Path(done.output_tail.strip()).exists()
     assert list(scratch.iterdir()) == []
 
 
-def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path, scratch):
+def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path: Path, scratch: Path) -> None:
     """kill -9 of an Airflow task must not leave a training running."""
     out = tmp_path / "out"
     out.mkdir()
@@ -201,7 +202,7 @@ def test_when_the_platforms_process_is_killed_nothing_stays(tmp_path, scratch):
     wait_for(lambda: list(scratch.iterdir()) == [], 10, "the scratch folder to be empty")
 
 
-def test_a_supervised_server_keeps_its_process_id_and_gets_signals(tmp_path, scratch):
+def test_a_supervised_server_keeps_its_process_id_and_gets_signals(tmp_path: Path, scratch: Path) -> None:
     code = (
         "import os, signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(7))\n"
         "print(os.getpid(), flush=True)\ntime.sleep(60)"
@@ -217,7 +218,7 @@ def test_a_supervised_server_keeps_its_process_id_and_gets_signals(tmp_path, scr
     server.stdout.close()
 
 
-def test_a_command_that_is_not_there_says_so(tmp_path, scratch):
+def test_a_command_that_is_not_there_says_so(tmp_path: Path, scratch: Path) -> None:
     done = run_confined(
         ["/no/such/python"],
         cwd=tmp_path,
@@ -232,7 +233,7 @@ def test_a_command_that_is_not_there_says_so(tmp_path, scratch):
     assert "can't be started" in done.output_tail
 
 
-def test_without_landlock_it_runs_and_the_record_says_so(tmp_path, monkeypatch):
+def test_without_landlock_it_runs_and_the_record_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confinement.sys, "platform", "darwin")
     isolation.cache_clear()
     try:

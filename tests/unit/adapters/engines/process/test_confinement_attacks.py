@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -26,7 +27,7 @@ pytestmark = needs_table
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -98,7 +99,7 @@ else:
 """
 
 
-def test_fast_open_reaches_no_service(tmp_path, listener):
+def test_fast_open_reaches_no_service(tmp_path: Path, listener: socket.socket) -> None:
     """It connects while sending, which Landlock does not see."""
     code = FAST_OPEN.format(port=listener.getsockname()[1])
     assert attack(code, tmp_path).output_tail == "socket EACCES\n", "a job without network needs no internet socket"
@@ -110,7 +111,7 @@ def test_fast_open_reaches_no_service(tmp_path, listener):
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "AF_VSOCK", "AF_ALG"])
-def test_a_job_without_network_gets_no_socket_of_any_kind(tmp_path, family):
+def test_a_job_without_network_gets_no_socket_of_any_kind(tmp_path: Path, family: str) -> None:
     code = f"""
     for kind in (1, 2, 3, 5, 1 | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC):
         show("socket", int(socket.{family}), kind, 0)
@@ -120,7 +121,7 @@ def test_a_job_without_network_gets_no_socket_of_any_kind(tmp_path, family):
     assert output == "socket EACCES\n" * 10
 
 
-def test_a_server_gets_tcp_sockets_only(tmp_path):
+def test_a_server_gets_tcp_sockets_only(tmp_path: Path) -> None:
     code = """
     for family, kind, protocol in ((1, 1, 0), (2, 2, 0), (2, 3, 1), (2, 1, 262), (2, 1, 132), (16, 3, 0), (43, 1, 0)):
         show("socket", family, kind, protocol)
@@ -132,7 +133,7 @@ def test_a_server_gets_tcp_sockets_only(tmp_path):
     assert done.code == 0
 
 
-def test_a_job_with_network_gets_tcp_and_udp_and_no_unix_socket(tmp_path):
+def test_a_job_with_network_gets_tcp_and_udp_and_no_unix_socket(tmp_path: Path) -> None:
     code = """
     for family, kind, protocol in ((1, 1, 0), (1, 2, 0), (2, 3, 1), (2, 1, 262), (16, 3, 0), (2, 2, 1)):
         show("socket", family, kind, protocol)
@@ -143,7 +144,7 @@ def test_a_job_with_network_gets_tcp_and_udp_and_no_unix_socket(tmp_path):
     assert done.code == 0
 
 
-def test_a_listening_server_still_answers(tmp_path):
+def test_a_listening_server_still_answers(tmp_path: Path) -> None:
     """uvicorn's own calls: a TCP socket, its options, bind, listen, accept."""
     port = free_port()
     code = """
@@ -176,7 +177,7 @@ show("prlimit64", {pid} | 1 << 32, {cpu}, one, None)
 """
 
 
-def test_limits_of_another_process_can_not_be_set(tmp_path, victim):
+def test_limits_of_another_process_can_not_be_set(tmp_path: Path, victim: psutil.Process) -> None:
     """A limit of one second of processor time kills; so does one on memory."""
     before = [victim.rlimit(limit) for limit in (resource.RLIMIT_CPU, resource.RLIMIT_AS)]
     code = LIMITS.format(
@@ -229,7 +230,9 @@ CALLS_ON_OTHERS = [
 ]
 
 
-def test_calls_on_others_and_into_rarely_used_parts_of_the_kernel_are_refused(tmp_path, victim):
+def test_calls_on_others_and_into_rarely_used_parts_of_the_kernel_are_refused(
+    tmp_path: Path, victim: psutil.Process
+) -> None:
     before = (victim.nice(), victim.ionice(), victim.cpu_affinity())
     calls = [call.replace("PID", str(victim.pid)) for call in CALLS_ON_OTHERS]
     output = attack(f"for text in {calls!r}:\n    print(errno.errorcode.get(-eval(text)), text)", tmp_path).output_tail
@@ -238,7 +241,7 @@ def test_calls_on_others_and_into_rarely_used_parts_of_the_kernel_are_refused(tm
     assert victim.status() != psutil.STATUS_STOPPED
 
 
-def test_calls_newer_than_the_table_and_of_32_bits_do_not_exist(tmp_path):
+def test_calls_newer_than_the_table_and_of_32_bits_do_not_exist(tmp_path: Path) -> None:
     code = """
     import mmap
     show("mseal", 0, 0, 0)
@@ -257,7 +260,7 @@ def test_calls_newer_than_the_table_and_of_32_bits_do_not_exist(tmp_path):
     assert output[4:] in ([], ["32 bits -1"])
 
 
-def test_what_python_and_numeric_libraries_do_to_themselves_still_works(tmp_path):
+def test_what_python_and_numeric_libraries_do_to_themselves_still_works(tmp_path: Path) -> None:
     code = """
     import multiprocessing, resource, subprocess, threading
     resource.setrlimit(resource.RLIMIT_CPU, (20, 30)); resource.getrlimit(resource.RLIMIT_AS)
@@ -273,7 +276,7 @@ def test_what_python_and_numeric_libraries_do_to_themselves_still_works(tmp_path
     assert (done.code, done.output_tail) == (0, "thread\n[1, 2]\n"), done.output_tail
 
 
-def test_joblib_and_loky_still_work(tmp_path):
+def test_joblib_and_loky_still_work(tmp_path: Path) -> None:
     pytest.importorskip("joblib")
     script = tmp_path / "work.py"
     script.write_text(
@@ -292,7 +295,7 @@ def test_joblib_and_loky_still_work(tmp_path):
 
 
 @pytest.mark.parametrize("machine", AUDIT_ARCHITECTURES)
-def test_every_way_through_the_program_ends_inside_it(machine):
+def test_every_way_through_the_program_ends_inside_it(machine: Any) -> None:
     """Also for the machine that the tests don't run on."""
     import struct
 
@@ -310,7 +313,7 @@ def test_every_way_through_the_program_ends_inside_it(machine):
 @pytest.mark.parametrize(
     "machine, header", [("x86_64", "x86_64-linux-gnu/asm/unistd_64.h"), ("aarch64", "asm-generic/unistd.h")]
 )
-def test_the_tables_numbers_are_the_kernels(machine, header):
+def test_the_tables_numbers_are_the_kernels(machine: str, header: str) -> None:
     known = {}
     for line in (Path("/usr/include") / header).read_text().splitlines():
         words = line.split()

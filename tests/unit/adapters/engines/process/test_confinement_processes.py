@@ -21,7 +21,7 @@ pytestmark = needs_table
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -76,7 +76,7 @@ time.sleep({seconds})
 
 @signals_scoped
 @pytest.mark.parametrize("end", ["by itself", "time", "guard killed", "outer guard killed", "both asked to end"])
-def test_no_process_of_a_job_outlives_it(tmp_path, end):
+def test_no_process_of_a_job_outlives_it(tmp_path: Path, end: str) -> None:
     """Whichever way it was forked, and whatever ends first."""
     out, file = tmp_path / "out", tmp_path / "out" / "guard"
     out.mkdir()
@@ -104,7 +104,7 @@ def test_no_process_of_a_job_outlives_it(tmp_path, end):
     assert left_behind(tmp_path.name) == []
 
 
-def test_without_scoped_signals_children_are_stopped_first_then_killed(tmp_path):
+def test_without_scoped_signals_children_are_stopped_first_then_killed(tmp_path: Path) -> None:
     """The way of older kernels; the guard's own function, in a process of its own."""
     project = Path(confinement.__file__).parents[4]
     code = f"""
@@ -129,7 +129,7 @@ print("left:", guard.has_children())
     assert left_behind(tmp_path.name) == []
 
 
-def test_the_guard_can_not_be_limited_slowed_stopped_or_killed(tmp_path):
+def test_the_guard_can_not_be_limited_slowed_stopped_or_killed(tmp_path: Path) -> None:
     code = """
     import signal, struct
     one = ctypes.create_string_buffer(struct.pack("QQ", 1, 1))
@@ -151,7 +151,7 @@ def test_the_guard_can_not_be_limited_slowed_stopped_or_killed(tmp_path):
 
 
 @signals_scoped
-def test_no_way_of_sending_a_signal_reaches_a_process_outside(tmp_path):
+def test_no_way_of_sending_a_signal_reaches_a_process_outside(tmp_path: Path) -> None:
     """Also not through a descriptor whose owner gets a signal when there is something to read."""
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as victim:
         code = f"""
