@@ -50,36 +50,39 @@ def main(arguments: Sequence[str]) -> int:
             "--rows-per-month must be from 300 to 10000: fewer can't be judged, more are not left for canaries"
         )
     os.umask(0o077)
-    here = open_installation().settings
-    os.environ["EVERGREEN_HOME"] = str(here.home)
+    settings = open_installation().settings
+    os.environ["EVERGREEN_HOME"] = str(settings.home)
     try:
-        return _demo(here, chosen.months, chosen.rows_per_month)
+        return _demo(settings, chosen.months, chosen.rows_per_month)
     except KeyboardInterrupt:
         print("\nInterrupted. 'make demo' goes on where it stopped; 'make down' stops the platform.", file=sys.stderr)
         return INTERRUPTED
     except (AirflowError, EvergreenError, repository.RepositoryError, OSError) as error:
         print(f"\n{error}\n\nThe demo stopped here. When the cause is removed, 'make demo' goes on.", file=sys.stderr)
-        if platform.running(here):
+        if platform.running(settings):
             print(
-                f"The platform stays up to look at: {_web_ui(here)}. Clear a failed run there first.", file=sys.stderr
+                f"The platform stays up to look at: {_web_ui(settings)}. Clear a failed run there first.",
+                file=sys.stderr,
             )
         return 1
 
 
-def _demo(here: Settings, months: int, rows_per_month: int) -> int:
-    progress = Progress(here.home / "demo" / "progress.json")
+def _demo(settings: Settings, months: int, rows_per_month: int) -> int:
+    progress = Progress(settings.home / "demo" / "progress.json")
     fresh = not progress.steps
     with Terminal() as view:
-        year = _prepare(here, progress, view)
-        spec = load_spec(here.models / MODEL / "model.yaml")
-        url = f"http://127.0.0.1:{here.gateway_port}/v2/models/{MODEL}/infer"
+        year = _prepare(settings, progress, view)
+        spec = load_spec(settings.models / MODEL / "model.yaml")
+        url = f"http://127.0.0.1:{settings.gateway_port}/v2/models/{MODEL}/infer"
         story = Story(
-            home=here.home,
-            lake=here.lake,
+            home=settings.home,
+            lake=settings.lake,
             spec=spec,
             installation=open_installation(),
-            airflow=AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password")),
-            sender=Sender(url, here.secret("prediction_token"), spec),
+            airflow=AirflowClient(
+                f"http://127.0.0.1:{settings.airflow_port}", "admin", settings.secret("admin_password")
+            ),
+            sender=Sender(url, settings.secret("prediction_token"), spec),
             progress=progress,
             view=view,
             year=year,
@@ -94,20 +97,20 @@ def _demo(here: Settings, months: int, rows_per_month: int) -> int:
         view.now("all versions score all months, for the comparison")
         result = report.outcome(story)
         nothing_new = progress.ran == before
-    paths = report.write(result, here.home / "demo")
+    paths = report.write(result, settings.home / "demo")
     view.summary(result, report.events_by_month(result))
     if nothing_new:
         print("\nThis demo had finished before; this is what happened then. For a new one: 'make clean', 'make demo'.")
-    _explain(here, story, url, paths)
+    _explain(settings, story, url, paths)
     if not result["success"]:
         print(_why_not(result), file=sys.stderr)
         return 1
     return 0
 
 
-def _prepare(here: Settings, progress: Progress, view: Terminal) -> Path:
+def _prepare(settings: Settings, progress: Progress, view: Terminal) -> Path:
     """The platform, the first data and the first commit; the platform starts while the data is prepared."""
-    here.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     up = subprocess.Popen(
         [sys.executable, "-m", "include.embedded", "up"],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -115,12 +118,12 @@ def _prepare(here: Settings, progress: Progress, view: Terminal) -> Path:
     try:
         view.now("the platform starts; the flights of 2013 are prepared")
         # The watcher of commits asks a missing repository less and less often: so this comes before all else.
-        bare = here.home / "repositories" / f"{MODEL}.git"
-        year = flights_data.prepare_year(here.home / "demo" / "year")
+        bare = settings.home / "repositories" / f"{MODEL}.git"
+        year = flights_data.prepare_year(settings.home / "demo" / "year")
         for month in FIRST_MONTHS:
-            progress.once(f"arrival/{month}", partial(flights_data.arrive, year, here.lake, month))
-        branch = load_spec(here.models / MODEL / "model.yaml").repository.branch
-        commit = progress.once("commit/first", lambda: repository.create(bare, here.models / MODEL, branch))
+            progress.once(f"arrival/{month}", partial(flights_data.arrive, year, settings.lake, month))
+        branch = load_spec(settings.models / MODEL / "model.yaml").repository.branch
+        commit = progress.once("commit/first", lambda: repository.create(bare, settings.models / MODEL, branch))
         if progress.ran:
             view.tell(f"January and February have arrived; commit {commit[:12]} is pushed to {bare}")
         output, _ = up.communicate()
@@ -133,14 +136,14 @@ def _prepare(here: Settings, progress: Progress, view: Terminal) -> Path:
     return year
 
 
-def _explain(here: Settings, story: Story, url: str, paths: Sequence[Path]) -> None:
+def _explain(settings: Settings, story: Story, url: str, paths: Sequence[Path]) -> None:
     """Where everything is, and how to ask for a prediction."""
-    example = here.home / "demo" / "request.json"
+    example = settings.home / "demo" / "request.json"
     flights = flights_data.read_month(story.year, story.months[-1]).head(2)
     example.write_text(json.dumps(payload(flights, story.spec, "by-hand")), encoding="utf-8")
-    print(f"\n{addresses(here)}\n")
+    print(f"\n{addresses(settings)}\n")
     print("A prediction:")
-    print(f"  curl -s -H \"Authorization: Bearer $(cat '{here.secrets / 'prediction_token'}')\" \\")
+    print(f"  curl -s -H \"Authorization: Bearer $(cat '{settings.secrets / 'prediction_token'}')\" \\")
     print(f"    -H 'Content-Type: application/json' -d @'{example}' {url}\n")
     for path in paths:
         print(path)
@@ -153,8 +156,8 @@ def _why_not(result: report.Outcome) -> str:
     return "\nThere was an incident, but no retraining improved production. The table says why."
 
 
-def _web_ui(here: Settings) -> str:
-    return f"http://127.0.0.1:{here.airflow_port}"
+def _web_ui(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.airflow_port}"
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ def browser(width: int = 1440, height: int = 900) -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
-def log_in(driver: webdriver.Chrome, here: Settings) -> None:
+def log_in(driver: webdriver.Chrome, settings: Settings) -> None:
     """Log into Airflow's web UI as its administrator."""
-    driver.get(f"http://127.0.0.1:{here.airflow_port}/auth/login")
+    driver.get(f"http://127.0.0.1:{settings.airflow_port}/auth/login")
     wait_for(driver, "input[name=username]").send_keys("admin")
-    driver.find_element(By.CSS_SELECTOR, "input[name=password]").send_keys(here.secret("admin_password"))
+    driver.find_element(By.CSS_SELECTOR, "input[name=password]").send_keys(settings.secret("admin_password"))
     driver.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
     WebDriverWait(driver, SECONDS).until(lambda found: "/auth/login" not in found.current_url)
 
@@ -70,18 +70,18 @@ def take(driver: webdriver.Chrome, name: str, selector: str) -> None:
 def main() -> None:
     """Take all pictures. Needs a platform on which the demo was played, and Chromium with chromedriver."""
     load_dotenv(PROJECT / ".env")
-    here = Settings.from_environment()
-    if not (here.home / "demo" / "report.html").exists():
+    settings = Settings.from_environment()
+    if not (settings.home / "demo" / "report.html").exists():
         raise SystemExit("There is nothing to see yet: run 'make demo' first, and leave the platform up.")
     if not shutil.which("chromedriver"):
         raise SystemExit("No chromedriver was found. On Debian: apt-get install chromium chromium-driver")
     FOLDER.mkdir(exist_ok=True)
-    airflow = AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password"))
+    airflow = AirflowClient(f"http://127.0.0.1:{settings.airflow_port}", "admin", settings.secret("admin_password"))
     runs = [run for run in airflow.runs("flights.deployment") if run["state"] == "success"]
     run = next(run["dag_run_id"] for run in runs if run["dag_run_id"].startswith("asset_triggered"))
-    base = f"http://127.0.0.1:{here.airflow_port}"
+    base = f"http://127.0.0.1:{settings.airflow_port}"
     with browser() as driver:
-        log_in(driver, here)
+        log_in(driver, settings)
         driver.get(f"{base}/dags?tags=model%3Aflights")
         take(driver, "dags", "a[href*='flights.training']")
         driver.get(f"{base}/dags/flights.deployment/runs/{run}")
@@ -91,11 +91,11 @@ def main() -> None:
         wait_for(driver, "a[href*='assets/']")
         driver.find_element(By.LINK_TEXT, "flights/build").click()
         take(driver, "assets", ".react-flow__node")
-        newest = max((here.reports / "flights").glob("[0-9]*.html"))
-        for name, page in {"demo": here.home / "demo" / "report.html", "health": newest}.items():
+        newest = max((settings.reports / "flights").glob("[0-9]*.html"))
+        for name, page in {"demo": settings.home / "demo" / "report.html", "health": newest}.items():
             driver.get(Path(page).as_uri())
             take(driver, name, "h1")
-    shutil.copyfile(here.home / "demo" / "auc_by_month.png", FOLDER / "auc_by_month.png")
+    shutil.copyfile(settings.home / "demo" / "auc_by_month.png", FOLDER / "auc_by_month.png")
 
 
 if __name__ == "__main__":

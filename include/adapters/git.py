@@ -103,10 +103,10 @@ def resolve_commit(home: Path, repository: Repository, ref: str = "") -> str:
         raise BuildError(f"'{ref}' is not the name of a branch, tag or commit. Correct the 'ref' of the run.")
     with _environment(repository.connection) as environment:
         lines = _run(["ls-remote", "--", url], url, environment, ASK_SECONDS).splitlines()
-        found = {name: commit for commit, _, name in (line.partition("\t") for line in lines)}
+        refs = {name: commit for commit, _, name in (line.partition("\t") for line in lines)}
         for name in (f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", ref):
-            if name in found:
-                return found[name]
+            if name in refs:
+                return refs[name]
         if re.fullmatch(r"[0-9a-f]{7,39}", ref):
             return _expand(url, ref, environment)
     raise _no_such_ref(url, ref)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from include.core.build import Build
 from include.core.errors import DeploymentConflictError, EvergreenError
 from include.core.health.record import HealthRow, Incident
-from include.core.release.release import Environment, Release
+from include.core.release.release import Environment, RecordedRelease, Release
 from include.core.verdict import Verdict
 
 metadata = sa.MetaData()
@@ -140,8 +140,8 @@ class Store:
         with self.engine.connect() as connection:
             return [Release.from_dict(row) for row in connection.execute(sa.select(releases.c.release)).scalars()]
 
-    def release_history(self, model: str, environment: Environment = "production") -> list[dict[str, Any]]:
-        """All revisions, oldest first, each with ``recorded`` (epoch seconds)."""
+    def release_history(self, model: str, environment: Environment = "production") -> list[RecordedRelease]:
+        """All revisions, oldest first."""
         table = release_history
         query = (
             sa.select(table.c.recorded, table.c.release)
@@ -149,7 +149,8 @@ class Store:
             .order_by(table.c.revision)
         )
         with self.engine.connect() as connection:
-            return [{**row.release, "recorded": row.recorded} for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        return [RecordedRelease(Release.from_dict(row.release), row.recorded) for row in rows]
 
     def swap_release(self, before: Release, after: Release) -> Release:
         """Write ``after`` if the row still is at ``before.revision``, else raise DeploymentConflictError."""

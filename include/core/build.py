@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
+from include.core.json_types import JsonObject
+
 
 class CheckReport(TypedDict, total=False):
     """What came of one check of a build; one that did not finish has only an answer and a reason."""
@@ -35,7 +37,7 @@ class Build:
     run_id: str = ""
     """DAG run of ``<model>.ci`` that made it."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The fields, in JSON types."""
         return asdict(self)
 
@@ -85,12 +87,12 @@ class Lineage:
     training: Mapping[str, Any] = field(default_factory=dict)
     """What the training reported: rows, seconds, versions of libraries."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The fields, in JSON types."""
         return asdict(self) | {"windows": list(self.windows)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Lineage:
+    def from_dict(cls, values: JsonObject) -> Lineage:
         """From ``lineage.json``; what an older version lacks stays empty, what this one does not know is left out."""
         known = {name: values[name] for name in (each.name for each in fields(cls)) if name in values}
         return cls(**{**known, "windows": tuple(known.get("windows", ()))})

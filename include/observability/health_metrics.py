@@ -52,10 +52,10 @@ def _add_limits(page: Exposition, spec: ModelSpec) -> None:
 def _add_changes(page: Exposition, spec: ModelSpec, store: Store) -> None:
     """When what serves changed, and when an incident was opened: marks on dashboards."""
     changes: list[tuple[str, float]] = []
-    for row in store.release_history(spec.name):
-        champion = row.get("champion")
-        if champion and (not changes or changes[-1][0] != str(champion)):
-            changes.append((str(champion), row["recorded"]))
+    for revision in store.release_history(spec.name):
+        champion = revision.release.champion
+        if champion and (not changes or changes[-1][0] != champion):
+            changes.append((champion, revision.recorded))
     text = "When the version began to serve all traffic (Unix time)."
     for version, recorded in changes[-LARGEST_VERSIONS:]:
         page.set("release_timestamp_seconds", text, recorded, model=spec.name, version=version)

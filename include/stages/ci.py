@@ -25,6 +25,7 @@ from include.adapters.engines.runtime_config import build_folder, model_block
 from include.adapters.spec_file import load_spec
 from include.core.build import Build, CheckReport, judge_build
 from include.core.errors import EvergreenError, ModelSpecError, TrainingError
+from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 from include.stages.installation import Installation
 
@@ -82,7 +83,8 @@ def record_build(
     installation: Installation,
     model: str,
     commit: str,
-    prepared: Mapping[str, Any] | None,
+    build_id: str,
+    environment: str,
     reports: Mapping[str, CheckReport],
     *,
     run_id: str,
@@ -90,11 +92,11 @@ def record_build(
 ) -> Recorded:
     """Judge a commit by the reports of its checks, keep the build, and forget its checkout.
 
-    ``prepared`` has ``build_id`` and ``environment``; it is None when no environment could be made. ``watched`` says
-    that a watcher saw the commit; where it saw one again that is built already, nothing is recorded.
+    ``build_id`` and ``environment`` are empty when no environment could be made. ``watched`` says that a watcher saw
+    the commit; where it saw one again that is built already, nothing is recorded.
     """
-    store, about = installation.store, prepared or {"build_id": "", "environment": ""}
-    build = judge_build(model, commit, about["build_id"], about["environment"], reports, run_id)
+    store = installation.store
+    build = judge_build(model, commit, build_id, environment, reports, run_id)
     is_new = not (watched and _is_newest(store.builds(model), build))
     if is_new:
         store.record_build(build)
@@ -223,8 +225,8 @@ def _judge_contract(spec: ModelSpec, done: Completed, report: Path) -> tuple[boo
     if ended:
         return False, ended
     try:
-        found = json.loads(_read(report))
-        answer, reason = found["answer"], str(found["reason"])
+        judged = json.loads(_read(report))
+        answer, reason = judged["answer"], str(judged["reason"])
     except (OSError, ValueError, KeyError, TypeError):
         return False, f"the contract check left no report (exit code {done.code}): {_last_lines(done)}"
     if answer != "pass" or done.code != 0:
@@ -327,7 +329,7 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _write(path: Path, values: dict[str, Any]) -> None:
+def _write(path: Path, values: JsonObject) -> None:
     path.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 

@@ -54,10 +54,10 @@ def count_window(
     Parts that were counted with this profile before are not opened, but for those of which some rows are left out.
     Raises DataError for a part that can't be read, or that has other rows than ``parts`` says.
     """
-    found = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet")) if parts is None else list(parts)
-    sizes = [part.stat().st_size for part in found]
+    files = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet")) if parts is None else list(parts)
+    sizes = [part.stat().st_size for part in files]
     total = WindowCount()
-    for number, part in enumerate(found, 1):
+    for number, part in enumerate(files, 1):
         rows = None if parts is None else parts[part]
         if rows is None or rows.all():
             total += _counted_once(part, spec, version, profile)

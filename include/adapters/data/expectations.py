@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
@@ -29,6 +29,14 @@ TYPES = {
     "boolean": BOOLEANS + NUMBERS,
 }
 LARGEST = sys.float_info.max
+
+
+class Failure(TypedDict):
+    """A check that failed: of which column (or the ``table``), what was expected, and what was found."""
+
+    column: str
+    check: str
+    found: str
 
 
 def check_snapshot(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> Verdict:
@@ -86,7 +94,7 @@ def _feature_expectations(feature: Feature) -> Iterator[Expectation]:
         yield gxe.ExpectColumnValuesToBeInSet(column=feature.name, value_set=list(feature.categories))
 
 
-def _validate(suite: list[Expectation], frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _validate(suite: list[Expectation], frame: pd.DataFrame) -> list[Failure]:
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
@@ -96,20 +104,20 @@ def _validate(suite: list[Expectation], frame: pd.DataFrame) -> list[dict[str, A
     return [_failure(result) for result in results if not result.success]
 
 
-def _failure(result: Any) -> dict[str, Any]:
+def _failure(result: Any) -> Failure:
     config = result.expectation_config
     details = {name: value for name, value in config.kwargs.items() if name not in ("batch_id", "column")}
     raised = [error["exception_message"] for error in _exceptions(result.exception_info)]
-    found = result.result or {}
+    outcome = result.result or {}
     if raised:
         seen = f"could not be checked: {raised[0]}"
-    elif found.get("unexpected_count"):
-        examples = found.get("partial_unexpected_list") or []
-        seen = f"{found['unexpected_count']} rows" + (
+    elif outcome.get("unexpected_count"):
+        examples = outcome.get("partial_unexpected_list") or []
+        seen = f"{outcome['unexpected_count']} rows" + (
             f", such as {examples[:3]}" if any(map(pd.notna, examples)) else ""
         )
-    elif found.get("observed_value") is not None:
-        seen = f"observed {found['observed_value']}"
+    elif outcome.get("observed_value") is not None:
+        seen = f"observed {outcome['observed_value']}"
     else:
         seen = "it does not hold"
     limits = ", ".join(f"{name} {_readable(value)}" for name, value in details.items())
@@ -126,7 +134,7 @@ def _readable(value: Any) -> str:
     return "finite" if value in (LARGEST, -LARGEST) else str(value)
 
 
-def _types(spec: ModelSpec, frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _types(spec: ModelSpec, frame: pd.DataFrame) -> list[Failure]:
     """Whole-column types; Great Expectations would look at text columns value by value, 50 times slower."""
     return [
         {
@@ -139,7 +147,7 @@ def _types(spec: ModelSpec, frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _count_rows(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _count_rows(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> Iterator[Failure]:
     times = frame[spec.data.event_time]
     for window in snapshot.partitions:
         start, end = window_bounds(window, spec.monitoring.window)

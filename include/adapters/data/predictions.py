@@ -105,11 +105,11 @@ def gather(spec: ModelSpec, store: Store, log_dir: Path, lake: Path) -> Gathered
     Only whole lines are taken. Running it twice, or again after it was killed anywhere, gives the same rows.
     """
     folder = predictions_folder(spec.name, lake)
-    found = Gathered()
+    gathered = Gathered()
     with _only_one(folder):
         for segment in sorted(log_dir.glob("*.jsonl")):
-            _gather_segment(segment, spec, store, folder, found)
-    return found
+            _gather_segment(segment, spec, store, folder, gathered)
+    return gathered
 
 
 def read_predictions(spec: ModelSpec, window: str, lake: Path) -> Predictions:
@@ -156,19 +156,19 @@ def _missing(rows: int) -> pa.Table:
     return pa.table({"": pa.nulls(rows)})
 
 
-def _gather_segment(segment: Path, spec: ModelSpec, store: Store, folder: Path, found: Gathered) -> None:
+def _gather_segment(segment: Path, spec: ModelSpec, store: Store, folder: Path, gathered: Gathered) -> None:
     start = position = store.log_position(spec.name, segment.name)
     size = segment.stat().st_size
     with segment.open("rb") as file:
         while position < size:
             content = _whole_lines(file, position)
             if not content:
-                found.torn_lines += 1
+                gathered.torn_lines += 1
                 break
-            _write_parts(content, segment, position, spec, folder, found)
+            _write_parts(content, segment, position, spec, folder, gathered)
             position += len(content)
             store.set_log_position(spec.name, segment.name, position)
-    found.segments += position > start
+    gathered.segments += position > start
 
 
 def _whole_lines(file: Any, position: int) -> bytes:
@@ -183,14 +183,16 @@ def _whole_lines(file: Any, position: int) -> bytes:
     return bytes(content[: content.rindex(b"\n") + 1])
 
 
-def _write_parts(content: bytes, segment: Path, position: int, spec: ModelSpec, folder: Path, found: Gathered) -> None:
+def _write_parts(
+    content: bytes, segment: Path, position: int, spec: ModelSpec, folder: Path, gathered: Gathered
+) -> None:
     columns: dict[str, list[Any]] = {name: [] for name in _schema(spec).names}
     offset = position
     for line in content.splitlines(keepends=True):
         try:
             rows = _rows(json.loads(line), spec)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            found.broken_lines += 1
+            gathered.broken_lines += 1
             log.warning("%s: the line at byte %d is not a logged request and is skipped (%s)", segment, offset, error)
         else:
             for name, values in rows.items():
@@ -203,8 +205,8 @@ def _write_parts(content: bytes, segment: Path, position: int, spec: ModelSpec, 
         buffer = BytesIO()
         pq.write_table(part, buffer, compression="zstd")
         write_atomically(folder / window / f"{segment.stem}-{position}.parquet", buffer.getvalue())
-        found.windows[window] += len(part)
-    found.rows += len(table)
+        gathered.windows[window] += len(part)
+    gathered.rows += len(table)
 
 
 def _rows(line: dict[str, Any], spec: ModelSpec) -> dict[str, list[Any]]:

@@ -97,12 +97,12 @@ def window_sample(
         return (versions.astype(str) == version).to_numpy(dtype=bool)
 
     try:
-        found = _sample(parts, [*IDENTITY, *spec.feature_names], answered, rows, seed)
+        sample = _sample(parts, [*IDENTITY, *spec.feature_names], answered, rows, seed)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{spec.name}: a part of window {window} can't be read ({error}). Remove it, or write it again."
         ) from error
-    return Sample(found.frame.drop_duplicates(list(IDENTITY))[spec.feature_names], found.drawn_from)
+    return Sample(sample.frame.drop_duplicates(list(IDENTITY))[spec.feature_names], sample.drawn_from)
 
 
 def _sample(paths: Sequence[Path | str], names: Sequence[str], chosen: Chosen, rows: int, seed: int) -> Sample:

@@ -45,12 +45,12 @@ def read_keys(
 
     Raises DataError as :func:`read_window` does, but not where there is no row.
     """
-    found = []
+    wanted = []
     with _opened(home, source, window, grain) as opened:
         for batch in opened.batches(columns):
             rows = _with_columns(batch, columns, source, window)
-            found.append(rows[[text in keys for text in keys_as_text(rows[key])]])
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+            wanted.append(rows[[text in keys for text in keys_as_text(rows[key])]])
+    return pd.concat(wanted, ignore_index=True) if wanted else pd.DataFrame(columns=columns)
 
 
 def window_exists(home: Path, source: Source, window: str, grain: Grain) -> bool:

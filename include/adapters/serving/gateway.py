@@ -21,6 +21,7 @@ from filelock import FileLock
 from include.adapters.files import write_private
 from include.adapters.serving.limits import MAX_BODY_BYTES
 from include.core.errors import PlatformError
+from include.core.json_types import JsonObject
 from include.settings import Settings
 
 ROUTES = "/config/apps/http/servers/gateway/routes"
@@ -92,8 +93,8 @@ class Gateway:
         if not path.exists() or self._read(model, name) != value:
             write_private(path, value)
 
-    def _route(self, model: str) -> dict[str, Any]:
-        def proxy(name: str, **more: Any) -> dict[str, Any]:
+    def _route(self, model: str) -> JsonObject:
+        def proxy(name: str, **more: Any) -> JsonObject:
             upstream = {"dial": f"{{file.{self._folder / model / name}}}"}
             # Bodies up to the model servers' own limit are held, so that they can be sent again.
             return {"handler": "reverse_proxy", "upstreams": [upstream], "request_buffers": MAX_BODY_BYTES, **more}

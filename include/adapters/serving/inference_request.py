@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from include.core.categories import boolean_value, category_text
+from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 
 DATATYPES = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
 
 
-def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list[JsonObject]:
     """Rows as the protocol's named columns; missing is null; key and event time go along if the rows have them."""
     columns = [(feature.name, DATATYPES[feature.type]) for feature in spec.features]
     columns += [(name, "BYTES") for name in (spec.data.key, spec.data.event_time) if rows and name in rows[0]]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from include.core.json_types import JsonObject
 from include.core.spec import Canary
 from include.core.verdict import Verdict
 
@@ -31,12 +32,12 @@ class ServerFigures:
     started: float = 0.0
     """Start of the process, epoch seconds."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The counters, in JSON types."""
         return asdict(self) | {"latency": dict(self.latency), "predictions": dict(self.predictions)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ServerFigures:
+    def from_dict(cls, values: JsonObject) -> ServerFigures:
         """The counters that :meth:`as_dict` gave."""
         return cls(**values)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from include.core.errors import RunRefusedError
+from include.core.json_types import JsonObject
 from include.core.release.rollout import Rollout
 
 Environment = Literal["test", "production"]
@@ -35,7 +36,7 @@ class Release:
     note: str = ""
     """Why this revision came to be."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The fields, in JSON types."""
         return {
             "model": self.model,
@@ -49,7 +50,7 @@ class Release:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Release:
+    def from_dict(cls, values: JsonObject) -> Release:
         """The release that :meth:`as_dict` gave."""
         rollout = Rollout.from_dict(values["rollout"]) if values.get("rollout") else None
         return cls(**{**values, "standby": tuple(values.get("standby", ())), "rollout": rollout})
@@ -110,6 +111,15 @@ class Release:
                 "Untick 'rollback' and name the version to deploy."
             )
         return self.promote(self.standby[0], f"rolled back by hand in {run}")
+
+
+@dataclass(frozen=True)
+class RecordedRelease:
+    """A revision in the history."""
+
+    release: Release
+    recorded: float
+    """When it was written, epoch seconds."""
 
 
 @dataclass(frozen=True)

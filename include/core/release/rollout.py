@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from include.core.json_types import JsonObject
 from include.core.release.canary import ServerFigures
 
 
@@ -26,7 +26,7 @@ class Rollout:
     baseline: Mapping[str, ServerFigures] | None = None
     """Version → its counters at the step's beginning; None until they are read."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The fields, in JSON types."""
         baseline = None
         if self.baseline is not None:
@@ -41,7 +41,7 @@ class Rollout:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Rollout:
+    def from_dict(cls, values: JsonObject) -> Rollout:
         """The rollout that :meth:`as_dict` gave."""
         counted = values.get("baseline")
         if counted is None:

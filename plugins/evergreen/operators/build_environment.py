@@ -8,6 +8,7 @@ from airflow.sdk import Context
 
 from evergreen.model_task import CI, ModelTask
 from include.core.errors import BuildError
+from include.core.json_types import JsonObject
 
 
 class BuildEnvironmentOperator(ModelTask):
@@ -29,7 +30,7 @@ class BuildEnvironmentOperator(ModelTask):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(multiple_outputs=True, **kwargs)
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Make the build; leave a failed report for the record when its requirements can't be met."""
         from include.stages import ci
 

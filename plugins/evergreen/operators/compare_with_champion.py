@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
+from include.core.json_types import JsonObject
 
 
 class CompareWithChampionOperator(ModelTask):
@@ -25,7 +25,7 @@ class CompareWithChampionOperator(ModelTask):
     folder: str
     champion: str
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Return the verdict, whatever it is."""
         from include.stages import training as candidate
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import Context
 
 from evergreen.model_task import PRODUCTION, ModelTask
 from evergreen.release_summary import release_summary
+from include.core.json_types import JsonObject
 
 
 class PromoteReleaseOperator(ModelTask):
@@ -22,7 +21,7 @@ class PromoteReleaseOperator(ModelTask):
     ui_color = PRODUCTION
     version: str
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Promote, then record version and revision in the asset event."""
         from include.stages import deployment
 

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import CI, ModelTask
 from include.core.errors import BuildError
+from include.core.json_types import JsonObject
 
 
 class RecordBuildOperator(ModelTask):
@@ -34,7 +35,7 @@ class RecordBuildOperator(ModelTask):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(multiple_outputs=True, **kwargs)
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Judge the reports of all checks, record the build, and announce it if it passed."""
         from include.stages import ci
 
@@ -46,7 +47,8 @@ class RecordBuildOperator(ModelTask):
             self.installation,
             self.model,
             checked_out["commit"],
-            built,
+            built["build_id"] if built else "",
+            built["environment"] if built else "",
             self._reports(ti, bool(built)),
             run_id=run.run_id,
             watched=run.run_type == "asset_triggered",
@@ -59,7 +61,7 @@ class RecordBuildOperator(ModelTask):
         context["outlet_events"][self.asset].extra = {"build_id": build.build_id, "commit": build.commit}
         return {"build_id": build.build_id, "commit": build.commit}
 
-    def _reports(self, ti: Any, has_build: bool) -> dict[str, Any]:
+    def _reports(self, ti: Any, has_build: bool) -> JsonObject:
         tasks = self.checks if has_build else [self.build]
         unfinished = {"answer": "fail", "reason": "did not finish; the log of this task says why"}
         return {task: ti.xcom_pull(task_ids=task, key="report") or dict(unfinished) for task in tasks}

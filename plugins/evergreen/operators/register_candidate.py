@@ -8,6 +8,7 @@ from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
+from include.core.json_types import JsonObject
 from include.core.run_params import TrainingParams
 
 
@@ -33,7 +34,7 @@ class RegisterCandidateOperator(ModelTask):
     reason: str
     incident: str = ""
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Complete the candidate's bundle and register it."""
         from include.core.verdict import Verdict
         from include.stages import training

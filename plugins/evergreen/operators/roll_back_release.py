@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import Context
 
 from evergreen.model_task import ROLLBACK, ModelTask
 from evergreen.release_summary import release_summary
+from include.core.json_types import JsonObject
 
 
 class RollBackReleaseOperator(ModelTask):
@@ -19,7 +18,7 @@ class RollBackReleaseOperator(ModelTask):
     outlet = "release"
     ui_color = ROLLBACK
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Roll back, then record version and revision in the asset event."""
         from include.stages.deployment import roll_back
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import ROLLBACK, ModelTask
 from evergreen.release_summary import release_summary
 from include.core.errors import GateError
+from include.core.json_types import JsonObject
 
 
 class SettleReleaseOperator(ModelTask):
@@ -26,7 +25,7 @@ class SettleReleaseOperator(ModelTask):
     ui_color = ROLLBACK
     choose: str
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """End the run's canary, if one is left, and check which version serves."""
         from include.stages import deployment
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import Context
 
 from evergreen.model_task import PRODUCTION, ModelTask
 from evergreen.release_summary import release_summary
+from include.core.json_types import JsonObject
 
 
 class StartCanaryOperator(ModelTask):
@@ -21,7 +20,7 @@ class StartCanaryOperator(ModelTask):
     ui_color = PRODUCTION
     version: str
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Start or resume this run's canary."""
         from include.stages.deployment import start_canary
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from airflow.sdk import Context
 
 from evergreen.model_task import TEST, ModelTask
+from include.core.json_types import JsonObject
 
 
 class StartTestServerOperator(ModelTask):
@@ -21,7 +21,7 @@ class StartTestServerOperator(ModelTask):
     ui_color = TEST
     version: str
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Deploy to the test environment, which this run owns until it clears it."""
         from include.stages.deployment import deploy_to_test
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
+from include.core.json_types import JsonObject
 from include.core.run_params import TrainingParams
 
 
@@ -24,7 +24,7 @@ class TakeSnapshotOperator(ModelTask):
 
     ui_color = TRAINING
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Check the run's parameters, then take the snapshot."""
         from include.stages import training
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
+from include.core.json_types import JsonObject
 from include.core.run_params import TrainingParams
 
 
@@ -28,7 +27,7 @@ class TrainCandidateOperator(ModelTask):
     snapshot: str
     build: str = ""
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Return the candidate's folder, champion and holdout, with its build and commit."""
         from include.stages import training
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from include.core.errors import DataError
+from include.core.json_types import JsonObject
 
 
 class ValidateSnapshotOperator(ModelTask):
@@ -24,7 +23,7 @@ class ValidateSnapshotOperator(ModelTask):
     ui_color = TRAINING
     snapshot: str
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Return the verdict in short; raises DataError unless it is pass."""
         from include.stages import training
 

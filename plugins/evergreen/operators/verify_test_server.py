@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import Context
 
 from evergreen.model_task import TEST, ModelTask
 from include.core.errors import GateError
+from include.core.json_types import JsonObject
 
 
 class VerifyTestServerOperator(ModelTask):
@@ -21,7 +20,7 @@ class VerifyTestServerOperator(ModelTask):
     ui_color = TEST
     version: str
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> JsonObject:
         """Return the verdict, or raise GateError with it."""
         from include.stages.deployment import verify
 

@@ -63,7 +63,10 @@ def test_two_first_deployments_conflict_too(store: Any) -> None:
 def test_each_revision_stays_in_the_history(store: Any) -> None:
     first = store.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
     store.swap_release(first, first.promote("2", "better"))
-    assert [(row["revision"], row["champion"]) for row in store.release_history("m")] == [(1, "1"), (2, "2")]
+    assert [(each.release.revision, each.release.champion) for each in store.release_history("m")] == [
+        (1, "1"),
+        (2, "2"),
+    ]
 
 
 def test_an_incident_opens_once(store: Any) -> None:

@@ -35,6 +35,7 @@ from include.adapters.files import write_atomically
 from include.adapters.git import repository_url, without_credentials
 from include.core.build import Lineage
 from include.core.errors import BuildError, EvergreenError, PlatformError
+from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 from include.settings import PROJECT
 
@@ -118,12 +119,12 @@ def base_image(host: DockerHost) -> str:
             ) from error
 
 
-def bill_of_materials(lock: Lock) -> dict[str, Any]:
+def bill_of_materials(lock: Lock) -> JsonObject:
     """Every locked package in CycloneDX's JSON form, version 1.6."""
-    found = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", lock.file.read_text(encoding="utf-8"), re.MULTILINE)
+    pinned = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", lock.file.read_text(encoding="utf-8"), re.MULTILINE)
     packages = [
         {"type": "library", "name": name, "version": version, "bom-ref": purl, "purl": purl}
-        for name, version in found
+        for name, version in pinned
         for purl in [f"pkg:pypi/{name.lower().replace('_', '-')}@{version}"]
     ]
     return {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": packages}
@@ -202,8 +203,8 @@ def _kept_image(host: DockerHost, model: str, build_id: str) -> str | None:
     if image and present(host, image):
         return image
     with host.errors():
-        found = host.client.images.list(filters=host.with_labels("build", model=model, build=build_id))
-    return str(found[0].id) if found else None
+        labelled = host.client.images.list(filters=host.with_labels("build", model=model, build=build_id))
+    return str(labelled[0].id) if labelled else None
 
 
 def _publish(host: DockerHost, image: str, model: str, tag: str) -> str:
@@ -224,7 +225,7 @@ def _publish(host: DockerHost, image: str, model: str, tag: str) -> str:
     return f"{repository}@{digest}"
 
 
-def _digest(pushed: Iterable[dict[str, Any]], server: str, connection: str) -> str:
+def _digest(pushed: Iterable[JsonObject], server: str, connection: str) -> str:
     for entry in pushed:
         if "error" in entry:
             raise PlatformError(

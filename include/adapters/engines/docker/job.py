@@ -188,16 +188,16 @@ def _left_by_earlier_try(host: DockerHost, job: str) -> Container | None:
     """
     if not (task := _task()):
         return None
-    found = None
+    resumable = None
     for container in host.client.containers.list(
         all=True, filters=host.with_labels("job", task=task), ignore_removed=True
     ):
         well = container.status in ("running", "exited") and container.attrs["State"]["ExitCode"] == 0
-        if found is None and well and container.labels.get("evergreen.job") == job:
-            found = container
+        if resumable is None and well and container.labels.get("evergreen.job") == job:
+            resumable = container
         else:
             container.remove(force=True, v=True)
-    return found
+    return resumable
 
 
 def _is_left_over(values: Mapping[str, str]) -> bool:

@@ -19,8 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
+from include.adapters.engines.process.confinement_guard import Policy
 from include.core.errors import PlatformError
 
 LAUNCHER = Path(__file__).with_name("confinement_launcher.py")
@@ -173,7 +174,7 @@ def _policy(
     env: Mapping[str, str] | None,
     bind_ports: Sequence[int],
     connect: bool,
-) -> dict[str, Any]:
+) -> Policy:
     if not os.path.isabs(command[0]):
         raise ValueError(f"'{command[0]}' must be an absolute path: a confined command is not looked up in PATH.")
     return {
@@ -208,7 +209,7 @@ def _python_folders(executable: Path) -> list[str]:
     return [str(environment), str(environment.resolve()), *(str(prefix / name) for name in PREFIX)]
 
 
-def _launch(policy: dict[str, Any], command: Sequence[str]) -> list[str]:
+def _launch(policy: Policy, command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", str(LAUNCHER), json.dumps(policy), "--", *command]
 
 

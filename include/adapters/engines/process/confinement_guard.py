@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, NotRequired, TypedDict
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -24,7 +24,37 @@ WALL = 0x40000000
 """Of waitpid(2): children that end with another signal than SIGCHLD too."""
 
 
-def watch(policy: dict[str, Any], become: Callable[[], NoReturn]) -> NoReturn:
+class Watch(TypedDict):
+    """What the guards of a job know of it."""
+
+    time_limit: float
+    """Seconds of wall time."""
+    parent: int
+    """Process that the job must not outlive."""
+    result: int
+    """File descriptor that the report is written to."""
+
+
+class Policy(TypedDict):
+    """What a confined command may do; JSON, since it is handed over on the command line."""
+
+    cwd: str
+    readable: list[str]
+    writable: list[str]
+    scratch: str
+    """Its HOME and TMPDIR."""
+    memory_mb: int
+    file_mb: int
+    bind_ports: list[int]
+    connect: bool
+    """Whether it may connect to others over TCP."""
+    env: dict[str, str]
+    """All of its environment."""
+    watch: NotRequired[Watch]
+    """Of a job; a server has none, since its supervisor holds its life."""
+
+
+def watch(policy: Policy, become: Callable[[], NoReturn]) -> NoReturn:
     """Run the command below two guards, of which each ends everything when the other one is killed.
 
     The inner guard holds the limits and reports; the outer one only waits for it.
@@ -42,7 +72,7 @@ def watch(policy: dict[str, Any], become: Callable[[], NoReturn]) -> NoReturn:
     sys.exit(0)
 
 
-def guard(policy: dict[str, Any], become: Callable[[], NoReturn], parent: int) -> NoReturn:
+def guard(policy: Policy, become: Callable[[], NoReturn], parent: int) -> NoReturn:
     """Run the command as a child, hold its limits, end every process it left, and report through the result file."""
     import psutil
 

@@ -22,7 +22,13 @@ from typing import Any, NoReturn
 
 sys.path.append(str(Path(__file__).parents[4]))
 
-from include.adapters.engines.process.confinement_guard import PR_SET_NO_NEW_PRIVS, call_prctl, remove_tree, watch
+from include.adapters.engines.process.confinement_guard import (
+    PR_SET_NO_NEW_PRIVS,
+    Policy,
+    call_prctl,
+    remove_tree,
+    watch,
+)
 from include.adapters.engines.process.system_calls import seccomp_program
 
 PR_GET_SECCOMP, PR_SET_SECCOMP, PR_SET_SECUREBITS = 21, 22, 28
@@ -40,7 +46,7 @@ def main(arguments: list[str]) -> NoReturn:
     become(policy, command)
 
 
-def become(policy: dict[str, Any], command: list[str]) -> NoReturn:
+def become(policy: Policy, command: list[str]) -> NoReturn:
     """Confine this process and replace it by the command."""
     scratch = Path(policy["scratch"])
     try:
@@ -64,7 +70,7 @@ def become(policy: dict[str, Any], command: list[str]) -> NoReturn:
         os._exit(127)
 
 
-def set_limits(policy: dict[str, Any]) -> None:
+def set_limits(policy: Policy) -> None:
     """Memory of each process, size of each file, open files, no core dumps."""
     for name, value in (
         (resource.RLIMIT_DATA, policy["memory_mb"] * 2**20),
@@ -84,7 +90,7 @@ def drop_capabilities() -> None:
         call_prctl(PR_SET_SECUREBITS, SECBIT_NOROOT_LOCKED)
 
 
-def restrict_with_landlock(policy: dict[str, Any]) -> None:
+def restrict_with_landlock(policy: Policy) -> None:
     """Only the policy's files and TCP ports, and no signals to others, as far as the kernel has Landlock."""
     if sys.platform != "linux":
         return
