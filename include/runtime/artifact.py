@@ -13,6 +13,7 @@ from typing import Any
 import sklearn.utils
 from sklearn.base import BaseEstimator
 
+from .config import Model
 from .jobs import ModelError, write_json
 from .model_code import last_lines, make_importable, rename_hint
 
@@ -64,7 +65,7 @@ STANDARD_LIBRARY = (
 """Name prefixes in the standard library that a spec may trust. Others could run code: skops calls the class."""
 
 
-def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str, Any]) -> str:
+def save(fitted: Any, folder: Path, model: Model, more: Mapping[str, Any]) -> str:
     """Write ``model.skops`` and ``model.json``; returns the hash of ``model.skops``.
 
     Raises ModelError when the model contains a type that neither TRUSTED nor the spec's ``trusted_types`` allows.
@@ -92,7 +93,7 @@ def save(fitted: Any, folder: Path, model: Mapping[str, Any], more: Mapping[str,
     return digest
 
 
-def load(folder: Path, sha256: str, model: Mapping[str, Any]) -> Any:
+def load(folder: Path, sha256: str, model: Model) -> Any:
     """Load the fitted model in ``folder`` if its file has this hash; otherwise nothing is loaded.
 
     Classes and functions of the model's own code are imported from the model's folder. All jobs and servers load

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from . import artifact
+from .config import CheckJob, Model
 from .frames import feature_frame, read_rows
 from .jobs import MISTAKE, ModelError, run, write_json
 from .model_code import call, hidden_modules, make_estimator, predict, prepare, require_finite
@@ -25,7 +26,7 @@ PREDICTED = 200
 """How many rows of the sample are predicted."""
 
 
-def main(job: dict[str, Any]) -> None:
+def main(job: CheckJob) -> None:
     """Check the contract; write the answer, its reason and the result of each check to ``job["out"]``."""
     checks: list[dict[str, str]] = []
     try:
@@ -38,11 +39,11 @@ def main(job: dict[str, Any]) -> None:
     write_json(Path(job["out"]), {"answer": answer, "reason": reason, "checks": checks})
 
 
-def _check(job: dict[str, Any], passed: Callable[[str], None]) -> None:
+def _check(job: CheckJob, passed: Callable[[str], None]) -> None:
     model = job["model"]
     estimator = make_estimator(model)
     passed("the estimator can be built")
-    rows = sample(job)
+    rows = sample(model, job["sample"], job["rows"])
     features = prepare(model, rows)
     passed("the features can be prepared")
     fitted = call(estimator.fit, "fit", features, _target(rows, model))
@@ -67,7 +68,7 @@ def _check(job: dict[str, Any], passed: Callable[[str], None]) -> None:
     passed("no module is shadowed by another one")
 
 
-def _score_in_new_process(folder: Path, sha256: str, model: dict[str, Any], rows: pd.DataFrame) -> np.ndarray:
+def _score_in_new_process(folder: Path, sha256: str, model: Model, rows: pd.DataFrame) -> np.ndarray:
     """Predictions of the artifact in ``folder``, made by a scoring job in a fresh process.
 
     Raises ModelError with the job's own message when it can't load the model or predict.
@@ -89,12 +90,11 @@ def _score_in_new_process(folder: Path, sha256: str, model: dict[str, Any], rows
     return predicted
 
 
-def sample(job: dict[str, Any]) -> pd.DataFrame:
+def sample(model: Model, paths: list[str], count: int) -> pd.DataFrame:
     """Rows of real data, or synthetic rows of the right types while there is no data yet."""
-    model, count = job["model"], int(job.get("rows") or 500)
     names = [feature["name"] for feature in model["features"]]
-    if job.get("sample"):
-        rows = read_rows(job["sample"], [*names, model["target"]])
+    if paths:
+        rows = read_rows(paths, [*names, model["target"]])
         return rows.sample(min(count, len(rows)), random_state=0).reset_index(drop=True)
     random = np.random.default_rng(0)
     columns: dict[str, Any] = {}
@@ -111,7 +111,7 @@ def sample(job: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
+def _target(rows: pd.DataFrame, model: Model) -> np.ndarray:
     values: np.ndarray = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
     if model["task"] != "binary_classification":
         return values

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from .config import Feature
 from .jobs import ModelError
 
 LARGEST_EXACT = 2**53
@@ -17,7 +18,7 @@ LARGEST_EXACT = 2**53
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 
 
-def feature_frame(columns: Mapping[str, Any] | pd.DataFrame, features: Iterable[Mapping[str, str]]) -> pd.DataFrame:
+def feature_frame(columns: Mapping[str, Any] | pd.DataFrame, features: Iterable[Feature]) -> pd.DataFrame:
     """The typed features: numbers and booleans as float64 (missing: NaN), categories as object (missing: None).
 
     ``columns`` maps names to sequences of equal length. Raises ModelError when a column is missing or not of its type.

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from .config import Model
+
 TEXT, NUMBERS, BOOLEANS = (
     {"BYTES"},
     {"FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT8", "UINT16", "UINT32"},
@@ -37,7 +39,7 @@ class Inference:
     event_times: list[str] | None
 
 
-def parse(body: bytes, model: Mapping[str, Any], *, logged: bool, max_rows: int, request_id: str) -> Inference:
+def parse(body: bytes, model: Model, *, logged: bool, max_rows: int, request_id: str) -> Inference:
     """Parse and validate a request's body; ``request_id`` is used when the client sent none.
 
     ``logged``: key and event time are required, since each prediction is logged. Raises BadRequestError.

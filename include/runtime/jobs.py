@@ -16,7 +16,7 @@ class ModelError(Exception):
     """Something in the model's code, data or artifact is wrong; the message names the remedy."""
 
 
-def run(main: Callable[[dict[str, Any]], None]) -> NoReturn:
+def run(main: Callable[[Any], None]) -> NoReturn:
     """Run ``main`` on the job file that the command line names, and exit."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:

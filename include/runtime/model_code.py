@@ -8,15 +8,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from .config import Model
 from .frames import feature_frame
 from .jobs import ModelError
-
-Model = Mapping[str, Any]
 
 
 def make_estimator(model: Model) -> Any:
@@ -35,16 +34,15 @@ def make_estimator(model: Model) -> Any:
 def prepare(model: Model, columns: Mapping[str, Any] | pd.DataFrame) -> pd.DataFrame:
     """Typed features, passed through the model's feature code if there is any."""
     frame = feature_frame(columns, model["features"])
-    if not model.get("feature_code"):
+    feature_code = model["feature_code"]
+    if not feature_code:
         return frame
-    prepared: pd.DataFrame = call(function(model, "feature_code"), model["feature_code"], frame)
+    prepared: pd.DataFrame = call(function(model, "feature_code"), feature_code, frame)
     if not hasattr(prepared, "__len__"):
-        raise ModelError(
-            f"{model['feature_code']} returned {type(prepared).__name__}. Return a data frame of features."
-        )
+        raise ModelError(f"{feature_code} returned {type(prepared).__name__}. Return a data frame of features.")
     if len(prepared) != len(frame):
         raise ModelError(
-            f"{model['feature_code']} returned {len(prepared)} rows for {len(frame)}. Return one row per input row."
+            f"{feature_code} returned {len(prepared)} rows for {len(frame)}. Return one row per input row."
         )
     return prepared
 
@@ -100,25 +98,26 @@ def _is_inside(folder: Path, module: ModuleType) -> bool:
     return any(Path(path).is_relative_to(folder) for path in paths if path)
 
 
-def function(model: Model, field: str) -> Callable[..., Any]:
+def function(model: Model, field: Literal["estimator", "feature_code"]) -> Callable[..., Any]:
     """The function that the spec names as ``module:function``, imported from the model's folder."""
-    module_name, _, name = model[field].partition(":")
+    entrypoint = model[field] or ""
+    module_name, _, name = entrypoint.partition(":")
     make_importable(model)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"{field} '{model[field]}': module '{error.name}' was not found. Add the file to the repository, or the "
+            f"{field} '{entrypoint}': module '{error.name}' was not found. Add the file to the repository, or the "
             f"library to its requirements.{rename_hint(model)}"
         ) from None
     except Exception as error:
         raise ModelError(
-            f"{field} '{model[field]}': importing '{module_name}' failed: {last_lines(error)}{rename_hint(model)}"
+            f"{field} '{entrypoint}': importing '{module_name}' failed: {last_lines(error)}{rename_hint(model)}"
         ) from None
     code: Callable[..., Any] | None = getattr(module, name, None)
     if not callable(code):
         raise ModelError(
-            f"{field} '{model[field]}': module '{module_name}' has no function '{name}'. Add it, or rename it."
+            f"{field} '{entrypoint}': module '{module_name}' has no function '{name}'. Add it, or rename it."
             f"{rename_hint(model)}"
         )
     return code

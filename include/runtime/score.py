@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from . import artifact
+from .config import ScoreJob
 from .frames import between, read_rows
 from .jobs import ModelError, run
 from .model_code import call, predict, prepare, require_finite
 
 
-def main(job: dict[str, Any]) -> None:
+def main(job: ScoreJob) -> None:
     """Write the key, event time and prediction of each row to ``job["out"]``; ModelError when there are no rows."""
     model, out = job["model"], Path(job["out"])
     fitted = artifact.load(Path(job["artifact"]), job["sha256"], model)

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import artifact
 from .check import sample
+from .config import ServerConfig
 from .inference import BadRequestError, Inference, parse
 from .jobs import run
 from .model_code import predict, prepare, require_finite
@@ -37,14 +38,14 @@ from .server_metrics import ServerMetrics
 class ModelServer:
     """A loaded model with its prediction log and its metrics."""
 
-    def __init__(self, config: dict[str, Any]):
+    def __init__(self, config: ServerConfig):
         self.config, self.model = config, config["model"]
         folder = Path(config["artifact"])
         self.fitted = artifact.load(folder, config["sha256"], self.model)
         self.metrics = ServerMetrics(config, artifact.describe(folder)["prediction_edges"])
         self.token = Path(config["token_file"]).read_text(encoding="utf-8").strip()
         with contextlib.suppress(Exception):  # some models reject synthetic values; serve them anyway
-            rows = sample({"model": self.model, "rows": 1})
+            rows = sample(self.model, [], 1)
             predict(
                 self.model, self.fitted, prepare(self.model, rows)
             )  # warm-up, so that the first request is not slower
@@ -211,7 +212,7 @@ def make_app(server: ModelServer) -> Starlette:
     )
 
 
-def main(config: dict[str, Any]) -> None:
+def main(config: ServerConfig) -> None:
     """Load the model and serve it until SIGTERM."""
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(0)

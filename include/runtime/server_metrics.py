@@ -7,6 +7,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from .config import ServerConfig
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LABELS = ("model", "version", "environment")
 
@@ -14,7 +16,7 @@ LABELS = ("model", "version", "environment")
 class ServerMetrics:
     """Metrics of prediction requests; other routes are not counted."""
 
-    def __init__(self, config: Mapping[str, Any], edges: Sequence[float]):
+    def __init__(self, config: ServerConfig, edges: Sequence[float]):
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         values = {"model": config["model"]["name"], "version": config["version"], "environment": config["environment"]}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from . import artifact
+from .config import Model, TrainJob
 from .frames import between, feature_frame, read_rows
 from .jobs import ModelError, run, write_json
 from .model_code import call, make_estimator, predict, prepare, require_finite
@@ -20,7 +20,7 @@ EDGES = 20
 """Number of bins in the prediction histogram that servers expose."""
 
 
-def main(job: dict[str, Any]) -> None:
+def main(job: TrainJob) -> None:
     """Fit up to ``train_until``, predict the holdout; write artifact, holdout and training.json to ``job["out"]``."""
     model, out = job["model"], Path(job["out"])
     out.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def main(job: dict[str, Any]) -> None:
 
     features = prepare(model, holdout)
     holdout["prediction"] = require_finite(call(predict, "predict", model, fitted, features))
-    if job.get("champion"):
+    if job["champion"]:
         champion = artifact.load(Path(job["champion"]["artifact"]), job["champion"]["sha256"], model)
         holdout["champion"] = require_finite(call(predict, "predict of the champion", model, champion, features))
     holdout.to_parquet(out / "holdout.parquet", index=False)
@@ -68,7 +68,7 @@ def main(job: dict[str, Any]) -> None:
     )
 
 
-def target(rows: pd.DataFrame, model: dict[str, Any]) -> np.ndarray:
+def target(rows: pd.DataFrame, model: Model) -> np.ndarray:
     """The target's values: 0 and 1, or finite numbers."""
     values: np.ndarray = feature_frame(rows, [{"name": model["target"], "type": "number"}])[model["target"]].to_numpy()
     if not np.isfinite(values).all():

@@ -1,0 +1,92 @@
+"""The JSON files that the platform writes for the runtime: what a job does, what a server serves.
+
+The platform has the same types in ``include/adapters/engines``; since neither imports the other, a test compares them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Feature(TypedDict):
+    """One input column; ``type`` is number, integer, category or boolean."""
+
+    name: str
+    type: str
+
+
+class Model(TypedDict):
+    """What is needed of the spec; estimator and feature code are ``module:function`` in the folder ``code``."""
+
+    name: str
+    task: str
+    target: str
+    key: str
+    event_time: str
+    features: list[Feature]
+    estimator: str
+    feature_code: str | None
+    parameters: dict[str, Any]
+    trusted_types: list[str]
+    code: str
+
+
+class Artifact(TypedDict):
+    """A version to load: the folder of its bundle, and the registered hash of the artifact in it."""
+
+    artifact: str
+    sha256: str
+
+
+class CheckJob(TypedDict):
+    """Check the contract on ``rows`` rows of the files in ``sample``, or on synthetic ones if there are none."""
+
+    model: Model
+    sample: list[str]
+    rows: int
+    out: str
+
+
+class TrainJob(TypedDict):
+    """Train before ``train_until``; predict from ``holdout_from`` to before ``holdout_until``. Times are ISO 8601."""
+
+    model: Model
+    data: list[str]
+    train_until: str
+    holdout_from: str
+    holdout_until: str
+    out: str
+    champion: Artifact | None
+
+
+ScoreJob = TypedDict(
+    "ScoreJob",
+    {
+        "model": Model,
+        "artifact": str,
+        "sha256": str,
+        "data": list[str],
+        "from": str | None,
+        "until": str | None,
+        "out": str,
+    },
+)
+"""Predict the rows from ``from`` until before ``until``; None is no bound."""
+
+
+class ServerConfig(TypedDict):
+    """One model server. Without ``log_dir`` nothing is logged."""
+
+    model: Model
+    version: str
+    environment: str
+    release: str
+    build: str
+    artifact: str
+    sha256: str
+    host: str
+    port: int
+    token_file: str
+    log_dir: str | None
+    max_rows: int
+    max_body_bytes: int
