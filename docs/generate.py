@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG, Asset
 
 DOCS = PROJECT / "docs"
-STORIES = ("ci", "training", "deployment", "monitoring", "retraining")
+STAGES = ("ci", "training", "deployment", "monitoring", "retraining")
 
 
 def schema() -> str:
@@ -55,7 +55,7 @@ def dags() -> str:
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(dag_folder=str(PROJECT / "dags"))
-    ordered = sorted(bag.dags.values(), key=lambda dag: STORIES.index(dag.dag_id.rpartition(".")[2]))
+    ordered = sorted(bag.dags.values(), key=lambda dag: STAGES.index(dag.dag_id.rpartition(".")[2]))
     lines = ["# The Dags", "", "Generated from the code by `make docs`, for the bundled model `flights`.", ""]
     lines += ["| Dag | schedule | what it does |", "| --- | --- | --- |"]
     for dag in ordered:

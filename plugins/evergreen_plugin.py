@@ -1,6 +1,6 @@
-"""The one plugin of this project: what it adds to Airflow's api-server.
+"""This project's only plugin: its additions to Airflow's api-server.
 
-Airflow loads this file in each of its processes, tasks too: what the routes need is imported by the api-server only.
+Airflow loads this file in all its processes, tasks included, so only the api-server imports what the routes need.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 
 class EvergreenPlugin(AirflowPlugin):
-    """Routes below ``/evergreen`` (:mod:`evergreen.web`); turns for requests that write (:mod:`evergreen.turns`)."""
+    """Routes below ``/evergreen`` (:mod:`evergreen.web`); a lock for writing requests (:mod:`evergreen.write_lock`)."""
 
     name = "evergreen"
 
@@ -24,11 +24,11 @@ class EvergreenPlugin(AirflowPlugin):
 
     @property
     def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Turns for requests that write, where Airflow's database is SQLite."""
+        """A lock for requests that write, if Airflow's database is SQLite."""
         from airflow.configuration import conf
 
-        from evergreen.turns import WritesInTurn
+        from evergreen.write_lock import WriteLock
 
         if not conf.get("database", "sql_alchemy_conn").startswith("sqlite"):
             return []
-        return [{"middleware": WritesInTurn, "args": [], "kwargs": {}, "name": "evergreen writes in turn"}]
+        return [{"middleware": WriteLock, "args": [], "kwargs": {}, "name": "evergreen write lock"}]

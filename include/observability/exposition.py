@@ -1,4 +1,4 @@
-"""One page of figures in Prometheus' text format, made anew for each scrape."""
+"""One page of metrics in Prometheus' text format, built for each scrape."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Exposition:
-    """Gauges that come into being when they are first set; what is not known is left out, never zero."""
+    """Gauges that are created when they are first set; unknown values are omitted, never zero."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
 
     def set(self, name: str, text: str, value: float | None, **labels: str) -> None:
-        """Set ``evergreen_<name>`` with these labels; None sets nothing."""
+        """Set ``evergreen_<name>`` with these labels; a value of None is omitted."""
         if value is None:
             return
         if name not in self._gauges:
@@ -24,5 +24,5 @@ class Exposition:
         (gauge.labels(**labels) if labels else gauge).set(value)
 
     def page(self) -> bytes:
-        """All of it as text."""
+        """All metrics as text."""
         return generate_latest(self._registry)

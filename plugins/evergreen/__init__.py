@@ -1,1 +1,1 @@
-"""Evergreen's Airflow components: operators, sensors, triggers, pages of the web UI, and what the Dag files share."""
+"""Evergreen's Airflow extensions: operators, sensors, triggers, web routes, and code shared by the Dag files."""

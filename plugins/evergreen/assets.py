@@ -1,4 +1,4 @@
-"""The arrows of the loop: one Airflow asset for each thing that a stage makes and the next one waits for."""
+"""The arrows of the loop: one Airflow asset for each thing that a stage produces and the next stage waits for."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ Thing = Literal["commit", "data", "build", "candidate", "release", "health"]
 
 
 def model_asset(model: str, thing: Thing, **more: Any) -> Asset:
-    """The asset ``<model>/<thing>``; ``more`` goes to Asset, such as watchers."""
+    """The asset ``<model>/<thing>``; ``more`` is passed to Asset, for example watchers."""
     return Asset(name=f"{model}/{thing}", uri=f"evergreen://{model}/{thing}", group="evergreen", **more)

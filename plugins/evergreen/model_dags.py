@@ -1,4 +1,4 @@
-"""What the five DAG files share: which models to build DAGs for, and the settings that every DAG has."""
+"""Code shared by the five Dag files: which models to build Dags for, and the settings of every Dag."""
 
 from __future__ import annotations
 
@@ -24,56 +24,54 @@ RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(exception=f"{_ERRORS}.{name}", action=RetryAction.FAIL, reason=reason)
         for name, reason in {
-            "RunRefusedError": "a person must correct the run's parameters",
-            "DataError": "the data is wrong; the same data fails again",
-            "BuildError": "the commit is wrong; it needs a new one",
-            "TrainingError": "the model's own code failed; it needs a new commit",
-            "ArtifactError": "the artifact is not the recorded one",
-            "GateError": "a gate said no; asking again does not change its figures",
+            "RunRefusedError": "the run's parameters must be corrected",
+            "DataError": "the data is invalid; the same data would fail again",
+            "BuildError": "the commit is faulty; a new commit is needed",
+            "TrainingError": "the model's own code failed; a new commit is needed",
+            "ArtifactError": "the artifact differs from the recorded one",
+            "GateError": "a gate failed; a retry would give the same figures",
             "DeploymentConflictError": "another deployment owns the release",
         }.items()
     ]
     + [
-        RetryRule(
-            exception=name, action=RetryAction.RETRY, retry_delay=timedelta(seconds=5), reason="may pass by itself"
-        )
+        RetryRule(exception=name, action=RetryAction.RETRY, retry_delay=timedelta(seconds=5), reason="may be transient")
         for name in ("builtins.ConnectionError", "builtins.TimeoutError", f"{_ERRORS}.PlatformError")
     ]
 )
 
 
 def spec_files() -> list[Path]:
-    """The model.yaml of every model folder, in order of name."""
+    """The model.yaml of every model folder, sorted by name."""
     return sorted(Settings.from_environment().models.glob("*/model.yaml"))
 
 
-def models_to_parse(story: str) -> Iterator[ModelSpec]:
-    """The models whose ``<model>.<story>`` DAG this parse needs: all of them, or the one being run.
+def models_to_parse(stage: str) -> Iterator[ModelSpec]:
+    """The models whose ``<model>.<stage>`` Dag this parse needs: all, or only the one being run.
 
-    A wrong model.yaml is left out here and reported by ``dags/check_model_specs.py``, so that it takes
-    down its own model's DAGs only.
+    An invalid model.yaml is skipped here and reported by ``dags/check_model_specs.py``, so that it affects only its own
+    model's Dags.
     """
     wanted = get_parsing_context().dag_id
     for path in spec_files():
-        if wanted and wanted != f"{path.parent.name}.{story}":
+        if wanted and wanted != f"{path.parent.name}.{stage}":
             continue
         try:
             yield load_spec(path)
         except ModelSpecError as error:
-            log.warning("left out: %s", error)
+            log.warning("skipped: %s", error)
 
 
-def dag_settings(spec: ModelSpec, story: str, doc: str | None, **more: Any) -> dict[str, Any]:
-    """Arguments of ``@dag`` for ``<model>.<story>``; ``more`` adds to them or replaces them.
+def dag_settings(spec: ModelSpec, stage: str, doc: str | None, **more: Any) -> dict[str, Any]:
+    """Arguments of ``@dag`` for ``<model>.<stage>``; ``more`` extends or overrides them.
 
-    ``doc`` is the DAG file's docstring: the page that the web UI shows.
+    ``doc`` is the Dag file's docstring, which the web UI shows.
     """
     summary = (doc or "").strip().partition("\n")[0]
     return {
-        "dag_id": f"{spec.name}.{story}",
+        "dag_id": f"{spec.name}.{stage}",
         "description": f"{spec.name}: {summary}",
         "doc_md": f"{doc}\n\n---\n**{spec.name}**: {spec.description}  \nOwner: {spec.owner}",
-        "tags": ["evergreen", f"model:{spec.name}", story],
+        "tags": ["evergreen", f"model:{spec.name}", stage],
         "start_date": datetime(2024, 1, 1, tzinfo=UTC),
         "catchup": False,
         "max_active_runs": 1,
@@ -92,5 +90,5 @@ def dag_settings(spec: ModelSpec, story: str, doc: str | None, **more: Any) -> d
 
 
 def spec_of(model: str) -> ModelSpec:
-    """The current spec of one model; for tasks, which run long after the DAG file was parsed."""
+    """The current spec of one model, for tasks, which may run long after the Dag file was parsed."""
     return load_spec(Settings.from_environment().models / model / "model.yaml")

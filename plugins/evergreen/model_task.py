@@ -1,4 +1,4 @@
-"""What every operator and sensor of a model shares: its constructor, its colour, its asset, and access to the model."""
+"""The base of every operator and sensor: constructor, colour, outlet asset, and access to spec and installation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from include.stages.installation import Installation
 
 CI, TRAINING, TEST, PRODUCTION, ROLLBACK, HEALTH = "#e3ecf7", "#e3f1e6", "#f4efdc", "#dfe9f5", "#f6e0dd", "#ece6f5"
-"""Colours of the tasks in the web UI, by what they work on."""
+"""Colours of tasks in the web UI, by what they work on."""
 
 
 class ModelTask(BaseOperator):
-    """A task of one model; sensors and others of Airflow's operators name it first: ``class X(ModelTask, BaseSensor)``.
+    """A task of one model. Combined with another Airflow operator it comes first: ``class X(ModelTask, BaseSensor)``.
 
-    A subclass names its arguments in ``inputs`` and annotates each; one with a value in the class body is optional.
-    All of them are template fields. With ``outlet`` the task announces that asset of the model.
+    A subclass lists its arguments in ``inputs`` and annotates each; an argument with a class-level value is optional.
+    All of them are template fields. With ``outlet``, the task updates that asset of the model.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ()
@@ -37,7 +37,7 @@ class ModelTask(BaseOperator):
         own = {name: kwargs.pop(name) for name in self.inputs if name in kwargs}
         missing = [name for name in self.inputs if name not in own and not hasattr(type(self), name)]
         if missing:
-            raise TypeError(f"{type(self).__name__} needs the argument(s) {', '.join(missing)}.")
+            raise TypeError(f"{type(self).__name__} lacks required arguments: {', '.join(missing)}.")
         if self.outlet:
             self.asset = model_asset(model, self.outlet)
             kwargs.setdefault("outlets", [self.asset])
@@ -48,7 +48,7 @@ class ModelTask(BaseOperator):
 
     @property
     def spec(self) -> ModelSpec:
-        """The model's spec as it is now."""
+        """The model's current spec."""
         return spec_of(self.model)
 
     @property

@@ -1,4 +1,4 @@
-"""Telling people that a run failed: the log always, a webhook where one is configured."""
+"""Notifies people of failed runs: always in the log, and through a webhook if one is configured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALERTS_CONNECTION = "evergreen_alerts"
 
 
 def notify_failure(context: Any) -> None:
-    """Failure callback of every DAG: log it, and post it to the connection ``evergreen_alerts`` if that has a host."""
+    """Failure callback of every Dag: log it, and post it to the connection ``evergreen_alerts`` if it has a host."""
     import requests
 
     from include.adapters.airflow_connections import find_connection
@@ -25,4 +25,4 @@ def notify_failure(context: Any) -> None:
     try:
         requests.post(connection.host, json={"text": text}, timeout=10).raise_for_status()
     except requests.RequestException as error:
-        log.error("%s did not take the alert: %s", ALERTS_CONNECTION, error)
+        log.error("could not post the alert to %s: %s", ALERTS_CONNECTION, error)

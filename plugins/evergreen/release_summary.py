@@ -1,4 +1,4 @@
-"""What the tasks of a deployment return about a release."""
+"""The summary of a release that deployment tasks return."""
 
 from __future__ import annotations
 

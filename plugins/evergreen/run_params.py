@@ -1,4 +1,4 @@
-"""A run's parameters in Airflow: read by operators, and passed on in templates."""
+"""A run's parameters in Airflow, for operators and for templates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from include.core.run_params import Params, read_params
 
 
 def params_of(context: Any, kind: type[Params]) -> Params:
-    """The parameters of the task's run; the first task of each Dag refuses here what the Dag doesn't know."""
+    """The parameters of the task's run. The first task of each Dag calls this and so refuses unknown parameters."""
     return read_params(kind, context.get("params") or {})
 
 
 def text_param(name: str) -> str:
-    """Template of a parameter that is text, as :func:`read_params` reads it: null is empty, no surrounding spaces."""
+    """Template of a text parameter, normalized as by :func:`read_params`: null becomes empty, spaces are stripped."""
     return f"{{{{ (params.{name} or '') | trim }}}}"

@@ -1,8 +1,8 @@
-"""Evergreen's routes in Airflow's api-server. Each asks who is there.
+"""Evergreen's routes in Airflow's api-server. All require authentication.
 
-``GET /evergreen/metrics`` is for Prometheus and wants the bearer token, as the gateway and the model servers do.
-``POST /evergreen/alerts`` is for Alertmanager and wants the name and password of an Airflow user who may start runs of
-``<model>.retraining``: the route logs in as that user and asks Airflow's own API, which decides.
+``GET /evergreen/metrics`` is for Prometheus and requires the bearer token, like the gateway and the model servers.
+``POST /evergreen/alerts`` is for Alertmanager and requires the name and password of an Airflow user who may start runs
+of ``<model>.retraining``: the route logs in as that user and calls Airflow's own API, which checks the permission.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
 
 class Alert(BaseModel):
-    """What is used of an alert in Alertmanager's webhook, version 4."""
+    """The fields used of an alert in Alertmanager's webhook, version 4."""
 
     status: str
     labels: dict[str, str] = {}
@@ -41,16 +41,18 @@ class Notification(BaseModel):
     alerts: list[Alert]
 
 
-def with_token(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
-    """Let in who has the prediction token."""
+def require_token(
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+) -> None:
+    """Require the prediction token."""
     expected = Settings.from_environment().secret("prediction_token").encode()
-    if given is None or not hmac.compare_digest(given.credentials.encode(), expected):
+    if credentials is None or not hmac.compare_digest(credentials.credentials.encode(), expected):
         raise HTTPException(401, "send the header 'Authorization: Bearer <token>'", {"WWW-Authenticate": "Bearer"})
 
 
-@app.get("/metrics", dependencies=[Depends(with_token)])
+@app.get("/metrics", dependencies=[Depends(require_token)])
 def metrics() -> Response:
-    """Health, verdicts, releases and incidents of every model; heartbeats, runs and queues of its DAGs."""
+    """Health, verdicts, releases and incidents of every model; heartbeats, runs and queues of Airflow."""
     from evergreen.airflow_metrics import add_airflow
     from evergreen.model_dags import models_to_parse
     from include.observability.exposition import CONTENT_TYPE, Exposition
@@ -68,10 +70,10 @@ def metrics() -> Response:
 
 @app.post("/alerts")
 def alerts(body: Notification, user: Annotated[HTTPBasicCredentials, Depends(HTTPBasic())]) -> dict[str, str]:
-    """Start ``<model>.retraining`` for each firing alert; returns what became of it, by the run's id.
+    """Start ``<model>.retraining`` for each firing alert; returns the outcome by run id.
 
-    The run asks the policy, as after each monitoring: an alert starts no training that the policy would not start. An
-    alert that is sent again finds the run that it started.
+    The run applies the policy, as after each monitoring run: an alert starts no training that the policy would not
+    start. An alert that is sent again does not start a second run.
     """
     models = {path.parent.name for path in spec_files()}
     wanted = [alert for alert in body.alerts if alert.status == "firing" and alert.labels.get("model") in models]
@@ -81,7 +83,7 @@ def alerts(body: Notification, user: Annotated[HTTPBasicCredentials, Depends(HTT
 
 
 def _server() -> str:
-    """This api-server, as Airflow's other parts reach it."""
+    """The URL of this api-server, as Airflow's other components reach it."""
     address = conf.get("core", "execution_api_server_url", fallback="") or conf.get("api", "base_url", fallback="")
     return str(address or "http://localhost:8080").removesuffix("/execution/")
 
@@ -89,7 +91,7 @@ def _server() -> str:
 def _log_in(client: httpx.Client, user: HTTPBasicCredentials) -> str:
     answer = client.post("/auth/token", json={"username": user.username, "password": user.password})
     if answer.status_code != 201:
-        raise HTTPException(401, "Airflow knows no such user", {"WWW-Authenticate": "Basic"})
+        raise HTTPException(401, "unknown Airflow user or wrong password", {"WWW-Authenticate": "Basic"})
     return str(answer.json()["access_token"])
 
 
@@ -99,7 +101,7 @@ def _start(client: httpx.Client, alert: Alert) -> str:
     answer = client.post(f"/api/v2/dags/{_dag(alert)}/dagRuns", json=run)
     log.info("%s %s: %s", _dag(alert), _run(alert), answer.status_code)
     if answer.status_code == 409:
-        return "there already"
+        return "already exists"
     if answer.is_error:
         raise HTTPException(answer.status_code, f"{_dag(alert)} could not be started: {answer.text[:500]}")
     return "started"
@@ -110,6 +112,6 @@ def _dag(alert: Alert) -> str:
 
 
 def _run(alert: Alert) -> str:
-    """One run for each alert that fires, however often Alertmanager tells of it."""
+    """One run id per firing alert, however often Alertmanager sends it."""
     name = f"alert__{alert.labels.get('alertname', '')}__{alert.started_at}__{alert.fingerprint}"
     return re.sub(r"[^\w.~:-]", "-", name)[:200]

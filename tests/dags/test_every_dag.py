@@ -11,7 +11,7 @@ from include.core.run_params import PARAMS_OF, read_params
 from include.core.spec import ModelSpec
 from tests.conftest import PROJECT
 
-STORIES = ("ci", "training", "deployment", "monitoring", "retraining")
+STAGES = ("ci", "training", "deployment", "monitoring", "retraining")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_no_dag_file_fails_to_import(bag: Any) -> None:
 
 
 def test_each_model_has_its_five_stories(bag: Any) -> None:
-    assert set(bag.dags) == {f"flights.{story}" for story in STORIES}
+    assert set(bag.dags) == {f"flights.{stage}" for stage in STAGES}
 
 
 def test_every_dag_has_a_page_with_a_part_for_the_person_on_call(bag: Any) -> None:
@@ -158,7 +158,7 @@ def test_a_wrong_spec_takes_down_its_own_models_dags_only(tmp_path: Path, monkey
     (tmp_path / "broken" / "model.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path))
     bag = DagBag(dag_folder=str(PROJECT / "dags"))
-    assert set(bag.dags) == {f"flights.{story}" for story in STORIES}
+    assert set(bag.dags) == {f"flights.{stage}" for stage in STAGES}
     (shown,) = bag.import_errors.values()
     assert "broken/model.yaml:" in shown
     assert "task" in shown

@@ -51,7 +51,7 @@ def test_inputs_are_template_fields_and_make_dependencies() -> None:
 
 
 def test_an_operator_without_a_needed_argument_says_which() -> None:
-    with pytest.raises(TypeError, match=r"ValidateSnapshotOperator needs the argument\(s\) snapshot"):
+    with pytest.raises(TypeError, match=r"ValidateSnapshotOperator lacks required arguments: snapshot"):
         ValidateSnapshotOperator(task_id="validate", model="flights")
 
 

@@ -12,7 +12,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.monitored_model import MonitoredModel
 
 pytestmark = pytest.mark.integration
-BOUNDED = {"model", "version", "metric", "status", "feature", "window", "answer", "incident", "story", "state", "part"}
+BOUNDED = {
+    "model",
+    "version",
+    "metric",
+    "status",
+    "feature",
+    "window",
+    "answer",
+    "incident",
+    "stage",
+    "state",
+    "component",
+}
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +134,12 @@ def test_the_queue_of_ci_is_its_open_runs_and_the_age_of_the_oldest(client: Any,
     run("late.ci", "first", "running", 900)
     run("late.ci", "second", "queued", 300)
     found = samples(client)
-    oldest = found[("evergreen_dag_oldest_open_seconds", ("model", "late"), ("story", "ci"))]
+    oldest = found[("evergreen_dag_oldest_open_seconds", ("model", "late"), ("stage", "ci"))]
     assert oldest == pytest.approx(900, abs=30)
     counts = {
         dict(labels)["state"]: value
         for (name, *labels), value in found.items()
-        if name == "evergreen_dag_runs" and dict(labels)["story"] == "ci"
+        if name == "evergreen_dag_runs" and dict(labels)["stage"] == "ci"
     }
     assert counts == {"queued": 1, "running": 1, "success": 0, "failed": 0}
 

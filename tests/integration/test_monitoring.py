@@ -27,7 +27,7 @@ def test_a_model_that_was_never_released_has_no_health(monitored: MonitoredModel
     from evergreen.operators.gather_predictions import GatherPredictionsOperator
 
     task = GatherPredictionsOperator(task_id="gather_predictions", model="another")
-    with pytest.raises(AirflowSkipException, match="ever released"):
+    with pytest.raises(AirflowSkipException, match="never been released"):
         task.execute({})
 
 

@@ -276,7 +276,7 @@ def test_the_same_alert_told_again_and_a_later_one_start_no_second_training(obse
         return dict(answer.json())
 
     ((key, first),) = tell().items()
-    assert (first, tell()[key]) == ("started", "there already")
+    assert (first, tell()[key]) == ("started", "already exists")
     assert tell(status="resolved") == {}
     assert tell(labels={"alertname": "X", "model": "../late"}) == {}, "only models that there are"
     dag, _, run = key.partition(" ")

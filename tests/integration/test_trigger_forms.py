@@ -90,12 +90,12 @@ FORM = "[data-scope=dialog][data-part=content]"
 UNTOUCHED = {
     "late.ci": ("check_out", "failed", "repository"),
     "late.training": ("take_snapshot", "failed", "no build has passed yet"),
-    "late.deployment": ("choose_release", "failed", "no version was promoted yet"),
+    "late.deployment": ("choose_release", "failed", "no version has been promoted yet"),
     "late.monitoring": ("publish_health", "success", ""),
     "late.retraining": ("degraded_health", "skipped", ""),
     "rides.ci": ("build_environment", "failed", "requirements"),
     "rides.training": ("take_snapshot", "failed", "no build has passed yet"),
-    "rides.deployment": ("choose_release", "failed", "no version was promoted yet"),
+    "rides.deployment": ("choose_release", "failed", "no version has been promoted yet"),
     "rides.monitoring": ("gather_predictions", "skipped", ""),
     "rides.retraining": ("degraded_health", "skipped", ""),
 }

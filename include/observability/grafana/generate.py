@@ -1,7 +1,7 @@
-"""Writes the four dashboards as Grafana provisions them: ``python -m include.observability.grafana.generate``.
+"""Generates the four dashboards for Grafana's provisioning: ``python -m include.observability.grafana.generate``.
 
-Part of ``make docs``; a test holds the committed files against this code, another runs each query against a real
-Prometheus. grafana-foundation-sdk is a development dependency: nothing else imports this module.
+Part of ``make docs``. One test compares the committed files with this code, another runs each query against a real
+Prometheus. grafana-foundation-sdk is a development dependency, so nothing else may import this module.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from include.observability.grafana.panels import (
     THIRD,
     WIDE,
     Column,
+    annotation,
     bars,
     figure,
     lines,
-    marks,
     new_dashboard,
     one_table,
     variable,
@@ -36,21 +36,21 @@ def models() -> dashboard.Dashboard:
         "Live version": ("max by (model, version) (evergreen_live_version_info)", "version"),
         "Policy": ("max by (model, answer) (evergreen_policy_verdict == 1)", "answer"),
         "Newest window": ("max by (model, status) (evergreen_health_status == 1)", "status"),
-        "Worse than its holdout by": ("max by (model) (evergreen_health_worse_by)", ""),
-        "Allowed": ("max by (model) (evergreen_drop_allowed)", ""),
-        "Share with truth": ("max by (model) (evergreen_health_truth_share)", ""),
-        "Windows without truth": ("max by (model) (evergreen_health_overdue_windows)", ""),
+        "Drop from holdout": ("max by (model) (evergreen_health_worse_by)", ""),
+        "Allowed drop": ("max by (model) (evergreen_drop_allowed)", ""),
+        "Share with ground truth": ("max by (model) (evergreen_health_truth_share)", ""),
+        "Windows without ground truth": ("max by (model) (evergreen_health_overdue_windows)", ""),
         "Drifted features": ("max by (model) (evergreen_health_drifted_features)", ""),
-        "Requests a second": ('sum by (model) (evergreen:requests:rate5m{environment="production"})', ""),
+        "Requests per second": ('sum by (model) (evergreen:requests:rate5m{environment="production"})', ""),
         "Failed pipelines": ("sum by (model) (evergreen_dag_last_run_failed)", ""),
     }
     return (
-        new_dashboard("Models", "All models: what serves, how good it is, and what waits for somebody.")
+        new_dashboard("Models", "All models: live versions, quality, and what needs attention.")
         .with_panel(one_table("All models", columns, height=9))
         .with_panel(
             lines(
-                "Worse than its holdout, less what is allowed",
-                "Above 0 a model is degraded. In units of its primary metric.",
+                "Drop from holdout beyond the allowed drop",
+                "Above 0, the model is degraded. In units of its primary metric.",
                 HALF,
                 ("evergreen:health:excess", "{{model}}"),
             )
@@ -58,7 +58,7 @@ def models() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Requests",
-                "Prediction requests a second, in production.",
+                "Prediction requests per second in production.",
                 HALF,
                 ('sum by (model) (evergreen:requests:rate5m{environment="production"})', "{{model}}"),
                 unit="reqps",
@@ -67,7 +67,7 @@ def models() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Drifted features",
-                "Features and predictions beyond the drift threshold.",
+                "Number of features and predictions beyond their drift threshold.",
                 HALF,
                 ("evergreen_health_drifted_features", "{{model}}"),
             )
@@ -75,7 +75,7 @@ def models() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Firing alerts",
-                "By name; each has a runbook in docs/runbooks.",
+                "By name. Each alert has a runbook in docs/runbooks.",
                 HALF,
                 ('count by (alertname) (ALERTS{alertstate="firing"}) or vector(0)', "{{alertname}}"),
             )
@@ -84,30 +84,32 @@ def models() -> dashboard.Dashboard:
 
 
 def model() -> dashboard.Dashboard:
-    """One model in depth."""
+    """One model in detail."""
     of = '{model="$model"}'
     windows: dict[str, Column] = {
         "Metric": (f"max by (window) (evergreen_health_window_quality{of})", ""),
-        "Degraded beyond": (f"max by (window) (evergreen_health_window_threshold{of})", ""),
+        "Degradation threshold": (f"max by (window) (evergreen_health_window_threshold{of})", ""),
     }
-    found = new_dashboard("Model", "One model: quality, drift and service, with its releases and retrainings as marks.")
-    found = (
-        found.with_variable(variable("model", "label_values(evergreen_drop_allowed, model)"))
+    board = new_dashboard("Model", "One model: quality, drift and service, with releases and retrainings annotated.")
+    board = (
+        board.with_variable(variable("model", "label_values(evergreen_drop_allowed, model)"))
         .annotation(
-            marks("Releases", f"evergreen_release_timestamp_seconds{of} * 1000", "version {{version}}", "green")
+            annotation("Releases", f"evergreen_release_timestamp_seconds{of} * 1000", "version {{version}}", "green")
         )
-        .annotation(marks("Retrainings", f"evergreen_incident_timestamp_seconds{of} * 1000", "{{incident}}", "orange"))
+        .annotation(
+            annotation("Retrainings", f"evergreen_incident_timestamp_seconds{of} * 1000", "{{incident}}", "orange")
+        )
         .with_panel(figure("Live version", f"evergreen_live_version_info{of}", "{{version}}", name=True))
         .with_panel(figure("Policy", f"evergreen_policy_verdict{of} == 1", "{{answer}}", name=True))
         .with_panel(figure("Newest window", f"evergreen_health_status{of} == 1", "{{status}}", name=True))
-        .with_panel(figure("Its predictions", f"evergreen_health_predictions{of}", ""))
-        .with_panel(figure("Its truth", f"evergreen_health_truth_share{of}", "", unit="percentunit"))
+        .with_panel(figure("Predictions in window", f"evergreen_health_predictions{of}", ""))
+        .with_panel(figure("With ground truth", f"evergreen_health_truth_share{of}", "", unit="percentunit"))
         .with_panel(figure("Drifted features", f"evergreen_health_drifted_features{of}", "", red=1))
         .with_panel(bars("Primary metric by window", "window", windows))
         .with_panel(
             lines(
                 "Quality in the newest window",
-                "Each metric of each version with its interval, and the live version on its holdout.",
+                "Each metric of each version with its confidence interval, and the live version's on its holdout.",
                 WIDE,
                 (f"evergreen_health_quality{of}", "{{metric}} of {{version}}"),
                 (f"evergreen_health_quality_low{of}", "{{metric}} of {{version}}, low"),
@@ -117,10 +119,10 @@ def model() -> dashboard.Dashboard:
         )
     )
     return (
-        found.with_panel(
+        board.with_panel(
             lines(
                 "Drift by feature",
-                "Population stability index against the live version's reference.",
+                "Population stability index (PSI) against the live version's reference.",
                 THIRD,
                 (f"evergreen_health_psi{of}", "{{feature}}"),
                 (f"evergreen_health_prediction_psi{of}", "prediction"),
@@ -129,7 +131,7 @@ def model() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Missing values by feature",
-                "Share of the newest window.",
+                "Share of rows in the newest window.",
                 THIRD,
                 (f"evergreen_health_missing_share{of}", "{{feature}}"),
                 unit="percentunit",
@@ -138,7 +140,7 @@ def model() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Drift of all features together",
-                "AUC of telling the newest window's rows from the reference's (0.5: not at all); what chance allows.",
+                "AUC of a classifier that tells the newest window from the reference (0.5: no drift), and its limit.",
                 THIRD,
                 (f"evergreen_health_multivariate_auc{of}", "AUC"),
                 (f"evergreen_health_multivariate_limit{of}", "limit"),
@@ -147,7 +149,7 @@ def model() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Requests by version",
-                "A second, in production: a rollout moves them step by step.",
+                "Per second, in production. A rollout shifts them step by step.",
                 HALF,
                 (
                     'sum by (version) (evergreen:requests:rate5m{model="$model", environment="production"})',
@@ -159,7 +161,7 @@ def model() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Predictions by version",
-                "Median of what was predicted in five minutes.",
+                "Median prediction over five minutes.",
                 HALF,
                 (
                     'histogram_quantile(0.5, sum by (version, le) (rate(evergreen_prediction_bucket{model="$model", '
@@ -181,7 +183,7 @@ def serving() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Requests by status",
-                "A second, as model servers count them.",
+                "Per second, as counted by the model servers.",
                 HALF,
                 ("sum by (model, version, code) (evergreen:requests:rate5m)", who + " {{code}}"),
                 unit="reqps",
@@ -190,7 +192,7 @@ def serving() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Errors",
-                "Share answered with 5xx.",
+                "Share of requests answered with 5xx.",
                 HALF,
                 ("evergreen:request_errors:ratio5m", who),
                 unit="percentunit",
@@ -199,7 +201,7 @@ def serving() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Latency",
-                "Half and one in twenty requests take longer.",
+                "Median and 95th percentile.",
                 HALF,
                 (f"histogram_quantile(0.5, {seconds})", who + " p50"),
                 (f"histogram_quantile(0.95, {seconds})", who + " p95"),
@@ -209,15 +211,15 @@ def serving() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Rows",
-                "Rows predicted a second.",
+                "Predicted rows per second.",
                 HALF,
                 ("sum by (model, version) (rate(evergreen_rows_total[5m]))", who),
             )
         )
         .with_panel(
             lines(
-                "Processor",
-                "Of one processor, by server.",
+                "CPU",
+                "Share of one CPU core, by server.",
                 THIRD,
                 ("evergreen:server_cpu:rate5m", who),
                 unit="percentunit",
@@ -226,17 +228,17 @@ def serving() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Memory",
-                "Of deployment.memory_mb, by server.",
+                "Share of deployment.memory_mb, by server.",
                 THIRD,
                 ("evergreen:server_memory:ratio", who),
                 unit="percentunit",
             )
         )
-        .with_panel(lines("Up", "1 where Prometheus gets metrics.", THIRD, ("up", "{{job}} {{instance}}")))
+        .with_panel(lines("Up", "1 if Prometheus can scrape the target.", THIRD, ("up", "{{job}} {{instance}}")))
         .with_panel(
             lines(
-                "The gateway's answers",
-                "A second, by status: what clients see.",
+                "Gateway responses",
+                "Per second, by status, as clients see them.",
                 HALF,
                 (f"sum by (code) (rate({gateway}[5m]))", "{{code}}"),
                 unit="reqps",
@@ -245,7 +247,7 @@ def serving() -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Missing values in requests",
-                "A second, by feature.",
+                "Per second, by feature.",
                 HALF,
                 ("sum by (model, feature) (rate(evergreen_missing_values_total[5m]))", "{{model}} {{feature}}"),
             )
@@ -254,16 +256,16 @@ def serving() -> dashboard.Dashboard:
 
 
 def pipelines() -> dashboard.Dashboard:
-    """The DAGs, and Airflow's own parts."""
-    newest: dict[str, Column] = {"Failed": ("max by (model, story, run_url) (evergreen_dag_last_run_failed)", "")}
-    who = "{{model}}.{{story}}"
+    """The Dags and Airflow's own components."""
+    newest: dict[str, Column] = {"Failed": ("max by (model, stage, run_url) (evergreen_dag_last_run_failed)", "")}
+    who = "{{model}}.{{stage}}"
     return (
-        new_dashboard("Pipelines", "The DAGs of every model, and Airflow itself.")
-        .with_panel(one_table("Newest run of each DAG that has ended", newest, height=10))
+        new_dashboard("Pipelines", "The Dags of every model, and Airflow itself.")
+        .with_panel(one_table("Last finished run of each Dag", newest, height=10))
         .with_panel(
             lines(
                 "Time since the last success",
-                "A DAG that has not succeeded lately is not well, whatever its endpoint says.",
+                "A Dag that has not succeeded lately has a problem, even if its servers are healthy.",
                 HALF,
                 ("time() - evergreen_dag_last_success_timestamp_seconds", who),
                 unit="s",
@@ -271,8 +273,8 @@ def pipelines() -> dashboard.Dashboard:
         )
         .with_panel(
             lines(
-                "Open runs",
-                "Age of the oldest run that waits or works; for ci, this is its queue.",
+                "Unfinished runs",
+                "Age of the oldest queued or running run. For ci, this shows the queue.",
                 HALF,
                 ("evergreen_dag_oldest_open_seconds", who),
                 unit="s",
@@ -280,7 +282,7 @@ def pipelines() -> dashboard.Dashboard:
         )
         .with_panel(
             lines(
-                "Duration of the newest run",
+                "Duration of the last finished run",
                 "",
                 HALF,
                 ("evergreen_dag_last_run_seconds", who),
@@ -289,19 +291,19 @@ def pipelines() -> dashboard.Dashboard:
         )
         .with_panel(
             lines(
-                "Runs of a day by state",
-                "",
+                "Runs by state",
+                "Unfinished runs, and runs that finished within the last day.",
                 HALF,
                 ("sum by (model, state) (evergreen_dag_runs)", "{{model}} {{state}}"),
             )
         )
-        .with_panel(lines("Tasks by state", "Of all DAGs.", HALF, ("evergreen_airflow_tasks", "{{state}}")))
+        .with_panel(lines("Tasks by state", "Of all Dags.", HALF, ("evergreen_airflow_tasks", "{{state}}")))
         .with_panel(
             lines(
-                "Airflow's parts",
-                "Time since each has reported.",
+                "Airflow components",
+                "Time since the last heartbeat.",
                 HALF,
-                ("time() - evergreen_airflow_heartbeat_timestamp_seconds", "{{part}}"),
+                ("time() - evergreen_airflow_heartbeat_timestamp_seconds", "{{component}}"),
                 unit="s",
             )
         )
@@ -317,12 +319,12 @@ DASHBOARDS: dict[str, Callable[[], dashboard.Dashboard]] = {
 
 
 def rendered(name: str) -> str:
-    """The JSON of one dashboard."""
+    """One dashboard as JSON."""
     return json.dumps(DASHBOARDS[name]().build(), cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
 
 
 def main() -> None:
-    """Write the JSON of every dashboard."""
+    """Write all dashboards as JSON."""
     for name in DASHBOARDS:
         (FOLDER / f"{name}.json").write_text(rendered(name), encoding="utf-8")
 

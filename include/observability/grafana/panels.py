@@ -1,4 +1,4 @@
-"""The kinds of panels that Evergreen's dashboards are made of."""
+"""Builders for the panels of Evergreen's dashboards."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="evergreen")
 PanelT = TypeVar("PanelT", barchart.Panel, table.Panel)
 WIDE, HALF, THIRD, SIXTH = 24, 12, 8, 4
 Query = tuple[str, str]
-"""An expression, and the legend of its series."""
+"""An expression and the legend of its series."""
 Column = tuple[str, str]
-"""An expression, and the label that is shown (empty: its value)."""
+"""An expression and the label to show (empty: its value)."""
 
 
 def new_dashboard(title: str, description: str) -> dashboard.Dashboard:
-    """An empty dashboard of the last six hours."""
+    """An empty dashboard that shows the last six hours."""
     return (
         dashboard.Dashboard(title)
         .uid(f"evergreen-{title.lower()}")
@@ -39,19 +39,19 @@ def new_dashboard(title: str, description: str) -> dashboard.Dashboard:
 
 
 def variable(name: str, query: str) -> dashboard.QueryVariable:
-    """A choice above the dashboard, ``$<name>`` in its queries."""
-    found = dashboard.QueryVariable(name).label(name.capitalize()).query(query).datasource(SOURCE)
-    return found.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+    """A dashboard variable, ``$<name>`` in its queries."""
+    built = dashboard.QueryVariable(name).label(name.capitalize()).query(query).datasource(SOURCE)
+    return built.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
 
 
-def marks(name: str, query: str, text: str, color: str) -> dashboard.AnnotationQuery:
-    """Marks at the moments that the values of the series are."""
-    found = dashboard.AnnotationQuery().name(name).datasource(SOURCE).enable(True).hide(False).icon_color(color)
-    return found.expr(query).use_value_for_time(True).title_format(name).text_format(text).step("60s")
+def annotation(name: str, query: str, text: str, color: str) -> dashboard.AnnotationQuery:
+    """Annotations at the timestamps that are the values of the series."""
+    built = dashboard.AnnotationQuery().name(name).datasource(SOURCE).enable(True).hide(False).icon_color(color)
+    return built.expr(query).use_value_for_time(True).title_format(name).text_format(text).step("60s")
 
 
 def lines(title: str, description: str, width: int, *queries: Query, unit: str = "short") -> timeseries.Panel:
-    """Lines over time."""
+    """A time series panel."""
     panel = timeseries.Panel().title(title).description(description).datasource(SOURCE).unit(unit).height(8).span(width)
     for number, (expression, legend) in enumerate(queries):
         panel = panel.with_target(_query(number).expr(expression).legend_format(legend).range())
@@ -61,7 +61,7 @@ def lines(title: str, description: str, width: int, *queries: Query, unit: str =
 def figure(
     title: str, expression: str, legend: str, *, name: bool = False, unit: str = "short", red: float | None = None
 ) -> stat.Panel:
-    """One figure, or with ``name`` the name of the only series."""
+    """A single figure or, with ``name``, the name of the only series."""
     panel = stat.Panel().title(title).datasource(SOURCE).unit(unit).height(4).span(SIXTH)
     steps = [Threshold(value=None, color="green"), *([Threshold(value=red, color="red")] if red is not None else [])]
     panel = panel.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
@@ -71,19 +71,19 @@ def figure(
 
 
 def one_table(title: str, columns: dict[str, Column], *, height: int) -> table.Panel:
-    """One row for each model."""
+    """A table with one row per model."""
     panel = table.Panel().title(title).datasource(SOURCE).height(height).span(WIDE)
     return _joined(panel, columns, "model")
 
 
 def bars(title: str, by: str, columns: dict[str, Column]) -> barchart.Panel:
-    """A group of bars for each value of the label ``by``."""
+    """A bar chart with one group per value of the label ``by``."""
     panel = barchart.Panel().title(title).datasource(SOURCE).height(8).span(WIDE).x_field(by)
     return _joined(panel, columns, by)
 
 
 def _joined(panel: PanelT, columns: dict[str, Column], by: str) -> PanelT:
-    """One row for each value of the label ``by``; each query gives a column: its value, or the label that it names."""
+    """One row per value of the label ``by``, one column per query: its value, or one of its labels."""
     renamed, hidden = {}, {"Time": True}
     for number, (name, (expression, label)) in enumerate(columns.items()):
         panel = panel.with_target(_query(number).expr(expression).instant().format(PromQueryFormat.TABLE))

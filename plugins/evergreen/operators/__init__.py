@@ -1,1 +1,1 @@
-"""One operator a file, named for what it does; each calls one stage."""
+"""One operator per file, named for what it does; each calls one stage."""

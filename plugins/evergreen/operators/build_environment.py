@@ -12,14 +12,14 @@ from include.core.json_types import JsonObject
 
 
 class BuildEnvironmentOperator(ModelTask):
-    """Lock the commit's requirements, make the environment of that lock (or take the one that is there), and put
-    code, runtime and environment together as a build.
+    """Lock the commit's requirements, build (or reuse) the environment of that lock, and assemble the build from
+    code, runtime and environment.
 
     Returns ``{"build_id", "environment", "cached", "seconds"}``.
 
     :param model: name of the model.
     :param commit: full commit.
-    :param again: resolve the requirements anew, though they were resolved before.
+    :param again: resolve the requirements again, even if they were already resolved.
     """
 
     inputs = ("commit", "again")
@@ -31,7 +31,7 @@ class BuildEnvironmentOperator(ModelTask):
         super().__init__(multiple_outputs=True, **kwargs)
 
     def execute(self, context: Context) -> JsonObject:
-        """Make the build; leave a failed report for the record when its requirements can't be met."""
+        """Make the build; leave a failed report for the build record when the requirements can't be installed."""
         from include.stages import ci
 
         try:
@@ -40,7 +40,7 @@ class BuildEnvironmentOperator(ModelTask):
         except BuildError as error:
             context["ti"].xcom_push(key="report", value={"answer": "fail", "reason": str(error)})
             raise
-        self.log.info("build %s: environment %s", build.build_id, "was there" if build.cached else "is new")
+        self.log.info("build %s: environment %s", build.build_id, "reused" if build.cached else "newly built")
         return {
             "build_id": build.build_id,
             "environment": build.environment,

@@ -14,10 +14,10 @@ from include.core.run_params import CiParams
 
 
 class CheckOutCommitOperator(ModelTask):
-    """Find the commit that this run is for, and put its files into a clean folder.
+    """Resolve the commit that this run is for, and check out its files into a clean folder.
 
-    The commit is the run's param ``ref``, else the one that the Git trigger saw, else the newest of the spec's branch.
-    Returns ``{"commit"}``. A commit or repository that is not there fails at once; an unreachable one is retried.
+    The commit is the run's param ``ref``, else the Git trigger's commit, else the head of the spec's branch.
+    Returns ``{"commit"}``. A missing commit or repository fails immediately; an unreachable repository is retried.
 
     :param model: name of the model.
     """
@@ -39,8 +39,8 @@ class CheckOutCommitOperator(ModelTask):
     def _seen_commit(self, context: Any) -> str:
         events = context.get("triggering_asset_events") or {}
         watched = model_asset(self.model, "commit")
-        found = [event for asset, several in events.items() if asset.name == watched.name for event in several]
-        if not found:
+        seen = [event for asset, several in events.items() if asset.name == watched.name for event in several]
+        if not seen:
             return ""
-        newest = max(found, key=lambda event: event.timestamp)
+        newest = max(seen, key=lambda event: event.timestamp)
         return str((newest.extra or {}).get("payload", {}).get("commit", ""))

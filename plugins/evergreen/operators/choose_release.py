@@ -1,4 +1,4 @@
-"""Decide what a deployment run is about."""
+"""Decide what a deployment run deploys."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from include.core.run_params import DeploymentParams, check_deployment, check_ve
 
 
 class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
-    """Find the version to deploy, or follow the path to a rollback.
+    """Choose the version to deploy, or branch to a rollback.
 
     The version is the run's param ``version``, else the candidate whose asset event started the run, else the newest
-    version that was promoted. It is pushed as the XCom ``version``. A version that serves already is skipped. A version
-    that isn't there, a rollback with nothing to go back to, and a rollback to a named version are refused.
+    promoted version. It is pushed as the XCom ``version``. A version that already serves is skipped. A version that
+    does not exist, a rollback with nothing to roll back to, and a rollback to a named version are refused.
 
     :param model: name of the model.
-    :param deploy: task to go on with for a deployment.
-    :param roll_back: task to go on with for a rollback.
+    :param deploy: task to continue with for a deployment.
+    :param roll_back: task to continue with for a rollback.
     """
 
     inputs = ("deploy", "roll_back")
@@ -30,14 +30,14 @@ class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
     roll_back: str
 
     def choose_branch(self, context: Context) -> str:
-        """The task to go on with; the version is pushed as XCom."""
+        """The task to continue with; the version is pushed as XCom."""
         from include.stages.reconciler import reconcile
 
         params = params_of(context, DeploymentParams)
         check_deployment(params)
         release = self.installation.store.release(self.model, "production")
         if params.rollback:
-            release.roll_back(context["dag_run"].run_id)  # refuses here, and not in the next task
+            release.roll_back(context["dag_run"].run_id)  # refuse in this task, not in the next one
             return self.roll_back
         if params.version:
             known = [str(one.version) for one in self.installation.registry.versions(self.model)]
@@ -47,13 +47,13 @@ class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
             self.installation.registry.version(self.model, version)
         if release.champion == version and not release.rollout:
             reconcile(self.installation, self.spec, "production")
-            raise AirflowSkipException(f"version {version} serves already")
+            raise AirflowSkipException(f"version {version} already serves")
         context["ti"].xcom_push("version", version)
         self.log.info("deploying version %s; in production: %s", version, release.champion or "nothing")
         return self.deploy
 
     def _offered(self, context: Context) -> str | None:
-        """The newest version that the run's asset events name; several events may have been batched into one run."""
+        """The newest version in the run's asset events; several events may have been batched into one run."""
         events = (context.get("triggering_asset_events") or {}).values()
         versions = [event.extra["version"] for batch in events for event in batch if "version" in (event.extra or {})]
         return max(versions, key=int, default=None)
@@ -63,5 +63,5 @@ class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
             if version.tags.get("verdict") == "pass":
                 return str(version.version)
         raise RunRefusedError(
-            f"{self.model}: no version was promoted yet. Run {self.model}.training first, or name a version."
+            f"{self.model}: no version has been promoted yet. Run {self.model}.training first, or name a version."
         )

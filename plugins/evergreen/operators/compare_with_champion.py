@@ -13,11 +13,11 @@ from include.core.json_types import JsonObject
 class CompareWithChampionOperator(ModelTask):
     """Measure candidate and champion on the holdout that neither has seen; returns the promotion verdict.
 
-    A failed verdict does not fail the run: the candidate is kept, and simply not offered for deployment.
+    A failed verdict does not fail the run: the candidate is kept, but not offered for deployment.
 
     :param model: name of the model.
     :param folder: the candidate's folder.
-    :param champion: version of the champion whose predictions stand in the holdout; empty without one.
+    :param champion: version of the champion whose predictions are in the holdout; empty without one.
     """
 
     inputs = ("folder", "champion")
@@ -26,7 +26,7 @@ class CompareWithChampionOperator(ModelTask):
     champion: str
 
     def execute(self, context: Context) -> JsonObject:
-        """Return the verdict, whatever it is."""
+        """Return the verdict, passed or not."""
         from include.stages import training as candidate
 
         verdict = candidate.compare(self.spec, Path(self.folder), self.champion or None)

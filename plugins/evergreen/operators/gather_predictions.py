@@ -1,4 +1,4 @@
-"""Move what is new in a model's prediction log into the lake."""
+"""Copy new lines of a model's prediction log into the lake."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from include.core.run_params import MonitoringParams, check_window
 
 
 class GatherPredictionsOperator(ModelTask):
-    """Gather the prediction log; return what was gathered (rows by window, torn and broken lines).
+    """Gather the prediction log; return the counts (rows by window, truncated and malformed lines).
 
-    First it refuses a param ``window`` that can't be measured. A model of which nothing was ever released has no
-    health: the task is skipped, and so is the rest.
+    It first refuses a param ``window`` that can't be measured. A model without any release has no health: the task is
+    skipped, and so are the tasks after it.
 
     :param model: name of the model.
     """
@@ -25,17 +25,17 @@ class GatherPredictionsOperator(ModelTask):
     ui_color = HEALTH
 
     def execute(self, context: Context) -> JsonObject:
-        """Return the counts; raises AirflowSkipException when nothing was ever released."""
+        """Return the counts; raises AirflowSkipException when the model has never been released."""
         from include.stages.monitoring import gather_predictions
 
         window = params_of(context, MonitoringParams).window
         if window:
             check_window(window, self.spec.monitoring.window, datetime.now(UTC).replace(tzinfo=None))
         if self.installation.store.release(self.model, "production").revision == 0:
-            raise AirflowSkipException(f"nothing of {self.model} was ever released")
+            raise AirflowSkipException(f"{self.model} has never been released")
         gathered = gather_predictions(self.installation, self.spec)
         self.log.info(
-            "%d rows from %d segments (%d torn, %d broken lines): %s",
+            "%d rows from %d segments (%d truncated, %d malformed lines): %s",
             gathered.rows, gathered.segments, gathered.torn_lines, gathered.broken_lines, dict(gathered.windows),
         )  # fmt: skip
         return gathered.as_dict()

@@ -1,4 +1,4 @@
-"""Measure the health of a window, and of the earlier ones that something new came for."""
+"""Measure the health of a window, and of earlier windows that received new data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from include.core.json_types import JsonObject
 
 
 class MeasureHealthOperator(ModelTask):
-    """Measure a window and keep its health in the store; return the windows that were measured.
+    """Measure a window and record its health in the store; return the measured windows.
 
-    Earlier windows are measured too when they have rows that their health does not know, or wait for truth.
+    Earlier windows are measured again when they have received new rows or still wait for ground truth.
 
     :param model: name of the model.
-    :param window: window to measure; empty for the one that ended last before the run.
+    :param window: window to measure; empty for the last one that ended before the run.
     :param gathered: what gather_predictions returned.
     """
 
@@ -24,7 +24,7 @@ class MeasureHealthOperator(ModelTask):
     gathered: JsonObject | None = None
 
     def execute(self, context: Context) -> list[str]:
-        """Return the windows that were measured, oldest first."""
+        """Return the measured windows, oldest first."""
         from include.adapters.data.predictions import Gathered
         from include.stages.monitoring import ended_last, measure_health, windows_to_measure
 

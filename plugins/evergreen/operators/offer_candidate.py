@@ -11,7 +11,7 @@ from evergreen.model_task import TRAINING, ModelTask
 
 
 class OfferCandidateOperator(ModelTask):
-    """Announce the candidate as the asset ``<model>/candidate``, which starts deployment; skip if it wasn't promoted.
+    """Update the asset ``<model>/candidate``, which starts deployment; skip if the candidate was not promoted.
 
     :param model: name of the model.
     :param version: the candidate's version in the registry.
@@ -25,7 +25,7 @@ class OfferCandidateOperator(ModelTask):
     verdict: Any
 
     def execute(self, context: Context) -> None:
-        """Announce the candidate, or skip with the verdict's reason."""
+        """Offer the candidate, or skip with the verdict's reason."""
         if self.verdict["answer"] != "pass":
             raise AirflowSkipException(f"version {self.version} is not offered: {self.verdict['reason']}")
         context["outlet_events"][self.asset].extra = {"version": str(self.version)}

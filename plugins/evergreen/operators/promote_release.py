@@ -10,7 +10,7 @@ from include.core.json_types import JsonObject
 
 
 class PromoteReleaseOperator(ModelTask):
-    """Promote the canary to champion and announce the asset ``<model>/release``; return the release and its image.
+    """Promote the canary to champion and update the asset ``<model>/release``; return the release and its image.
 
     :param model: name of the model.
     :param version: version in the registry.

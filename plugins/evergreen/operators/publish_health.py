@@ -1,4 +1,4 @@
-"""Publish measured health: its pages, and the asset that retraining waits for."""
+"""Publish measured health: write its pages and update the asset that starts retraining."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from include.core.json_types import JsonObject
 
 
 class PublishHealthOperator(ModelTask):
-    """Write the pages of the measured windows and the page of all, then update ``<model>/health``.
+    """Write the pages of the measured windows and the history page, then update ``<model>/health``.
 
-    Returns ``{"window", "status", "report"}`` of the window measured last, which also is the asset event's extra.
+    Returns ``{"window", "status", "report"}`` of the last measured window, which is also the asset event's extra.
 
     :param model: name of the model.
     :param windows: the windows that were measured.
@@ -23,7 +23,7 @@ class PublishHealthOperator(ModelTask):
     windows: list[str]
 
     def execute(self, context: Context) -> JsonObject:
-        """Return the window measured last, with its status and page."""
+        """Return the last measured window, with its status and page."""
         from include.stages.monitoring import publish_health
 
         row = publish_health(self.installation, self.spec, self.windows)

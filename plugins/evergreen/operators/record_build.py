@@ -1,4 +1,4 @@
-"""Record what became of a commit."""
+"""Record the outcome of a commit's checks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from include.core.json_types import JsonObject
 
 
 class RecordBuildOperator(ModelTask):
-    """Record the build with the report of each check; announce it as ``<model>/build`` if all passed.
+    """Record the build with the report of each check; update the asset ``<model>/build`` if all passed.
 
-    A check without a report counts as failed. A failed build is recorded, then fails the task and so the run.
-    When a commit is seen again whose build is the newest passed one already, nothing is announced twice.
+    A check without a report counts as failed. A failed build is recorded, then fails the task and thus the run. If a
+    commit is seen again and its build is already the newest passed one, the asset is not updated a second time.
 
     :param model: name of the model.
     :param check_out: task that returned the commit.
@@ -36,13 +36,13 @@ class RecordBuildOperator(ModelTask):
         super().__init__(multiple_outputs=True, **kwargs)
 
     def execute(self, context: Context) -> JsonObject:
-        """Judge the reports of all checks, record the build, and announce it if it passed."""
+        """Judge the reports of all checks, record the build, and update the asset if it passed."""
         from include.stages import ci
 
         ti, run = context["ti"], context["dag_run"]
         checked_out, built = ti.xcom_pull(task_ids=self.check_out), ti.xcom_pull(task_ids=self.build)
         if not checked_out:
-            raise BuildError(f"{self.model}: no commit was checked out; the log of {self.check_out} says why.")
+            raise BuildError(f"{self.model}: no commit was checked out; see the log of {self.check_out}.")
         recorded = ci.record_build(
             self.installation,
             self.model,
@@ -57,11 +57,11 @@ class RecordBuildOperator(ModelTask):
         if build.status == "failed":
             raise BuildError(f"{self.model}: commit {build.commit[:12]} did not pass. {build.failures}")
         if not recorded.is_new:
-            raise AirflowSkipException(f"build {build.build_id} had passed before; nothing new to announce.")
+            raise AirflowSkipException(f"build {build.build_id} had already passed; the asset is not updated again.")
         context["outlet_events"][self.asset].extra = {"build_id": build.build_id, "commit": build.commit}
         return {"build_id": build.build_id, "commit": build.commit}
 
     def _reports(self, ti: Any, has_build: bool) -> JsonObject:
         tasks = self.checks if has_build else [self.build]
-        unfinished = {"answer": "fail", "reason": "did not finish; the log of this task says why"}
+        unfinished = {"answer": "fail", "reason": "did not finish; see the log of this task"}
         return {task: ti.xcom_pull(task_ids=task, key="report") or dict(unfinished) for task in tasks}

@@ -1,4 +1,4 @@
-"""Put the candidate into the model registry."""
+"""Register the candidate in the model registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from include.core.run_params import TrainingParams
 
 
 class RegisterCandidateOperator(ModelTask):
-    """Log the candidate as an MLflow run and make it the model's next version, alias ``challenger``.
+    """Log the candidate as an MLflow run and register it as the model's next version, alias ``challenger``.
 
     Promoted or not, each candidate is kept with its lineage: commit, build, snapshot, run and reason. Returns
     ``{"version", "verdict", "build"}``.
@@ -23,7 +23,7 @@ class RegisterCandidateOperator(ModelTask):
     :param candidate: what :class:`TrainCandidateOperator` returned.
     :param verdict: what :class:`CompareWithChampionOperator` returned.
     :param reason: why the training ran; empty: what started the run.
-    :param incident: the incident that it answers, if any.
+    :param incident: the incident that the training responds to, if any.
     """
 
     inputs = ("snapshot", "candidate", "verdict", "reason", "incident")
@@ -50,7 +50,7 @@ class RegisterCandidateOperator(ModelTask):
             incident=self.incident,
             parameters=params_of(context, TrainingParams).parameters,
         )
-        self.log.info("version %s is registered (%s)", version, self.verdict["reason"])
+        self.log.info("registered version %s (%s)", version, self.verdict["reason"])
         return {"version": version, "verdict": self.verdict["answer"], "build": self.candidate["build"]}
 
 

@@ -1,4 +1,4 @@
-"""Return production to the previous release."""
+"""Roll production back to the previous release."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from include.core.json_types import JsonObject
 
 
 class RollBackReleaseOperator(ModelTask):
-    """Put the standby release back into production at once and announce ``<model>/release``; return the release.
+    """Put the standby release back into production immediately and update ``<model>/release``; return the release.
 
     :param model: name of the model.
     """

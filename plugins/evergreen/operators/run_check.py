@@ -11,7 +11,7 @@ from include.core.errors import BuildError
 
 
 class RunCheckOperator(ModelTask):
-    """Run one check of a build, confined; a build that passed before is not checked again.
+    """Run one check of a build in confinement; a build that has already passed is not checked again.
 
     Leaves the check's report as the XCom ``report``: answer, reason, seconds, file, isolation. A failed check
     fails the task.
@@ -19,7 +19,7 @@ class RunCheckOperator(ModelTask):
     :param model: name of the model.
     :param build_id: the build.
     :param check: ``lint``, ``test`` or ``check_contract``.
-    :param again: check again, though the build passed before.
+    :param again: check again, even if the build has already passed.
     """
 
     inputs = ("build_id", "check", "again")
@@ -29,15 +29,17 @@ class RunCheckOperator(ModelTask):
     again: Any = False
 
     def execute(self, context: Context) -> None:
-        """Run the check, or take its report from before; raise BuildError when it failed."""
+        """Run the check, or reuse its earlier report; raise BuildError when it failed."""
         from include.stages import ci
 
         again = str(self.again) == "True"
         report, earlier = ci.run_check(self.installation, self.spec, self.build_id, self.check, again=again)
         if earlier:
-            self.log.info("this build passed before, so it is not checked again; the parameter 'again' does that")
+            self.log.info(
+                "this build has already passed, so it is not checked again; set the parameter 'again' to do so"
+            )
         context["ti"].xcom_push(key="report", value=dict(report))
         self.log.info("%s: %s: %s", self.check, report["answer"], report["reason"])
         if report["answer"] != "pass":
             reason = report["reason"].rstrip(".")
-            raise BuildError(f"{self.model}: {self.check} failed: {reason}. Whole output: {report['file']}")
+            raise BuildError(f"{self.model}: {self.check} failed: {reason}. Complete output: {report['file']}")

@@ -12,10 +12,10 @@ from include.core.json_types import JsonObject
 
 
 class SettleReleaseOperator(ModelTask):
-    """Roll back a canary that was not promoted, whatever ended the run; return the release.
+    """Roll back a canary that was not promoted, however the run ended; return the release.
 
-    Fails when the run's version is not in production afterwards, so that such a run is never green. Skipped where the
-    run chose no version (it was refused, skipped, or rolls back): then there is nothing to settle.
+    Fails when the run's version is not in production afterwards, so that such a run is never green. Skipped if the run
+    chose no version (it was refused, skipped, or is a rollback): then there is nothing to settle.
 
     :param model: name of the model.
     :param choose: task that chose the version.
@@ -26,13 +26,13 @@ class SettleReleaseOperator(ModelTask):
     choose: str
 
     def execute(self, context: Context) -> JsonObject:
-        """End the run's canary, if one is left, and check which version serves."""
+        """End the run's canary, if there is still one, and check which version serves."""
         from include.stages import deployment
 
         installation, spec, run = self.installation, self.spec, context["dag_run"].run_id
         version = context["ti"].xcom_pull(task_ids=self.choose, key="version")
         if not version and not deployment.owns_rollout(installation, spec, run):
-            reason = f"this run deploys no version; the log of {self.choose} says why. Production is unchanged."
+            reason = f"this run deploys no version; see the log of {self.choose}. Production is unchanged."
             self.log.info("%s", reason)
             raise AirflowSkipException(reason)
         release = deployment.settle(installation, spec, run)
@@ -40,6 +40,6 @@ class SettleReleaseOperator(ModelTask):
         if version and release.champion != version:
             raise GateError(
                 f"{self.model}: version {version} did not reach production; {release.champion or 'nothing'} serves. "
-                "The log of the task that failed before this one says why."
+                "See the log of the task that failed before this one."
             )
         return release_summary(release)

@@ -22,7 +22,7 @@ class StartTestServerOperator(ModelTask):
     version: str
 
     def execute(self, context: Context) -> JsonObject:
-        """Deploy to the test environment, which this run owns until it clears it."""
+        """Deploy to the test environment, which this run owns until it is cleared."""
         from include.stages.deployment import deploy_to_test
 
         return asdict(deploy_to_test(self.installation, self.spec, self.version, context["dag_run"].run_id))

@@ -8,7 +8,7 @@ from evergreen.model_task import TEST, ModelTask
 
 
 class StopTestServerOperator(ModelTask):
-    """Stop the server that this run started in the test environment; another run's server stays.
+    """Stop the server that this run started in the test environment; another run's server keeps running.
 
     :param model: name of the model.
     """

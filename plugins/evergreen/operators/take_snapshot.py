@@ -15,8 +15,8 @@ from include.core.run_params import TrainingParams
 class TakeSnapshotOperator(ModelTask):
     """Copy the newest windows of training data into the lake under their content hash.
 
-    The run's param ``window`` is the newest one to take, else it is the newest there is. Before anything is read, it
-    refuses a window without data, a build that can't be trained with, and an incident that isn't there. Returns
+    The run's param ``window`` is the newest window to include; by default the newest available. Before reading any
+    data, it refuses a window without data, a build that can't be used, and an unknown incident. Returns
     ``{"hash", "window", "rows", "windows"}``. Taking the same data again gives the same snapshot.
 
     :param model: name of the model.

@@ -13,13 +13,13 @@ from include.core.run_params import TrainingParams
 class TrainCandidateOperator(ModelTask):
     """Train on a snapshot, then let candidate and champion predict the same unseen holdout.
 
-    The run's param ``parameters`` replaces arguments of the estimator function that the spec gives. Runs the model's
-    code as a confined process of its own. Returns ``{"folder", "champion", "build", "commit", "holdout_from",
+    The run's param ``parameters`` overrides the spec's arguments of the estimator function. Runs the model's code in a
+    separate, confined process. Returns ``{"folder", "champion", "build", "commit", "holdout_from",
     "holdout_until"}``.
 
     :param model: name of the model.
     :param snapshot: hash of the snapshot.
-    :param build: build to train with; empty for the newest one that passed.
+    :param build: build to train with; empty for the newest passed build.
     """
 
     inputs = ("snapshot", "build")

@@ -14,8 +14,8 @@ from include.core.json_types import JsonObject
 class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
     """Open the incident and start ``<model>.training`` for it.
 
-    The training run's id is made of the incident, so that repeats, retries and a second scheduler find the run that is
-    there and skip. The incident is recorded first: from then on the policy cools down, whatever happens to the run.
+    The training run's id is derived from the incident, so that repetitions, retries and a second scheduler find the
+    existing run and skip. The incident is recorded first: the cooldown starts then, whatever happens to the run.
 
     :param model: name of the model.
     :param degraded: what DegradedHealthSensor returned.
@@ -36,7 +36,7 @@ class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
         )
 
     def execute(self, context: Context) -> None:
-        """Open the incident, then start the run, unless it is there already."""
+        """Open the incident, then start the run unless it already exists."""
         from include.core.health.record import Incident
         from include.core.verdict import Verdict
         from include.stages.retraining import open_incident
@@ -44,7 +44,7 @@ class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
         verdict = Verdict("fail", self.degraded["reason"], self.degraded["signals"])
         incident = Incident(self.degraded["incident"], self.degraded["window"], verdict)
         opened = open_incident(self.installation, self.spec, incident)
-        self.log.info("incident %s: %s", incident.key, verdict.reason if opened else "was open already")
+        self.log.info("incident %s: %s", incident.key, verdict.reason if opened else "was already open")
         self.trigger_run_id = f"incident__{incident.key}"
         self.conf = {name: self.degraded[name] for name in ("reason", "incident", "window", "signals")}
         self.note = f"Incident {incident.key}: {verdict.reason}"

@@ -1,4 +1,4 @@
-"""Hold a snapshot against what its spec expects."""
+"""Validate a snapshot against the spec's expectations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from include.core.json_types import JsonObject
 class ValidateSnapshotOperator(ModelTask):
     """Run the Great Expectations suite that the spec describes; a failed check fails the run.
 
-    Returns the verdict without its list of failures; the whole of it stands in
+    Returns the verdict without its list of failures; the complete verdict is in
     ``reports/<model>/data-<snapshot>.json``.
 
     :param model: name of the model.
@@ -24,7 +24,7 @@ class ValidateSnapshotOperator(ModelTask):
     snapshot: str
 
     def execute(self, context: Context) -> JsonObject:
-        """Return the verdict in short; raises DataError unless it is pass."""
+        """Return the short form of the verdict; raises DataError unless it passed."""
         from include.stages import training
 
         verdict, report = training.validate(self.installation, self.spec, self.snapshot)

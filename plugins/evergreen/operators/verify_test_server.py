@@ -10,7 +10,7 @@ from include.core.json_types import JsonObject
 
 
 class VerifyTestServerOperator(ModelTask):
-    """Replay golden examples and measure latency in the test environment; fail unless the verdict is pass.
+    """Replay golden examples and measure latency in the test environment; fail unless the verdict passed.
 
     :param model: name of the model.
     :param version: version in the registry.

@@ -1,1 +1,1 @@
-"""What tasks wait for."""
+"""Sensors, named for what they wait for."""

@@ -9,9 +9,9 @@ from include.core.errors import GateError
 
 
 class CanarySensor(ModelTask, BaseSensorOperator):
-    """Judge the canary until its last step has passed; a failed verdict fails the task at once.
+    """Judge the canary until its last step has passed; a failed verdict fails the task immediately.
 
-    Its state stands in the release, so that a killed or rescheduled sensor goes on with the same step. Returns the
+    The state is stored in the release, so that a killed or rescheduled sensor continues with the same step. Returns the
     last verdict.
 
     :param model: name of the model.
@@ -20,11 +20,11 @@ class CanarySensor(ModelTask, BaseSensorOperator):
     ui_color = PRODUCTION
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Judge the canary's present step once."""
+        """Judge the canary's current step once."""
         from include.stages import deployment
 
         verdict, finished = deployment.watch_canary(self.installation, self.spec, context["dag_run"].run_id)
         self.log.info("%s", verdict)
         if verdict.answer == "fail":
-            raise GateError(f"{self.model}: the canary failed and is rolled back: {verdict}")
+            raise GateError(f"{self.model}: the canary failed and was rolled back: {verdict}")
         return PokeReturnValue(finished, verdict.as_dict())

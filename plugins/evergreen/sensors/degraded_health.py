@@ -13,10 +13,10 @@ from include.core.run_params import RetrainingParams
 
 
 class DegradedHealthSensor(ModelTask, BaseSensorOperator):
-    """Ask the policy about the model's health history.
+    """Apply the policy to the model's health history.
 
-    Degraded: done, and returns ``{"incident", "window", "reason", "signals"}``. Otherwise the task is skipped with
-    the policy's reason, and the next health event asks again; with the run's parameter ``wait`` it keeps asking.
+    If the model is degraded, the sensor succeeds and returns ``{"incident", "window", "reason", "signals"}``. Otherwise
+    it is skipped with the policy's reason until the next health event; with the parameter ``wait`` it keeps checking.
 
     :param model: name of the model.
     """
@@ -27,7 +27,7 @@ class DegradedHealthSensor(ModelTask, BaseSensorOperator):
         super().__init__(model=model, mode="reschedule", soft_fail=True, **kwargs)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Whether the model is degraded now; the incident is the sensor's result."""
+        """Whether the model is degraded now; returns the incident if so."""
         from include.stages.retraining import decide
 
         params = params_of(context, RetrainingParams)

@@ -1,1 +1,1 @@
-"""What starts runs from outside of Airflow: a new commit, a new partition of data."""
+"""Triggers for events outside Airflow: a new commit, a new partition of data."""

@@ -12,12 +12,12 @@ LONGEST_WAIT = 300.0
 
 
 class DataPartitionTrigger(BaseEventTrigger):
-    """An event ``{"window": key}`` for each new partition of the model's training data, oldest first.
+    """Sends an event ``{"window": key}`` for each new partition of the model's training data, oldest first.
 
-    A partition counts as new when it has not changed between two looks, so that one that is still being written is
-    left alone. What is there when the data is first watched is taken as known. The known windows are kept with the
-    watched asset, after their event was handed over: events come at least once, also of partitions that arrived while
-    nothing was watching. A lake that can't be listed is logged once and listed again with growing pauses.
+    A partition counts as new once two consecutive checks find it unchanged, so that a partition that is still being
+    written is not reported. Partitions that exist at the very first check are considered known. Known windows are
+    stored with the watched asset after their event was sent: events are delivered at least once, also for partitions
+    that arrived while the triggerer was down. A lake that can't be listed is logged once and retried with backoff.
 
     :param model: name of the model; its ``data.source`` must be files.
     """
@@ -27,44 +27,44 @@ class DataPartitionTrigger(BaseEventTrigger):
         self.model = model
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Where the triggerer finds this class, and its arguments."""
+        """The class's import path and its arguments, for the triggerer."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {"model": self.model},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look every ``data_poll_seconds``, and yield an event for each new partition."""
+        """Check every ``data_poll_seconds``, and yield an event for each new partition."""
         from include.core.errors import EvergreenError
         from include.settings import Settings
 
         pause = Settings.from_environment().data_poll_seconds
-        wait, trouble = pause, ""
+        wait, last_error = pause, ""
         known = await self._known()
-        before: dict[str, str] = {}
+        previous: dict[str, str] = {}
         while True:
             try:
                 windows = await asyncio.to_thread(self.look)
             except (EvergreenError, OSError) as error:
-                if str(error) != trouble:
-                    trouble = str(error)
-                    self.log.error("%s: can't list training data: %s Looking again later.", self.model, trouble)
+                if str(error) != last_error:
+                    last_error = str(error)
+                    self.log.error("%s: can't list training data: %s Retrying later.", self.model, last_error)
                 wait = min(wait * 2, max(LONGEST_WAIT, pause))
             else:
-                wait, trouble = pause, ""
+                wait, last_error = pause, ""
                 if known is None:
                     known = set(windows)
-                    await self._keep(known)
+                    await self._store(known)
                 for window, state in windows.items():
-                    if window not in known and before.get(window) == state:
+                    if window not in known and previous.get(window) == state:
                         yield TriggerEvent({"window": window})
                         known.add(window)
-                        await self._keep(known)
-                before = windows
+                        await self._store(known)
+                previous = windows
             await asyncio.sleep(wait)
 
     def look(self) -> dict[str, str]:
-        """The windows that have a partition now, oldest first, and the state of each one's file."""
+        """The windows that have a partition now, oldest first, with the state of its file."""
         from evergreen.model_dags import spec_of
         from include.adapters.data.sources import partition_states
         from include.settings import Settings
@@ -74,9 +74,9 @@ class DataPartitionTrigger(BaseEventTrigger):
     async def _known(self) -> set[str] | None:
         if self.asset_state_store is None:
             return None
-        kept = await self.asset_state_store.aget("windows", default=None)
-        return {str(window) for window in kept} if isinstance(kept, list) else None
+        stored = await self.asset_state_store.aget("windows", default=None)
+        return {str(window) for window in stored} if isinstance(stored, list) else None
 
-    async def _keep(self, windows: set[str]) -> None:
+    async def _store(self, windows: set[str]) -> None:
         if self.asset_state_store is not None:
             await self.asset_state_store.aset("windows", [*sorted(windows)])

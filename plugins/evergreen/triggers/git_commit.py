@@ -12,15 +12,15 @@ LONGEST_WAIT = 60.0
 
 
 class GitCommitTrigger(BaseEventTrigger):
-    """An event ``{"commit", "branch"}`` for each new commit that the branch is seen at, the present one first.
+    """Sends an event ``{"commit", "branch"}`` for each new head of the branch, starting with the current one.
 
-    The last seen commit is kept with the watched asset. Events come at least once: the commit is kept after its
-    event was handed over. A repository that can't be asked is logged once, with the remedy, and asked again with
-    growing pauses; the trigger never ends because of it.
+    The last seen commit is stored with the watched asset after its event was sent, so events are delivered at least
+    once. A repository that can't be reached is logged once, with the remedy, and retried with backoff; the trigger
+    never ends because of it.
 
-    :param model: name of the model. Airflow runs equal triggers as one, which has no state of its own when it watches
-        several assets; so models that share a repository need triggers that differ.
-    :param url: URL of the repository; a relative path is taken below EVERGREEN_HOME.
+    :param model: name of the model. Airflow merges equal triggers into one, which has no state of its own when it
+        watches several assets, so models that share a repository need different triggers.
+    :param url: URL of the repository; a relative path is relative to EVERGREEN_HOME.
     :param branch: branch to watch.
     :param connection: Airflow connection of type git, for private repositories.
     """
@@ -33,40 +33,40 @@ class GitCommitTrigger(BaseEventTrigger):
         self.connection = connection
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Where the triggerer finds this class, and its arguments."""
+        """The class's import path and its arguments, for the triggerer."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {"model": self.model, "url": self.url, "branch": self.branch, "connection": self.connection},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask every ``git_poll_seconds``, and yield an event for each new commit."""
+        """Check every ``git_poll_seconds``, and yield an event for each new commit."""
         from include.core.errors import EvergreenError
         from include.settings import Settings
 
         pause = Settings.from_environment().git_poll_seconds
-        wait, trouble = pause, ""
+        wait, last_error = pause, ""
         seen = await self._last_seen()
         while True:
             try:
                 commit = await self.ask()
             except (EvergreenError, OSError) as error:
-                if str(error) != trouble:
-                    trouble = str(error)
-                    self.log.error("can't see commits of '%s': %s Asking again later.", self.branch, trouble)
+                if str(error) != last_error:
+                    last_error = str(error)
+                    self.log.error("can't read the commits of '%s': %s Retrying later.", self.branch, last_error)
                 wait = min(wait * 2, max(LONGEST_WAIT, pause))
             else:
-                if trouble:
-                    self.log.info("the repository of '%s' answers again", self.branch)
-                wait, trouble = pause, ""
+                if last_error:
+                    self.log.info("the repository of '%s' can be reached again", self.branch)
+                wait, last_error = pause, ""
                 if commit != seen:
                     yield TriggerEvent({"commit": commit, "branch": self.branch})
                     seen = commit
-                    await self._keep(commit)
+                    await self._store(commit)
             await asyncio.sleep(wait)
 
     async def ask(self) -> str:
-        """The commit that the branch stands at now."""
+        """The current head commit of the branch."""
         from include.adapters.git import newest_commit, repository_url
         from include.core.spec import Repository
         from include.settings import Settings
@@ -81,6 +81,6 @@ class GitCommitTrigger(BaseEventTrigger):
             return ""
         return str(await self.asset_state_store.aget("commit", default="") or "")
 
-    async def _keep(self, commit: str) -> None:
+    async def _store(self, commit: str) -> None:
         if self.asset_state_store is not None:
             await self.asset_state_store.aset("commit", commit)

@@ -1,4 +1,4 @@
-"""Requests that write take turns; nothing else waits."""
+"""Requests that write hold the write lock; no other request waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evergreen.turns import WritesInTurn
+from evergreen.write_lock import WriteLock
 
 
 class Served:
@@ -17,7 +17,7 @@ class Served:
         self.inside: list[str] = []
         self.end = asyncio.Event()
         self.bodies: list[bytes] = []
-        self.app = WritesInTurn(self.serve)
+        self.app = WriteLock(self.serve)
 
     async def serve(self, scope: Any, receive: Any, send: Any) -> None:
         self.inside.append(scope["path"])
