@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+
+from include.runtime.config import CheckJob, Model, ScoreJob, TrainJob
 
 CODE = """
 from sklearn.compose import make_column_transformer
@@ -46,7 +48,7 @@ ROW = {
 """Input → its datatype and a value that is taken."""
 
 
-def model_block(folder: Path, code: str = "", **changes: Any) -> dict[str, Any]:
+def model_block(folder: Path, code: str = "", **changes: Any) -> Model:
     """Write CODE and then ``code`` into a module that no other test imports, and describe the model in it.
 
     Functions are named without their module: ``feature_code="prepare"``.
@@ -54,7 +56,7 @@ def model_block(folder: Path, code: str = "", **changes: Any) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     module = f"model_{uuid.uuid4().hex[:12]}"
     (folder / f"{module}.py").write_text(CODE + code, encoding="utf-8")
-    block = {
+    block: dict[str, Any] = {
         "name": "small",
         "task": "binary_classification",
         "target": "late",
@@ -72,7 +74,7 @@ def model_block(folder: Path, code: str = "", **changes: Any) -> dict[str, Any]:
         if block[field] and ":" not in block[field]:
             block[field] = f"{module}:{block[field]}"
     block["trusted_types"] = [name.replace("MODULE", module) for name in block["trusted_types"]]
-    return block
+    return cast(Model, block)
 
 
 def small_data(rows: int = 400) -> pd.DataFrame:
@@ -95,9 +97,9 @@ def small_data(rows: int = 400) -> pd.DataFrame:
     return frame
 
 
-def train_job(folder: Path, model: dict[str, Any], rows: pd.DataFrame | None = None, **changes: Any) -> dict[str, Any]:
+def train_job(folder: Path, model: Model, rows: pd.DataFrame | None = None, **changes: Any) -> TrainJob:
     """A job that trains on all but the last ten days of the rows."""
-    return {
+    job = {
         "model": model,
         "data": [write_rows(folder, rows)],
         "train_until": "2013-05-21T00:00:00",
@@ -107,11 +109,12 @@ def train_job(folder: Path, model: dict[str, Any], rows: pd.DataFrame | None = N
         "champion": None,
         **changes,
     }
+    return cast(TrainJob, job)
 
 
-def score_job(folder: Path, model: dict[str, Any], sha256: str, **changes: Any) -> dict[str, Any]:
+def score_job(folder: Path, model: Model, sha256: str, **changes: Any) -> ScoreJob:
     """A job that scores the last day with what the training job made."""
-    return {
+    job = {
         "model": model,
         "artifact": str(folder / "candidate"),
         "sha256": sha256,
@@ -121,17 +124,19 @@ def score_job(folder: Path, model: dict[str, Any], sha256: str, **changes: Any) 
         "out": str(folder / "scores" / "scored.parquet"),
         **changes,
     }
+    return cast(ScoreJob, job)
 
 
-def check_job(folder: Path, model: dict[str, Any], rows: pd.DataFrame | None = None, **changes: Any) -> dict[str, Any]:
+def check_job(folder: Path, model: Model, rows: pd.DataFrame | None = None, **changes: Any) -> CheckJob:
     """A job that checks the model's contract on a sample of the rows."""
-    return {
+    job = {
         "model": model,
         "sample": [write_rows(folder, rows)],
         "rows": 300,
         "out": str(folder / "contract.json"),
         **changes,
     }
+    return cast(CheckJob, job)
 
 
 def write_rows(folder: Path, rows: pd.DataFrame | None) -> str:

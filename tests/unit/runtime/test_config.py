@@ -32,6 +32,6 @@ def shape(kind: Any) -> Any:
         (server_config.ServerConfig, config.ServerConfig),
     ],
 )
-def test_the_platform_writes_what_the_runtime_reads(written, read):
+def test_the_platform_writes_what_the_runtime_reads(written: type, read: type) -> None:
     assert shape(read), f"{read} has no fields"
     assert shape(written) == shape(read)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from include.runtime.config import Feature
 from include.runtime.frames import between, feature_frame, read_rows
 from include.runtime.jobs import ModelError
 
@@ -67,7 +68,7 @@ def test_a_missing_column_is_named_with_the_remedy() -> None:
 
 
 def test_features_come_in_the_order_of_the_spec_and_nothing_else_comes() -> None:
-    features = [{"name": "b", "type": "number"}, {"name": "a", "type": "category"}]
+    features: list[Feature] = [{"name": "b", "type": "number"}, {"name": "a", "type": "category"}]
     frame = pd.DataFrame({"a": ["x", "y"], "b": [1, 2], "target": [0, 1]}, index=[7, 8])
     found = feature_frame(frame, features)
     assert found.columns.tolist() == ["b", "a"]

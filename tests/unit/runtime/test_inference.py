@@ -3,20 +3,17 @@
 import json
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.runtime.config import Model
 from include.runtime.inference import ACCEPTED, BadRequestError, Inference, parse
 from tests.support.small_model import FEATURES, ROW, body, request
 
-MODEL = {
-    "key": "id",
-    "event_time": "at",
-    "features": [*FEATURES, {"name": "seats", "type": "integer"}],
-}
+MODEL = cast(Model, {"key": "id", "event_time": "at", "features": [*FEATURES, {"name": "seats", "type": "integer"}]})
 SEATS = {"name": "seats", "shape": [1], "datatype": "INT64", "data": [180]}
 
 

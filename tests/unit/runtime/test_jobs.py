@@ -130,7 +130,7 @@ def test_the_champion_predicts_the_same_holdout_beside_the_candidate(
 ) -> None:
     model, sha256 = trained
     champion = {"artifact": str((tmp_path / "candidate").rename(tmp_path / "champion")), "sha256": sha256}
-    job = train_job(tmp_path, {**model, "parameters": {"C": 1e-6}}, champion=champion)
+    job = train_job(tmp_path, model | {"parameters": {"C": 1e-6}}, champion=champion)
     assert run_job(train.main, job) == (0, "")
     holdout = pd.read_parquet(tmp_path / "candidate" / "holdout.parquet")
     before = pd.read_parquet(tmp_path / "champion" / "holdout.parquet")
@@ -159,7 +159,7 @@ def test_a_good_model_keeps_the_contract_on_real_rows_and_on_made_up_ones(
 ) -> None:
     job = check_job(tmp_path, model_block(tmp_path / "code", **task))
     if sample == "made up":
-        job["sample"] = None
+        job["sample"] = []
     assert run_job(check.main, job) == (0, "")
     assert contract(tmp_path)["answer"] == "pass"
     assert {part["answer"] for part in contract(tmp_path)["checks"]} == {"pass"}
@@ -172,7 +172,7 @@ def test_a_sample_of_a_rare_class_without_any_of_it_keeps_the_contract(tmp_path:
 
 
 def test_a_model_whose_folder_is_gone_is_said_with_the_remedy(tmp_path: Path, run_job: Any) -> None:
-    model = {**model_block(tmp_path / "code"), "code": "/no/such/folder"}
+    model = model_block(tmp_path / "code") | {"code": "/no/such/folder"}
     ended, message = run_job(train.main, train_job(tmp_path, model))
     assert (ended, message) == (MISTAKE, "the model's folder /no/such/folder does not exist. Run its ci again.\n")
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from include.runtime import artifact, check, score, train
+from include.runtime.config import Model
 from include.runtime.jobs import ModelError
 from tests.support.small_model import check_job, model_block, score_job, train_job
 
@@ -126,7 +127,7 @@ NEVER_LOADED: dict[str, tuple[str, list[str], dict[str, str], str]] = {
 }
 
 
-def own_model(tmp_path: Path, code: str, changes: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
+def own_model(tmp_path: Path, code: str, changes: dict[str, Any], files: dict[str, str]) -> Model:
     """A model of this code, with these files beside it; PACKAGE gets a name that no other test imports."""
     package = f"package_{tmp_path.name.replace('-', '_')}"
     for name, content in files.items():
@@ -137,13 +138,13 @@ def own_model(tmp_path: Path, code: str, changes: dict[str, Any], files: dict[st
     return {**model, "trusted_types": [name.replace("PACKAGE", package) for name in model["trusted_types"]]}
 
 
-def contract(tmp_path: Path, model: dict[str, Any]) -> tuple[str, str]:
+def contract(tmp_path: Path, model: Model) -> tuple[str, str]:
     check.main(check_job(tmp_path, model))
     found = json.loads((tmp_path / "contract.json").read_text(encoding="utf-8"))
     return found["answer"], found["reason"]
 
 
-def forget(model: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def forget(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process: nothing of the model is imported, and its folder is not on the path."""
     for name in [name for name, module in sys.modules.items() if model["code"] in str(getattr(module, "__file__", ""))]:
         monkeypatch.delitem(sys.modules, name)

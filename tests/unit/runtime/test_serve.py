@@ -59,8 +59,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def server(tmp_path: Path, config: Any) -> Iterator[Any]:
-    server = ModelServer({**config, "log_dir": str(tmp_path / "log")})
+    server = ModelServer(config | {"log_dir": str(tmp_path / "log")})
     yield server
+    assert server.log
     server.log.close()
 
 
