@@ -59,7 +59,7 @@ class DockerHost:
         values = {"instance": self.instance, "kind": kind, **more}
         return {f"evergreen.{name}": value for name, value in values.items()}
 
-    def with_labels(self, kind: str, **more: str) -> dict[str, Any]:
+    def with_labels(self, kind: str, **more: str) -> dict[str, str | list[str] | bool]:
         """The filter that finds what carries these labels."""
         return {"label": [f"{name}={value}" for name, value in self.labels(kind, **more).items()]}
 

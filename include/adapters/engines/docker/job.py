@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 import psutil
 from docker.errors import APIError, NotFound
@@ -41,7 +41,32 @@ TMP_MB = 256
 OUTPUT_BYTES = 16 * 2**20
 """More than this of a command's output goes neither into its log nor the task's."""
 GRACE_SECONDS = 30
-HARDENED: dict[str, Any] = {
+
+
+class Hardening(TypedDict):
+    """Options of a container that take away what a model's code does not need."""
+
+    user: str
+    read_only: bool
+    cap_drop: list[str]
+    security_opt: list[str]
+    tmpfs: dict[str, str]
+    init: bool
+    use_config_proxy: bool
+
+
+class LimitOptions(TypedDict):
+    """Options of a container that limit what it may use."""
+
+    mem_limit: int
+    """Bytes, as the next one."""
+    memswap_limit: int
+    pids_limit: int
+    nano_cpus: int
+    ulimits: NotRequired[list[Ulimit]]
+
+
+HARDENED: Hardening = {
     "user": f"{USER}:{USER}",
     "read_only": True,
     "cap_drop": ["ALL"],
@@ -62,18 +87,17 @@ class Limits:
     cpus: float | None = None
     file_mb: int | None = None
 
-    def options(self, host_cpus: int) -> dict[str, Any]:
+    def options(self, host_cpus: int) -> LimitOptions:
         """The same, as the engine's options; swap would only hide that memory is out."""
-        more: dict[str, Any] = {}
-        if self.file_mb:
-            more["ulimits"] = [Ulimit(name="fsize", soft=self.file_mb * 2**20, hard=self.file_mb * 2**20)]
-        return {
+        options: LimitOptions = {
             "mem_limit": self.memory_mb * 2**20,
             "memswap_limit": self.memory_mb * 2**20,
             "pids_limit": self.processes,
             "nano_cpus": int(min(self.cpus or host_cpus, host_cpus) * 1e9),
-            **more,
         }
+        if self.file_mb:
+            options["ulimits"] = [Ulimit(name="fsize", soft=self.file_mb * 2**20, hard=self.file_mb * 2**20)]
+        return options
 
 
 def run_in_container(
