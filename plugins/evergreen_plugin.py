@@ -5,8 +5,6 @@ Airflow loads this file in all its processes, tasks included, so only the api-se
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.plugins_manager import AirflowPlugin
 
 
@@ -16,14 +14,14 @@ class EvergreenPlugin(AirflowPlugin):
     name = "evergreen"
 
     @property
-    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def fastapi_apps(self) -> list[dict[str, object]]:  # type: ignore[override]
         """The routes of :mod:`evergreen.web`."""
         from evergreen.web import app
 
         return [{"app": app, "url_prefix": "/evergreen", "name": "evergreen"}]
 
     @property
-    def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def fastapi_root_middlewares(self) -> list[dict[str, object]]:  # type: ignore[override]
         """A lock for requests that write, if Airflow's database is SQLite."""
         from airflow.configuration import conf
 

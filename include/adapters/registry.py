@@ -47,7 +47,7 @@ class Registry:
         *,
         candidate: str,
         metrics: Mapping[str, float],
-        parameters: Mapping[str, Any],
+        parameters: Mapping[str, object],
         tags: Mapping[str, str],
         description: str,
     ) -> str:
@@ -163,7 +163,7 @@ class Registry:
         run_id: str,
         bundle: Path,
         metrics: Mapping[str, float],
-        parameters: Mapping[str, Any],
+        parameters: Mapping[str, object],
         tags: Mapping[str, str],
     ) -> Any:
         for name, tag in tags.items():

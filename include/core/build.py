@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from include.core.json_types import JsonObject
 
@@ -64,6 +64,19 @@ def judge_build(
     )
 
 
+class TrainingReport(TypedDict, total=False):
+    """What a training reports: ``training.json``, written by the runtime."""
+
+    rows: int
+    holdout_rows: int
+    seconds: dict[str, float]
+    """Per step: read, fit, score."""
+    trained_until: str
+    """Time of the newest row that was trained on (ISO 8601, UTC)."""
+    sha256: str
+    """Of the artifact."""
+
+
 @dataclass(frozen=True)
 class Lineage:
     """Where a model version comes from; kept with it as ``lineage.json``. What is not known is empty."""
@@ -84,8 +97,8 @@ class Lineage:
     """The incident that the training answers."""
     trained_until: str = ""
     """Time of the newest row that it was trained on (ISO 8601, UTC)."""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    """What the training reported: rows, seconds, versions of libraries."""
+    training: TrainingReport = field(default_factory=TrainingReport)
+    """What the training reported; empty until it has run."""
 
     def as_dict(self) -> JsonObject:
         """The fields, in JSON types."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from include.core.build import Build
 from include.core.errors import DataError, RunRefusedError
+from include.core.json_types import Signals
 from include.core.windows import Grain, window_bounds, window_of
 
 EARLIEST_YEAR = 1900
@@ -34,10 +35,10 @@ class TrainingParams:
 
     window: str = ""
     build: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
     incident: str = ""
-    signals: Mapping[str, Any] = field(default_factory=dict)
+    signals: Signals = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ PARAMS_OF: dict[str, type] = {
 Params = TypeVar("Params", CiParams, TrainingParams, DeploymentParams, MonitoringParams, RetrainingParams)
 
 
-def read_params(kind: type[Params], given: Mapping[str, Any]) -> Params:
+def read_params(kind: type[Params], given: Mapping[str, object]) -> Params:
     """The parameters of a run: text without surrounding spaces, and the default for null and "".
 
     Airflow has checked the types. Raises RunRefusedError for a name that the Dag does not have, which Airflow takes.
@@ -157,7 +158,7 @@ def check_version(version: str, known: Sequence[str]) -> str:
     return number
 
 
-def _clean(value: Any) -> Any:
+def _clean(value: object) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 

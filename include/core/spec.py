@@ -6,10 +6,11 @@ editors. Parsing of the file itself, with lines for errors, is in :mod:`include.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from include.core.json_types import JsonObject
 from include.core.metric_names import CLASSIFICATION_METRICS, HIGHER_IS_BETTER, REGRESSION_METRICS, WITHOUT_DIRECTION
 from include.core.windows import Grain
 
@@ -119,7 +120,7 @@ class Training(Part):
     holdout_days: float = Field(
         7, gt=0, description="The newest days of the data, kept out of training to score candidate and champion."
     )
-    parameters: dict[str, Any] = Field(default_factory=dict, description="Arguments of the estimator function.")
+    parameters: JsonObject = Field(default_factory=dict, description="Arguments of the estimator function.")
     on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives (files only).")
     time_limit_minutes: float = Field(30, gt=0, description="Maximum duration of one training.")
     memory_mb: int = Field(

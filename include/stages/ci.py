@@ -21,11 +21,10 @@ from include.adapters import git
 from include.adapters.engines.environments import PreparedBuild, checkout_folder, discard_checkout, model_folder
 from include.adapters.engines.job_output import job_folder, take_files
 from include.adapters.engines.process.confinement import Completed
-from include.adapters.engines.runtime_config import build_folder, model_block
+from include.adapters.engines.runtime_config import CheckJob, build_folder, model_block
 from include.adapters.spec_file import load_spec
 from include.core.build import Build, CheckReport, judge_build
 from include.core.errors import EvergreenError, ModelSpecError, TrainingError
-from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 from include.stages.installation import Installation
 
@@ -156,7 +155,8 @@ def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -
         job = given / "check.json"
         sample = _sample(installation, spec, given)
         model = model_block(spec, installation.engine.code(spec, build_id))
-        _write(job, {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(left / report.name)})
+        check: CheckJob = {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(left / report.name)}
+        _write(job, check)
         command = ["-m", "runtime.check", str(job)]
         done = _run(installation, spec, build_id, command, left, given / "contract.txt", readable=[given])
         _keep(given, report.with_suffix(".txt"))
@@ -329,7 +329,7 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _write(path: Path, values: JsonObject) -> None:
+def _write(path: Path, values: Mapping[str, object]) -> None:
     path.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 

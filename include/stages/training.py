@@ -22,11 +22,13 @@ from include.adapters.data.sources import window_exists
 from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import ArtifactBlock, ScoreJob, TrainJob, model_block
 from include.adapters.files import write_atomically
-from include.core.build import Build, Lineage
+from include.core.build import Build, Lineage, TrainingReport
 from include.core.drift.profile import build_profile
 from include.core.errors import DataError, RunRefusedError
+from include.core.json_types import JsonObject
 from include.core.quality import evaluation
 from include.core.quality.estimation import build_estimator
+from include.core.quality.figures import Quality, quality_from_dict
 from include.core.quality.promotion import holdout_start, judge_promotion
 from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
 from include.core.spec import ModelSpec
@@ -89,7 +91,7 @@ def train_candidate(
     build_id: str,
     snapshot_hash: str,
     run_id: str,
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, object],
 ) -> Candidate:
     """:func:`train` with a build (empty: the newest one that passed) and a snapshot, by their names."""
     build = choose_build(build_id, installation.store.builds(spec.name))
@@ -108,7 +110,7 @@ def train(
     build: Build,
     snapshot: Snapshot,
     run_id: str,
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, object],
 ) -> Candidate:
     """Train on all but the newest days of the snapshot and predict those, with the champion too if there is one.
 
@@ -212,7 +214,7 @@ def compare(spec: ModelSpec, folder: Path, champion: str | None) -> Verdict:
 def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: Lineage) -> Path:
     """Add reference profile, estimator, golden examples and lineage, and gather what belongs to it in ``bundle/``."""
     holdout = pd.read_parquet(folder / "holdout.parquet")
-    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    training: TrainingReport = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     reference = pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)
     reference = reference[reference[spec.data.event_time] <= pd.Timestamp(training["trained_until"])]
     golden = holdout.sample(min(spec.deployment.golden_examples, len(holdout)), random_state=0)
@@ -242,7 +244,7 @@ def register(
     run_id: str,
     reason: str,
     incident: str = "",
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, object],
 ) -> str:
     """Keep the candidate in the registry, promoted or not, as the model's next version; it becomes ``challenger``.
 
@@ -262,12 +264,12 @@ def register(
         incident=incident or None,
     )
     bundle = complete_bundle(spec, folder, snapshot, lineage)
-    figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    figures: JsonObject = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     version = installation.registry.register(
         spec.name,
         bundle,
         candidate=run_id,
-        metrics=_metric_values(figures["quality"]),
+        metrics=_metric_values(quality_from_dict(figures["quality"])),
         parameters={**spec.training.parameters, **parameters, "rows": snapshot.rows},
         tags=lineage.tags() | {"verdict": verdict.answer, "verdict_reason": verdict.reason},
         description=f"{reason}: {verdict.reason}",
@@ -276,13 +278,13 @@ def register(
     return version
 
 
-def _metric_values(quality: Mapping[str, Any]) -> dict[str, float]:
+def _metric_values(quality: Quality) -> dict[str, float]:
     """Metric name → value, with the ends of its interval as ``<name>_low`` and ``<name>_high``."""
     values = {}
     for name, figure in quality.items():
-        for end, key in (("value", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
-            if figure.get(end) is not None:
-                values[key] = float(figure[end])
+        for key, value in ((name, figure.value), (f"{name}_low", figure.low), (f"{name}_high", figure.high)):
+            if value is not None:
+                values[key] = float(value)
     return values
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 from airflow.configuration import conf
@@ -19,6 +19,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicC
 from pydantic import BaseModel, Field
 
 from evergreen.model_dags import spec_files
+from include.core.json_types import JsonObject
 from include.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -96,8 +97,8 @@ def _log_in(client: httpx.Client, user: HTTPBasicCredentials) -> str:
 
 
 def _start(client: httpx.Client, alert: Alert) -> str:
-    run: dict[str, Any] = {"dag_run_id": _run(alert), "logical_date": None, "conf": {}}
-    run["note"] = f"Alert {alert.labels.get('alertname', '')}: {alert.annotations.get('summary', '')}"[:1000]
+    note = f"Alert {alert.labels.get('alertname', '')}: {alert.annotations.get('summary', '')}"[:1000]
+    run: JsonObject = {"dag_run_id": _run(alert), "logical_date": None, "conf": {}, "note": note}
     answer = client.post(f"/api/v2/dags/{_dag(alert)}/dagRuns", json=run)
     log.info("%s %s: %s", _dag(alert), _run(alert), answer.status_code)
     if answer.status_code == 409:

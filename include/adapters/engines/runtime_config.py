@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
+from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 from include.settings import Settings
 
@@ -28,7 +29,7 @@ class ModelBlock(TypedDict):
     features: list[FeatureBlock]
     estimator: str
     feature_code: str | None
-    parameters: dict[str, Any]
+    parameters: JsonObject
     trusted_types: list[str]
     code: str
 
@@ -54,6 +55,17 @@ class TrainJob(TypedDict):
     """Predicts the holdout too, where it was trained in the same build."""
 
 
+class CheckJob(TypedDict):
+    """What ``runtime.check`` does."""
+
+    model: ModelBlock
+    sample: list[str]
+    """Parquet files with real rows; none while there is no data yet."""
+    rows: int
+    """How many rows are tried at most."""
+    out: str
+
+
 ScoreJob = TypedDict(
     "ScoreJob",
     {
@@ -74,7 +86,7 @@ def build_folder(settings: Settings, model: str, build_id: str) -> Path:
     return settings.builds / model / build_id
 
 
-def model_block(spec: ModelSpec, code: Path, parameters: Mapping[str, Any] | None = None) -> ModelBlock:
+def model_block(spec: ModelSpec, code: Path, parameters: Mapping[str, object] | None = None) -> ModelBlock:
     """The block of a spec; ``code`` is the model's folder as the runtime sees it."""
     return {
         "name": spec.name,

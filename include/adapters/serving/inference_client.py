@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -42,7 +41,7 @@ class InferenceClient:
             raise PlatformError(f"{self.model}: the server at {self.address} gives no metrics: {error}") from error
         return parse_figures(response.text)
 
-    def predict(self, spec: ModelSpec, rows: Sequence[Mapping[str, Any]], request_id: str) -> list[float]:
+    def predict(self, spec: ModelSpec, rows: Sequence[Mapping[str, object]], request_id: str) -> list[float]:
         """Predictions for the rows; raises GateError with the server's message when it refuses them."""
         from include.adapters.serving.inference_request import inference_inputs  # imports pandas
 
@@ -56,7 +55,9 @@ class InferenceClient:
             raise GateError(f"{self.model}: the server answered {response.status_code}: {response.text[:500]}")
         return [float(value) for value in response.json()["outputs"][0]["data"]]
 
-    def time_requests(self, spec: ModelSpec, rows: Sequence[Mapping[str, Any]], count: int, clients: int) -> LoadTest:
+    def time_requests(
+        self, spec: ModelSpec, rows: Sequence[Mapping[str, object]], count: int, clients: int
+    ) -> LoadTest:
         """Send ``count`` one-row requests, ``clients`` at a time; every answer but 200 is a failure."""
         numbers = iter(range(count))
 

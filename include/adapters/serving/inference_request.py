@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from include.core.categories import boolean_value, category_text
-from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 
 DATATYPES = {"integer": "INT64", "number": "FP64", "category": "BYTES", "boolean": "BOOL"}
 
 
-def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> list[JsonObject]:
+class InferenceInput(TypedDict):
+    """A named column of a request."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+
+
+def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, object]]) -> list[InferenceInput]:
     """Rows as the protocol's named columns; missing is null; key and event time go along if the rows have them."""
     columns = [(feature.name, DATATYPES[feature.type]) for feature in spec.features]
     columns += [(name, "BYTES") for name in (spec.data.key, spec.data.event_time) if rows and name in rows[0]]

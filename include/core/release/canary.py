@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
-from include.core.json_types import JsonObject
+from include.core.json_types import JsonObject, Signal
 from include.core.spec import Canary
 from include.core.verdict import Verdict
 
@@ -91,16 +90,19 @@ def judge_canary(
     ``champion`` is None when all traffic goes to the candidate. Too few requests hold the step until its time is
     up (``seconds`` since it began), then fail it. A restarted candidate fails.
     """
-    signals: dict[str, Any] = {
+    p95, champion_p95, distance = quantile(candidate.latency, 0.95), None, None
+    signals: dict[str, Signal] = {
         "requests": candidate.requests,
         "errors": candidate.errors,
-        "p95_seconds": quantile(candidate.latency, 0.95),
+        "p95_seconds": p95,
         "waited_seconds": round(seconds, 1),
     }
     if champion is not None:
+        champion_p95 = quantile(champion.latency, 0.95)
+        distance = shift(candidate.predictions, champion.predictions)
         signals["champion_requests"] = champion.requests
-        signals["champion_p95_seconds"] = quantile(champion.latency, 0.95)
-        signals["prediction_shift"] = shift(candidate.predictions, champion.predictions)
+        signals["champion_p95_seconds"] = champion_p95
+        signals["prediction_shift"] = distance
     if restarted:
         return Verdict("fail", "the canary's server restarted during the step", signals)
     if candidate.errors > policy.error_rate_at_most * max(candidate.requests, policy.requests_at_least):
@@ -113,14 +115,9 @@ def judge_canary(
             return Verdict("fail", f"fewer than {policy.requests_at_least} requests in the step's time", signals)
         return Verdict("hold", f"waiting for {policy.requests_at_least} requests on each release", signals)
     if champion is not None:
-        slow = _too_slow(policy, signals["p95_seconds"], signals["champion_p95_seconds"])
-        if slow:
-            return Verdict("fail", slow, signals)
-        distance = signals["prediction_shift"]
-        if distance is None:
-            return Verdict("fail", "no predictions were measured", signals)
-        if distance > policy.prediction_shift_at_most:
-            return Verdict("fail", f"predictions differ from production's by {distance:.2f}", signals)
+        problem = _too_slow(policy, p95, champion_p95) or _too_different(policy, distance)
+        if problem:
+            return Verdict("fail", problem, signals)
     return Verdict("pass", "errors, latency and predictions are within their limits", signals)
 
 
@@ -130,6 +127,14 @@ def _too_slow(policy: Canary, candidate: float | None, champion: float | None) -
     limit = max(policy.latency_ratio_at_most * champion, LATENCY_NOISE_SECONDS)
     if candidate > limit:
         return f"p95 latency is {candidate * 1000:.0f} ms, the limit {limit * 1000:.0f} ms"
+    return None
+
+
+def _too_different(policy: Canary, distance: float | None) -> str | None:
+    if distance is None:
+        return "no predictions were measured"
+    if distance > policy.prediction_shift_at_most:
+        return f"predictions differ from production's by {distance:.2f}"
     return None
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from include.core.json_types import Signal
 from include.core.spec import Deployment
 from include.core.verdict import Verdict
 
@@ -37,7 +37,7 @@ def judge_verification(
         raise ValueError(f"{len(predicted)} predictions for {len(recorded)} golden examples")
     largest = max((_difference(now, then) for now, then in zip(predicted, recorded, strict=True)), default=None)
     failures, p95 = [*alone.failures, *loaded.failures], alone.p95_ms
-    signals: dict[str, Any] = {
+    signals: dict[str, Signal] = {
         "golden": len(recorded),
         "largest_difference": largest,
         "p95_ms": p95,

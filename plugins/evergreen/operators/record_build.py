@@ -9,6 +9,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import CI, ModelTask
+from include.core.build import CheckReport
 from include.core.errors import BuildError
 from include.core.json_types import JsonObject
 
@@ -61,7 +62,7 @@ class RecordBuildOperator(ModelTask):
         context["outlet_events"][self.asset].extra = {"build_id": build.build_id, "commit": build.commit}
         return {"build_id": build.build_id, "commit": build.commit}
 
-    def _reports(self, ti: Any, has_build: bool) -> JsonObject:
+    def _reports(self, ti: Any, has_build: bool) -> dict[str, CheckReport]:
         tasks = self.checks if has_build else [self.build]
-        unfinished = {"answer": "fail", "reason": "did not finish; see the log of this task"}
-        return {task: ti.xcom_pull(task_ids=task, key="report") or dict(unfinished) for task in tasks}
+        unfinished: CheckReport = {"answer": "fail", "reason": "did not finish; see the log of this task"}
+        return {task: ti.xcom_pull(task_ids=task, key="report") or unfinished for task in tasks}
