@@ -27,6 +27,7 @@ def shape(kind: Any) -> Any:
     [
         (runtime_config.ModelBlock, config.Model),
         (runtime_config.ArtifactBlock, config.Artifact),
+        (runtime_config.CheckJob, config.CheckJob),
         (runtime_config.TrainJob, config.TrainJob),
         (runtime_config.ScoreJob, config.ScoreJob),
         (server_config.ServerConfig, config.ServerConfig),
