@@ -15,6 +15,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
     if not config.getoption("cov_source", None):
         return
     measured = coverage.Coverage()
-    measured.load()
-    percent = measured.report(file=io.StringIO())
-    terminalreporter.write_line(f"coverage: these tests executed {percent:.1f} % of the lines of include and plugins")
+    try:
+        measured.load()
+        percent = measured.report(file=io.StringIO())
+    except coverage.exceptions.NoDataError as error:
+        terminalreporter.write_line(f"coverage: {error}")
+    else:
+        terminalreporter.write_line(
+            f"coverage: these tests executed {percent:.1f} % of the lines of include and plugins"
+        )
