@@ -87,10 +87,15 @@ def test_which_commit_a_run_is_for(
             self.timestamp, self.extra = timestamp, {"from_trigger": True, "payload": {"commit": commit}}
 
     asked = []
-    monkeypatch.setattr(git, "resolve_commit", lambda _home, _repository, wanted: asked.append(wanted) or "c" * 40)
+
+    def resolve(_home: Path, _repository: Any, wanted: str) -> str:
+        asked.append(wanted)
+        return "c" * 40
+
+    monkeypatch.setattr(git, "resolve_commit", resolve)
     monkeypatch.setattr(git, "check_out", lambda *_: tmp_path)
     seen = [Event(moment, commit) for moment, commit in enumerate(events)]
-    context = {"params": {"ref": ref}, "triggering_asset_events": {model_asset("flights", "commit"): seen}}
+    context: Any = {"params": {"ref": ref}, "triggering_asset_events": {model_asset("flights", "commit"): seen}}
     operator = CheckOutCommitOperator(task_id="check_out", model="flights")
     assert operator.execute(context) == {"commit": "c" * 40}
     assert asked == [expected]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 SECONDS = 240.0
 USELESS = {"smallest_leaf": 10**6}
 """Parameters with which no tree ever splits: whatever is trained with them is worse than any champion."""
-DAMAGES = {
+DAMAGES: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame | None], str, str]] = {
     "missing": (lambda rows: None, "take_snapshot", "2014-01"),
     "empty": (lambda rows: rows.head(0), "take_snapshot", "no rows"),
     "column": (lambda rows: rows.drop(columns=["carrier"]), "take_snapshot", "carrier"),
@@ -54,7 +54,7 @@ def store(home: Path, report: dict[str, Any]) -> Store:
 
 @pytest.fixture
 def champion(store: Store) -> str:
-    return store.release("flights", "production").champion
+    return str(store.release("flights", "production").champion)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def traffic(platform: Platform, home: Path) -> Iterator[Any]:
 
 def start(airflow: AirflowClient, story: str, **conf: Any) -> str:
     """Start a run of ``flights.<story>`` by hand; returns its id."""
-    return airflow.trigger(f"flights.{story}", f"fault-{uuid.uuid4().hex[:8]}", conf, "a test")["dag_run_id"]
+    return str(airflow.trigger(f"flights.{story}", f"fault-{uuid.uuid4().hex[:8]}", conf, "a test")["dag_run_id"])
 
 
 def states(airflow: AirflowClient, story: str, run_id: str) -> dict[str, str]:
@@ -95,8 +95,8 @@ def test_bad_data_fails_the_training_at_once_and_says_what_is_wrong(
 ) -> None:
     change, refusing, word = DAMAGES[damage]
     lake = home / "lake" / "flights" / "training"
-    rows = pd.read_parquet(lake / "2013-01.parquet")
-    rows = change(rows.assign(scheduled_departure=rows["scheduled_departure"] + pd.Timedelta(days=365)))
+    january = pd.read_parquet(lake / "2013-01.parquet")
+    rows = change(january.assign(scheduled_departure=january["scheduled_departure"] + pd.Timedelta(days=365)))
     path = lake / "2014-01.parquet"
     if rows is not None:
         rows.to_parquet(path, index=False)
@@ -195,7 +195,7 @@ def test_a_deployment_that_is_marked_failed_by_hand_leaves_the_champion_alone(
     assert (release.champion, dict(release.weights), release.rollout) == (champion, {champion: 100}, None)
 
 
-KILLED = {
+KILLED: dict[str, tuple[str, dict[str, Any]]] = {
     "training": ("train_candidate", {"parameters": USELESS, "reason": "killed in the middle"}),
     "monitoring": ("measure_health", {"window": "2013-06"}),
     "ci": ("check_contract", {"again": True}),

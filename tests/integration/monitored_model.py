@@ -36,7 +36,8 @@ class MonitoredModel:
         self.installation = replace(here, registry=UnregisteredBundles(here.settings))
         self.home, self.store, self.spec = home, here.store, ModelSpec.model_validate(MODEL)
         self.lake = lake or home
-        self.random, self.truth = np.random.default_rng(0), {}
+        self.random = np.random.default_rng(0)
+        self.truth: dict[str, pd.DataFrame] = {}
         self.bundle("1")
         nothing = self.store.release("late", "production")
         rollout = Rollout("test", "1", lease=0.0)
@@ -115,7 +116,7 @@ class MonitoredModel:
         measure = MeasureHealthOperator(task_id="measure_health", model="late", window=window, gathered=gathered)
         windows = json.loads(json.dumps(measure.execute(context)))
         PublishHealthOperator(task_id="publish_health", model="late", windows=windows).execute(context)
-        return event.extra
+        return dict(event.extra)
 
     def month(self, window: str, **more: Any) -> None:
         self.predict(window, **more)

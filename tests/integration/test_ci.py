@@ -261,7 +261,8 @@ def test_recording_is_safe_to_repeat_and_announces_once(home: Path, store: Store
             task_id="record", model="twice", check_out="check_out", build="build", checks=checks
         )
         events: dict[Any, Any] = {operator.asset: type("Event", (), {"extra": None})()}
-        operator.execute({"ti": Task(), "dag_run": run, "outlet_events": events})
+        context: Any = {"ti": Task(), "dag_run": run, "outlet_events": events}
+        operator.execute(context)
         return events[operator.asset].extra
 
     announced = {"build_id": "cccccccccccc-12345678", "commit": "c" * 40}

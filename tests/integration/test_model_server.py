@@ -53,7 +53,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, bundle: Any) -> Iterator[An
 
 @pytest.fixture(scope="module")
 def routes(bundle: Any) -> Any:
-    return [(method, route.path) for route in make_app(ModelServer(bundle)).routes for method in sorted(route.methods)]
+    made: list[Any] = make_app(ModelServer(bundle)).routes
+    return [(method, route.path) for route in made for method in sorted(route.methods)]
 
 
 def test_the_server_has_just_the_routes_of_the_protocol_and_its_metrics(routes: Any) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -101,11 +102,14 @@ def test_a_partition_that_arrives_starts_the_training_of_its_own_model(platform:
         found = platform.ask("GET", f"assets?uri_pattern=evergreen://{name}/data")["assets"]
         return found and platform.ask("GET", f"assets/{found[0]['id']}/state-store")["asset_state_store"]
 
-    def trainings(name: str) -> list[dict]:
-        return platform.ask("GET", f"dags/{name}.training/dagRuns")["dag_runs"]
+    def succeeded(path: str) -> bool:
+        return bool(platform.ask("GET", path)["state"] == "success")
+
+    def trainings(name: str) -> list[dict[str, Any]]:
+        return list(platform.ask("GET", f"dags/{name}.training/dagRuns")["dag_runs"])
 
     for name in ON_NEW_DATA:
-        wait_for(lambda name=name: first_look(name), 120, f"the first look at the data of {name}")
+        wait_for(partial(first_look, name), 120, f"the first look at the data of {name}")
     windows = dict(zip(ON_NEW_DATA, ("2013-05", "2013-06"), strict=True))
     store = Store(f"sqlite:///{platform.settings.home / 'evergreen.db'}")
     for name, window in windows.items():
@@ -113,12 +117,12 @@ def test_a_partition_that_arrives_starts_the_training_of_its_own_model(platform:
         assert trainings(name) == []
         land(platform, name, window)
     for name, window in windows.items():
-        (run,) = wait_for(lambda name=name: trainings(name), 60, f"the training of {name}")
+        (run,) = wait_for(partial(trainings, name), 60, f"the training of {name}")
         assert run["run_type"] == "asset_triggered"
         run_id = quote(run["dag_run_id"], safe="")
         path = f"dags/{name}.training/dagRuns/{run_id}"
         snapshot = f"{path}/taskInstances/take_snapshot"
-        wait_for(lambda snapshot=snapshot: platform.ask("GET", snapshot)["state"] == "success", 60, "its snapshot")
+        wait_for(partial(succeeded, snapshot), 60, "its snapshot")
         # Airflow 3.3.2 answers with 500 before the run has started.
         (event,) = platform.ask("GET", f"{path}/upstreamAssetEvents")["asset_events"]
         assert event["extra"]["payload"] == {"window": window}

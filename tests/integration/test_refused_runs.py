@@ -105,7 +105,7 @@ def files(home: Path) -> set[Path]:
     return {path for name in MADE for path in (home / name).rglob("*") if path.is_file()}
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a name that ci lacks": ("ci", {"reff": "main"}, "'reff' (known: ref, again)"),
     "a ref that is none": ("ci", {"ref": "no such ref"}, "'no such ref' is not the name of a branch"),
     "a name that training lacks": ("training", {"windows": "2013-05"}, "'windows' (known: window, build"),

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -87,13 +88,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def driver() -> Iterator:
+def driver() -> Iterator[Chrome]:
     with browser(1280, 1000) as found:
         yield found
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_page_shows_something_and_the_console_has_no_errors(driver: Iterator, folder: Path, page: Any) -> None:
+def test_the_page_shows_something_and_the_console_has_no_errors(driver: Chrome, folder: Path, page: Any) -> None:
     driver.get((folder / page).as_uri())
     assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
     picture = np.asarray(Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("L"))
@@ -103,7 +104,7 @@ def test_the_page_shows_something_and_the_console_has_no_errors(driver: Iterator
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver: Iterator, folder: Path, page: Any) -> None:
+def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver: Chrome, folder: Path, page: Any) -> None:
     driver.get((folder / page).as_uri())
     ask = driver.execute_script
     assert ask("return document.documentElement.lang") == "en"
@@ -122,13 +123,13 @@ def test_the_page_can_be_read_aloud_and_walked_with_the_keyboard(driver: Iterato
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_text_stands_out_from_its_background(driver: Iterator, folder: Path, page: Any) -> None:
+def test_text_stands_out_from_its_background(driver: Chrome, folder: Path, page: Any) -> None:
     """At least 4.5 to 1: WCAG 2.1, success criterion 1.4.3."""
     driver.get((folder / page).as_uri())
     assert driver.execute_script(CONTRAST) == []
 
 
-def test_distributions_are_drawn_and_their_shares_can_be_read(driver: Iterator, folder: Path) -> None:
+def test_distributions_are_drawn_and_their_shares_can_be_read(driver: Chrome, folder: Path) -> None:
     """Bars for the eye, and the same shares as a table: nothing depends on colours."""
     driver.get((folder / "2013-12.html").as_uri())
     ask = driver.execute_script
@@ -148,7 +149,7 @@ def test_distributions_are_drawn_and_their_shares_can_be_read(driver: Iterator, 
     assert ask("return getComputedStyle(document.querySelector('.shares i.before')).backgroundImage") != "none"
 
 
-def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver: Iterator, folder: Path) -> None:
+def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver: Chrome, folder: Path) -> None:
     driver.get((folder / "index.html").as_uri())
     driver.find_element(By.LINK_TEXT, "2013-08").click()
     driver.find_element(By.CSS_SELECTOR, "a[rel=next]").click()

@@ -36,10 +36,12 @@ def test_degraded_health_triggers_the_training_once(monitored: MonitoredModel) -
     assert (signals["incident"], signals["window"]) == ("late-2013-05", "2013-05")
     assert "beyond the allowed drop" in signals["reason"]
 
+    context: Any = {"ti": None}
+
     def trigger() -> DagRunTriggerException:
         operator = TriggerTrainingOperator(task_id="trigger_training", model="late", degraded=signals)
         with pytest.raises(DagRunTriggerException) as raised:
-            operator.execute({"ti": None})
+            operator.execute(context)
         return raised.value
 
     first, second = trigger(), trigger()
@@ -77,6 +79,7 @@ def test_an_estimate_by_itself_starts_no_retraining(monitored: MonitoredModel) -
     monitored.predict("2013-05")
     monitored.monitor()
     row = monitored.health("2013-05")
+    assert row.estimate is not None
     hopeless = replace(row.estimate, quality={"roc_auc": QualityFigure(0.1, 0.05, 0.15, 300)})
     monitored.store.record_health("late", replace(row, estimate=hopeless))
     with pytest.raises(AirflowSkipException, match="hold"):

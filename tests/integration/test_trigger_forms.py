@@ -175,7 +175,7 @@ def test_what_is_filled_in_is_what_the_run_gets(
     dag, fill, task, expected, said = FILLED[name]
     run = submitted[name]
     conf = person.runs(dag)[run]["conf"]
-    sent = {key: json.loads(value) if key == "parameters" else value for key, value in fill.items()}
+    sent = {key: json.loads(str(value)) if key == "parameters" else value for key, value in fill.items()}
     assert {key: conf[key] for key in sent} == sent
     state, tasks = person.end(dag, run)
     log = person.log(dag, run, task)

@@ -58,11 +58,12 @@ def test_the_trigger_sees_the_first_commit_and_each_new_one_once(
     async def watch() -> list[str]:
         looks: list[str] = []
         trigger = commit_trigger(looks)
-        trigger.asset_state_store = state = KeptState()
+        state: Any = KeptState()
+        trigger.asset_state_store = state
         events = trigger.run()
         first = await asyncio.wait_for(anext(events), 30)
         assert "commit" not in state.values, "kept before its event was handed over: a crash would lose the commit"
-        nothing_new = asyncio.create_task(anext(events))
+        nothing_new = asyncio.ensure_future(anext(events))
         await some_looks(looks)
         assert not nothing_new.done(), "the same commit came twice"
         moved = repository.bare.rename(repository.bare.with_name("moved.git"))
@@ -84,9 +85,10 @@ def test_the_trigger_remembers_what_it_saw_after_a_restart(repository: RealRepos
     async def restarted() -> bool:
         looks: list[str] = []
         trigger = commit_trigger(looks)
-        trigger.asset_state_store = KeptState()
-        await trigger.asset_state_store.aset("commit", repository.git("rev-parse", "HEAD"))
-        event = asyncio.create_task(anext(trigger.run()))
+        state: Any = KeptState()
+        trigger.asset_state_store = state
+        await state.aset("commit", repository.git("rev-parse", "HEAD"))
+        event = asyncio.ensure_future(anext(trigger.run()))
         await some_looks(looks)
         seen = event.done()
         event.cancel()
@@ -131,16 +133,17 @@ def test_new_partitions_are_seen_and_old_ones_are_not(home: Path, lake: Path, be
     async def watch() -> list[str]:
         partitions(home, *before)
         trigger = Observed(model="tiny")
-        trigger.asset_state_store = state = KeptState()
+        state: Any = KeptState()
+        trigger.asset_state_store = state
         events = trigger.run()
-        waiting = asyncio.create_task(anext(events))
+        waiting = asyncio.ensure_future(anext(events))
         await asyncio.to_thread(wait_for, lambda: "windows" in state.values, 30, "the first look")
         assert (state.values["windows"], waiting.done()) == (before, False)
         partitions(home, "2013-03", "2013-04", "tmp-2013-05")
         seen = [(await asyncio.wait_for(waiting, 10)).payload["window"]]
         assert state.values["windows"] == before, "kept before its event was handed over: a crash would lose it"
         seen.append((await asyncio.wait_for(anext(events), 10)).payload["window"])
-        another = asyncio.create_task(anext(events))
+        another = asyncio.ensure_future(anext(events))
         await some_looks(looks)
         assert not another.done(), "a temporary file is not a partition"
         return seen
@@ -153,8 +156,9 @@ def test_partitions_that_came_while_nothing_was_watching_are_seen(home: Path, la
 
     async def watch() -> str:
         trigger = DataPartitionTrigger(model="tiny")
-        trigger.asset_state_store = KeptState()
-        await trigger.asset_state_store.aset("windows", ["2013-01"])
+        state: Any = KeptState()
+        trigger.asset_state_store = state
+        await state.aset("windows", ["2013-01"])
         partitions(home, "2013-01", "2013-02")
         return str((await asyncio.wait_for(anext(trigger.run()), 10)).payload["window"])
 
@@ -180,9 +184,10 @@ def test_a_partition_is_announced_once_it_is_written(home: Path, lake: Path) -> 
 
     async def watch() -> str:
         trigger = BesideAWriter(model="tiny")
-        trigger.asset_state_store = KeptState()
-        await trigger.asset_state_store.aset("windows", [])
-        event = asyncio.create_task(anext(trigger.run()))
+        state: Any = KeptState()
+        trigger.asset_state_store = state
+        await state.aset("windows", [])
+        event = asyncio.ensure_future(anext(trigger.run()))
         await asyncio.to_thread(wait_for, lambda: len(looks) > 5, 30, "some looks")
         assert not event.done(), "announced while it grows"
         complete.set()

@@ -1,5 +1,6 @@
 """Connections of Airflow: one that is missing is the user's mistake, an Airflow that does not answer is not."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from include.core.errors import BuildError, DataError, PlatformError
 from include.core.spec import FileSource, Repository
 from include.settings import Settings
 
-ASKING = {
+ASKING: dict[str, Callable[[Path], object]] = {
     "Git": lambda home: resolve_commit(home, Repository(url="https://example.com/a.git", connection="c")),
     "a data source": lambda home: window_exists(home, FileSource(path="{window}.csv", connection="c"), "2013", "month"),
     "the Docker Engine": lambda home: DockerHost(Settings(home=home, docker_connection="c")).client,

@@ -152,7 +152,7 @@ def test_no_name_that_the_platform_reads_may_be_a_link_out(
             "relative": "../" * 30 + str(tmp_path / "secrets")[1:],
             "through /proc": f"/proc/self/root{tmp_path / 'secrets'}",
         }
-        os.symlink(targets[way], link)
+        os.symlink(str(targets[way]), link)
     commit = repository.push()
     with pytest.raises(BuildError, match="is a link that leads out of the repository"):
         check_out(HOME, repository.spec, commit, tmp_path / "home" / "out")

@@ -29,7 +29,8 @@ def test_nothing_deployed_is_revision_zero(store: Any) -> None:
 
 def test_of_many_writers_at_once_exactly_one_wins_and_the_others_say_why(store: Any) -> None:
     first = store.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
-    outcomes, barrier = [], threading.Barrier(8)
+    outcomes: list[str | DeploymentConflictError] = []
+    barrier = threading.Barrier(8)
 
     def deploy(number: int) -> None:
         rollout = Rollout(f"run-{number}", "2", lease=0.0)

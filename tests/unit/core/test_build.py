@@ -7,7 +7,8 @@ import pytest
 
 from include.core.build import Build, Lineage, judge_build
 
-PASS, FAIL = {"answer": "pass", "reason": "no findings"}, {"answer": "fail", "reason": "undefined name."}
+PASS: Any = {"answer": "pass", "reason": "no findings"}
+FAIL: Any = {"answer": "fail", "reason": "undefined name."}
 COMMIT = "c" * 40
 
 

@@ -24,8 +24,8 @@ def airflow() -> Iterator[Any]:
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            self.server.asked.append((self.command, self.path, body, self.headers.get("Authorization")))
-            answers = self.server.answers.get((self.command, unquote(self.path)), [(404, {"detail": "not found"})])
+            server.asked.append((self.command, self.path, body, self.headers.get("Authorization")))
+            answers = server.answers.get((self.command, unquote(self.path)), [(404, {"detail": "not found"})])
             status, content = answers.pop(0) if len(answers) > 1 else answers[0]
             data = json.dumps(content).encode()
             self.send_response(status)
@@ -38,7 +38,7 @@ def airflow() -> Iterator[Any]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.asked = []
     server.answers = {("POST", "/auth/token"): [(201, {"access_token": "one"}), (201, {"access_token": "two"})]}
     thread = threading.Thread(target=server.serve_forever)
@@ -117,7 +117,7 @@ def test_a_failed_run_names_the_task_and_the_end_of_its_log(airflow: Any, client
         {"task_id": "record_build", "state": "upstream_failed"},
     ]
     airflow.answers["GET", path_of("flights.ci", "r", "/taskInstances?limit=100")] = [(200, {"task_instances": tasks})]
-    entries = [{"event": "::group::Log"}, *({"event": f"line {n}"} for n in range(60))]
+    entries: list[dict[str, Any]] = [{"event": "::group::Log"}, *({"event": f"line {n}"} for n in range(60))]
     entries.append({"event": "Task failed", "error_detail": [{"exc_type": "BuildError", "exc_value": "1 test failed"}]})
     log = path_of("flights.ci", "r", "/taskInstances/test/logs/2?full_content=true")
     airflow.answers["GET", log] = [(200, {"content": entries})]

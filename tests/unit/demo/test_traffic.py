@@ -35,11 +35,11 @@ def server() -> Iterator[Any]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.server.seen.append((self.headers["Authorization"], body))
-            count = body["inputs"][0]["shape"][0] if self.server.whole else 0
+            endpoint.seen.append((self.headers["Authorization"], body))
+            count = body["inputs"][0]["shape"][0] if endpoint.whole else 0
             answer = {"model_version": "3", "outputs": [{"name": "prediction", "data": [0.5] * count}]}
             content = json.dumps(answer).encode()
-            self.send_response(self.server.status)
+            self.send_response(endpoint.status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -47,14 +47,14 @@ def server() -> Iterator[Any]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.seen, server.status, server.whole = [], 200, True
-    thread = threading.Thread(target=server.serve_forever)
+    endpoint: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    endpoint.seen, endpoint.status, endpoint.whole = [], 200, True
+    thread = threading.Thread(target=endpoint.serve_forever)
     thread.start()
-    yield server
-    server.shutdown()
+    yield endpoint
+    endpoint.shutdown()
     thread.join()
-    server.server_close()
+    endpoint.server_close()
 
 
 def sender_to(server: Any) -> Sender:

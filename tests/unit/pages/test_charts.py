@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def chart_of(spec: ModelSpec, *rows: HealthRow) -> Chart:
 def test_better_values_are_higher_and_all_are_within_the_chart(spec: ModelSpec) -> None:
     values = {"2013-03": 0.6, "2013-04": 0.7, "2013-05": 0.9}
     columns = chart_of(spec, *(with_interval(window, value) for window, value in values.items())).columns
-    heights = [column.measured.y for column in columns]
+    heights: list[Any] = [column.measured.y for column in columns]
     assert heights == sorted(heights, reverse=True), "y grows downwards"
     for column in columns:
         assert 0 < column.measured.top < column.measured.y < column.measured.low < HEIGHT

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from include.runtime import prediction_log
 from include.runtime.prediction_log import PredictionLog
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -40,7 +39,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Any:
                 left[0] -= len(piece)
             return write(descriptor, piece)
 
-        monkeypatch.setattr(prediction_log.os, "write", take)
+        monkeypatch.setattr(os, "write", take)
 
     return set_up
 
@@ -106,7 +105,7 @@ def test_nothing_is_appended_to_a_torn_line_while_no_new_file_can_be_made(
         def refuse(*_: Any) -> None:
             raise FULL
 
-        patch.setattr(prediction_log.os, "open", refuse)
+        patch.setattr(os, "open", refuse)
         for _ in range(2):
             with pytest.raises(OSError, match="No space left"):
                 log.append({"n": 2})

@@ -18,7 +18,7 @@ def test_equal_settings_give_the_same_installation_and_others_another(tmp_path: 
     assert (one.settings.home, other.settings.home) == (tmp_path / "a", tmp_path / "b")
     assert one.store.url != other.store.url
     with pytest.raises(FrozenInstanceError):
-        one.store = other.store
+        one.store = other.store  # type: ignore[misc]
 
 
 def test_without_settings_it_is_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ def test_the_bundle_has_what_estimates_need_and_no_row_of_the_holdout(spec: Mode
     (tmp_path / "training.json").write_text(json.dumps({"trained_until": "2013-03-02T00:00:00"}))
     for name in set(BUNDLE) - {"profile.json", "estimator.json", "golden.json", "lineage.json"}:
         (tmp_path / name).write_text("{}")
-    snapshot = SimpleNamespace(paths=[str(tmp_path / "march.parquet")])
+    snapshot: Any = SimpleNamespace(paths=[str(tmp_path / "march.parquet")])
 
     bundle = complete_bundle(spec, tmp_path, snapshot, Lineage(build="b"))
 

@@ -1,6 +1,7 @@
 """Counting Parquet gives the counts of its rows, reads every part once, and knows when a part is another one."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,20 @@ def test_a_window_is_the_sum_of_its_parts_and_tells_how_far_it_is(lake: Any) -> 
     assert told[-1] == 1
 
 
-def test_what_was_counted_is_not_read_again_and_new_parts_are(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
+def noting(read: list[Path]) -> Callable[..., Any]:
+    """``count_parquet``, which also notes what it reads."""
     count = counting.count_parquet
-    monkeypatch.setattr(
-        counting, "count_parquet", lambda path, *rest, **more: read.append(path) or count(path, *rest, **more)
-    )
+
+    def counted(path: Path, *rest: Any, **more: Any) -> Any:
+        read.append(path)
+        return count(path, *rest, **more)
+
+    return counted
+
+
+def test_what_was_counted_is_not_read_again_and_new_parts_are(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(counting, "count_parquet", noting(read))
     first = count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
     assert count_window(SPEC, "2013-05", "1", PROFILE, lake=lake) == first
     assert read == [part(lake, number) for number in range(3)]
@@ -119,11 +128,8 @@ def test_what_was_counted_is_not_read_again_and_new_parts_are(lake: Any, monkeyp
 def test_only_parts_of_which_rows_are_left_out_are_read_again(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row in two logs counts once; the parts that it does not touch are not opened for it."""
     count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
-    read = []
-    count = counting.count_parquet
-    monkeypatch.setattr(
-        counting, "count_parquet", lambda path, *rest, **more: read.append(path) or count(path, *rest, **more)
-    )
+    read: list[Path] = []
+    monkeypatch.setattr(counting, "count_parquet", noting(read))
     random = np.random.default_rng(0)
     rows = {part(lake, n): np.ones(1000, dtype=bool) if n else random.random(1000) < 0.6 for n in range(3)}
     counted = count_window(SPEC, "2013-05", "1", PROFILE, parts=rows, lake=lake)

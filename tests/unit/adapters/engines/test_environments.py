@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,7 +129,7 @@ def test_kill_9_while_it_builds_then_a_retry_gives_the_whole_environment(
     victim = context.Process(target=_build_slowly, args=(started, model, commit, environments.RUNTIME))
     victim.start()
     assert started.wait(60)
-    os.kill(victim.pid, signal.SIGKILL)
+    victim.kill()
     victim.join()
     build = prepare_build(model, commit)
     assert not build.cached, "an environment without its marker must not be taken for complete"

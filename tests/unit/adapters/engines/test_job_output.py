@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def put_a_socket(path: Path, _: Path) -> None:
         os.close(here)
 
 
-HOSTILE = {
+HOSTILE: dict[str, Callable[[Path, Path], object]] = {
     "a symbolic link": lambda path, secrets: path.symlink_to(secrets / "token"),
     "a symbolic link that leads nowhere": lambda path, secrets: path.symlink_to(secrets / "nothing"),
     "a symbolic link to a folder": lambda path, secrets: path.symlink_to(secrets),

@@ -78,7 +78,7 @@ def train(spec: ModelSpec, build_id: str) -> Path:
     rows = rows.assign(id=rows.index.astype(str), price=rows["size"] * 3.0, left=rows["size"] % 2)
     data = open_installation().settings.home / "data.parquet"
     rows.to_parquet(data)
-    job = {
+    job: Any = {
         "model": model_block(spec, build_folder(open_installation().settings, spec.name, build_id) / "code"),
         "data": [str(data)],
         "train_until": "2020-03-01",

@@ -73,5 +73,10 @@ def test_the_gateway_can_send_again_whatever_a_server_takes(config: ServerConfig
 def _values_of(key: str, values: object) -> list[object]:
     text = json.dumps(values)
     found: list[object] = []
-    json.loads(text, object_hook=lambda each: found.extend(v for k, v in each.items() if k == key) or each)
+
+    def look(each: dict[str, object]) -> dict[str, object]:
+        found.extend(value for name, value in each.items() if name == key)
+        return each
+
+    json.loads(text, object_hook=look)
     return found

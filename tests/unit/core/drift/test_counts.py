@@ -26,12 +26,12 @@ texts = st.one_of(st.none(), st.sampled_from(["a", "b", "c"]), st.text(st.charac
 rows = st.lists(st.tuples(numbers, numbers, texts, st.one_of(st.none(), st.booleans()), numbers), max_size=40)
 
 
-def frame_of(values: list) -> pd.DataFrame:
+def frame_of(values: list[Any]) -> pd.DataFrame:
     frame = pd.DataFrame(values, columns=["distance", "hour", "zone", "shared", "prediction"], dtype="object")
     return frame.astype({"distance": float, "hour": float, "prediction": float})
 
 
-def counted(column: list, **feature: Any) -> ColumnCount:
+def counted(column: list[Any], **feature: Any) -> ColumnCount:
     described = Feature.model_validate({"name": "x", "type": "number", **feature})
     return count_column(pd.Series(column), described, None)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial import distance
 
-from include.core.drift.columns import divergence
+from include.core.drift import divergence
 
 counts = st.lists(st.integers(0, 1000), min_size=6, max_size=6).filter(lambda values: sum(values) > 0)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from include.core.drift.columns import divergence
+from include.core.drift import divergence
 from include.core.drift.limits import Judged, limits, sampling_errors
 
 
@@ -38,6 +38,11 @@ def test_without_columns_there_are_no_limits() -> None:
 def test_the_sampling_error_is_the_spread_of_the_score_over_repeated_samples() -> None:
     random = np.random.default_rng(1)
     before, now = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.3, 0.3])
-    drawn = [divergence.psi(random.multinomial(5000, before), random.multinomial(900, now)) for _ in range(2000)]
+    drawn = [
+        divergence.psi(
+            *(random.multinomial(rows, shares).astype(float) for rows, shares in ((5000, before), (900, now)))
+        )
+        for _ in range(2000)
+    ]
     error = sampling_errors(before * 5000, now * 900, psi)["psi"]
     assert error == pytest.approx(np.std(drawn), rel=0.15)

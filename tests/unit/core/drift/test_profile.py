@@ -24,7 +24,7 @@ def test_profile_survives_json_and_is_small_whatever_the_data() -> None:
 
 def test_quantile_bins_hold_equal_shares_and_few_values_a_bin_each() -> None:
     frame = rides(4000).assign(hour=lambda f: f.hour % 3)
-    features = build_profile(frame, SPEC, frame.prediction)["features"]
+    features: Any = build_profile(frame, SPEC, frame.prediction)["features"]
     counts = features["distance"]["counts"]
     assert set(counts[4:-4]) == {100}, "a fortieth each"
     assert counts[1:4] == counts[-2:-5:-1] == [20, 20, 60], "and finer tails"
@@ -41,6 +41,6 @@ def test_columns_with_next_to_nothing_in_them_have_a_profile(values: Any) -> Non
 @given(st.lists(st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)), max_size=60))
 def test_every_row_is_in_a_bin_or_missing(values: Any) -> None:
     frame = rides(len(values)).assign(distance=pd.Series(values, dtype=float))
-    reference = build_profile(frame, SPEC, frame.prediction)["features"]["distance"]
+    reference: Any = build_profile(frame, SPEC, frame.prediction)["features"]["distance"]
     assert reference["rows"] == sum(reference["counts"]) + reference["missing"] == len(values)
     assert reference["edges"] == sorted(set(reference["edges"]))

@@ -40,7 +40,7 @@ def test_a_number_has_the_bins_of_its_psi_with_readable_edges() -> None:
     first, *between, last = bars
     assert first.startswith("up to ")
     assert all(" to " in label and len(label) < 16 for label in between)
-    assert bars[last] == (pytest.approx(0.1, abs=0.02), 1.0), "what is above all of the reference is in its last bin"
+    assert bars[last] == pytest.approx((0.1, 1.0), abs=0.02), "what is above all of the reference is in its last bin"
 
 
 def test_few_values_have_a_bar_each_and_strangers_their_own() -> None:

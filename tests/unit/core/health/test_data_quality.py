@@ -50,7 +50,7 @@ def test_each_check_that_does_not_hold_is_a_sentence(name: str, values: Any, fin
 
 
 def test_missing_values_that_the_spec_allows_are_no_finding() -> None:
-    assert checked(rides(4).assign(distance=[None, None, 1, 2])).findings == ()
+    assert checked(rides(4).assign(distance=pd.Series([None, None, 1, 2], dtype=object))).findings == ()
 
 
 def test_a_category_beyond_the_listed_ones_is_not_called_new() -> None:
@@ -127,7 +127,7 @@ def test_of_many_rows_a_seeded_sample_is_compared() -> None:
 
 
 def test_strangers_missing_on_both_sides_and_ambiguous_keys_are_no_skew() -> None:
-    source = rides(6).assign(id=[0, 1, 2, 3, 3, None], distance=None)
-    served = rides(6, seed=1).assign(key=["0", "1", "3", "77", "78", None], distance=None)
+    source = rides(6).assign(id=pd.Series([0, 1, 2, 3, 3, None]), distance=None)
+    served = rides(6, seed=1).assign(key=pd.Series(["0", "1", "3", "77", "78", None]), distance=None)
     found = skew(served, source, SPEC)
     assert (found.rows, found.features["distance"].different) == (2, 0)

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from include.core.metric_names import CLASSIFICATION_METRICS
-from include.core.quality import condensed
 from include.core.quality.condensed import CELLS, LARGEST_ROWS, condense
 from include.core.quality.estimation import calibration_map, expected
 from include.core.quality.evaluation import figures
-from include.core.quality.metrics import must, prepare
+from include.core.quality.metrics import CALIBRATION_BINS, must, prepare
 
 ROWS = 60_000
 METRICS = list(CLASSIFICATION_METRICS)
@@ -40,7 +39,7 @@ def row_by_row(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_metric_of_the_cells_is_that_of_the_rows(metric: Any, digits: int) -> None:
     truth, score = window(digits=digits)
     cells = condense(score, truth, THRESHOLD)
-    assert len(cells.score) <= CELLS + condensed.CALIBRATION_BINS
+    assert len(cells.score) <= CELLS + CALIBRATION_BINS
     came_out, twice, rows = cells.outcomes()
     whole = figures(truth, score, [metric], threshold=THRESHOLD)[metric]
     of_cells = must(prepare(metric, came_out, twice, THRESHOLD))(rows)

@@ -10,6 +10,7 @@ import pytest
 
 from include.core.metric_names import CLASSIFICATION_METRICS
 from include.core.quality.estimation import (
+    CalibrationMap,
     against_truth,
     build_estimator,
     calibrated,
@@ -24,7 +25,7 @@ from tests.support.specs import columns, model_spec
 from tests.unit.core.quality.cbpe_by_nannyml import CASES, sample
 
 NANNYML = json.loads((Path(__file__).parent / "cbpe_by_nannyml.json").read_text(encoding="utf-8"))["cases"]
-AS_IT_SAYS = {"scores": [0.0, 1.0], "counts": [1e9, 1e9], "positives": [0.0, 1e9]}
+AS_IT_SAYS: CalibrationMap = {"scores": [0.0, 1.0], "counts": [1e9, 1e9], "positives": [0.0, 1e9]}
 """The map of a model that is calibrated already."""
 
 
@@ -183,6 +184,13 @@ def bikes(rows: int, seed: int, rain: float = 0.2) -> pd.DataFrame:
     return frame
 
 
+def loss_tree(holdout: pd.DataFrame) -> Any:
+    """The estimator of a regression."""
+    tree = build_estimator(holdout, REGRESSION)
+    assert tree is not None and tree["method"] == "dle"
+    return tree
+
+
 def test_the_loss_tree_sees_a_shift_to_harder_rows_before_truth() -> None:
     tree = json.loads(json.dumps(build_estimator(bikes(4000, 1), REGRESSION)))
     assert tree["method"] == "dle"
@@ -199,7 +207,7 @@ def test_the_loss_tree_sees_a_shift_to_harder_rows_before_truth() -> None:
 def test_the_estimated_error_lies_inside_its_interval_about_as_often_as_it_says() -> None:
     inside = 0
     for seed in range(100):
-        tree = build_estimator(bikes(1000, 1000 + seed), REGRESSION)
+        tree = loss_tree(bikes(1000, 1000 + seed))
         window = bikes(500, 2000 + seed)
         found = estimate(tree, window, REGRESSION)["mae"]
         inside += found.low <= (window.bikes - window.prediction).abs().mean() <= found.high
@@ -207,15 +215,15 @@ def test_the_estimated_error_lies_inside_its_interval_about_as_often_as_it_says(
 
 
 def test_the_same_rows_from_a_log_and_from_a_file_fall_into_the_same_leaves() -> None:
-    tree, window = build_estimator(bikes(2000, 3), REGRESSION), bikes(200, 4)
+    tree, window = loss_tree(bikes(2000, 3)), bikes(200, 4)
     logged = pd.DataFrame(json.loads(window.to_json(orient="records")))
     assert estimate(tree, logged, REGRESSION) == estimate(tree, window, REGRESSION)
 
 
 @pytest.mark.parametrize("rows", [1, 10, 130])
 def test_few_rows_and_unknown_values_still_give_a_finite_error(rows: int) -> None:
-    tree = build_estimator(bikes(rows, 5), REGRESSION)
+    tree = loss_tree(bikes(rows, 5))
     window = bikes(50, 6).assign(weather="snow", hour=np.nan)
     found = estimate(tree, window, REGRESSION)["mae"]
-    assert np.isfinite([found.value, found.low, found.high]).all()
+    assert all(figure is not None and np.isfinite(figure) for figure in (found.value, found.low, found.high))
     assert estimate(tree, window.iloc[:0], REGRESSION)["mae"].reason == "no predictions"

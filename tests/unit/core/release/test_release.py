@@ -52,11 +52,11 @@ def carry_out(actions: list[Action], observed: Observed) -> Observed:
             )
             weights = dict(action.weights)
         elif action.verb == "set_champion":
-            assert servers.get(action.version) == "ready", "the alias moves before its release serves"
+            assert servers.get(str(action.version)) == "ready", "the alias moves before its release serves"
             champion = action.version
         else:
             assert action.version not in weights, "stops a server that still gets traffic"
-            del servers[action.version]
+            del servers[str(action.version)]
     return Observed(servers, weights, champion)
 
 

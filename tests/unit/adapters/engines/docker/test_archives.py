@@ -6,6 +6,7 @@ import io
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from include.adapters.engines.docker.archives import USER, archive, archived, ta
 from include.core.errors import TrainingError
 
 
-def tar(*members: tuple[str, bytes | None, dict]) -> list[bytes]:
+def tar(*members: tuple[str, bytes | None, dict[str, Any]]) -> list[bytes]:
     """A tar as an engine sends it, in small chunks."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as made:
@@ -57,7 +58,7 @@ def test_only_plain_files_of_the_folder_itself_come_out(tmp_path: Path) -> None:
     link = {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}
     hard = {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}
     device = {"type": tarfile.CHRTYPE}
-    members = [
+    members: list[tuple[str, bytes | None, dict[str, Any]]] = [
         ("out", None, {}),
         ("out/fine", b"fine" * 1000, {"mode": 0o4777}),
         ("out/folder", None, {}),

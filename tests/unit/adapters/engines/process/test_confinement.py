@@ -234,7 +234,7 @@ def test_a_command_that_is_not_there_says_so(tmp_path: Path, scratch: Path) -> N
 
 
 def test_without_landlock_it_runs_and_the_record_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confinement.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     isolation.cache_clear()
     try:
         assert isolation() == "environment"
