@@ -141,3 +141,17 @@ def served(place: Serving) -> Iterator[ModelSpec]:
     yield spec
     for version in open_installation().engine.servers(spec.name, "production"):
         open_installation().engine.stop(spec.name, "production", version)
+
+
+@pytest.fixture
+def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The Docker Engine behind mutual TLS, named by an Airflow connection; a list that grows with each connection."""
+    from include.adapters.engines.docker.client import DockerHost
+    from include.stages.installation import open_installation
+    from tests.integration.remote_engine import behind_tls
+    from tests.support.engines import docker_engine
+
+    with behind_tls(tmp_path) as (connection, seen):
+        monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
+        monkeypatch.setattr(docker_engine(), "host", DockerHost(open_installation().settings))
+        yield seen

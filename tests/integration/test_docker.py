@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.docker.job import sweep
 from include.adapters.registry import Registry
 from include.core.spec import ModelSpec
@@ -21,8 +20,7 @@ from include.stages import ci as checks
 from include.stages.installation import open_installation
 from tests.integration.docker_objects import image_of, job_volumes, jobs, jobs_that_said, layers, log_of
 from tests.integration.engine_contract import build_of, contract_place
-from tests.integration.remote_engine import behind_tls
-from tests.support.engines import container, docker_engine, docker_host
+from tests.support.engines import container, docker_host
 from tests.support.serving import MODEL_CODE, Serving
 from tests.support.waiting import wait_for
 
@@ -335,15 +333,6 @@ def test_links_and_paths_that_lead_out_do_not_come_out(place: Serving) -> None:
     )
     assert done.code == 0, done.output_tail
     assert sorted(path.name for path in folder.iterdir()) == ["fine"]
-
-
-@pytest.fixture
-def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The engine behind mutual TLS, named by an Airflow connection; a list that grows with each connection."""
-    with behind_tls(tmp_path) as (connection, seen):
-        monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
-        monkeypatch.setattr(docker_engine(), "host", DockerHost(open_installation().settings))
-        yield seen
 
 
 def test_a_job_runs_on_a_remote_host_over_tls(place: Serving, remote: Any) -> None:
