@@ -9,12 +9,20 @@ import docker.errors
 from docker.models.containers import Container
 
 from include.adapters.engines.docker import images as docker_images
+from include.stages.installation import open_installation
 from tests.support.engines import docker_host
 
 
 def log_of(folder: Path) -> Path:
     """Where the log of a job goes that may write to this folder."""
     return folder.with_name(f"{folder.name}.log")
+
+
+def new_folder(name: str) -> Path:
+    """A folder in the installation's home for a job to write to."""
+    folder = open_installation().settings.home / name
+    folder.mkdir()
+    return folder
 
 
 def layers(image: str) -> list[str]:

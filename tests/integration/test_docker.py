@@ -18,7 +18,7 @@ from include.adapters.registry import Registry
 from include.core.spec import ModelSpec
 from include.stages import ci as checks
 from include.stages.installation import open_installation
-from tests.integration.docker_objects import image_of, job_volumes, jobs, jobs_that_said, layers, log_of
+from tests.integration.docker_objects import image_of, job_volumes, jobs, jobs_that_said, layers, log_of, new_folder
 from tests.integration.engine_contract import build_of, contract_place
 from tests.support.engines import container, docker_host
 from tests.support.serving import MODEL_CODE, Serving
@@ -81,12 +81,8 @@ def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(
 ) -> None:
     greedy = "\n\ndef prepare(frame):\n    hog = [bytearray(b'x') * 20_000_000 for _ in range(100)]\n    return frame\n"
     spec = place.new_model()
-    spec = spec.model_copy(
-        update={
-            "feature_code": "greedy:prepare",
-            "deployment": spec.deployment.model_copy(update={"memory_mb": 512}),
-        }
-    )
+    limited = spec.deployment.model_copy(update={"memory_mb": 512})
+    spec = spec.model_copy(update={"feature_code": "greedy:prepare", "deployment": limited})
     _, build_id = build_of(place, {"greedy.py": greedy})
     bundle = open_installation().registry.fetch(spec.name, "1")
     monkeypatch.setattr(Registry, "verify", lambda *_: None)  # the lineage is given another build
@@ -208,8 +204,7 @@ def test_writing():
 
 def test_output_comes_while_the_command_runs(place: Serving) -> None:
     spec, build_id = build_of(place, {})
-    folder = open_installation().settings.home / "talking"
-    folder.mkdir()
+    folder = new_folder("talking")
     heard: list[float] = []
     talking = "import time\nprint('one', flush=True)\ntime.sleep(3)\nprint('two', flush=True)"
 
@@ -248,8 +243,7 @@ def test_the_next_try_of_a_killed_task_goes_on_with_its_container(
     place: Serving, as_a_task: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spec, build_id = build_of(place, {})
-    folder = open_installation().settings.home / "resumed"
-    folder.mkdir()
+    folder = new_folder("resumed")
     working = (
         "import pathlib, time, uuid\nme = uuid.uuid4().hex\nprint('begun', me, flush=True)\ntime.sleep(8)\n"
         f"pathlib.Path('{folder}/result').write_text(me)\nprint('done', flush=True)"
@@ -275,8 +269,7 @@ def test_a_try_that_would_start_something_else_removes_what_the_earlier_one_left
     place: Serving, as_a_task: Any
 ) -> None:
     spec, build_id = build_of(place, {})
-    folder = open_installation().settings.home / "changed"
-    folder.mkdir()
+    folder = new_folder("changed")
     victim = multiprocessing.get_context("spawn").Process(target=_work, args=(spec, build_id, folder))
     victim.start()
     wait_for(lambda: [job for job in jobs() if job.status == "running"], 60, "the job")
@@ -294,8 +287,7 @@ def _run(arguments: Any, folder: Path) -> Any:
 
 def test_what_a_killed_task_left_is_removed_by_the_next(place: Serving, outside_airflow: Any) -> None:
     spec, build_id = build_of(place, {})
-    folder = open_installation().settings.home / "killed"
-    folder.mkdir()
+    folder = new_folder("killed")
     volumes = job_volumes()
     victim = multiprocessing.get_context("spawn").Process(target=_work, args=(spec, build_id, folder))
     victim.start()
@@ -316,8 +308,7 @@ def test_a_cancelled_task_removes_its_container(place: Serving, monkeypatch: pyt
 
     monkeypatch.setattr(docker_job, "_await_end", cancelled)
     spec, build_id = build_of(place, {})
-    folder = open_installation().settings.home / "cancelled"
-    folder.mkdir()
+    folder = new_folder("cancelled")
     with pytest.raises(KeyboardInterrupt):
         _work(spec, build_id, folder)
     assert jobs() == []
@@ -325,8 +316,7 @@ def test_a_cancelled_task_removes_its_container(place: Serving, monkeypatch: pyt
 
 def test_links_and_paths_that_lead_out_do_not_come_out(place: Serving) -> None:
     spec, build_id = build_of(place, {})
-    folder = open_installation().settings.home / "tricky"
-    folder.mkdir()
+    folder = new_folder("tricky")
     tricks = "import os; os.symlink('/etc/passwd', 'link'); os.mkfifo('fifo'); open('fine', 'w').write('fine')"
     done = open_installation().engine.run(
         spec, build_id, ["-c", f"import os; os.chdir({str(folder)!r}); {tricks}"], writable=folder, log=log_of(folder)
@@ -337,8 +327,7 @@ def test_links_and_paths_that_lead_out_do_not_come_out(place: Serving) -> None:
 
 def test_a_job_runs_on_a_remote_host_over_tls(place: Serving, remote: Any) -> None:
     spec, build_id = build_of(place, {})
-    folder = open_installation().settings.home / "remote"
-    folder.mkdir()
+    folder = new_folder("remote")
     (folder / "in").write_text("there and back", encoding="utf-8")
     copying = f"import shutil; shutil.copy('{folder}/in', '{folder}/out'); print('copied')"
     done = open_installation().engine.run(spec, build_id, ["-c", copying], writable=folder, log=log_of(folder))

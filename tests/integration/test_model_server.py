@@ -163,7 +163,7 @@ def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(server: S
     content = b" " * 20_001
     response = server.ask("POST", INFER, data=iter([content]) if in_chunks else content)
     assert response.status_code == 413
-    assert "larger than 20000 bytes; send fewer rows" in response.json()["error"]
+    assert "exceeds 20000 bytes; send fewer rows" in response.json()["error"]
 
 
 def test_model_code_that_raises_costs_one_answer_and_not_the_server(server: Server) -> None:
