@@ -1,6 +1,6 @@
-"""``make bench``: plays two months on a platform of its own, then measures it; prints a table and writes it as JSON.
+"""``make bench``: runs two months of the demo on a separate platform, measures it, prints a table and writes JSON.
 
-Every figure is printed beside its baseline of the same run. Takes about half an hour; wants the default ports free.
+Every figure is printed next to its baseline from the same run. Takes about half an hour; needs the default ports free.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from include.embedded.environment import INSTANCE
 from include.settings import PROJECT, Settings
 
 RUNS = 3
-"""Each pair of training runs, by Airflow and as a plain script, is timed so often, in turn; medians are compared."""
+"""How often each pair of trainings (by Airflow, and as a plain script) is timed, alternately; medians are compared."""
 WINDOW = "2013-04"
 MONTHS = 2
 LAKE = '{"conn_type": "fs", "extra": {"path": "lake"}}'
-"""The connection of airflow_settings.yaml, for the plain script: outside of a task Airflow only looks here."""
+"""The connection from airflow_settings.yaml, for the plain script: outside a task, Airflow reads only variables."""
 
 
 def main() -> None:
-    """Run every benchmark and print its figures as they come, then all of them as one table."""
+    """Run all benchmarks; print each figure when it is measured, and all of them as one table at the end."""
     rows: list[tuple[str, str]] = []
 
     def show(what: str, figure: str) -> None:
@@ -46,32 +46,32 @@ def main() -> None:
 
     for models in (1, 10, 100):
         dags, seconds = seconds_to_parse(models)
-        show(f"parse dags/ with {models} model(s), {dags} DAGs", f"{seconds:.2f} s")
+        show(f"parse dags/ with {models} model(s), {dags} Dags", f"{seconds:.2f} s")
     for what, figure in coverage():
         show(what, figure)
     with platform() as here:
-        show("start of the platform, its databases made before", f"{here_up(here):.0f} s")
+        show("start of the platform, databases already created", f"{start_seconds(here):.0f} s")
         show("memory of the idle platform (PSS)", f"{memory_mb(here):.0f} MB")
         demo = run(here, "-m", "demo", "--months", str(MONTHS), check=False)
         if not (here.home / "demo" / "report.json").exists():
             raise SystemExit(demo.stdout + demo.stderr)
         report = json.loads((here.home / "demo" / "report.json").read_text(encoding="utf-8"))
         airflow = AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password"))
-        show("from a pushed commit to the first task of ci", f"{push_to_ci(here, airflow):.1f} s")
+        show("from pushing a commit to the first task of ci", f"{push_to_ci(here, airflow):.1f} s")
         show("from degraded health to the better version in production", f"{health_to_release(report):.1f} s")
         by_airflow, plain = training_pairs(here, airflow)
-        show("training as a DAG run", f"{by_airflow:.1f} s")
+        show("training as a Dag run", f"{by_airflow:.1f} s")
         show("the same work as a plain script", f"{plain:.1f} s")
         show("ratio (goal: at most 1.2)", f"{by_airflow / plain:.2f}")
         for name, figures in prediction_load(here).items():
             show(f"prediction {name}", figures)
     for module in ("benchmarks.engines", "benchmarks.drift"):
-        part = subprocess.Popen([sys.executable, "-m", module], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
-        for line in part.stdout or ():
+        process = subprocess.Popen([sys.executable, "-m", module], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+        for line in process.stdout or ():
             if line.startswith("["):
                 show(*json.loads(line))
-        if part.wait() != 0:
-            raise SystemExit(f"{module} failed; its error stands above")
+        if process.wait() != 0:
+            raise SystemExit(f"{module} failed; see its error above")
     path = PROJECT / ".evergreen" / "bench.json"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.write_text(json.dumps(dict(rows), indent=1), encoding="utf-8")
@@ -81,7 +81,7 @@ def main() -> None:
 
 @contextmanager
 def platform() -> Iterator[Settings]:
-    """A platform of its own on the default ports, gone afterwards."""
+    """A temporary platform on the default ports."""
     with tempfile.TemporaryDirectory(prefix="eg-bench-", ignore_cleanup_errors=True) as folder:
         here = Settings(home=Path(folder).resolve())
         try:
@@ -91,7 +91,7 @@ def platform() -> Iterator[Settings]:
 
 
 def run(here: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run Python with these arguments on the platform; what it printed is shown when it fails."""
+    """Run Python with these arguments on the platform; its output is shown if it fails."""
     environment = {**os.environ, "EVERGREEN_HOME": str(here.home), "AIRFLOW_CONN_EVERGREEN_LAKE": LAKE}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
@@ -101,8 +101,8 @@ def run(here: Settings, *arguments: str, check: bool = True) -> subprocess.Compl
     return done
 
 
-def here_up(here: Settings) -> float:
-    """Seconds of the second start; the first one, which makes the databases, is not counted."""
+def start_seconds(here: Settings) -> float:
+    """Seconds of the second start; the first one creates the databases and is not counted."""
     run(here, "-m", "include.embedded", "up")
     run(here, "-m", "include.embedded", "down")
     start = time.perf_counter()
@@ -130,7 +130,7 @@ def push_to_ci(here: Settings, airflow: AirflowClient) -> float:
     caused = airflow.await_caused("flights.ci", lambda event: commit in json.dumps(event), 120, commit)
     run_id = caused["dag_run_id"]
     airflow.await_end("flights.ci", run_id, 600)
-    # The training that the build causes would run beside what is measured next.
+    # Wait for the training that the build starts, which would disturb the next measurement.
     training = airflow.await_caused(
         "flights.training", lambda event: event.get("source_run_id") == run_id, 120, f"the build of {run_id}"
     )
@@ -140,7 +140,7 @@ def push_to_ci(here: Settings, airflow: AirflowClient) -> float:
 
 
 def health_to_release(report: dict[str, Any]) -> float:
-    """Seconds from the end of the monitoring that found the degradation to the end of the deployment it led to."""
+    """Seconds from the end of the monitoring run that found the degradation to the end of the resulting deployment."""
     released = next(entry for entry in report["retrainings"] if entry.get("promoted"))
     stages = [stage for stage in report["stages"] if stage.get("month") == released["month"]]
     measured = next(stage for stage in stages if stage["stage"] == "monitoring")
@@ -149,8 +149,8 @@ def health_to_release(report: dict[str, Any]) -> float:
 
 
 def training_pairs(here: Settings, airflow: AirflowClient) -> tuple[float, float]:
-    """Median seconds of a training by Airflow, from asking for it to its end, and of the plain script."""
-    useless = {"parameters": {"smallest_leaf": 10**6}}  # never promoted, so that no deployment runs beside it
+    """Median seconds of a training by Airflow, from trigger to end, and of the plain script."""
+    useless = {"parameters": {"smallest_leaf": 10**6}}  # never promoted, so that no deployment runs at the same time
     by_airflow, plain = [], []
     for number in range(RUNS):
         start = time.perf_counter()
@@ -165,7 +165,7 @@ def training_pairs(here: Settings, airflow: AirflowClient) -> tuple[float, float
 
 
 def prediction_load(here: Settings) -> dict[str, str]:
-    """One row a request: over one and eight connections, directly and by the gateway, and beside busy processes."""
+    """One row per request: over one and eight connections, directly and through the gateway, and on a busy machine."""
     body = json.loads((here.home / "demo" / "request.json").read_text(encoding="utf-8"))
     one_row = [{**column, "shape": [1], "data": column["data"][:1]} for column in body["inputs"]]
     configs = [json.loads(path.read_text(encoding="utf-8")) for path in (here.run / "servers").glob("*.json")]
@@ -174,22 +174,22 @@ def prediction_load(here: Settings) -> dict[str, str]:
 
     def figures(address: str, clients: int, requests: int) -> str:
         token, path = here.secret("prediction_token"), "/v2/models/flights/infer"
-        measured = load(address, path, token, {"inputs": one_row}, clients=clients, requests=requests)
-        speed = f"{measured.requests_per_second:.0f}/s, p50 {measured.p50_ms:.1f} ms, p99 {measured.p99_ms:.1f} ms"
-        return f"{speed}, {measured.failed} failed"
+        result = load(address, path, token, {"inputs": one_row}, clients=clients, requests=requests)
+        speed = f"{result.requests_per_second:.0f}/s, p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms"
+        return f"{speed}, {result.failed} failed"
 
-    found = {}
+    measured = {}
     for clients in (1, 8):
         for name, address in {"directly": live, "through the gateway": f"127.0.0.1:{here.gateway_port}"}.items():
-            found[f"{name}, {clients} connection(s)"] = figures(address, clients, 1600)
+            measured[f"{name}, {clients} connection(s)"] = figures(address, clients, 1600)
     with busy_processors():
-        found["directly, 1 connection, beside a busy process for each processor"] = figures(live, 1, 200)
-    return found
+        measured["directly, 1 connection, with one busy process per CPU"] = figures(live, 1, 200)
+    return measured
 
 
 @contextmanager
 def busy_processors() -> Iterator[None]:
-    """As many processes that never rest as there are processors."""
+    """One busy process per CPU."""
     processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
     try:
         yield

@@ -1,8 +1,8 @@
-"""How often intervals hold what they should: ``python -m benchmarks.coverage``, or as part of ``make bench``.
+"""Coverage of confidence intervals: ``python -m benchmarks.coverage``, or as part of ``make bench``.
 
-For each metric, 1,000 windows are drawn from a known population, with one seed each. A bootstrap interval should hold
-the population's value, the interval of an estimate before truth what then comes true, as often as its level says. The
-goal is to be within 2 points of the level; what is not is printed with that remark, never left out.
+For each metric, 1,000 windows are drawn from a known population, with one seed each. A bootstrap interval should
+contain the population's value, and an estimate's interval the actual value, as often as the confidence level says. The
+goal is to be within 2 points of the level; figures that miss it are marked, never omitted.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ POPULATION = 4_000_000
 LEVEL = 0.95
 GOAL = 0.02
 BEND = 1.5
-"""By how much the logits are stretched: the model is too sure of itself, as real ones are."""
+"""Factor by which the logits are scaled: the model is overconfident, as real ones are."""
 
 
 def coverage(repeats: int = REPEATS) -> Iterator[tuple[str, str]]:
-    """What was measured and what came out, one metric at a time."""
+    """Name and result of each measurement, one metric at a time."""
     for task, metrics in (("binary_classification", CLASSIFICATION_METRICS), ("regression", REGRESSION_METRICS)):
         spec = _spec(task, metrics)
         yield from _of_measured(spec, repeats)
         yield from _of_estimates(spec, repeats)
     held = sum(_holds_zero(seed) for seed in range(repeats))
-    yield "95 % interval of calibration_error, a calibrated model holds its true value 0", _share(held, repeats)
+    yield "95 % interval of calibration_error contains the true value 0 of a calibrated model", _share(held, repeats)
 
 
 def draw(task: str, rows: int, seed: int, *, shift: float = 0.0, bend: float = BEND) -> pd.DataFrame:
@@ -59,11 +59,11 @@ def _of_measured(spec: ModelSpec, repeats: int) -> Iterator[tuple[str, str]]:
     held = dict.fromkeys(spec.metrics.names, 0)
     for seed in range(1, repeats + 1):
         window = draw(spec.task, WINDOW, seed)
-        found = figures(window.truth, window.prediction, spec.metrics.names, confidence=LEVEL, seed=seed)
-        for name, figure in found.items():
+        measured = figures(window.truth, window.prediction, spec.metrics.names, confidence=LEVEL, seed=seed)
+        for name, figure in measured.items():
             held[name] += _holds(figure, true[name].value)
     for name, count in held.items():
-        yield f"95 % interval of {name}, {WINDOW} rows, holds the true value", _share(count, repeats)
+        yield f"95 % interval of {name}, {WINDOW} rows, contains the true value", _share(count, repeats)
 
 
 def _of_estimates(spec: ModelSpec, repeats: int) -> Iterator[tuple[str, str]]:
@@ -71,7 +71,7 @@ def _of_estimates(spec: ModelSpec, repeats: int) -> Iterator[tuple[str, str]]:
     for seed in range(1, repeats + 1):
         estimator = build_estimator(draw(spec.task, HOLDOUT, 10_000 + seed), spec)
         window = draw(spec.task, WINDOW, 20_000 + seed, shift=0.3)
-        assert estimator, "the holdout has truth"
+        assert estimator, "the holdout has ground truth"
         estimated = estimate(estimator, window, spec, seed=seed)
         actual = figures(window.truth, window.prediction, spec.metrics.names, resamples=0)
         for name, figure in estimated.items():
@@ -80,7 +80,7 @@ def _of_estimates(spec: ModelSpec, repeats: int) -> Iterator[tuple[str, str]]:
             else:
                 inside[name] += _holds(figure, actual[name].value)
     for name, count in inside.items():
-        what = f"95 % interval of the estimate of {name}, shifted inputs, {HOLDOUT} rows of holdout, holds what came"
+        what = f"95 % interval of the estimate of {name}, shifted inputs, {HOLDOUT} holdout rows, contains actual"
         yield what, _share(count, repeats)
 
 
@@ -91,7 +91,7 @@ def _holds_zero(seed: int) -> bool:
 
 
 def _holds(figure: QualityFigure, value: float | None) -> bool:
-    """Whether the figure's interval holds a value; both are known for windows of this size."""
+    """Whether the figure's interval contains a value; both are known for windows of this size."""
     assert figure.low is not None and figure.high is not None and value is not None
     return figure.low <= value <= figure.high
 
@@ -99,7 +99,7 @@ def _holds(figure: QualityFigure, value: float | None) -> bool:
 def _share(count: int, repeats: int) -> str:
     share = count / repeats
     return f"{share:.1%}" + (
-        "" if abs(share - LEVEL) <= GOAL + 1e-9 else f" (the goal, {LEVEL:.0%} ± 2 points, is missed)"
+        "" if abs(share - LEVEL) <= GOAL + 1e-9 else f" (misses the goal of {LEVEL:.0%} ± 2 points)"
     )
 
 

@@ -1,8 +1,8 @@
-"""Drift, measured: ``python -m benchmarks.drift``, also a part of ``make bench``.
+"""Benchmark of drift detection: ``python -m benchmarks.drift``, also part of ``make bench``.
 
-How often windows without drift alert, how often real changes are found, by column and by all columns together, and
-speed and memory against a plain numpy/scipy version and Evidently (in an environment of its own, since it needs pandas
-2). The windows are seeded: each run prints the same shares.
+The false alarm rate and the power (share of real changes that are detected), per column and for all columns together;
+speed and memory compared with a plain numpy/scipy version and Evidently (in a separate environment, since it needs
+pandas 2). The windows are seeded, so that each run prints the same shares.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ REFERENCE_ROWS = 50_000
 SIZES = (500, 5_000, 50_000)
 WINDOWS = 200
 REFERENCES = 10
-"""The windows of a size are spread over so many references, which are chance too."""
+"""The windows of each size are spread over this many references, which are random too."""
 POWER_WINDOWS = 100
 SHIFTS = (0.1, 0.2, 0.3)
 SHARE_CHANGE = 0.05
 RATE = 0.05
-TOGETHER_SIZES = (500, 5_000)
-TOGETHER_WINDOWS = 60
-TOGETHER_REFERENCE = 5_000
-TOGETHER_POWER_WINDOWS = 20
+MULTIVARIATE_SIZES = (500, 5_000)
+MULTIVARIATE_WINDOWS = 60
+MULTIVARIATE_REFERENCE = 5_000
+MULTIVARIATE_POWER_WINDOWS = 20
 CORRELATIONS = (0.2, 0.4)
 SPEED = ((NUMBERS, CATEGORIES, 300_000), (NUMBERS, CATEGORIES, 3_000_000), (85, 15, 350_000))
 TIME_LIMIT = 120
@@ -50,19 +50,19 @@ EVIDENTLY = ("evidently==0.7.23", "pandas<3", "pyarrow")
 
 
 def measured() -> Iterator[tuple[str, str]]:
-    """What was measured and its figure."""
+    """Name and result of each measurement."""
     yield from _false_alarms()
     yield from _power()
-    yield from _together()
+    yield from _multivariate()
     yield from _speed()
-    yield f"health of {QUALITY_ROWS} rows x 20 columns, all of it", _quality_part()
+    yield f"complete health of {QUALITY_ROWS} rows x 20 columns", _health()
 
 
-def _quality_part() -> str:
-    """Seconds and peak memory of the whole of measure_health, in a process of its own."""
+def _health() -> str:
+    """Seconds and peak memory of measure_health as a whole, in a separate process."""
     root = Path(__file__).resolve().parents[1]
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins'}"}
-    command = [sys.executable, "-m", "benchmarks.quality_part", str(QUALITY_ROWS)]
+    command = [sys.executable, "-m", "benchmarks.health", str(QUALITY_ROWS)]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return f"failed: {done.stderr.strip().splitlines()[-1:]}"
@@ -77,20 +77,20 @@ def _false_alarms() -> Iterator[tuple[str, str]]:
         for random, profile in _references(spec, WINDOWS, seed=size):
             alarms += bool(drift(profile, _count(columns_of(spec, size, random), profile, spec), spec).drifted)
         share = alarms / WINDOWS
-        verdict = "holds" if share <= RATE + 0.02 else "DOES NOT HOLD"
+        verdict = "met" if share <= RATE + 0.02 else "NOT MET"
         yield (
-            f"drift: share of {WINDOWS} windows of {size} rows without drift that alert",
-            f"{share:.1%} at a rate of {RATE:.0%} (at most {RATE + 0.02:.0%}: {verdict})",
+            f"drift: false alarms in {WINDOWS} windows of {size} rows",
+            f"{share:.1%} at a configured rate of {RATE:.0%} (goal: at most {RATE + 0.02:.0%}, {verdict})",
         )
 
 
 def _power() -> Iterator[tuple[str, str]]:
-    """Each window has all the changes, each in a column of its own; a change is found when its column is named."""
+    """Each window has all changes, each in its own column; a change is detected if its column drifted."""
     spec = drift_spec(NUMBERS, CATEGORIES, RATE)
     changed = {f"shift of {shift} sd": f"n{3 * number}" for number, shift in enumerate(SHIFTS)}  # n0, n3, n6 are normal
     changed[f"a category's share {SHARES[0]:.0%} to {SHARES[0] + SHARE_CHANGE:.0%}"] = "c0"
     for size in SIZES:
-        found = dict.fromkeys(changed, 0)
+        detected = dict.fromkeys(changed, 0)
         for random, profile in _references(spec, POWER_WINDOWS, seed=size + 1):
             columns = columns_of(spec, size, random)
             for number, shift in enumerate(SHIFTS):
@@ -98,37 +98,39 @@ def _power() -> Iterator[tuple[str, str]]:
             columns["c0"] = np.where(random.random(size) < SHARE_CHANGE / (1 - SHARES[0]), 0, columns["c0"])
             drifted = drift(profile, _count(columns, profile, spec), spec).drifted
             for change, column in changed.items():
-                found[change] += column in drifted
-        figures = "; ".join(f"{change} {hits / POWER_WINDOWS:.0%}" for change, hits in found.items())
-        yield f"drift: found in {POWER_WINDOWS} windows of {size} rows", figures
+                detected[change] += column in drifted
+        figures = "; ".join(f"{change} {hits / POWER_WINDOWS:.0%}" for change, hits in detected.items())
+        yield f"drift: detected in {POWER_WINDOWS} windows of {size} rows", figures
 
 
-def _together() -> Iterator[tuple[str, str]]:
-    """The multivariate test: without drift, and where two of the columns become correlated and stay each as it was."""
+def _multivariate() -> Iterator[tuple[str, str]]:
+    """The multivariate test: without drift, and with two columns that become correlated with unchanged marginals."""
     spec, rate = drift_spec(NUMBERS, CATEGORIES, RATE), SHARE_OF_RATE * RATE
-    for size in TOGETHER_SIZES:
-        alarms, seconds = _judged_together(spec, size, TOGETHER_WINDOWS, 0.0)
-        allowed = rate + 2 * (rate * (1 - rate) / TOGETHER_WINDOWS) ** 0.5
-        verdict = "holds" if alarms / TOGETHER_WINDOWS <= allowed else "DOES NOT HOLD"
+    for size in MULTIVARIATE_SIZES:
+        alarms, seconds = _judged_multivariate(spec, size, MULTIVARIATE_WINDOWS, 0.0)
+        allowed = rate + 2 * (rate * (1 - rate) / MULTIVARIATE_WINDOWS) ** 0.5
+        verdict = "met" if alarms / MULTIVARIATE_WINDOWS <= allowed else "NOT MET"
         yield (
-            f"drift: share of {TOGETHER_WINDOWS} windows of {size} rows without drift that alert, all together",
-            f"{alarms / TOGETHER_WINDOWS:.1%} at a rate of {rate:.1%} (at most {allowed:.1%}, two standard errors more:"
-            f" {verdict}), {seconds:.2f} s a window",
+            f"drift: false alarms in {MULTIVARIATE_WINDOWS} windows of {size} rows, multivariate",
+            f"{alarms / MULTIVARIATE_WINDOWS:.1%} at a configured rate of {rate:.1%} (goal: at most {allowed:.1%}, two "
+            f"standard errors more, {verdict}), {seconds:.2f} s per window",
         )
-        found = {rho: _judged_together(spec, size, TOGETHER_POWER_WINDOWS, rho)[0] for rho in CORRELATIONS}
+        detected = {rho: _judged_multivariate(spec, size, MULTIVARIATE_POWER_WINDOWS, rho)[0] for rho in CORRELATIONS}
         yield (
-            f"drift: found in {TOGETHER_POWER_WINDOWS} windows of {size} rows, all columns together",
-            "; ".join(f"correlation 0 to {rho} {hits / TOGETHER_POWER_WINDOWS:.0%}" for rho, hits in found.items()),
+            f"drift: detected in {MULTIVARIATE_POWER_WINDOWS} windows of {size} rows, multivariate",
+            "; ".join(
+                f"correlation 0 to {rho} {hits / MULTIVARIATE_POWER_WINDOWS:.0%}" for rho, hits in detected.items()
+            ),
         )
 
 
-def _judged_together(spec: ModelSpec, size: int, windows: int, correlation: float) -> tuple[int, float]:
-    """How many windows are called drifted, and the seconds that one took."""
+def _judged_multivariate(spec: ModelSpec, size: int, windows: int, correlation: float) -> tuple[int, float]:
+    """The number of windows judged as drifted, and the seconds per window."""
     drifted, taken = 0, 0.0
     for number in range(windows):
         random = np.random.default_rng([size, number])
         sides = []
-        for rows, rho in ((TOGETHER_REFERENCE, 0.0), (size, correlation)):
+        for rows, rho in ((MULTIVARIATE_REFERENCE, 0.0), (size, correlation)):
             columns = columns_of(spec, rows, random)
             columns["n3"] = rho * columns["n0"] + (1 - rho**2) ** 0.5 * columns["n3"]
             sides.append(Sample(pd.DataFrame(columns), rows))
@@ -174,19 +176,21 @@ def _speed() -> Iterator[tuple[str, str]]:
             files = [folder / "reference.parquet", folder / "window.parquet"]
             for seed, path in enumerate(files):
                 write_parquet(path, drift_spec(numbers, categories, RATE), rows, seed)
-            yield f"drift of {what}, profile of the reference, made once", _make_profile(files[0], numbers, categories)
-            taken = {}
+            yield f"drift of {what}, profile of the reference, built once", _make_profile(files[0], numbers, categories)
+            seconds_by_engine = {}
             for engine, python in pythons.items():
-                found = _run(python, engine, numbers, categories, *files)
-                yield f"drift of {what}, {engine}", str(found.get("text"))
-                taken[engine] = found.get("seconds")
-            ours = taken.pop("evergreen")
-            ratios = [f"{engine} {seconds / ours:.0f} x" for engine, seconds in taken.items() if seconds and ours]
-            yield f"drift of {what}, how much longer others take", ", ".join(ratios) or "not known"
+                result = _run(python, engine, numbers, categories, *files)
+                yield f"drift of {what}, {engine}", str(result.get("text"))
+                seconds_by_engine[engine] = result.get("seconds")
+            ours = seconds_by_engine.pop("evergreen")
+            ratios = [
+                f"{engine} {seconds / ours:.0f} x" for engine, seconds in seconds_by_engine.items() if seconds and ours
+            ]
+            yield f"drift of {what}, slowdown of the others", ", ".join(ratios) or "unknown"
 
 
 def _make_profile(reference: Path, numbers: int, categories: int) -> str:
-    """Write the profile of at most 500,000 rows of the reference beside it; returns the time that it took."""
+    """Write the profile of up to 500,000 rows of the reference next to it; returns the duration."""
     start = time.perf_counter()
     frame = pq.ParquetFile(reference).read_row_group(0).to_pandas()
     profile = build_profile(frame, drift_spec(numbers, categories, RATE), frame["prediction"])
@@ -195,9 +199,9 @@ def _make_profile(reference: Path, numbers: int, categories: int) -> str:
 
 
 def _run(python: str | None, engine: str, numbers: int, categories: int, *files: Path) -> dict[str, Any]:
-    """Seconds and peak memory of one engine in a process of its own."""
+    """Seconds and peak memory of one engine in a separate process."""
     if python is None:
-        return {"text": "not measured: it could not be installed"}
+        return {"text": "not measured: could not be installed"}
     module = "benchmarks.evidently_drift" if engine == "Evidently" else "benchmarks.drift_engines"
     command = [python, "-m", module, engine, str(numbers), str(categories), *map(str, files)]
     root = Path(__file__).resolve().parents[1]
@@ -207,7 +211,7 @@ def _run(python: str | None, engine: str, numbers: int, categories: int, *files:
             command, cwd=root, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT, check=False
         )
     except subprocess.TimeoutExpired:
-        return {"text": f"none within {TIME_LIMIT} s"}
+        return {"text": f"did not finish within {TIME_LIMIT} s"}
     if done.returncode != 0:
         return {"text": f"failed: {done.stderr.strip().splitlines()[-1:]}"}
     found = json.loads(done.stdout.splitlines()[-1])
@@ -217,16 +221,16 @@ def _run(python: str | None, engine: str, numbers: int, categories: int, *files:
 
 
 def _evidently(folder: Path) -> str | None:
-    """Python of a new environment with Evidently; None when it can't be installed."""
-    uv, place = str(Path(sys.executable).with_name("uv")), folder / "evidently"
+    """The Python of a new environment with Evidently; None if it can't be installed."""
+    uv, target = str(Path(sys.executable).with_name("uv")), folder / "evidently"
     environment = {**os.environ, "UV_SYSTEM_CERTS": "1"}
     for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(place)],
-        [uv, "pip", "install", "--quiet", "--python", str(place / "bin" / "python"), *EVIDENTLY],
+        [uv, "venv", "--quiet", "--python", sys.executable, str(target)],
+        [uv, "pip", "install", "--quiet", "--python", str(target / "bin" / "python"), *EVIDENTLY],
     ):
         if subprocess.run(command, env=environment, check=False, capture_output=True).returncode != 0:
             return None
-    return str(place / "bin" / "python")
+    return str(target / "bin" / "python")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Seeded windows for the drift benchmark: normal, skewed and counting numbers, and categories of falling share."""
+"""Seeded windows for the drift benchmark: normal, skewed and count features, and categories of decreasing share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.support.specs import model_spec
 
 SHARES = np.round(1 / np.arange(1, 21) / np.sum(1 / np.arange(1, 21)), 10)
 CHUNK = 500_000
-"""Rows of a row group."""
+"""Rows per row group."""
 
 Columns = dict[str, Array]
 
 
 def drift_spec(numbers: int, categories: int, false_alarm_rate: float) -> ModelSpec:
-    """A model with columns n0, n1, … and c0, c1, …; every change counts, however small."""
+    """A model with features n0, n1, … and c0, c1, …; any effect counts as drift, however small."""
     features = [{"name": f"n{number}", "type": "number"} for number in range(numbers)]
     features += [{"name": f"c{number}", "type": "category"} for number in range(categories)]
     source = {"source": {"path": "{window}.parquet"}}
@@ -36,7 +36,7 @@ def drift_spec(numbers: int, categories: int, false_alarm_rate: float) -> ModelS
 
 
 def columns_of(spec: ModelSpec, rows: int, random: np.random.Generator) -> Columns:
-    """Columns of numbers (normal, gamma and Poisson in turn), of category codes, and the prediction."""
+    """Numeric columns (normal, gamma and Poisson in rotation), category codes, and the prediction."""
     columns: Columns = {}
     for position, feature in enumerate(spec.features):
         if feature.type == "category":

@@ -1,6 +1,6 @@
-"""One drift engine in a process of its own, so that its memory is its own; started by ``benchmarks.drift``.
+"""One drift engine in a separate process, so that its memory can be measured; started by ``benchmarks.drift``.
 
-Prints ``{"seconds", "peak_mb", "before_mb", "more"}``. Time starts after the imports and includes reading the Parquet.
+Prints ``{"seconds", "peak_mb", "before_mb", "more"}``. Timing starts after the imports and includes reading Parquet.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ def main(engine: str, numbers: str, categories: str, reference: str, window: str
 
 
 def _evergreen(spec: ModelSpec, reference: Path, window: Path) -> dict[str, object]:
-    """The window against a profile that was made before, once, with the model."""
+    """The window compared with a profile that was built once, with the model."""
     profile = json.loads(reference.with_suffix(".json").read_text())
-    taken: list[float] = []
+    durations: list[float] = []
     before = _reset_peak()
     for _ in range(3):
         start = time.perf_counter()
         counted = count_parquet(window, spec, profile)
         scanned = time.perf_counter() - start
         drift(profile, counted, spec)
-        taken.append(time.perf_counter() - start)
-    more = f"; the scan alone {scanned:.2f} s"
-    return {"seconds": sorted(taken)[1], "peak_mb": _peak(), "before_mb": before, "more": more}
+        durations.append(time.perf_counter() - start)
+    more = f"; scan only: {scanned:.2f} s"
+    return {"seconds": sorted(durations)[1], "peak_mb": _peak(), "before_mb": before, "more": more}
 
 
 def _plain(spec: ModelSpec, reference: Path, window: Path) -> dict[str, object]:
-    """What one writes by hand: both files in memory, PSI over deciles, KS of the rows, chi-square."""
+    """The usual hand-written version: both files in memory, PSI over deciles, KS test, chi-square test."""
     before = _reset_peak()
     start = time.perf_counter()
     old, new = pd.read_parquet(reference), pd.read_parquet(window)
@@ -58,17 +58,17 @@ def _plain(spec: ModelSpec, reference: Path, window: Path) -> dict[str, object]:
             stats.chi2_contingency(table.T + 0.5)
         else:
             edges = np.unique(np.quantile(left, np.linspace(0, 1, 11)))[1:-1]
-            found = [
+            binned = [
                 np.bincount(np.searchsorted(edges, side), minlength=len(edges) + 1) + 0.5 for side in (left, right)
             ]
-            shares = [counts / counts.sum() for counts in found]
+            shares = [counts / counts.sum() for counts in binned]
             np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0]))
             stats.ks_2samp(left, right, method="asymp")
     return {"seconds": time.perf_counter() - start, "peak_mb": _peak(), "before_mb": before}
 
 
 def _reset_peak() -> float:
-    """Forget the highest memory so far (Linux); returns what is in use, in MB."""
+    """Reset the peak memory (Linux); returns the current memory in MB."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -1,7 +1,8 @@
-"""Both engines, measured the same way: ``python -m benchmarks.engines``, also a part of ``make bench``.
+"""Both engines, measured the same way: ``python -m benchmarks.engines``, also part of ``make bench``.
 
-For each: from a commit to a build, from a stopped server to its first prediction, and what clients see of a rollout, a
-rollback and a killed server under constant traffic that is never retried. For ``docker`` also the images.
+For each engine: the time from a commit to a build and from starting a server to its first prediction, and what clients
+see during a rollout, a rollback and a server crash under constant traffic without retries. For ``docker`` also the
+images.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ROW = [{"distance": 500.0, "hour": 8.0}]
 
 
 def measured() -> Iterator[tuple[str, str]]:
-    """What was measured and its figure, for each engine that is there."""
+    """Name and result of each measurement, for each available engine."""
     for engine in ("process", "docker"):
         try:
             with _place(engine) as (place, repository):
@@ -61,15 +62,15 @@ def _measure(engine: str, place: Serving, repository: RealRepository) -> Iterato
         repository.commit({"model.py": f"{MODEL_CODE}\nNUMBER = {number}\n"})
         _build(place)
 
-    yield f"{engine}: build of a commit that changes only code", _median(build_again)
+    yield f"{engine}: build of a code-only commit", _median(build_again)
     specs = [place.new_model() for _ in range(RUNS)]
     yield (
-        f"{engine}: start of a server to its first prediction",
+        f"{engine}: from starting a server to its first prediction",
         _median(lambda number: _first_prediction(specs[number])),
     )
     if engine == "docker":
         yield from _images(place, repository)
-    yield f"{engine}: rollout, rollback and a killed server under traffic", _rollout(place)
+    yield f"{engine}: rollout, rollback and server crash under traffic", _rollout(place)
 
 
 def _build(place: Serving) -> PreparedBuild:
@@ -136,13 +137,13 @@ def _images(place: Serving, repository: RealRepository) -> Iterator[tuple[str, s
 
 
 def _median(what: Callable[[int], Any]) -> str:
-    found = []
+    durations = []
     for number in range(RUNS):
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
             what(number)
-        found.append(time.perf_counter() - start)
-    return f"{statistics.median(found):.2f} s"
+        durations.append(time.perf_counter() - start)
+    return f"{statistics.median(durations):.2f} s"
 
 
 def main() -> None:

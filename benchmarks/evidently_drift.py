@@ -1,6 +1,6 @@
-"""Evidently on the same files, in its own environment (pandas 2): imports nothing of Evergreen.
+"""Evidently on the same files, in its own environment (pandas 2); imports nothing from Evergreen.
 
-PSI for all columns, the fastest of the methods that were tried. Prints ``{"seconds", "peak_mb", "before_mb"}``.
+PSI for all columns, the fastest of the methods we tried. Prints ``{"seconds", "peak_mb", "before_mb"}``.
 """
 
 import json
@@ -14,13 +14,13 @@ from evidently.presets import DataDriftPreset
 
 
 def status(field: str) -> float:
-    """A memory figure of this process in MB, such as VmHWM, its peak."""
+    """A memory figure of this process in MB, for example VmHWM, its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def main(_: str, numbers: str, categories: str, reference: str, window: str) -> None:
-    """Measure one window; takes the arguments of ``benchmarks.drift_engines``."""
+    """Measure one window; takes the same arguments as ``benchmarks.drift_engines``."""
     before = status("VmRSS")
     start = time.perf_counter()
     definition = DataDefinition(

@@ -1,4 +1,4 @@
-"""Requests a second and latency of the prediction endpoint, directly and through the gateway, by the same client."""
+"""Requests per second and latency of the prediction endpoint, measured by the same client directly and by gateway."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Load:
-    """What one address stood up to."""
+    """The load test's result for one address."""
 
     requests_per_second: float
     p50_ms: float
@@ -21,7 +21,7 @@ class Load:
 
 
 def load(address: str, path: str, token: str, body: dict[str, Any], *, clients: int, requests: int) -> Load:
-    """Send ``requests`` equal requests over ``clients`` kept-alive connections."""
+    """Send ``requests`` identical requests over ``clients`` keep-alive connections."""
     seconds: list[float] = []
     failed = 0
     lock = threading.Lock()
@@ -31,17 +31,17 @@ def load(address: str, path: str, token: str, body: dict[str, Any], *, clients: 
     def client() -> None:
         nonlocal failed
         connection = http.client.HTTPConnection(address, timeout=30)
-        mine, bad = [], 0
+        durations, errors = [], 0
         for _ in range(requests // clients):
             start = time.perf_counter()
             connection.request("POST", path, payload, headers)
             response = connection.getresponse()
             response.read()
-            mine.append(time.perf_counter() - start)
-            bad += response.status != 200
+            durations.append(time.perf_counter() - start)
+            errors += response.status != 200
         with lock:
-            seconds.extend(mine)
-            failed += bad
+            seconds.extend(durations)
+            failed += errors
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How long the DAG files take to parse, for 1, 10 and 100 models, each in a fresh process."""
+"""How long the Dag files take to parse with 1, 10 and 100 models, each in a new process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ print(len(bag.dags), time.perf_counter() - start)
 
 
 def seconds_to_parse(models: int, runs: int = 3) -> tuple[int, float]:
-    """Number of DAGs, and the median of the seconds to parse ``dags/`` with that many models."""
+    """The number of Dags, and the median seconds to parse ``dags/`` with this many models."""
     with tempfile.TemporaryDirectory() as folder:
         text = (PROJECT / "include" / "models" / "flights" / "model.yaml").read_text(encoding="utf-8")
         for number in range(models):
@@ -35,9 +35,9 @@ def seconds_to_parse(models: int, runs: int = 3) -> tuple[int, float]:
             "EVERGREEN_MODELS": folder,
         }
         command = [sys.executable, "-c", CODE.format(dags=str(PROJECT / "dags"))]
-        found = []
+        timings = []
         for _ in range(runs):
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
             dags, seconds = done.stdout.strip().splitlines()[-1].split()
-            found.append((int(dags), float(seconds)))
-        return sorted(found, key=lambda pair: pair[1])[len(found) // 2]
+            timings.append((int(dags), float(seconds)))
+        return sorted(timings, key=lambda pair: pair[1])[len(timings) // 2]

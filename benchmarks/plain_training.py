@@ -1,4 +1,4 @@
-"""The baseline of the training DAG: a plain Python script that does the same work, without Airflow.
+"""The baseline for the training Dag: a plain Python script that does the same work without Airflow.
 
 ``python -m benchmarks.plain_training <model> <window> <parameters as JSON>``, in the environment of a running platform.
 """
@@ -17,7 +17,7 @@ STARTED = time.perf_counter()
 
 @contextmanager
 def timed(name: str) -> Iterator[None]:
-    """Print how many seconds the block took."""
+    """Print the duration of the block."""
     start = time.perf_counter()
     yield
     print(f"{name}: {time.perf_counter() - start:.2f} s", flush=True)
@@ -38,7 +38,7 @@ def main(model: str, window: str, parameters: str) -> None:
         snapshot = take_snapshot(installation.settings, spec, window)
     with timed("validate"):
         if not check_snapshot(spec, snapshot, read_snapshot(snapshot)).passed:
-            raise SystemExit("the data breaks its expectations")
+            raise SystemExit("the data violates its expectations")
     with timed("train"):
         build = installation.store.newest_passed_build(model)
         made = candidate.train(installation, spec, build, snapshot, run_id, json.loads(parameters))

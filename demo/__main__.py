@@ -1,4 +1,4 @@
-"""``python -m demo``: a year of flights through the whole loop, on the embedded platform."""
+"""``python -m demo``: plays a year of flights through the whole loop, on the embedded platform."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Play the demo; returns the exit code. A second run continues where the first one stopped."""
+    """Run the demo; returns the exit code. A second run resumes where the first one stopped."""
     load_dotenv(PROJECT / ".env")
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument(
         "--months", type=int, default=len(LATER_MONTHS), choices=range(1, len(LATER_MONTHS) + 1), metavar="N",
-        help="how many months to live through, from March 2013 (default: all 10)",
+        help="number of months to simulate, from March 2013 (default: all 10)",
     )  # fmt: skip
     parser.add_argument(
         "--rows-per-month",
         type=int,
         default=2500,
         metavar="N",
-        help="flights that ask for a prediction (default: 2500)",
+        help="number of flights per month to request predictions for (default: 2500)",
     )
     chosen = parser.parse_args(arguments)
     if not 300 <= chosen.rows_per_month <= 10_000:
         parser.error(
-            "--rows-per-month must be from 300 to 10000: fewer can't be judged, more are not left for canaries"
+            "--rows-per-month must be from 300 to 10000: fewer can't be judged, and more leave too few for canaries"
         )
     os.umask(0o077)
     settings = open_installation().settings
@@ -55,13 +55,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _demo(settings, chosen.months, chosen.rows_per_month)
     except KeyboardInterrupt:
-        print("\nInterrupted. 'make demo' goes on where it stopped; 'make down' stops the platform.", file=sys.stderr)
+        print("\nInterrupted. 'make demo' resumes where it stopped; 'make down' stops the platform.", file=sys.stderr)
         return INTERRUPTED
     except (AirflowError, EvergreenError, repository.RepositoryError, OSError) as error:
-        print(f"\n{error}\n\nThe demo stopped here. When the cause is removed, 'make demo' goes on.", file=sys.stderr)
+        print(f"\n{error}\n\nThe demo stopped here. Once the cause is fixed, 'make demo' resumes.", file=sys.stderr)
         if platform.running(settings):
             print(
-                f"The platform stays up to look at: {_web_ui(settings)}. Clear a failed run there first.",
+                f"The platform stays up for inspection: {_web_ui(settings)}. Clear the failed run there first.",
                 file=sys.stderr,
             )
         return 1
@@ -91,16 +91,16 @@ def _demo(settings: Settings, months: int, rows_per_month: int) -> int:
         )
         before = progress.ran
         if not fresh:
-            view.tell("the demo was here before: what is done already is not done again")
+            view.event("resuming an earlier demo; finished steps are not repeated")
         story.first_release()
         story.live()
-        view.now("all versions score all months, for the comparison")
+        view.status("scoring all months with all versions, for the comparison")
         result = report.outcome(story)
-        nothing_new = progress.ran == before
+        finished_before = progress.ran == before
     paths = report.write(result, settings.home / "demo")
     view.summary(result, report.events_by_month(result))
-    if nothing_new:
-        print("\nThis demo had finished before; this is what happened then. For a new one: 'make clean', 'make demo'.")
+    if finished_before:
+        print("\nThis demo had already finished; these are its results. For a new one: 'make clean', 'make demo'.")
     _explain(settings, story, url, paths)
     if not result["success"]:
         print(_why_not(result), file=sys.stderr)
@@ -109,15 +109,15 @@ def _demo(settings: Settings, months: int, rows_per_month: int) -> int:
 
 
 def _prepare(settings: Settings, progress: Progress, view: Terminal) -> Path:
-    """The platform, the first data and the first commit; the platform starts while the data is prepared."""
+    """Prepare the platform, the first data and the first commit; the platform starts while the data is prepared."""
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     up = subprocess.Popen(
         [sys.executable, "-m", "include.embedded", "up"],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        view.now("the platform starts; the flights of 2013 are prepared")
-        # The watcher of commits asks a missing repository less and less often: so this comes before all else.
+        view.status("starting the platform and preparing the flights of 2013")
+        # The repository comes first, because the Git trigger backs off while it is missing.
         bare = settings.home / "repositories" / f"{MODEL}.git"
         year = flights_data.prepare_year(settings.home / "demo" / "year")
         for month in FIRST_MONTHS:
@@ -125,35 +125,35 @@ def _prepare(settings: Settings, progress: Progress, view: Terminal) -> Path:
         branch = load_spec(settings.models / MODEL / "model.yaml").repository.branch
         commit = progress.once("commit/first", lambda: repository.create(bare, settings.models / MODEL, branch))
         if progress.ran:
-            view.tell(f"January and February have arrived; commit {commit[:12]} is pushed to {bare}")
+            view.event(f"added the data of January and February; pushed commit {commit[:12]} to {bare}")
         output, _ = up.communicate()
     except BaseException:
         up.terminate()
         raise
     if up.returncode != 0:
         raise EvergreenError(f"The platform did not start:\n{output.strip()}")
-    view.tell(output.strip().splitlines()[0])
+    view.event(output.strip().splitlines()[0])
     return year
 
 
 def _explain(settings: Settings, story: Story, url: str, paths: Sequence[Path]) -> None:
-    """Where everything is, and how to ask for a prediction."""
+    """Print all addresses, and an example request."""
     example = settings.home / "demo" / "request.json"
     flights = flights_data.read_month(story.year, story.months[-1]).head(2)
     example.write_text(json.dumps(payload(flights, story.spec, "by-hand")), encoding="utf-8")
     print(f"\n{addresses(settings)}\n")
-    print("A prediction:")
+    print("Request a prediction:")
     print(f"  curl -s -H \"Authorization: Bearer $(cat '{settings.secrets / 'prediction_token'}')\" \\")
     print(f"    -H 'Content-Type: application/json' -d @'{example}' {url}\n")
     for path in paths:
         print(path)
-    print("\nThe platform stays up. 'make status' shows it, 'make down' stops it.")
+    print("\nThe platform stays up. 'make status' shows its state, 'make down' stops it.")
 
 
 def _why_not(result: report.Outcome) -> str:
     if not result["retrainings"]:
-        return "\nNo month was bad enough for an incident. Live through more months, or lower degradation.drop."
-    return "\nThere was an incident, but no retraining improved production. The table says why."
+        return "\nNo month was bad enough for an incident. Simulate more months, or lower degradation.drop."
+    return "\nThere was an incident, but no retraining improved production. The table gives the reasons."
 
 
 def _web_ui(settings: Settings) -> str:

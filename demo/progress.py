@@ -1,4 +1,4 @@
-"""What the demo has done already, in ``EVERGREEN_HOME/demo/progress.json``: each step once, also after Ctrl-C."""
+"""The demo's finished steps, in ``EVERGREEN_HOME/demo/progress.json``: each step runs once, also after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from include.adapters.files import write_atomically
 
 
 class Progress:
-    """Finished steps, each with its result (JSON values) and the seconds it took."""
+    """Finished steps, each with its result (JSON values) and its duration in seconds."""
 
     def __init__(self, path: Path):
         self.path = path
         self.steps: dict[str, dict[str, Any]] = {}
         self.ran = 0
-        """Steps that this process did itself."""
+        """Number of steps that this process executed itself."""
         if path.exists():
             self.steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
 
     def once(self, name: str, do: Callable[[], Any]) -> Any:
-        """The step's recorded result; where there is none, do it and record it."""
+        """The step's recorded result; if there is none, execute the step and record its result."""
         if name not in self.steps:
-            begun = time.time()
+            started = time.time()
             result = do()
-            self.steps[name] = {"result": result, "started": begun, "seconds": round(time.time() - begun, 2)}
+            self.steps[name] = {"result": result, "started": started, "seconds": round(time.time() - started, 2)}
             self.ran += 1
             self._save()
         return self.steps[name]["result"]
@@ -37,7 +37,7 @@ class Progress:
         return name in self.steps
 
     def seconds(self, prefix: str) -> float:
-        """Seconds of all steps whose name is ``prefix`` or starts with ``prefix/``."""
+        """Total seconds of all steps whose name is ``prefix`` or starts with ``prefix/``."""
         seconds: Iterable[float] = (
             step["seconds"] for name, step in self.steps.items() if name == prefix or name.startswith(f"{prefix}/")
         )

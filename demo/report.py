@@ -1,4 +1,4 @@
-"""What the demo leaves in ``EVERGREEN_HOME/demo``: ``report.json``, ``auc_by_month.png`` and ``report.html``."""
+"""The demo's results in ``EVERGREEN_HOME/demo``: ``report.json``, ``auc_by_month.png`` and ``report.html``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GREEN, GREY, RED, INK = "#2f7d4f", "#9aa3a0", "#c2452d", "#24302b"
 
 
 def outcome(story: Story) -> dict[str, Any]:
-    """Everything that happened, as it stands in report.json."""
+    """All results, as written to report.json."""
     progress = story.progress
     months = [story.summary(month) for month in story.months]
     releases = releases_of(progress, story.months)
@@ -58,49 +58,49 @@ def outcome(story: Story) -> dict[str, Any]:
 
 
 def releases_of(progress: Progress, months: Sequence[str]) -> list[dict[str, Any]]:
-    """Trainings in their order, each with kind (first, incident, commit), month, versions and verdict."""
+    """Trainings in chronological order, each with kind (first, incident, commit), month, versions and verdict."""
     names = {"release/first": "first", "release/second": "commit"}
     names |= {f"month/{month}/release": "incident" for month in months}
-    found = [
+    releases = [
         {"kind": kind, "began": progress.steps[name]["started"], "seconds": progress.steps[name]["seconds"]}
         | {key: value for key, value in progress.steps[name]["result"].items() if key not in ("stages", "traffic")}
         for name, kind in names.items()
         if progress.done(name)
     ]
-    return sorted(found, key=lambda release: release["began"])
+    return sorted(releases, key=lambda release: release["began"])
 
 
 def stages_of(progress: Progress, months: Sequence[str]) -> list[dict[str, Any]]:
-    """Every DAG run of the loop in the order of its start."""
+    """Every Dag run of the loop, ordered by start."""
     wanted = {"ci/first", "ci/second", "release/first", "release/second"}
     wanted |= {f"month/{month}/{step}" for month in months for step in ("monitoring", "retraining", "release")}
-    found: list[dict[str, Any]] = []
+    stages: list[dict[str, Any]] = []
     for name, step in progress.steps.items():
         if name in wanted:
-            found.extend(step["result"] if isinstance(step["result"], list) else step["result"]["stages"])
-    return sorted(found, key=lambda stage: stage["started"])
+            stages.extend(step["result"] if isinstance(step["result"], list) else step["result"]["stages"])
+    return sorted(stages, key=lambda stage: stage["started"])
 
 
 def traffic_of(progress: Progress) -> dict[str, Any]:
-    """Requests of the whole demo, the ones during deployments included."""
+    """Request counts of the whole demo, including requests during deployments."""
     results = [step["result"] for step in progress.steps.values() if isinstance(step["result"], dict)]
-    parts = [result for result in results if "failures" in result]
-    parts += [result["traffic"] for result in results if "traffic" in result]
+    counts = [result for result in results if "failures" in result]
+    counts += [result["traffic"] for result in results if "traffic" in result]
     return {
-        "requests": sum(part.get("requests", 0) for part in parts),
-        "rows": sum(part.get("rows", 0) for part in parts),
-        "failed": sum(part.get("failed", 0) for part in parts),
-        "failures": [failure for part in parts for failure in part.get("failures", [])][:5],
+        "requests": sum(count.get("requests", 0) for count in counts),
+        "rows": sum(count.get("rows", 0) for count in counts),
+        "failed": sum(count.get("failed", 0) for count in counts),
+        "failures": [failure for count in counts for failure in count.get("failures", [])][:5],
     }
 
 
 def judge(
     release: Mapping[str, Any], releases: Sequence[Mapping[str, Any]], scores: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
-    """Whether a retraining improved production: its version against the one that it replaced.
+    """Whether a retraining improved production: its version compared with the one that it replaced.
 
-    Compared on all flights of the months that it served, which neither had seen; where the demo ends before it
-    served one, on the holdout of its promotion.
+    Compared on all flights of the months that it served, which neither version had seen in training; if the demo ends
+    before it served a month, on the holdout of its promotion.
     """
     judged = {name: release[name] for name in ("month", "why", "version", "promoted", "replaced")}
     judged["verdict"] = release["verdict"]["reason"]
@@ -108,17 +108,17 @@ def judge(
         return {**judged, "served": [], "difference": None, "improved": False}
     later = [other["month"] for other in releases if other["began"] > release["began"] and other["promoted"]]
     last = min(later, default=flights_data.MONTHS[-1])
-    mine, theirs = scores[release["version"]], scores[release["replaced"]]
-    served = [month for month in mine if release["month"] < month <= last]
+    new, old = scores[release["version"]], scores[release["replaced"]]
+    served = [month for month in new if release["month"] < month <= last]
     if served:
-        difference = sum(mine[month] - theirs[month] for month in served) / len(served)
+        difference = sum(new[month] - old[month] for month in served) / len(served)
     else:
         difference = release["verdict"]["signals"].get("better_by", 0.0)
     return {**judged, "served": served, "difference": difference, "improved": difference > 0}
 
 
 def score_versions(story: Story, releases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """The primary metric of every version that was in production, by month, on all flights of the month.
+    """The primary metric of every version that was in production, per month, on all flights of the month.
 
     Each version predicts in its own build's environment, as it did in production.
     """
@@ -135,17 +135,17 @@ def score_versions(story: Story, releases: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def score_version(spec: ModelSpec, version: str, data: Sequence[Path], folder: Path) -> dict[str, float]:
-    """One version's primary metric by month (``YYYY-MM``) on the partitions ``data``."""
+    """One version's primary metric per month (``YYYY-MM``) on the partitions ``data``."""
     predictions = score(open_installation(), spec, version, [str(path) for path in data], folder)
-    found = {}
+    by_month = {}
     for path in data:
         truth = pd.read_parquet(path, columns=[spec.data.key, spec.target])
         both = truth.merge(predictions, on=spec.data.key, validate="1:1")
         measured = figures(both[spec.target], both["prediction"], [spec.metrics.primary], resamples=0)
         value = measured[spec.metrics.primary].value
         if value is not None:
-            found[path.stem] = round(value, 4)
-    return found
+            by_month[path.stem] = round(value, 4)
+    return by_month
 
 
 def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -159,7 +159,7 @@ def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """The picture: AUC by month with and without retraining, retrainings marked."""
+    """Draw the chart: AUC by month with and without retraining, retrainings marked."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -167,19 +167,19 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
 
     months = result["months"]
     labels = [row["month"] for row in months]
-    where = range(len(months))
+    positions = range(len(months))
     figure, axes = pyplot.subplots(figsize=(10, 4.8), dpi=150)
-    axes.plot(where, [row["without_retraining"] for row in months], color=GREY, marker="o", linewidth=2,
+    axes.plot(positions, [row["without_retraining"] for row in months], color=GREY, marker="o", linewidth=2,
               label="without retraining (version 1, all flights)")  # fmt: skip
-    axes.plot(where, [row["with_retraining"] for row in months], color=GREEN, marker="o", linewidth=2.5,
+    axes.plot(positions, [row["with_retraining"] for row in months], color=GREEN, marker="o", linewidth=2.5,
               label="with Evergreen (live version, all flights)")  # fmt: skip
-    measured = [(x, row) for x, row in zip(where, months, strict=True) if row.get("low") is not None]
+    measured = [(x, row) for x, row in zip(positions, months, strict=True) if row.get("low") is not None]
     axes.vlines([x for x, _ in measured], [row["low"] for _, row in measured], [row["high"] for _, row in measured],
                 color=GREEN, alpha=0.25, linewidth=7, label="measured in production, 95% interval")  # fmt: skip
     _mark_releases(axes, result["releases"], labels)
-    axes.set_xticks(list(where), labels)
+    axes.set_xticks(list(positions), labels)
     axes.set_ylabel("AUC (higher is better)")
-    axes.set_title("Flights that arrive late: the same model, kept alive or left alone", loc="left", color=INK)
+    axes.set_title("Late flights: the same model with and without retraining", loc="left", color=INK)
     axes.grid(axis="y", alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -205,7 +205,7 @@ def _mark_releases(axes: Any, releases: Sequence[Mapping[str, Any]], labels: Seq
 
 
 def render(result: Mapping[str, Any], picture: bytes) -> str:
-    """The HTML report: one file, nothing loaded from elsewhere."""
+    """The HTML report: a single self-contained file."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -215,7 +215,7 @@ def render(result: Mapping[str, Any], picture: bytes) -> str:
 
 
 def events_by_month(result: Mapping[str, Any]) -> dict[str, list[str]]:
-    """In words, what was trained and released at the end of each month."""
+    """What was trained and released at the end of each month, as text."""
     events: dict[str, list[str]] = {}
     for release in result["releases"]:
         what = {"first": "first model", "incident": "retrained", "commit": "new commit"}[release["kind"]]

@@ -1,4 +1,4 @@
-"""The model's Git repository, and commits to it as a user makes them: clone, change, commit, push."""
+"""The model's Git repository, and commits made as a user would: clone, change, commit, push."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 AUTHOR = {"name": "Demo User", "email": "demo@localhost"}
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".pytest_cache", ".ruff_cache")
+IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".pytest_cache", ".ruff_cache")
 
 
 class RepositoryError(Exception):
@@ -19,9 +19,9 @@ class RepositoryError(Exception):
 
 
 def create(bare: Path, source: Path, branch: str = "main") -> str:
-    """Make the bare repository ``bare`` whose first commit holds the files of ``source``; returns the commit.
+    """Create the bare repository ``bare`` with the files of ``source`` as its first commit; returns the commit.
 
-    A repository that has the branch already is left as it is.
+    A repository that already has the branch is left unchanged.
     """
     head = head_of(bare, branch)
     if head:
@@ -30,7 +30,7 @@ def create(bare: Path, source: Path, branch: str = "main") -> str:
     _git(bare.parent, "init", "--quiet", "--bare", "--initial-branch", branch, str(bare))
     with tempfile.TemporaryDirectory(prefix="evergreen-demo-") as scratch:
         work = Path(scratch) / "work"
-        shutil.copytree(source, work, ignore=LEFT_OUT)
+        shutil.copytree(source, work, ignore=IGNORED)
         _git(work, "init", "--quiet", "--initial-branch", branch)
         return _commit_and_push(work, bare, branch, "The first model")
 
@@ -38,10 +38,10 @@ def create(bare: Path, source: Path, branch: str = "main") -> str:
 def change(bare: Path, message: str, replacements: Mapping[str, Mapping[str, str]], branch: str = "main") -> str:
     """Push a commit that replaces text in files (file → old → new); returns the commit.
 
-    A commit with this message is not made twice. Raises RepositoryError when a text to replace is not there.
+    A commit with this message is not made twice. Raises RepositoryError when a text to replace is missing.
     """
-    known = _git(bare, "log", "--format=%H%x09%s", branch)
-    for line in known.splitlines():
+    history = _git(bare, "log", "--format=%H%x09%s", branch)
+    for line in history.splitlines():
         commit, _, subject = line.partition("\t")
         if subject == message:
             return commit
@@ -50,7 +50,7 @@ def change(bare: Path, message: str, replacements: Mapping[str, Mapping[str, str
             content = (work / name).read_text(encoding="utf-8")
             for old, new in texts.items():
                 if old not in content:
-                    raise RepositoryError(f"{name} of {bare} does not hold {old!r} any more, so it can't be replaced.")
+                    raise RepositoryError(f"{name} in {bare} no longer contains {old!r}, so it can't be replaced.")
                 content = content.replace(old, new)
             (work / name).write_text(content, encoding="utf-8")
         return _commit_and_push(work, bare, branch, message)
@@ -82,7 +82,7 @@ def _commit_and_push(work: Path, bare: Path, branch: str, message: str) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    # A user's own Git settings (signing, hooks, templates) have no place in the demo's commits.
+    # The user's own Git settings (signing, hooks, templates) must not affect the demo's commits.
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
         "GIT_CONFIG_GLOBAL": os.devnull,

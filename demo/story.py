@@ -1,7 +1,7 @@
-"""The loop, month by month: traffic, truth, monitoring, and whatever the platform then does by itself.
+"""The loop, month by month: traffic, ground truth, monitoring, and what the platform then does on its own.
 
-The story only does what a user, an airline and the passing of time would do: push commits, send prediction requests,
-let data arrive, and ask for a month's health. Checks, training, deployment and retraining start by themselves.
+The story only does what a user, an airline and the calendar would do: push commits, send prediction requests, deliver
+data, and trigger the monitoring of a month. Checks, training, deployment and retraining start on their own.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ MODEL = "flights"
 FIRST_MONTHS = ("2013-01", "2013-02")
 LATER_MONTHS = flights_data.MONTHS[2:]
 COMMIT_AFTER = 5
-"""The second commit is pushed after so many months of traffic (July), in short demos one month before the last."""
+"""The second commit is pushed after this many months of traffic (July); in short demos, one month before the last."""
 
 START_SECONDS = 180.0
-"""Longest wait for a run to start by itself."""
+"""Longest wait for a run to start on its own."""
 RUN_SECONDS = 600.0
 """Longest wait for a run to end."""
 
@@ -45,21 +45,21 @@ COMMIT_CHANGES = {
 
 
 class View(Protocol):
-    """Where the story is told."""
+    """Where the demo's progress is shown."""
 
-    def now(self, text: str) -> None:
-        """What is being done or waited for."""
+    def status(self, text: str) -> None:
+        """Show what is in progress."""
 
-    def tell(self, text: str) -> None:
-        """Something that has happened."""
+    def event(self, text: str) -> None:
+        """Report an event."""
 
     def month(self, row: dict[str, Any]) -> None:
-        """A month is over."""
+        """Report a finished month."""
 
 
 @dataclass
 class Story:
-    """The demo's loop; each step is done once, however often it is started."""
+    """The demo's loop; each step is executed once, however often the demo is started."""
 
     home: Path
     lake: Path
@@ -75,7 +75,7 @@ class Story:
 
     @property
     def commit_month(self) -> str | None:
-        """The month after which the second commit is pushed; None in demos of less than four months."""
+        """The month after which the second commit is pushed; None in demos of fewer than four months."""
         count = len(self.months)
         return self.months[min(COMMIT_AFTER, count - 1) - 1] if count >= 4 else None
 
@@ -85,7 +85,7 @@ class Story:
         self._from_commit("first", commit, "first commit", None)
 
     def live(self) -> None:
-        """All months, one after the other."""
+        """Run all months, one after another."""
         for number, month in enumerate(self.months):
             later = self.months[number + 1] if number + 1 < len(self.months) else month
             row = self.one_month(month, later)
@@ -94,17 +94,17 @@ class Story:
                 self._second_commit(later)
 
     def one_month(self, month: str, later: str) -> dict[str, Any]:
-        """A month of traffic, its truth, its health, and the retraining that it may start."""
+        """Run a month: its traffic, ground truth and health, and the retraining that it may start."""
         once, prefix = self.progress.once, f"month/{month}"
-        self.view.now(f"{month}: flights ask for predictions")
+        self.view.status(f"{month}: requesting predictions for flights")
         once(f"{prefix}/traffic", lambda: self._traffic(month))
         once(f"{prefix}/arrival", lambda: flights_data.arrive(self.year, self.lake, month))
-        self.view.now(f"{month}: {MODEL}.monitoring measures the month")
+        self.view.status(f"{month}: {MODEL}.monitoring is measuring the month")
         once(f"{prefix}/monitoring", lambda: self._monitor(month))
-        self.view.now(f"{month}: {MODEL}.retraining looks at the health")
+        self.view.status(f"{month}: {MODEL}.retraining is evaluating the health")
         verdict = once(f"{prefix}/retraining", lambda: self._retraining(month))
         if verdict["incident"]:
-            once(f"{prefix}/release", lambda: self._answer(month, verdict, later))
+            once(f"{prefix}/release", lambda: self._retrain(month, verdict, later))
         return self.summary(month)
 
     def summary(self, month: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Story:
         traffic = Traffic()
         rows = self._shuffled(month).head(self.rows_per_month)
         self.sender.send(rows, f"demo-{month}", seed=int(month[-2:]), traffic=traffic)
-        self.view.tell(
+        self.view.event(
             f"{month}: {traffic.rows} flights in {traffic.requests} requests, {traffic.failed} failed"
             + (f" ({traffic.failures[0]})" if traffic.failures else "")
         )
@@ -161,18 +161,18 @@ class Story:
         run = self.airflow.await_end(dag, run["dag_run_id"], RUN_SECONDS)
         degraded = self.airflow.result(dag, run["dag_run_id"], "degraded_health") or {}
         verdict, incident = self._verdict(degraded), degraded.get("incident")
-        self.view.tell(f"{month}: {verdict.answer}: {verdict.reason}")
+        self.view.event(f"{month}: {verdict.answer}: {verdict.reason}")
         stage = self._stage("retraining", dag, run, month=month, verdict=verdict.as_dict(), incident=incident)
         return {"incident": incident, "verdict": verdict.as_dict(), "stages": [stage]}
 
     def _verdict(self, degraded: dict[str, Any]) -> Verdict:
-        """What the policy said: as the sensor returned it, or, where it was skipped, by asking the policy again."""
+        """The policy's verdict: as returned by the sensor or, if it was skipped, by applying the policy again."""
         if degraded:
             return Verdict("fail", degraded["reason"], degraded["signals"])
         return decide(self.installation, self.spec).verdict
 
-    def _answer(self, month: str, verdict: dict[str, Any], later: str) -> dict[str, Any]:
-        """The training that answers an incident, and the release it may lead to, under traffic of the next month."""
+    def _retrain(self, month: str, verdict: dict[str, Any], later: str) -> dict[str, Any]:
+        """Follow an incident's training, and the release it may lead to, under traffic of the next month."""
         dag, run_id = f"{MODEL}.training", f"incident__{verdict['incident']}"
 
         def go(background: BackgroundTraffic) -> dict[str, Any]:
@@ -182,13 +182,13 @@ class Story:
         return self._under_traffic(later, f"demo-incident-{month}", go)
 
     def _second_commit(self, later: str) -> None:
-        self.view.now("a user pushes a second commit")
+        self.view.status("pushing a second commit")
         bare = self.home / "repositories" / f"{MODEL}.git"
         commit = self.progress.once(
             "commit/second",
             lambda: repository.change(bare, COMMIT_MESSAGE, COMMIT_CHANGES, self.spec.repository.branch),
         )
-        self.view.tell(f"commit {commit[:12]}: {COMMIT_MESSAGE}")
+        self.view.event(f"commit {commit[:12]}: {COMMIT_MESSAGE}")
         self._from_commit("second", commit, "second commit", later)
 
     def _from_commit(self, name: str, commit: str, why: str, later: str | None) -> None:
@@ -207,24 +207,24 @@ class Story:
 
     def _ci(self, commit: str, why: str) -> list[dict[str, Any]]:
         dag = f"{MODEL}.ci"
-        self.view.now(f"{dag} waits for commit {commit[:12]}")
+        self.view.status(f"{dag}: waiting for commit {commit[:12]}")
         run = self.airflow.await_caused(
             dag,
             lambda event: ((event.get("extra") or {}).get("payload") or {}).get("commit") == commit,
             START_SECONDS,
             f"commit {commit[:12]}",
         )
-        self.view.now(f"{dag} checks commit {commit[:12]}")
+        self.view.status(f"{dag}: checking commit {commit[:12]}")
         run = self.airflow.await_end(dag, run["dag_run_id"], RUN_SECONDS)
         stage = self._stage("ci", dag, run, why=why, commit=commit)
-        self.view.tell(f"{dag}: commit {commit[:12]} passed in {stage['seconds']:.1f} s")
+        self.view.event(f"{dag}: commit {commit[:12]} passed in {stage['seconds']:.1f} s")
         return [stage]
 
     def _train_and_deploy(
         self, run_id: str, why: str, month: str, background: BackgroundTraffic | None
     ) -> dict[str, Any]:
         dag = f"{MODEL}.training"
-        self.view.now(f"{dag} trains a candidate ({why})")
+        self.view.status(f"{dag}: training a candidate ({why})")
         run = self.airflow.await_end(dag, run_id, RUN_SECONDS)
         verdict = self.airflow.result(dag, run_id, "compare_with_champion")
         version = str(self.airflow.result(dag, run_id, "register_candidate")["version"])
@@ -232,7 +232,7 @@ class Story:
             "training", dag, run, why=why, month=month, version=version, verdict=verdict, metrics=verdict["signals"]
         )
         promoted = verdict["answer"] == "pass"
-        self.view.tell(f"{dag}: version {version} in {stage['seconds']:.1f} s; {verdict['reason']}")
+        self.view.event(f"{dag}: version {version} in {stage['seconds']:.1f} s; {verdict['reason']}")
         released = {"version": version, "promoted": promoted, "verdict": verdict, "why": why, "month": month}
         if not promoted:
             return {**released, "replaced": None, "stages": [stage]}
@@ -240,17 +240,17 @@ class Story:
         if background is not None:
             background.pause = BUSY_SECONDS
         dag = f"{MODEL}.deployment"
-        self.view.now(f"{dag} brings version {version} through test and canary into production")
+        self.view.status(f"{dag}: deploying version {version} through test and canary to production")
         deployment = self._caused(dag, f"{MODEL}.training", run_id)
         run = self.airflow.await_end(dag, deployment["dag_run_id"], RUN_SECONDS)
         self._require_live(version, dag, run)
         images = self._images(dag, run)
         end = self._stage("deployment", dag, run, why=why, month=month, version=version, **images)
-        self.view.tell(f"{dag}: version {version} is in production after {end['seconds']:.1f} s")
+        self.view.event(f"{dag}: version {version} is in production after {end['seconds']:.1f} s")
         return {**released, "replaced": replaced if replaced != version else None, "stages": [stage, end], **images}
 
     def _require_live(self, version: str, dag: str, run: Run) -> None:
-        """Hold the run against what serves: a release is only told of when it has all of production's traffic."""
+        """Check what serves: a release is only reported once it has all of production's traffic."""
         release = self.installation.store.release(MODEL, "production")
         if release.champion != version or dict(release.weights) != {version: 100}:
             raise RunFailedError(
@@ -259,29 +259,31 @@ class Story:
             )
 
     def _images(self, dag: str, run: Run) -> dict[str, str]:
-        """What ran in the test environment and in production, where servers are containers; it must be the same."""
-        found = {
-            place: self.airflow.result(dag, run["dag_run_id"], task).get("image")
-            for place, task in {"test": "deploy_to_test", "production": "promote_release"}.items()
+        """The image in production, if servers are containers; it must be the image that was tested."""
+        images = {
+            environment: self.airflow.result(dag, run["dag_run_id"], task).get("image")
+            for environment, task in {"test": "deploy_to_test", "production": "promote_release"}.items()
         }
-        if found["test"] != found["production"]:
+        if images["test"] != images["production"]:
             raise RunFailedError(
-                f"{dag}, run {run['dag_run_id']}: production runs another image than was tested: {found}."
+                f"{dag}, run {run['dag_run_id']}: production runs a different image from the tested one: {images}."
             )
-        return {"image": found["production"]} if found["production"] else {}
+        return {"image": images["production"]} if images["production"] else {}
 
     def _under_traffic(
         self, month: str, name: str, go: Callable[[BackgroundTraffic], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Do something while flights of ``month`` go on asking for predictions."""
+        """Run ``go`` while requests for flights of ``month`` are sent in the background."""
         rest = self._shuffled(month).iloc[self.rows_per_month :]
-        # Two occasions may fall on the same month: each takes every second one of the flights left.
+        # Two releases may share a month: each uses every second one of the remaining flights.
         rest = rest.iloc[1::2] if "commit" in name else rest.iloc[::2]
         traffic = Traffic()
         with BackgroundTraffic(self.sender, rest, name, traffic) as background:
             result = go(background)
         if traffic.failed:
-            self.view.tell(f"{traffic.failed} of {traffic.requests} requests failed meanwhile: {traffic.failures}")
+            self.view.event(
+                f"{traffic.failed} of {traffic.requests} requests failed during the rollout: {traffic.failures}"
+            )
         return {**result, "traffic": traffic.as_dict()}
 
     def _caused(self, dag: str, source_dag: str, source_run: str) -> Run:
@@ -293,7 +295,7 @@ class Story:
         )
 
     def _stage(self, stage: str, dag: str, run: Run, **more: Any) -> dict[str, Any]:
-        begun, ended = pd.Timestamp(run["start_date"]), pd.Timestamp(run["end_date"])
+        started, ended = pd.Timestamp(run["start_date"]), pd.Timestamp(run["end_date"])
         return {
             "stage": stage,
             "dag_id": dag,
@@ -301,10 +303,10 @@ class Story:
             "state": run["state"],
             "started": run["start_date"],
             "ended": run["end_date"],
-            "seconds": round((ended - begun).total_seconds(), 2),
+            "seconds": round((ended - started).total_seconds(), 2),
             **more,
         }
 
     def _shuffled(self, month: str) -> pd.DataFrame:
-        """The month's flights in a fixed random order: the first ones are its traffic, others are for canaries."""
+        """The month's flights in a fixed random order: the first are its traffic, the rest is for canaries."""
         return flights_data.read_month(self.year, month).sample(frac=1, random_state=int(month.replace("-", "")))

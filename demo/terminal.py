@@ -1,4 +1,4 @@
-"""The story in a terminal: a live line of what is being done, and a line for each thing that has happened."""
+"""Terminal output of the demo: a status line for what is in progress, and a line per event."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rich.status import Status
 from rich.table import Table
 
 PLAIN_WIDTH = 140
-"""Columns of the table where there is no terminal whose width it could take."""
+"""Width of the table when the output is not a terminal."""
 COLOURS = {"pass": "green", "hold": "yellow", "fail": "red"}
 
 
 class Terminal:
-    """Rich where there is a terminal, plain lines where there is none."""
+    """Rich output on a terminal, plain lines otherwise."""
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console(highlight=False)
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, PLAIN_WIDTH)
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
@@ -40,23 +40,23 @@ class Terminal:
             self._status.stop()
             self._status = None
 
-    def now(self, text: str) -> None:
-        """What is being done; only shown where it can be replaced by the next."""
+    def status(self, text: str) -> None:
+        """Show what is in progress; only on a terminal, where the next status replaces it."""
         if self._status:
             self._status.update(escape(text))
 
-    def tell(self, text: str) -> None:
-        """A line with the seconds since the start."""
-        seconds = time.monotonic() - self._began
+    def event(self, text: str) -> None:
+        """Print a line with the seconds since the start."""
+        seconds = time.monotonic() - self._started
         self.console.print(f"[dim]{seconds:6.1f} s[/dim]  {escape(text)}", soft_wrap=True)
 
     def month(self, row: Mapping[str, Any]) -> None:
-        """A line with the month's figures."""
+        """Print a line with the month's figures."""
         value = (
             "not measured" if row.get("value") is None else f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
         )
         colour = COLOURS.get((row.get("verdict") or {}).get("answer", ""), "white")
-        seconds = time.monotonic() - self._began
+        seconds = time.monotonic() - self._started
         self.console.print(
             f"[dim]{seconds:6.1f} s[/dim]  [bold]{row['month']}[/bold]  version {row.get('live_version')}  "
             f"[{colour}]AUC {escape(value)}[/{colour}]  {row['seconds']:.1f} s",
@@ -64,10 +64,10 @@ class Terminal:
         )
 
     def summary(self, result: Mapping[str, Any], events: Mapping[str, list[str]]) -> None:
-        """The table of what happened."""
-        table = Table(title="What happened", title_justify="left")
-        for column in ("month", "live", "AUC [95%]", "without*", "drifted", "policy", "then", "s"):
-            table.add_column(column, justify="right" if column in ("without*", "s") else "left")
+        """Print the table of results."""
+        table = Table(title="Results", title_justify="left")
+        for column in ("month", "live", "AUC [95%]", "v1 only*", "drifted", "policy", "action", "s"):
+            table.add_column(column, justify="right" if column in ("v1 only*", "s") else "left")
         for row in result["months"]:
             answer = row["verdict"]["answer"]
             table.add_row(
@@ -81,7 +81,7 @@ class Terminal:
                 f"{row['seconds']:.1f}",
             )
         self.console.print(table)
-        self.console.print("* version 1 alone, on all flights of the month", style="dim")
+        self.console.print("* AUC without retraining: version 1 on all flights of the month", style="dim")
         for retraining in result["retrainings"]:
             self.console.print(escape(_about(retraining)), soft_wrap=True)
         traffic, seconds = result["traffic"], result["seconds"]
@@ -94,7 +94,7 @@ class Terminal:
 
 
 def figure(value: float | None) -> str:
-    """A figure of three digits, or a dash."""
+    """A figure with three decimals, or a dash."""
     return "–" if value is None else f"{value:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""Prediction requests for flights, through the gateway, as an airline's own system would send them."""
+"""Prediction requests for flights through the gateway, as an airline's own system would send them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from include.core.spec import ModelSpec
 
 LARGEST_REQUEST = 50
 QUIET_SECONDS, BUSY_SECONDS = 0.2, 0.005
-"""Pauses between two requests in the background: while a model is trained, and while a canary needs requests."""
+"""Pauses between two background requests: during training, and while a canary needs requests."""
 
 
 def payload(rows: pd.DataFrame, spec: ModelSpec, request_id: str) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def payload(rows: pd.DataFrame, spec: ModelSpec, request_id: str) -> dict[str, A
 
 
 def requests_of(rows: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
-    """Cut the rows into requests of 1 to 50 rows, small ones more often; the same seed gives the same cuts."""
+    """Split the rows into requests of 1 to 50 rows, mostly small ones; the same seed gives the same split."""
     chance = random.Random(seed)
     start = 0
     while start < len(rows):
@@ -39,21 +39,21 @@ def requests_of(rows: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
 
 @dataclass
 class Traffic:
-    """What was sent and how it was answered; several threads may count at once."""
+    """Counts of requests and responses; thread-safe."""
 
     requests: int = 0
     rows: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
-    """The first few failures, in words."""
+    """The first few failures, as messages."""
     seconds: float = 0.0
-    """Spent in requests that were answered."""
+    """Total seconds of answered requests."""
     versions: dict[str, int] = field(default_factory=dict)
-    """Version → rows that it answered."""
+    """Version → number of rows that it predicted."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def count(self, rows: int, seconds: float, version: str) -> None:
-        """Count one answered request: its rows, its seconds, and the version that answered."""
+        """Count one answered request: its rows, its duration, and the version that responded."""
         with self._lock:
             self.requests += 1
             self.rows += rows
@@ -61,7 +61,7 @@ class Traffic:
             self.versions[version] = self.versions.get(version, 0) + rows
 
     def count_failure(self, reason: str) -> None:
-        """Count one request that got no prediction."""
+        """Count one request without a prediction."""
         with self._lock:
             self.requests += 1
             self.failed += 1
@@ -69,7 +69,7 @@ class Traffic:
                 self.failures.append(reason)
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures for the report, in JSON types; milliseconds are the mean of the answered requests."""
+        """The counts for the report, as JSON values; milliseconds are the mean over answered requests."""
         answered = self.requests - self.failed
         return {
             "requests": self.requests,
@@ -90,15 +90,15 @@ class Sender:
         self.headers = {"Authorization": f"Bearer {token}"}
 
     def send(self, rows: pd.DataFrame, name: str, seed: int, traffic: Traffic) -> None:
-        """Send all rows, one request after the other; failures are counted, not raised."""
+        """Send all rows, one request after another; failures are counted, not raised."""
         with requests.Session() as session:
             session.headers.update(self.headers)
-            for number, part in enumerate(requests_of(rows, seed)):
-                self.send_one(session, part, f"{name}-{number}", traffic)
+            for number, batch in enumerate(requests_of(rows, seed)):
+                self.send_one(session, batch, f"{name}-{number}", traffic)
 
     def send_one(self, session: requests.Session, rows: pd.DataFrame, request_id: str, traffic: Traffic) -> None:
-        """Send one request and count what came back; a client does not try again, the gateway does."""
-        begun = time.perf_counter()
+        """Send one request and count its result. The client does not retry; the gateway does."""
+        started = time.perf_counter()
         try:
             response = session.post(self.url, json=payload(rows, self.spec, request_id), timeout=30)
             if response.status_code != 200:
@@ -113,14 +113,14 @@ class Sender:
         except (requests.RequestException, ValueError, KeyError, IndexError) as error:
             traffic.count_failure(f"{request_id}: {type(error).__name__}: {error}")
             return
-        traffic.count(len(rows), time.perf_counter() - begun, str(answer.get("model_version")))
+        traffic.count(len(rows), time.perf_counter() - started, str(answer.get("model_version")))
 
 
 class BackgroundTraffic:
-    """One-row requests in a thread, as long as the ``with`` block lasts: releases change under real traffic.
+    """Sends one-row requests in a thread while the ``with`` block lasts, so that rollouts happen under real traffic.
 
-    Each row is sent once; ``used`` says how many were. When the rows run out the thread ends. ``pause`` (seconds
-    between two requests) may be changed meanwhile.
+    Each row is sent once; ``used`` counts them. The thread ends when the rows run out. ``pause`` (seconds between two
+    requests) may be changed while it runs.
     """
 
     def __init__(self, sender: Sender, rows: pd.DataFrame, name: str, traffic: Traffic):
@@ -144,7 +144,7 @@ class BackgroundTraffic:
             for row in range(len(self._rows)):
                 if self._stop.is_set():
                     return
-                part = self._rows.iloc[row : row + 1]
-                self._sender.send_one(session, part, f"{self._name}-{row}", self._traffic)
+                batch = self._rows.iloc[row : row + 1]
+                self._sender.send_one(session, batch, f"{self._name}-{row}", self._traffic)
                 self.used = row + 1
                 self._stop.wait(self.pause)

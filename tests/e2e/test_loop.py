@@ -106,7 +106,7 @@ def test_no_import_errors(platform: Platform, report: dict[str, Any]) -> None:
 def test_a_second_demo_says_so_and_does_nothing_again(platform: Platform, report: dict[str, Any]) -> None:
     again = play(platform)
     assert again.returncode == 0, again.stderr
-    assert "had finished before" in again.stdout
+    assert "had already finished" in again.stdout
     assert read_report(platform)["stages"] == report["stages"]
 
 

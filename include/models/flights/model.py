@@ -1,4 +1,4 @@
-"""Late arrival of flights: gradient-boosted trees over schedule, plane and weather."""
+"""Predicts late arrivals of flights: gradient-boosted trees on schedule, plane and weather."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def estimator(
     regularization: float = 0.0,
     seed: int = 0,
 ) -> HistGradientBoostingClassifier:
-    """An unfitted classifier of a data frame with the features of model.yaml.
+    """An unfitted classifier for a data frame with the features of model.yaml.
 
-    Categories are text columns; it encodes them itself, and takes missing and unseen values as they come.
+    Categories are text columns; the classifier encodes them itself and handles missing and unseen values.
     """
     return HistGradientBoostingClassifier(
         max_iter=iterations,

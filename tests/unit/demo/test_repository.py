@@ -46,7 +46,7 @@ def test_the_second_commit_of_the_demo_fits_the_models_code_and_is_made_once(tmp
 def test_a_text_that_is_not_there_is_named(tmp_path: Path) -> None:
     bare = tmp_path / "flights.git"
     repository.create(bare, MODEL)
-    with pytest.raises(repository.RepositoryError, match="does not hold 'no such text'"):
+    with pytest.raises(repository.RepositoryError, match="no longer contains 'no such text'"):
         repository.change(bare, "Impossible", {"model.py": {"no such text": ""}})
 
 

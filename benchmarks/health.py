@@ -1,8 +1,8 @@
-"""The whole of ``measure_health`` on a large window, in a process of its own: ``python -m benchmarks.quality_part``.
+"""``measure_health`` as a whole on a large window, in a separate process: ``python -m benchmarks.health``.
 
-Everything is on files as on the platform: a prediction log in the lake, truth, the rows that training reads, and the
-version's bundle. A twentieth of one part is logged twice. Prints ``{"seconds", "peak_mb", "before_mb"}``; arguments:
-rows of the window, and of each part.
+All data is in files as on the platform: a prediction log in the lake, ground truth, the rows that training reads, and
+the version's bundle. A twentieth of one file is logged twice. Prints ``{"seconds", "peak_mb", "before_mb"}``.
+Arguments: rows of the window, and of each file.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ REFERENCE_ROWS = 50_000
 
 
 def quality_spec() -> ModelSpec:
-    """The columns of the drift benchmark, for a classifier that is reported by slice."""
+    """The columns of the drift benchmark, for a classifier with metrics by slice."""
     values = drift_spec(NUMBERS, CATEGORIES, 0.05).model_dump(by_alias=True, exclude_unset=True)
     metrics = {"primary": "roc_auc", "also": ["brier", "log_loss", "calibration_error"], "slices": ["c0"]}
     return ModelSpec.model_validate(values | {"task": "binary_classification", "metrics": metrics})
 
 
 def rows_of(spec: ModelSpec, rows: int, seed: int) -> pd.DataFrame:
-    """Features, prediction, key and truth."""
+    """Features, prediction, key and ground truth."""
     random = np.random.default_rng(seed)
     names = np.array([f"category {code}" for code in range(len(SHARES))])
     columns = columns_of(spec, rows, random)
@@ -52,16 +52,16 @@ def rows_of(spec: ModelSpec, rows: int, seed: int) -> pd.DataFrame:
     return frame.assign(id=[f"{seed}-{n}" for n in range(rows)], y=random.random(rows) < frame["prediction"])
 
 
-def write_window(home: Path, spec: ModelSpec, rows: int, rows_of_a_part: int) -> None:
-    """Predictions in parts, truth and source in a file each, and the bundle."""
+def write_window(home: Path, spec: ModelSpec, rows: int, rows_per_file: int) -> None:
+    """Write predictions in several files, ground truth and source data in one file each, and the bundle."""
     log = home / "lake" / "predictions" / spec.name / WINDOW
     bundle = home / "artifacts" / spec.name / "1"
     for folder in (log, home / "truth", home / "data", bundle):
         folder.mkdir(parents=True)
-    whole = []
-    for number, start in enumerate(range(0, rows, rows_of_a_part), 1):
-        frame = rows_of(spec, min(rows_of_a_part, rows - start), number)
-        whole.append(frame)
+    frames = []
+    for number, start in enumerate(range(0, rows, rows_per_file), 1):
+        frame = rows_of(spec, min(rows_per_file, rows - start), number)
+        frames.append(frame)
         fixed = {"request_id": frame["id"], "row": 0, "received": float(number) + frame.index, "version": "1"}
         fixed |= {"release": "production@1", "key": frame["id"], "event_time": pd.Timestamp("2013-05-15")}
         logged = pd.DataFrame({**fixed, **frame[["prediction", *spec.feature_names]]})
@@ -69,7 +69,7 @@ def write_window(home: Path, spec: ModelSpec, rows: int, rows_of_a_part: int) ->
         if number == 1:
             again = logged.iloc[: len(logged) // 20]
             write_predictions(again.assign(received=again["received"] + 1e9), spec, log / "1-again.parquet")
-    frame = pd.concat(whole, ignore_index=True)
+    frame = pd.concat(frames, ignore_index=True)
     frame[["id", "y"]].to_parquet(home / "truth" / f"{WINDOW}.parquet", index=False)
     frame[["id", *spec.feature_names]].to_parquet(home / "data" / f"{WINDOW}.parquet", index=False)
     reference = rows_of(spec, REFERENCE_ROWS, 0)
@@ -79,18 +79,18 @@ def write_window(home: Path, spec: ModelSpec, rows: int, rows_of_a_part: int) ->
         (bundle / f"{name}.json").write_text(json.dumps(values))
 
 
-def write_predictions(logged: pd.DataFrame, spec: ModelSpec, part: Path) -> None:
-    """Write a part as gathering does: text and numbers of the types that it uses."""
+def write_predictions(logged: pd.DataFrame, spec: ModelSpec, path: Path) -> None:
+    """Write a file as gathering does, with the same column types."""
     kinds = {"category": pa.string(), "number": pa.float64()}
     features = [(feature.name, kinds[feature.type]) for feature in spec.features]
     fixed = [("request_id", pa.string()), ("row", pa.int64()), ("received", pa.float64()), ("version", pa.string())]
     fixed += [("release", pa.string()), ("key", pa.string()), ("event_time", pa.timestamp("us"))]
     schema = pa.schema([*fixed, ("prediction", pa.float64()), *features])
-    pq.write_table(pa.Table.from_pandas(logged, schema=schema, preserve_index=False), part, compression="zstd")
+    pq.write_table(pa.Table.from_pandas(logged, schema=schema, preserve_index=False), path, compression="zstd")
 
 
 def measured(home: Path, spec: ModelSpec) -> dict[str, float]:
-    """Measure the window as the task does."""
+    """Measure the window in the same way as the task."""
     installation = open_installation(Settings(home=home))
     installation = replace(installation, registry=UnregisteredBundles(installation.settings))
     before, start = _reset_peak(), time.perf_counter()
@@ -101,8 +101,8 @@ def measured(home: Path, spec: ModelSpec) -> dict[str, float]:
     return {"seconds": seconds, "peak_mb": _peak(), "before_mb": before}
 
 
-def main(rows: str = "1000000", rows_of_a_part: str = "100000") -> None:
-    """Write a window of ``rows`` predictions in parts of ``rows_of_a_part``, measure it, print seconds and memory."""
+def main(rows: str = "1000000", rows_per_file: str = "100000") -> None:
+    """Write a window of ``rows`` predictions in files of ``rows_per_file``, measure it, print seconds and memory."""
     spec = quality_spec()
     sources = {name: {"path": f"{name}/{{window}}.parquet"} for name in ("data", "truth")}
     values = spec.model_dump(by_alias=True, exclude_unset=True)
@@ -111,9 +111,9 @@ def main(rows: str = "1000000", rows_of_a_part: str = "100000") -> None:
         home = Path(name)
         os.environ["EVERGREEN_HOME"] = name
         os.environ["AIRFLOW_CONN_EVERGREEN_LAKE"] = json.dumps({"conn_type": "fs", "extra": {"path": name}})
-        pid = os.fork()  # what writing takes is no part of what measuring takes
+        pid = os.fork()  # so that writing does not count toward the measured memory
         if pid == 0:
-            write_window(home, spec, int(rows), int(rows_of_a_part))
+            write_window(home, spec, int(rows), int(rows_per_file))
             os._exit(0)
         if os.waitpid(pid, 0)[1]:
             raise SystemExit("the window could not be written")
