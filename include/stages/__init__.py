@@ -1,1 +1,1 @@
-"""The use cases, one for each Dag: they ask core with values and act through adapters."""
+"""The use cases, one per Dag: they call the rules of core with values and act through adapters."""

@@ -1,4 +1,4 @@
-"""From a commit to a build: check it out, make its environment, check it, and record what came of it.
+"""From a commit to a build: check it out, build its environment, run the checks, and record the outcome.
 
 The checks are lint, test and contract; each runs confined in the build's own environment.
 """
@@ -6,6 +6,7 @@ The checks are lint, test and contract; each runs confined in the build's own en
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -28,26 +29,28 @@ from include.core.errors import EvergreenError, ModelSpecError, TrainingError
 from include.core.spec import ModelSpec
 from include.stages.installation import Installation
 
+log = logging.getLogger(__name__)
+
 SAMPLE_ROWS = 500
 LINT_SECONDS = 120
-LARGEST_REPORT = 64 * 2**20
-LARGEST_FILE_MB = 512
-"""A check may write no larger file than this."""
+MAX_REPORT_BYTES = 64 * 2**20
+MAX_FILE_MB = 512
+"""The largest file that a check may write."""
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A build that was judged, and whether the store learned of it now."""
+class RecordedBuild:
+    """A judged build, and whether it was added to the store."""
 
     build: Build
     is_new: bool
-    """False when this very build is the newest passed one already, and a watcher only saw its commit again."""
+    """False if this build already is the newest passed one, and a watcher only saw its commit again."""
 
 
 def check_out_commit(installation: Installation, spec: ModelSpec, ref: str = "") -> str:
-    """Find the commit of a branch, tag or commit (default: the spec's branch), and put its files into a clean folder.
+    """Resolve a branch, tag or commit (default: the spec's branch), and check out its files into a clean folder.
 
-    Returns the full commit. Raises BuildError when it isn't there, PlatformError when the repository can't be reached.
+    Returns the full commit. Raises BuildError if it does not exist, PlatformError if the repository can't be reached.
     """
     commit = git.resolve_commit(installation.settings.home, spec.repository, ref)
     _check_out(installation, spec, commit)
@@ -57,9 +60,9 @@ def check_out_commit(installation: Installation, spec: ModelSpec, ref: str = "")
 def build_environment(
     installation: Installation, spec: ModelSpec, commit: str, *, again: bool = False
 ) -> PreparedBuild:
-    """Make the environment of a commit and its build, or take what is there; ``again`` resolves its requirements anew.
+    """Build the environment of a commit, or reuse an existing one; ``again`` resolves its requirements again.
 
-    After a crash at any moment, calling it again gives the complete build, also where the checkout is gone.
+    Idempotent: called again after a crash, it completes the build, even if the checkout is gone.
     """
     checkout = _check_out(installation, spec, commit)
     return installation.engine.prepare_build(spec, commit, checkout, again=again)
@@ -68,9 +71,9 @@ def build_environment(
 def run_check(
     installation: Installation, spec: ModelSpec, build_id: str, check: str, *, again: bool = False
 ) -> tuple[CheckReport, bool]:
-    """The report of one of CHECKS, and whether it is that of an earlier run.
+    """The report of one of CHECKS, and whether it was reused from an earlier run.
 
-    A build that passed before is not checked again, unless ``again``.
+    A build that has already passed is not checked again, unless ``again`` is set.
     """
     for build in [] if again else installation.store.builds(spec.name):
         if build.build_id == build_id and build.status == "passed" and check in build.report:
@@ -88,11 +91,11 @@ def record_build(
     *,
     run_id: str,
     watched: bool,
-) -> Recorded:
-    """Judge a commit by the reports of its checks, keep the build, and forget its checkout.
+) -> RecordedBuild:
+    """Judge a commit by the reports of its checks, record the build, and delete its checkout.
 
-    ``build_id`` and ``environment`` are empty when no environment could be made. ``watched`` says that a watcher saw
-    the commit; where it saw one again that is built already, nothing is recorded.
+    ``build_id`` and ``environment`` are empty if no environment could be built. ``watched``: the commit was reported by
+    a watcher; if it is already built, nothing is recorded.
     """
     store = installation.store
     build = judge_build(model, commit, build_id, environment, reports, run_id)
@@ -100,28 +103,28 @@ def record_build(
     if is_new:
         store.record_build(build)
     discard_checkout(installation.settings, model, commit)
-    return Recorded(build, is_new)
+    return RecordedBuild(build, is_new)
 
 
 def lint(installation: Installation, spec: ModelSpec, build_id: str) -> CheckReport:
-    """ruff, with the repository's own configuration if it has one."""
+    """Run ruff, with the repository's own configuration if it has one."""
     build = build_folder(installation.settings, spec.name, build_id)
     code = model_folder(build / "code", spec)
     own = _own_configuration(code, build / "code", ("ruff.toml", ".ruff.toml"), ("tool", "ruff"))
     command = ["-m", "ruff", "check", "--no-cache", "--output-format=concise", *([] if own else ["--isolated"]), "."]
     report = build / "reports" / "ruff.txt"
-    with _folders(build, "lint") as (given, left):
+    with _folders(build, "lint") as (inputs, outputs):
         done = _run(
-            installation, spec, build_id, command, left, given / report.name, in_code=True, time_limit=LINT_SECONDS
+            installation, spec, build_id, command, outputs, inputs / report.name, in_code=True, time_limit=LINT_SECONDS
         )
-        _keep(given, report)
+        _collect(inputs, report)
     lines = [line for line in done.output_tail.splitlines() if line.strip()]
-    reason = "no findings" if done.code == 0 else _how_it_ended(spec, done) or "; ".join(lines[:3])
+    reason = "no findings" if done.code == 0 else _forced_end(spec, done) or "; ".join(lines[:3])
     return _report(installation, done.code == 0, reason, done.seconds, report)
 
 
 def test(installation: Installation, spec: ModelSpec, build_id: str) -> CheckReport:
-    """The model's own pytest suite. A suite without tests fails: there is nothing that it shows."""
+    """Run the model's own pytest suite. A suite without tests fails, because it proves nothing."""
     build = build_folder(installation.settings, spec.name, build_id)
     code = model_folder(build / "code", spec)
     files = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml")
@@ -129,12 +132,12 @@ def test(installation: Installation, spec: ModelSpec, build_id: str) -> CheckRep
     seen = installation.engine.code(spec, build_id)
     alone = [] if own else ["-c", "/dev/null", f"--rootdir={seen}", f"--confcutdir={seen}"]
     report = build / "reports" / "pytest.xml"
-    with _folders(build, "test") as (given, left):
-        options = ["-q", "--color=no", "-p", "no:cacheprovider", f"--junitxml={left / report.name}", *alone]
+    with _folders(build, "test") as (inputs, outputs):
+        options = ["-q", "--color=no", "-p", "no:cacheprovider", f"--junitxml={outputs / report.name}", *alone]
         command = ["-m", "pytest", *options, "."]
-        done = _run(installation, spec, build_id, command, left, given / "pytest.txt", in_code=True)
-        _keep(given, report.with_suffix(".txt"))
-        _keep(left, report)
+        done = _run(installation, spec, build_id, command, outputs, inputs / "pytest.txt", in_code=True)
+        _collect(inputs, report.with_suffix(".txt"))
+        _collect(outputs, report)
     passed, reason = _judge_tests(spec, done, report)
     return _report(
         installation, passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt")
@@ -142,25 +145,24 @@ def test(installation: Installation, spec: ModelSpec, build_id: str) -> CheckRep
 
 
 def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -> CheckReport:
-    """The commit's model.yaml if it has one; then the estimator: builds, fits a sample, predicts the right shape,
-    finite, and the same twice, and survives being saved."""
+    """Check the commit's model.yaml, if it has one, and then the contract of its code (see runtime/check.py)."""
     build = build_folder(installation.settings, spec.name, build_id)
     report = build / "reports" / "contract.json"
     started = time.monotonic()
-    mistake = _check_spec(spec, model_folder(build / "code", spec) / "model.yaml")
-    if mistake:
-        _write(report, {"answer": "fail", "reason": mistake, "checks": []})
-        return _report(installation, False, mistake, time.monotonic() - started, report)
-    with _folders(build, "contract") as (given, left):
-        job = given / "check.json"
-        sample = _sample(installation, spec, given)
+    error = _check_spec(spec, model_folder(build / "code", spec) / "model.yaml")
+    if error:
+        _write(report, {"answer": "fail", "reason": error, "checks": []})
+        return _report(installation, False, error, time.monotonic() - started, report)
+    with _folders(build, "contract") as (inputs, outputs):
+        job = inputs / "check.json"
+        sample = _sample(installation, spec, inputs)
         model = model_block(spec, installation.engine.code(spec, build_id))
-        check: CheckJob = {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(left / report.name)}
+        check: CheckJob = {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(outputs / report.name)}
         _write(job, check)
         command = ["-m", "runtime.check", str(job)]
-        done = _run(installation, spec, build_id, command, left, given / "contract.txt", readable=[given])
-        _keep(given, report.with_suffix(".txt"))
-        _keep(left, report)
+        done = _run(installation, spec, build_id, command, outputs, inputs / "contract.txt", readable=[inputs])
+        _collect(inputs, report.with_suffix(".txt"))
+        _collect(outputs, report)
     passed, reason = _judge_contract(spec, done, report)
     return _report(
         installation, passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt")
@@ -168,17 +170,17 @@ def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -
 
 
 CHECKS = {"lint": lint, "test": test, "check_contract": check_contract}
-"""Every check that a build must pass, by the name of its task."""
+"""The checks that a build must pass, by task id."""
 
 
 def _check_out(installation: Installation, spec: ModelSpec, commit: str) -> Path:
-    """The folder with the files of a commit; there is nothing to do where it is there."""
+    """The folder with the files of a commit; an existing checkout is reused."""
     home, folder = installation.settings.home, checkout_folder(installation.settings, spec.name, commit)
     return git.check_out(home, spec.repository, commit, folder)
 
 
 def _is_newest(builds: Sequence[Build], build: Build) -> bool:
-    """Whether this very build is the newest passed one of ``builds`` (newest first), made by another run."""
+    """Whether this build already is the newest passed one of ``builds`` (newest first), from another run."""
     newest = next((known for known in builds if known.status == "passed"), None)
     if newest is None or build.status != "passed":
         return False
@@ -194,59 +196,61 @@ def _run(
     log: Path,
     **more: Any,
 ) -> Completed:
-    options = {"writable": writable, "log": log, "file_mb": LARGEST_FILE_MB, **more}
+    options = {"writable": writable, "log": log, "file_mb": MAX_FILE_MB, **more}
     return installation.engine.run(spec, build_id, arguments, **options)
 
 
 def _judge_tests(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, str]:
-    ended = _how_it_ended(spec, done)
+    ended = _forced_end(spec, done)
     if ended:
         return False, ended
     try:
         cases = list(ElementTree.fromstring(_read(report)).iter("testcase"))
     except (OSError, ValueError, ElementTree.ParseError):
-        return False, f"pytest left no test report (exit code {done.code}): {_last_lines(done)}"
-    wrong = [(case, what) for case in cases for what in case if what.tag in ("failure", "error")]
-    if wrong:
-        case, what = wrong[0]
+        return False, f"pytest wrote no test report (exit code {done.code}): {_last_lines(done)}"
+    failures = [(case, failure) for case in cases for failure in case if failure.tag in ("failure", "error")]
+    if failures:
+        case, failure = failures[0]
         name = "::".join(part for part in (case.get("classname"), case.get("name")) if part)
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        return False, f"{name}: {_first_words(what)}{more}"
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        return False, f"{name}: {_first_lines(failure)}{more}"
     ran = [case for case in cases if case.find("skipped") is None]
     if not ran:
-        return False, "there are no tests, or all are skipped. Add one, such as tests/test_model.py"
+        return False, "there are no tests, or all are skipped. Add one, for example tests/test_model.py"
     if done.code != 0:
-        return False, f"pytest ended with code {done.code}: {_last_lines(done)}"
+        return False, f"pytest exited with code {done.code}: {_last_lines(done)}"
     return True, f"{len(ran)} tests passed"
 
 
 def _judge_contract(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, str]:
-    ended = _how_it_ended(spec, done)
+    ended = _forced_end(spec, done)
     if ended:
         return False, ended
     try:
         judged = json.loads(_read(report))
         answer, reason = judged["answer"], str(judged["reason"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False, f"the contract check left no report (exit code {done.code}): {_last_lines(done)}"
+        return False, f"the contract check wrote no report (exit code {done.code}): {_last_lines(done)}"
     if answer != "pass" or done.code != 0:
         return False, reason
     return True, reason
 
 
-def _how_it_ended(spec: ModelSpec, done: Completed) -> str:
-    """Why a command was ended from outside; empty when it ended by itself."""
+def _forced_end(spec: ModelSpec, done: Completed) -> str:
+    """Why a command was killed; empty if it exited on its own."""
     if done.limit == "time":
-        return f"took longer than allowed ({done.seconds:.0f} s; training.time_limit_minutes in model.yaml)"
+        return f"exceeded the time limit ({done.seconds:.0f} s; training.time_limit_minutes in model.yaml)"
     if done.limit == "memory":
-        return f"needed more than training.memory_mb ({spec.training.memory_mb}) of model.yaml"
-    return f"was ended by signal {-done.code}" if done.code < 0 else ""
+        return f"exceeded the memory limit (training.memory_mb in model.yaml: {spec.training.memory_mb})"
+    return f"was killed by signal {-done.code}" if done.code < 0 else ""
 
 
-def _first_words(what: ElementTree.Element) -> str:
-    """The assertion or exception: pytest marks its lines with E."""
-    marked = [line[1:].strip() for line in (what.text or "").splitlines() if line.startswith("E ")]
-    lines = marked or [line.strip() for line in (what.get("message") or what.text or "").splitlines() if line.strip()]
+def _first_lines(failure: ElementTree.Element) -> str:
+    """The assertion or exception, whose lines pytest marks with E."""
+    marked = [line[1:].strip() for line in (failure.text or "").splitlines() if line.startswith("E ")]
+    lines = marked or [
+        line.strip() for line in (failure.get("message") or failure.text or "").splitlines() if line.strip()
+    ]
     return "; ".join(line for line in lines[:3] if line)[:500] or "no message"
 
 
@@ -255,7 +259,7 @@ def _last_lines(done: Completed) -> str:
 
 
 def _check_spec(spec: ModelSpec, file: Path) -> str:
-    """What is wrong with the commit's own model.yaml; empty when it has none or nothing is wrong."""
+    """The error in the commit's own model.yaml; empty if it has none or it is valid."""
     if not file.is_file():
         return ""
     with tempfile.TemporaryDirectory(prefix="evergreen-") as temporary:
@@ -270,7 +274,7 @@ def _check_spec(spec: ModelSpec, file: Path) -> str:
 
 
 def _sample(installation: Installation, spec: ModelSpec, folder: Path) -> list[str]:
-    """Rows of the newest partition of training data; none where there is no usable data yet."""
+    """Rows of the newest partition of training data; empty if there is no usable data yet."""
     from include.adapters.data.sources import newest_window, read_window
 
     columns = list(dict.fromkeys([spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]))
@@ -279,7 +283,7 @@ def _sample(installation: Installation, spec: ModelSpec, folder: Path) -> list[s
         home = installation.settings.home
         rows = read_window(home, source, newest_window(home, source, None), grain, columns)
     except (EvergreenError, OSError) as error:
-        print(f"no sample of training data, so synthetic rows are used: {error}")
+        log.info("no sample of training data, using synthetic rows: %s", error)
         return []
     path = folder / "sample.parquet"
     rows.head(SAMPLE_ROWS).to_parquet(path, index=False)
@@ -289,7 +293,7 @@ def _sample(installation: Installation, spec: ModelSpec, folder: Path) -> list[s
 def _own_configuration(code: Path, root: Path, files: tuple[str, ...], table: tuple[str, str]) -> bool:
     """Whether the repository configures the tool, between the model's folder and its root.
 
-    Without this, tools search on upwards, outside of the commit.
+    Otherwise, the tools would search further up, outside the commit.
     """
     folder = code
     while True:
@@ -301,7 +305,7 @@ def _own_configuration(code: Path, root: Path, files: tuple[str, ...], table: tu
                 if table[1] in tomllib.loads(project.read_text(encoding="utf-8")).get(table[0], {}):
                     return True
             except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-                return True  # the tool itself says what is wrong with it
+                return True  # the tool itself reports the error
         if folder.resolve() == root.resolve():
             return False
         folder = folder.parent
@@ -309,19 +313,19 @@ def _own_configuration(code: Path, root: Path, files: tuple[str, ...], table: tu
 
 @contextmanager
 def _folders(build: Path, check: str) -> Iterator[tuple[Path, Path]]:
-    """A folder of what a check is given and prints, and the only folder that it may write to."""
+    """A folder for a check's inputs and printed output, and the only folder that it may write to."""
     reports = build / "reports"
     reports.mkdir(exist_ok=True)
-    with job_folder(reports / f".{check}.given") as given, job_folder(reports / f".{check}") as left:
-        yield given, left
+    with job_folder(reports / f".{check}.inputs") as inputs, job_folder(reports / f".{check}") as outputs:
+        yield inputs, outputs
 
 
-def _keep(folder: Path, report: Path) -> None:
-    """Take a file of a sensible size among the reports; otherwise there is none of that name."""
+def _collect(folder: Path, report: Path) -> None:
+    """Copy a file to the reports; if it is too large or not a regular file, there is no such report."""
     try:
-        take_files(folder, [report.name], report.parent, largest_bytes=LARGEST_REPORT)
+        take_files(folder, [report.name], report.parent, largest_bytes=MAX_REPORT_BYTES)
     except TrainingError as error:
-        print(error)
+        log.warning("%s", error)
         report.unlink(missing_ok=True)
 
 

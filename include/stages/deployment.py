@@ -1,7 +1,7 @@
-"""Moving a version through the test environment and a canary into production, one safe step at a time.
+"""Moves a version through the test environment and a canary into production, one safe step at a time.
 
-Each function writes desired state by compare-and-swap and lets the reconciler act on it, so that calling it again
-after a crash goes on where it stopped.
+Each function writes the desired state by compare-and-swap and lets the reconciler act on it, so that it can be called
+again after a crash and resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from include.stages.installation import Installation
 from include.stages.reconciler import reconcile
 
 LEASE_MINUTES = 10
-"""After a step's own time limit and this much more, another deployment may take over from a run that died."""
+"""This long after a step's own time limit, another deployment may take over from a run that died."""
 LATENCY_REQUESTS = 30
 
 
 def deploy_to_test(installation: Installation, spec: ModelSpec, version: str, run: str) -> RunningServer:
-    """Make ``version`` the only one in the test environment; returns its server when it is ready.
+    """Make ``version`` the only version in the test environment; returns its server once it is ready.
 
-    Raises DeploymentConflictError while another run tests there.
+    Raises DeploymentConflictError while another run uses the test environment.
     """
     before = installation.store.release(spec.name, "test")
     _refuse_other_run(spec, before, run)
@@ -44,7 +44,7 @@ def deploy_to_test(installation: Installation, spec: ModelSpec, version: str, ru
 
 
 def clear_test(installation: Installation, spec: ModelSpec, run: str) -> None:
-    """Stop what ``run`` has in the test environment; what another run has there stays."""
+    """Stop the server of ``run`` in the test environment; another run's server keeps running."""
     before = installation.store.release(spec.name, "test")
     if _owned(before, run):
         note = f"test by {run} has ended"
@@ -54,7 +54,7 @@ def clear_test(installation: Installation, spec: ModelSpec, run: str) -> None:
 
 
 def verify(installation: Installation, spec: ModelSpec, version: str) -> Verdict:
-    """Replay the golden examples in the test environment, hold the latency budget, and allow no failure under load."""
+    """Replay the golden examples in the test environment, and check latency and failures under load."""
     server = installation.engine.servers(spec.name, "test").get(version)
     if server is None or server.state != "ready":
         raise PlatformError(
@@ -73,14 +73,14 @@ def verify(installation: Installation, spec: ModelSpec, version: str) -> Verdict
 def start_canary(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:
     """Give ``version`` its first share of production's traffic, owned by ``run``.
 
-    Raises DeploymentConflictError when another run's rollout is under way. A rollout whose run died, so that
-    its lease is over, is abandoned first.
+    Raises DeploymentConflictError while another run's rollout is in progress. A rollout whose run died and whose lease
+    has expired is abandoned first.
     """
     store = installation.store
     now = store.release(spec.name, "production")
     _refuse_other_run(spec, now, run)
     if now.rollout and not now.rollout.is_of(run):
-        now = store.swap_release(now, now.abandon(f"the lease of run {now.rollout.run} is over"))
+        now = store.swap_release(now, now.abandon(f"the lease of run {now.rollout.run} has expired"))
     if not now.rollout:
         rollout = _canary_rollout(spec, run, version, step=0)
         share = spec.deployment.canary.steps[0]
@@ -90,14 +90,14 @@ def start_canary(installation: Installation, spec: ModelSpec, version: str, run:
 
 
 def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple[Verdict, bool]:
-    """Look at the canary once: its verdict, and whether it has passed its last step.
+    """Judge the canary once: returns the verdict, and whether the canary has passed its last step.
 
-    A passed step leads to the next one; a failed one changes nothing here (the caller rolls back).
+    After a passed step, the next one starts; a failed step changes nothing here (the caller rolls back).
     """
     now = installation.store.release(spec.name, "production")
     rollout = _owned(now, run)
     if rollout is None:
-        raise DeploymentConflictError(f"{spec.name}: the rollout of run {run} was ended by someone else ({now.note}).")
+        raise DeploymentConflictError(f"{spec.name}: the rollout of run {run} was ended by another run ({now.note}).")
     if now.champion is None:
         return Verdict("pass", "first release: there is nothing in production to compare with"), True
     seconds = time.time() - rollout.since
@@ -123,7 +123,7 @@ def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple
 
 
 def promote(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:
-    """Make ``version`` the champion with all traffic; the old champion stands by."""
+    """Make ``version`` the champion with all traffic; the previous champion stays loaded as standby."""
     now = installation.store.release(spec.name, "production")
     if now.champion != version or now.rollout:
         if not _owned(now, run):
@@ -134,17 +134,17 @@ def promote(installation: Installation, spec: ModelSpec, version: str, run: str)
 
 
 def production_image(installation: Installation, spec: ModelSpec, version: str) -> str | None:
-    """The image that the version's production server runs; None where servers are no containers."""
+    """The image that the version's production server runs; None if servers are not containers."""
     return installation.engine.servers(spec.name, "production")[version].image
 
 
 def owns_rollout(installation: Installation, spec: ModelSpec, run: str) -> bool:
-    """Whether the rollout that is under way in production is that of ``run``."""
+    """Whether ``run`` owns the rollout in progress in production."""
     return _owned(installation.store.release(spec.name, "production"), run) is not None
 
 
 def settle(installation: Installation, spec: ModelSpec, run: str) -> Release:
-    """End the run's rollout, if it has one, so that the champion serves alone again."""
+    """End the run's rollout, if it has one, so that only the champion serves."""
     now = installation.store.release(spec.name, "production")
     if _owned(now, run):
         now = installation.store.swap_release(now, now.abandon(f"rolled back by {run}"))
@@ -153,7 +153,7 @@ def settle(installation: Installation, spec: ModelSpec, run: str) -> Release:
 
 
 def roll_back(installation: Installation, spec: ModelSpec, run: str) -> Release:
-    """By hand: end a rollout that is under way, or else put the release that stands by back into production."""
+    """Manual rollback: end a rollout in progress, or else put the standby release back into production."""
     now = installation.store.release(spec.name, "production")
     after = now.roll_back(run)
     if after != now:
@@ -179,7 +179,7 @@ def _refuse_other_run(spec: ModelSpec, release: Release, run: str) -> None:
 def _judge_step(
     spec: ModelSpec, champion: str | None, rollout: Rollout, figures: dict[str, ServerFigures], seconds: float
 ) -> Verdict:
-    """The verdict on the canary's step, from what both servers counted since its beginning."""
+    """The verdict on the canary's current step, from what both servers counted since it started."""
     before = rollout.baseline or {}
     candidate = rollout.candidate
     return judge_canary(

@@ -1,6 +1,6 @@
-"""The installation: what each stage is handed, so that it reads no environment and opens nothing by itself.
+"""The installation that is passed to each stage, so that stages read no environment and open nothing themselves.
 
-Whoever starts something (an operator, a command, a test) opens it once and passes it on.
+The caller (an operator, a command, a test) opens it once and passes it on.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Installation:
 
 
 def open_installation(settings: Settings | None = None) -> Installation:
-    """The installation with these settings (default: the environment's); the same object for equal settings.
+    """The installation for these settings (default: from the environment); cached by settings.
 
-    Cheap: each driver connects at its first use, and MLflow is imported only then.
+    Cheap: drivers connect on first use, and MLflow is only imported then.
     """
     return _open(settings or Settings.from_environment())
 

@@ -1,6 +1,6 @@
-"""What became of a model's predictions: gather the prediction log, measure the health of windows, publish it.
+"""The health of a model's predictions: gather the prediction log, measure the health of windows, publish it.
 
-Each step may be repeated: gathered rows are not gathered again, and measuring a window again replaces its health.
+Each step is idempotent: rows are gathered once, and measuring a window again replaces its health.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ from include.stages.retraining import decide
 log = logging.getLogger(__name__)
 
 OLDER_WINDOWS = 60
-"""How far back late predictions and late truth are looked for."""
+"""How many windows back to look for late predictions and late ground truth."""
 
 
 def gather_predictions(installation: Installation, spec: ModelSpec) -> Gathered:
-    """Move what is new in the model's prediction log into the lake."""
+    """Copy new lines of the model's prediction log into the lake."""
     settings = installation.settings
     installation.engine.fetch_predictions(spec.name)
     return gather(spec, installation.store, settings.prediction_log / spec.name, settings.lake)
 
 
-def ended_last(spec: ModelSpec, moment: datetime) -> str:
-    """The newest window that was over at ``moment``."""
-    utc = moment.astimezone(UTC) if moment.tzinfo else moment
+def last_ended(spec: ModelSpec, time: datetime) -> str:
+    """The last window that had ended at ``time``."""
+    utc = time.astimezone(UTC) if time.tzinfo else time
     grain = spec.monitoring.window
     return windows_before(window_of(utc, grain), grain, 2)[0]
 
 
 def windows_to_measure(installation: Installation, spec: ModelSpec, newest: str) -> list[str]:
-    """``newest``, after the earlier windows whose predictions or truth have come in since they were measured."""
+    """The earlier windows with new predictions or ground truth since they were measured, followed by ``newest``."""
     window_bounds(newest, spec.monitoring.window)
     home = installation.settings.home
     measured = {row.window: row for row in installation.store.health(spec.name)}
@@ -81,7 +81,7 @@ def windows_to_measure(installation: Installation, spec: ModelSpec, newest: str)
 def measure_health(
     installation: Installation, spec: ModelSpec, window: str, gathered: Gathered | None = None, run_id: str = ""
 ) -> HealthRow:
-    """Measure one window and keep its health; ``gathered`` is the gathering before, for its torn and broken lines."""
+    """Measure one window and record its health; ``gathered`` provides the counts of truncated and malformed lines."""
     now = datetime.now(UTC).replace(tzinfo=None)
     predictions = read_predictions(spec, window, installation.settings.lake)
     live = live_version(installation, spec, predictions)
@@ -107,7 +107,7 @@ def measure_health(
 
 @dataclass(frozen=True)
 class LiveVersion:
-    """The version that answered most of a window's predictions, and what its bundle says."""
+    """The version that made most of a window's predictions, with the reference and lineage from its bundle."""
 
     version: str
     reference: Reference
@@ -131,21 +131,21 @@ def live_version(installation: Installation, spec: ModelSpec, predictions: Predi
 
 
 def read_truth(installation: Installation, spec: ModelSpec, window: str) -> Truth:
-    """Truth of the window, or the reason why there is none that can be used, which holds the policy."""
+    """The window's ground truth, or the reason why there is none, which makes the policy hold."""
     home, source, grain = installation.settings.home, spec.truth.source, spec.monitoring.window
     if not window_exists(home, source, window, grain):
-        return Truth(problem=f"truth of window {window} has not arrived")
+        return Truth(problem=f"ground truth of window {window} has not arrived")
     try:
         return Truth(read_window(home, source, window, grain, [spec.truth.key, spec.truth.column]))
     except DataError as error:
-        log.error("no truth for %s: %s", window, error)
+        log.error("no ground truth for %s: %s", window, error)
         return Truth(problem=str(error))
 
 
 def count_live(
     installation: Installation, spec: ModelSpec, window: str, predictions: Predictions, live: LiveVersion
 ) -> WindowCount:
-    """The live version's rows of these predictions, each once, counted part by part."""
+    """Count the live version's predictions, each once, file by file."""
     count = count_window(
         spec,
         window,
@@ -156,40 +156,42 @@ def count_live(
         progress=_log_tenths(spec, window),
     )
     if count.rows != (predictions.frame["version"] == live.version).sum():
-        raise DataError(f"{spec.name}: predictions of {window} were written again meanwhile. Measure it again.")
+        raise DataError(
+            f"{spec.name}: predictions of {window} changed while they were counted. Measure the window again."
+        )
     return count
 
 
 def compare_with_training(
     installation: Installation, spec: ModelSpec, window: str, live: LiveVersion
 ) -> MultivariateFigure:
-    """A sample of the live version's rows against one of the rows that it was trained on."""
+    """Compare a sample of the live version's rows with a sample of its training data."""
     return compare_window(spec, window, live.version, live.lineage, lake=installation.settings.lake)
 
 
 def compare_with_source(
     installation: Installation, spec: ModelSpec, window: str, predictions: Predictions, live: LiveVersion
 ) -> Skew | None:
-    """A sample of the live version's rows against those that training reads; None where there are none (yet)."""
+    """Compare a sample of the live version's rows with the rows that training reads; None if there are none (yet)."""
     home, source, grain = installation.settings.home, spec.data.source, spec.monitoring.window
     frame = predictions.frame
     try:
         if not window_exists(home, source, window, grain):
             return None
-        answered = np.flatnonzero(frame["version"] == live.version)
-        rows = sampled(answered)
+        live_rows = np.flatnonzero(frame["version"] == live.version)
+        rows = sampled(live_rows)
         keys = frame["key"].iloc[rows].reset_index(drop=True)
         columns = [spec.data.key, *spec.feature_names]
         known = read_keys(home, source, window, grain, columns, spec.data.key, set(keys.dropna()))
         served = pd.DataFrame({"key": keys, **{name: predictions.feature(name, rows) for name in spec.feature_names}})
-        return skew(served, known, spec, drawn_from=len(answered))
+        return skew(served, known, spec, drawn_from=len(live_rows))
     except (DataError, PlatformError) as error:
-        log.warning("%s is not compared with its source: %s", window, error)
+        log.warning("%s could not be compared with the training source: %s", window, error)
         return None
 
 
 def publish_health(installation: Installation, spec: ModelSpec, measured: Sequence[str]) -> HealthRow:
-    """Write the pages of the windows that were measured, and the page of all; returns the row of the last one."""
+    """Write the pages of the measured windows and the history page; returns the row of the last measured window."""
     store, reports = installation.store, installation.settings.reports
     history, incidents = store.health(spec.name), store.incidents(spec.name)
     now = decide(installation, spec)
@@ -198,45 +200,45 @@ def publish_health(installation: Installation, spec: ModelSpec, measured: Sequen
         verdict = _decision_at(window, now, spec, history, before).verdict
         page = write_window(reports, spec, window, history, before, verdict)
         log.info("%s: %s. %s", window, verdict, page)
-    log.info("all windows: %s", write_history(reports, spec, history, incidents, now.verdict))
+    log.info("history: %s", write_history(reports, spec, history, incidents, now.verdict))
     return next(row for row in history if row.window == measured[-1])
 
 
 def _decision_at(
     window: str, now: Decision, spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident]
 ) -> Decision:
-    """What the policy says of a window: now for the one that it judges and younger ones, else as it was known then."""
+    """The policy's decision for a window: the current one from the judged window on, else as of that window."""
     if now.window is None or window >= now.window:
         return now
     return evaluate_policy(spec, [row for row in history if row.window <= window], incidents)
 
 
 def _pages_to_write(history: Sequence[HealthRow], measured: Sequence[str]) -> list[str]:
-    """The measured windows, and the one before each, whose page links to it."""
+    """The measured windows, and the window before each, whose page links to it."""
     neighbours = [earlier.window for earlier, later in pairwise(history) if later.window in measured]
     return sorted({*measured, *neighbours})
 
 
 def _columns_for_quality(spec: ModelSpec, predictions: Predictions, live: LiveVersion | None) -> pd.DataFrame:
-    """The predictions with those features that slices and the estimator need."""
+    """The predictions with the features that slices and the estimator need."""
     estimator = live.reference.estimator if live else None
     needed = sorted({*spec.metrics.slices, *features_needed(estimator)})
     return predictions.frame.assign(**{name: predictions.feature(name) for name in needed})
 
 
 def _log_tenths(spec: ModelSpec, window: str) -> Callable[[int, int], None]:
-    """Reports progress in the log, once for each tenth."""
+    """Returns a callback that logs progress in steps of a tenth."""
     reported = 0
 
     def report(done: int, whole: int) -> None:
         nonlocal reported
         if (tenths := 10 * done // max(whole, 1)) > reported:
             reported = tenths
-            log.info("%s %s: %d %% of the window is counted", spec.name, window, 10 * tenths)
+            log.info("%s %s: counted %d %% of the window", spec.name, window, 10 * tenths)
 
     return report
 
 
 def _read(path: Path) -> Any:
-    """A JSON file of a bundle; None when the version has none, so that what needs it is 'not known'."""
+    """A JSON file of a bundle; None if the version has none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

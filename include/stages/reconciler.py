@@ -1,7 +1,7 @@
-"""Making the world match the desired state: servers, gateway routes, and the registry's alias.
+"""Makes servers, gateway routes and the registry's alias match the desired state.
 
-Nothing else changes what serves. Running it again after any crash finishes the job; when everything matches it
-does nothing.
+Nothing else changes what serves. It is idempotent: rerun it after a crash and it completes; if everything already
+matches, it does nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ READY_SECONDS = 120.0
 
 
 def observe(installation: Installation, spec: ModelSpec, environment: Environment) -> Observed:
-    """What is there now."""
+    """The observed state."""
     servers = installation.engine.servers(spec.name, environment)
     states = {version: server.state for version, server in servers.items()}
     if environment == "test":
@@ -36,9 +36,9 @@ def observe(installation: Installation, spec: ModelSpec, environment: Environmen
 
 
 def reconcile(installation: Installation, spec: ModelSpec, environment: Environment) -> list[Action]:
-    """Bring one model's environment to its desired state; returns the steps that were taken.
+    """Bring one model's environment to its desired state; returns the actions taken.
 
-    Raises GateError when a server that should serve can't get ready; what served before goes on serving.
+    Raises GateError when a server does not become ready; the previous servers keep serving.
     """
     desired = installation.store.release(spec.name, environment)
     actions = plan(desired, observe(installation, spec, environment))
@@ -60,7 +60,7 @@ def reconcile(installation: Installation, spec: ModelSpec, environment: Environm
 
 
 def reconcile_all(installation: Installation) -> list[str]:
-    """Reconcile every model and environment, as after a start of the platform; returns what went wrong."""
+    """Reconcile every model and environment, after the platform was started; returns the errors."""
     problems = []
     for release in installation.store.releases():
         try:
@@ -94,7 +94,7 @@ def _route(installation: Installation, model: str, weights: Mapping[str, int], d
         version: server.address for version, server in installation.engine.servers(model, "production").items()
     }
     live = desired.champion or ""
-    if live not in weights:  # the first release ever has no champion yet
+    if live not in weights:  # the very first release has no champion yet
         live = next(iter(weights))
     canary = next((version for version in weights if version != live), None)
     if canary is None:
@@ -111,7 +111,7 @@ def _await_ready(engine: Engine, spec: ModelSpec, environment: Environment, vers
     if _until(lambda: state() in ("ready", "broken"), READY_SECONDS) and state() == "ready":
         return
     raise GateError(
-        f"{spec.name} version {version} did not get ready in the {environment} environment. The end of its log:\n"
+        f"{spec.name} version {version} did not become ready in the {environment} environment. Its log tail:\n"
         + engine.log_tail(spec.name, environment, version)
     )
 

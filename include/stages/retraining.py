@@ -1,6 +1,6 @@
-"""When to retrain: asking the policy about a model's health, and opening the incident that starts one training.
+"""When to retrain: applies the policy to a model's health, and opens the incident that starts one training.
 
-The sensor, the pages, the metrics and the demo all ask :func:`decide`, so that all of them say the same.
+The sensor, the pages, the metrics and the demo all call :func:`decide`, so they always agree.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from include.core.health.record import HealthRow, Incident
 from include.core.spec import ModelSpec
 from include.stages.installation import Installation
 
-ROWS_AT_ONCE = 12
+BATCH_ROWS = 12
 
 
 def decide(installation: Installation, spec: ModelSpec) -> Decision:
-    """What the policy says now, in the light of the version that serves."""
+    """The policy's current decision, given the version that serves."""
     store = installation.store
     history = needed_history(spec, _newest_first(store, spec.name))
     live = store.release(spec.name, "production").champion
@@ -25,13 +25,13 @@ def decide(installation: Installation, spec: ModelSpec) -> Decision:
 
 
 def open_incident(installation: Installation, spec: ModelSpec, incident: Incident) -> bool:
-    """Open the incident, from when on the policy cools down; False when it was open already."""
+    """Open the incident, which starts the policy's cooldown; False if it was already open."""
     return installation.store.record_incident(spec.name, incident)
 
 
 def _newest_first(store: Store, model: str) -> Iterator[HealthRow]:
-    """All health rows, read as they are asked for."""
+    """All health rows, newest first, loaded lazily."""
     before = None
-    while rows := store.newest_health(model, ROWS_AT_ONCE, before=before):
+    while rows := store.newest_health(model, BATCH_ROWS, before=before):
         yield from reversed(rows)
         before = rows[0].window

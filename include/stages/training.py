@@ -1,7 +1,7 @@
-"""Making a candidate: freeze and check data, train in the build's environment, compare, keep everything with it.
+"""Makes a candidate: freeze and validate data, train in the build's environment, compare, register it with its lineage.
 
-The candidate's folder is named for the DAG run, so that a run that is retried after a crash starts it afresh and
-never leaves two.
+The candidate's folder is named for the Dag run, so that a retry after a crash starts from scratch and never leaves two
+candidates.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from include.settings import Settings
 from include.stages.installation import Installation
 
 TRAINED = ("holdout.parquet", "training.json", "model.skops", "model.json")
-"""What a training leaves."""
+"""The files that a training writes."""
 SCORED = "scored.parquet"
-"""What scoring a version leaves."""
+"""The file that a scoring job writes."""
 BUNDLE = ("model.skops", "model.json", "metrics.json", "profile.json", "estimator.json", "golden.json", "lineage.json")
 
 
 class Candidate(TypedDict):
-    """A trained candidate, as one task hands it to the next."""
+    """A trained candidate, as passed from task to task."""
 
     folder: str
     champion: str | None
-    """Version whose predictions of the same rows are in the holdout; None without one."""
+    """The version whose predictions for the same rows are in the holdout; None without a champion."""
     build: str
     commit: str
     holdout_from: str
@@ -56,10 +56,10 @@ class Candidate(TypedDict):
 
 
 def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingParams, now: datetime) -> Snapshot:
-    """The snapshot that a run trains on: the newest windows up to ``params.window``, or the newest there are.
+    """Take the snapshot that a run trains on: the newest windows, up to ``params.window`` if given.
 
-    Before anything is read, raises RunRefusedError for a window without data or that has not ended at ``now`` (naive
-    UTC), for a build that can't be trained with, and for an incident that isn't there.
+    Before reading any data, raises RunRefusedError for a window without data or one that has not begun at ``now``
+    (naive UTC), for a build that can't be used, and for an unknown incident.
     """
     store, window, grain = installation.store, params.window, spec.monitoring.window
     if window:
@@ -68,15 +68,15 @@ def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingPar
     choose_build(params.build, store.builds(spec.name))
     if window and not window_exists(installation.settings.home, spec.data.source, window, grain):
         raise RunRefusedError(
-            f"parameter 'window': {spec.name} has no training data of {window}. "
-            "Load it, name another window, or clear the field for the newest there is."
+            f"parameter 'window': {spec.name} has no training data for {window}. "
+            "Load it, choose another window, or clear the field for the newest window."
         )
     return take_snapshot(installation.settings, spec, window or None)
 
 
 def validate(installation: Installation, spec: ModelSpec, snapshot_hash: str) -> tuple[Verdict, Path]:
-    """The verdict on a snapshot by what the spec expects of its columns, and the file with all failures."""
-    from include.adapters.data.expectations import check_snapshot  # Great Expectations: seconds of import
+    """The verdict on a snapshot by the spec's expectations, and the report file with all failures."""
+    from include.adapters.data.expectations import check_snapshot  # importing Great Expectations takes seconds
 
     snapshot = load_snapshot(installation.settings.lake, spec.name, snapshot_hash)
     verdict = check_snapshot(spec, snapshot, read_snapshot(snapshot))
@@ -93,14 +93,14 @@ def train_candidate(
     run_id: str,
     parameters: Mapping[str, object],
 ) -> Candidate:
-    """:func:`train` with a build (empty: the newest one that passed) and a snapshot, by their names."""
+    """Call :func:`train` with a build (empty: the newest passed one) and a snapshot, given by their ids."""
     build = choose_build(build_id, installation.store.builds(spec.name))
     snapshot = load_snapshot(installation.settings.lake, spec.name, snapshot_hash)
     return train(installation, spec, build, snapshot, run_id, parameters)
 
 
 def candidate_folder(settings: Settings, model: str, run_id: str) -> Path:
-    """Where the candidate of a DAG run is made."""
+    """The folder of a Dag run's candidate."""
     return settings.home / "candidates" / model / hashlib.sha256(run_id.encode()).hexdigest()[:16]
 
 
@@ -112,7 +112,7 @@ def train(
     run_id: str,
     parameters: Mapping[str, object],
 ) -> Candidate:
-    """Train on all but the newest days of the snapshot and predict those, with the champion too if there is one.
+    """Train on all but the newest days of the snapshot and predict those; the champion, if any, predicts them too.
 
     The candidate's folder then holds the artifact, ``training.json`` and ``holdout.parquet`` with the columns
     ``prediction`` and, if there is one, ``champion``.
@@ -120,15 +120,15 @@ def train(
     folder = candidate_folder(installation.settings, spec.name, run_id)
     shutil.rmtree(folder, ignore_errors=True)
     champion = installation.store.release(spec.name, "production").champion
-    before = installation.registry.lineage(spec.name, champion) if champion else None
-    trained_until = datetime.fromisoformat(before.trained_until) if before else None
+    champion_lineage = installation.registry.lineage(spec.name, champion) if champion else None
+    trained_until = datetime.fromisoformat(champion_lineage.trained_until) if champion_lineage else None
     newest = _newest_time(snapshot, spec.data.event_time)
     train_until = holdout_start(newest, spec.training.holdout_days, None)
     holdout_from = holdout_start(newest, spec.training.holdout_days, trained_until)
     if holdout_from > newest:
         raise DataError(
-            f"{spec.name}: version {champion} was trained on data until {trained_until}, so nothing up to {newest} is "
-            "new to it. Train up to a newer window, or raise training.holdout_days."
+            f"{spec.name}: version {champion} was trained on data until {trained_until}, so there are no unseen rows "
+            f"up to {newest}. Train up to a newer window, or raise training.holdout_days."
         )
     holdout_until = newest + pd.Timedelta(microseconds=1)
     job: TrainJob = {
@@ -141,7 +141,7 @@ def train(
         "champion": None,
     }
     readable = [Path(path) for path in snapshot.paths]
-    same_build = before is not None and before.build == build.build_id
+    same_build = champion_lineage is not None and champion_lineage.build == build.build_id
     if champion and same_build:
         artifact = _artifact_of(installation, spec, champion)
         job["champion"] = artifact
@@ -150,8 +150,8 @@ def train(
     if champion and not same_build:
         scored = score(installation, spec, champion, snapshot.paths, folder, since=holdout_from, until=holdout_until)
         holdout = pd.read_parquet(folder / "holdout.parquet")
-        theirs = scored.rename(columns={"prediction": "champion"})
-        joined = holdout.merge(theirs, on=spec.data.key, how="left", validate="1:1")
+        champion_scores = scored.rename(columns={"prediction": "champion"})
+        joined = holdout.merge(champion_scores, on=spec.data.key, how="left", validate="1:1")
         joined.to_parquet(folder / "holdout.parquet", index=False)
     return {
         "folder": str(folder),
@@ -173,9 +173,9 @@ def score(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> pd.DataFrame:
-    """A version's predictions of the rows of ``data`` from ``since`` on and before ``until``: key and ``prediction``.
+    """A version's predictions for rows of ``data`` from ``since`` until before ``until``: key and ``prediction``.
 
-    Made in the environment of the version's own build; ``folder`` gets the job's file, log and result.
+    They are made in the environment of the version's own build; ``folder`` receives the job's file, log and result.
     """
     build_id = installation.registry.lineage(spec.name, version).build
     artifact = _artifact_of(installation, spec, version)
@@ -193,17 +193,17 @@ def score(
 
 
 def compare(spec: ModelSpec, folder: Path, champion: str | None) -> Verdict:
-    """The promotion verdict, from the holdout's predictions; writes ``metrics.json`` beside them."""
+    """The promotion verdict, from the holdout's predictions; writes ``metrics.json`` next to them."""
     holdout = pd.read_parquet(folder / "holdout.parquet")
-    mine = evaluation.evaluate(holdout, spec, seed=0)
-    theirs = comparison = None
+    candidate = evaluation.evaluate(holdout, spec, seed=0)
+    previous = comparison = None
     if champion:
-        theirs = evaluation.evaluate(holdout, spec, prediction="champion", seed=0)
+        previous = evaluation.evaluate(holdout, spec, prediction="champion", seed=0)
         comparison = evaluation.compare(holdout, spec, candidate="prediction", champion="champion", seed=0)
-    verdict = judge_promotion(spec, mine, theirs, comparison.overall if comparison else None)
+    verdict = judge_promotion(spec, candidate, previous, comparison.overall if comparison else None)
     figures = {
-        **mine.as_dict(),
-        "champion": theirs.as_dict() if theirs else None,
+        **candidate.as_dict(),
+        "champion": previous.as_dict() if previous else None,
         "difference": comparison.as_dict() if comparison else None,
         "verdict": verdict.as_dict(),
     }
@@ -212,7 +212,7 @@ def compare(spec: ModelSpec, folder: Path, champion: str | None) -> Verdict:
 
 
 def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: Lineage) -> Path:
-    """Add reference profile, estimator, golden examples and lineage, and gather what belongs to it in ``bundle/``."""
+    """Add reference profile, estimator, golden examples and lineage, and copy the bundle's files to ``bundle/``."""
     holdout = pd.read_parquet(folder / "holdout.parquet")
     training: TrainingReport = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     reference = pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)
@@ -246,9 +246,9 @@ def register(
     incident: str = "",
     parameters: Mapping[str, object],
 ) -> str:
-    """Keep the candidate in the registry, promoted or not, as the model's next version; it becomes ``challenger``.
+    """Register the candidate, promoted or not, as the model's next version, with the alias ``challenger``.
 
-    Registering the candidate of the same run again gives the same version. Returns the version.
+    Returns the version. Registering the same run's candidate again returns the same version.
     """
     folder = Path(candidate["folder"])
     snapshot = load_snapshot(installation.settings.lake, spec.name, snapshot_hash)
@@ -279,7 +279,7 @@ def register(
 
 
 def _metric_values(quality: Quality) -> dict[str, float]:
-    """Metric name → value, with the ends of its interval as ``<name>_low`` and ``<name>_high``."""
+    """Metric name → value, with the bounds of its interval as ``<name>_low`` and ``<name>_high``."""
     values = {}
     for name, figure in quality.items():
         for key, value in ((name, figure.value), (f"{name}_low", figure.low), (f"{name}_high", figure.high)):

@@ -110,7 +110,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a ref that is none": ("ci", {"ref": "no such ref"}, "'no such ref' is not the name of a branch"),
     "a name that training lacks": ("training", {"windows": "2013-05"}, "'windows' (known: window, build"),
     "a window of another grain": ("training", {"window": "2013-W20"}, "Write it like '2013-05'"),
-    "a window without data": ("training", {"window": "2013-07", "build": "good-1"}, "no training data of 2013-07"),
+    "a window without data": ("training", {"window": "2013-07", "build": "good-1"}, "no training data for 2013-07"),
     "a build that is not there": ("training", {"build": "x-1"}, "no build 'x-1' (newest that passed: good-1)"),
     "a build that failed": ("training", {"build": "bad-1"}, "'bad-1' did not pass"),
     "an incident that never was": ("training", {"incident": "late-2012-01"}, "no incident 'late-2012-01'"),

@@ -26,11 +26,11 @@ class MeasureHealthOperator(ModelTask):
     def execute(self, context: Context) -> list[str]:
         """Return the measured windows, oldest first."""
         from include.adapters.data.predictions import Gathered
-        from include.stages.monitoring import ended_last, measure_health, windows_to_measure
+        from include.stages.monitoring import last_ended, measure_health, windows_to_measure
 
         spec, installation, run = self.spec, self.installation, context["dag_run"]
         gathered = Gathered.from_dict(self.gathered) if self.gathered else Gathered()
-        windows = windows_to_measure(installation, spec, self.window or ended_last(spec, run.run_after))
+        windows = windows_to_measure(installation, spec, self.window or last_ended(spec, run.run_after))
         for window in windows:
             row = measure_health(installation, spec, window, gathered, run.run_id)
             figure = row.quality.get(row.metric)

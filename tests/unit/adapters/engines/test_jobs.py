@@ -183,7 +183,7 @@ def pytest_unconfigure(config):
     build_id = build(spec, "", **{"tests/conftest.py": leave, "tests/test_it.py": "def test_it():\n    pass\n"})
     report = checks.test(open_installation(), spec, build_id)
     assert report["answer"] == "fail"
-    assert "left no test report" in report["reason"]
+    assert "wrote no test report" in report["reason"]
     assert KEY not in Path(report["file"]).read_text()
     assert (secrets / "token").read_text() == KEY
     assert [
