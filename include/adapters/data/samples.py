@@ -63,7 +63,7 @@ def reference_sample(
     if lineage is None or not lineage.snapshot or not lineage.trained_until:
         raise DataError(
             f"{spec.name}: the version's lineage.json does not say what it was trained on. "
-            "The next training writes it anew."
+            "The next training writes it again."
         )
     snapshot = load_snapshot(lake, spec.name, lineage.snapshot)
     until, time = pd.Timestamp(lineage.trained_until), spec.data.event_time

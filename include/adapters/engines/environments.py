@@ -122,7 +122,7 @@ def resolve_lock(
     requirements = next((folder / name for name in REQUIREMENTS if (folder / name).is_file()), None)
     if requirements is None:
         raise BuildError(
-            f"{model}: the commit has no requirements.lock or requirements.txt beside the model's code. Add one that "
+            f"{model}: the commit has no requirements.lock or requirements.txt next to the model's code. Add one that "
             "names the libraries the model needs; an empty file is fine when it needs none."
         )
     runtime = RUNTIME / "requirements.txt"
@@ -262,7 +262,7 @@ def _uv(
 
 
 def require(done: Completed, model: str, problem: str) -> None:
-    """Nothing when uv ended well; else BuildError with its words, or PlatformError when another try may help."""
+    """Raise BuildError with uv's output unless it succeeded, or PlatformError where a retry may help."""
     if done.code == 0:
         return
     message = "\n".join(line.strip() for line in done.output_tail.strip().splitlines()[-15:])

@@ -1,4 +1,4 @@
-"""Judging a canary: errors, latency and predictions of the new release beside those of the one in production.
+"""Judging a canary: errors, latency and predictions of the new release compared with those of the one in production.
 
 Both answer a random share of the same traffic at the same time, so their figures differ only by the release.
 """
@@ -41,7 +41,7 @@ class ServerFigures:
         return cls(**values)
 
     def since(self, baseline: ServerFigures | None) -> ServerFigures:
-        """The growth since ``baseline``; all of it when the process started anew (counters begin at 0)."""
+        """The growth since ``baseline``; all of it when the process restarted (its counters begin at 0)."""
         if baseline is None or baseline.started != self.started:
             return self
         return ServerFigures(

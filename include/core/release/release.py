@@ -144,7 +144,7 @@ class Action:
 def plan(desired: Release, observed: Observed) -> list[Action]:
     """The steps that turn ``observed`` into ``desired``, safest order first.
 
-    Servers start and get ready before any traffic is sent to them, the alias moves only once traffic has,
+    Servers start and become ready before any traffic is sent to them, the alias moves only once traffic has,
     and a server stops only when nothing is routed to it. An empty plan means that they agree.
     """
     actions: list[Action] = []

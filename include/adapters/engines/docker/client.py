@@ -81,10 +81,10 @@ class DockerHost:
         try:
             yield
         except APIError as error:
-            said = str(error.explanation or error)
-            if "no space left" in said:
-                said += ". Free some, such as with 'docker system prune'"
-            raise PlatformError(f"the Docker Engine refused: {said}") from error
+            message = str(error.explanation or error)
+            if "no space left" in message:
+                message += ". Free some, such as with 'docker system prune'"
+            raise PlatformError(f"the Docker Engine refused: {message}") from error
         except UNREACHABLE as error:
             raise self._unreachable(error) from error
 

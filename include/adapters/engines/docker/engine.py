@@ -179,10 +179,10 @@ class DockerEngine:
         """The end of a server's log, and what ended it, for the error message about it."""
         for container in self._containers(model=model, environment=environment, version=version):
             with self.host.errors():
-                words = container.logs(tail=lines).decode("utf-8", errors="replace").rstrip()
+                tail = container.logs(tail=lines).decode("utf-8", errors="replace").rstrip()
             if container.attrs["State"]["OOMKilled"]:
-                words += "\nIt needed more memory than deployment.memory_mb allows. Raise it in model.yaml."
-            return words
+                tail += "\nIt needed more memory than deployment.memory_mb allows. Raise it in model.yaml."
+            return tail
         return "(no container)"
 
     def fetch_predictions(self, model: str) -> None:

@@ -159,7 +159,7 @@ def _build_image(
 
 def _build(host: DockerHost, model: str, context: bytes, arguments: dict[str, str]) -> str:
     """Build an image; its id. What the steps print goes to stdout while it is built."""
-    said: list[str] = []
+    output: list[str] = []
     image = ""
     with host.errors():
         progress = host.client.api.build(
@@ -175,10 +175,10 @@ def _build(host: DockerHost, model: str, context: bytes, arguments: dict[str, st
             text = entry.get("stream", "").strip()
             if text and not text.startswith(("--->", "Removing intermediate")):
                 print(text, flush=True)
-                said.append(text)
+                output.append(text)
             image = (entry.get("aux") or {}).get("ID", image)
             if "error" in entry:
-                _explain(model, str(entry["error"]), said)
+                _explain(model, str(entry["error"]), output)
     if not image:
         raise PlatformError(
             f"{model}: the Docker Engine ended the build without an answer. Look at its log; run again."
@@ -186,13 +186,13 @@ def _build(host: DockerHost, model: str, context: bytes, arguments: dict[str, st
     return image
 
 
-def _explain(model: str, error: str, said: list[str]) -> None:
-    if "no space left" in error or any("o space left" in line for line in said):
+def _explain(model: str, error: str, output: list[str]) -> None:
+    if "no space left" in error or any("o space left" in line for line in output):
         raise PlatformError(
             f"{model}: the Docker host's disk is full. Free some, such as with 'docker system prune', then run again."
         )
     if "returned a non-zero code" in error:
-        error = "\n".join(line for line in said if not line.startswith("Step "))
+        error = "\n".join(line for line in output if not line.startswith("Step "))
     environments.require(Completed(1, error, 0.0, None), model, "the image can't be built")
 
 
@@ -261,10 +261,10 @@ def python_of(host: DockerHost, base: str) -> Python:
     if not kept.exists():
         program = "import json, platform; print(json.dumps([platform.python_version(), platform.machine()]))"
         with host.errors():
-            said = host.client.containers.run(
+            output = host.client.containers.run(
                 base, ["python3", "-c", program], remove=True, network_mode="none", labels=job_labels(host, 60)
             )
-        write_atomically(kept, said)
+        write_atomically(kept, output)
     version, machine = json.loads(kept.read_text(encoding="utf-8"))
     return Python(version, f"{'aarch64' if machine == 'arm64' else machine}-unknown-linux-gnu")
 
