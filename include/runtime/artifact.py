@@ -6,14 +6,13 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import sklearn.utils
 from sklearn.base import BaseEstimator
 
-from .config import Model
+from .config import Feature, Model
 from .jobs import ModelError, write_json
 from .model_code import last_lines, make_importable, rename_hint
 
@@ -65,7 +64,27 @@ STANDARD_LIBRARY = (
 """Name prefixes in the standard library that a spec may trust. Others could run code: skops calls the class."""
 
 
-def save(fitted: Any, folder: Path, model: Model, more: Mapping[str, Any]) -> str:
+class TrainingDetails(TypedDict, total=False):
+    """What ``model.json`` says of the training; nothing where a contract check saves a model."""
+
+    code_path: str
+    prediction_edges: list[float]
+    libraries: dict[str, str]
+    """Name → version."""
+
+
+class Description(TrainingDetails):
+    """The content of ``model.json``."""
+
+    name: str
+    task: str
+    sha256: str
+    features: list[Feature]
+    feature_code: str | None
+    trusted_types: list[str]
+
+
+def save(fitted: Any, folder: Path, model: Model, details: TrainingDetails) -> str:
     """Write ``model.skops`` and ``model.json``; returns the hash of ``model.skops``.
 
     Raises ModelError when the model contains a type that neither TRUSTED nor the spec's ``trusted_types`` allows.
@@ -80,14 +99,14 @@ def save(fitted: Any, folder: Path, model: Model, more: Mapping[str, Any]) -> st
         ) from None
     used = trusted_types(path, model["trusted_types"])
     digest = file_hash(path)
-    described = {
+    described: Description = {
         "name": model["name"],
         "task": model["task"],
         "sha256": digest,
         "features": model["features"],
         "feature_code": model["feature_code"],
         "trusted_types": [name for name in used if not _is_estimator(name)],
-        **more,
+        **details,
     }
     write_json(folder / "model.json", described)
     return digest
@@ -122,9 +141,10 @@ def load(folder: Path, sha256: str, model: Model) -> Any:
         ) from None
 
 
-def describe(folder: Path) -> dict[str, Any]:
+def describe(folder: Path) -> Description:
     """The content of ``model.json``."""
-    return dict(json.loads((folder / "model.json").read_text(encoding="utf-8")))
+    described: Description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    return described
 
 
 def trusted_types(path: Path, allowed_by_spec: list[str]) -> list[str]:

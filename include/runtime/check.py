@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,7 +96,7 @@ def sample(model: Model, paths: list[str], count: int) -> pd.DataFrame:
         rows = read_rows(paths, [*names, model["target"]])
         return rows.sample(min(count, len(rows)), random_state=0).reset_index(drop=True)
     random = np.random.default_rng(0)
-    columns: dict[str, Any] = {}
+    columns: dict[str, np.ndarray] = {}
     for feature in model["features"]:
         if feature["type"] == "category":
             columns[feature["name"]] = random.choice(["a", "b", "c"], count)

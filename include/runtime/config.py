@@ -5,7 +5,7 @@ The platform has the same types in ``include/adapters/engines``; since neither i
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 
 class Feature(TypedDict):
@@ -26,7 +26,7 @@ class Model(TypedDict):
     features: list[Feature]
     estimator: str
     feature_code: str | None
-    parameters: dict[str, Any]
+    parameters: dict[str, object]
     trusted_types: list[str]
     code: str
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,15 +15,17 @@ from .jobs import ModelError
 
 LARGEST_EXACT = 2**53
 """From here on, floats no longer represent every integer exactly, so they are formatted as floats."""
+Columns = Mapping[str, Sequence[object]] | pd.DataFrame
+"""Column name → its values; all columns have the same length."""
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 
 
-def feature_frame(columns: Mapping[str, Any] | pd.DataFrame, features: Iterable[Feature]) -> pd.DataFrame:
+def feature_frame(columns: Columns, features: Iterable[Feature]) -> pd.DataFrame:
     """The typed features: numbers and booleans as float64 (missing: NaN), categories as object (missing: None).
 
-    ``columns`` maps names to sequences of equal length. Raises ModelError when a column is missing or not of its type.
+    Raises ModelError when a column is missing or not of its type.
     """
-    typed: dict[str, Any] = {}
+    typed: dict[str, np.ndarray | pd.Series] = {}
     for feature in features:
         name, kind = feature["name"], feature["type"]
         if name not in columns:

@@ -48,7 +48,7 @@ def parse(body: bytes, model: Model, *, logged: bool, max_rows: int, request_id:
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or not inputs:
         raise BadRequestError("'inputs' must be a list of named columns")
-    columns: dict[str, Any] = {}
+    columns: dict[str, Mapping[str, object]] = {}
     for entry in inputs:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise BadRequestError("each of 'inputs' needs a 'name', 'shape', 'datatype' and 'data'")
@@ -83,7 +83,7 @@ def parse(body: bytes, model: Model, *, logged: bool, max_rows: int, request_id:
     )
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def _json(body: bytes) -> dict[str, object]:
     def refuse(constant: str) -> Any:
         raise BadRequestError(f"{constant} is not allowed; send null for a missing value")
 
@@ -99,14 +99,14 @@ def _json(body: bytes) -> dict[str, Any]:
     return content
 
 
-def _identity(content: Mapping[str, Any], generated: str) -> str:
+def _identity(content: Mapping[str, object], generated: str) -> str:
     request_id = content.get("id", generated)
     if not isinstance(request_id, str) or not 1 <= len(request_id) <= 200:
         raise BadRequestError("'id' must be a string of 1 to 200 characters")
     return request_id
 
 
-def _column(entry: Mapping[str, Any], kind: str, special: bool) -> list[Any]:
+def _column(entry: Mapping[str, object], kind: str, special: bool) -> list[Any]:
     name, datatype, data, shape = entry["name"], entry.get("datatype"), entry.get("data"), entry.get("shape")
     if not isinstance(datatype, str) or datatype not in ACCEPTED[kind]:
         raise BadRequestError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .config import Model
-from .frames import feature_frame
+from .frames import Columns, feature_frame
 from .jobs import ModelError
 
 
@@ -31,7 +31,7 @@ def make_estimator(model: Model) -> Any:
     return made
 
 
-def prepare(model: Model, columns: Mapping[str, Any] | pd.DataFrame) -> pd.DataFrame:
+def prepare(model: Model, columns: Columns) -> pd.DataFrame:
     """Typed features, passed through the model's feature code if there is any."""
     frame = feature_frame(columns, model["features"])
     feature_code = model["feature_code"]

@@ -10,10 +10,26 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 SEGMENT_BYTES = 64 * 1024 * 1024
+
+
+class LogEntry(TypedDict):
+    """A predicted request; each list has one value per row."""
+
+    request_id: str
+    received: float
+    """When it was predicted (epoch seconds)."""
+    version: str
+    release: str
+    keys: list[str] | None
+    event_times: list[str] | None
+    """ISO 8601."""
+    features: dict[str, list[Any]]
+    predictions: list[float]
 
 
 class PredictionLog:
@@ -28,7 +44,7 @@ class PredictionLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._open()
 
-    def append(self, entry: dict[str, Any]) -> None:
+    def append(self, entry: Mapping[str, object]) -> None:
         """Write one entry as one line. On OSError it was not written, and the response must not be sent."""
         line = json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         with self._lock:

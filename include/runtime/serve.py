@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from .config import ServerConfig
 from .inference import BadRequestError, Inference, parse
 from .jobs import run
 from .model_code import predict, prepare, require_finite
-from .prediction_log import PredictionLog
+from .prediction_log import LogEntry, PredictionLog
 from .server_metrics import ServerMetrics
 
 
@@ -86,18 +86,17 @@ class ModelServer:
     def _log(self, request: Inference, predicted: list[float]) -> None:
         if self.log is None:
             return
-        self.log.append(
-            {
-                "request_id": request.request_id,
-                "received": time.time(),
-                "version": self.config["version"],
-                "release": self.config["release"],
-                "keys": request.keys,
-                "event_times": request.event_times,
-                "features": request.features,
-                "predictions": predicted,
-            }
-        )
+        entry: LogEntry = {
+            "request_id": request.request_id,
+            "received": time.time(),
+            "version": self.config["version"],
+            "release": self.config["release"],
+            "keys": request.keys,
+            "event_times": request.event_times,
+            "features": request.features,
+            "predictions": predicted,
+        }
+        self.log.append(entry)
 
     def metadata(self) -> dict[str, Any]:
         """The model's inputs and outputs, in the protocol's format."""
@@ -185,7 +184,7 @@ class Routes:
         return body
 
 
-def always(content: dict[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+def always(content: Mapping[str, object]) -> Callable[[Request], Awaitable[Response]]:
     """A handler that returns the same JSON for every request."""
 
     async def answer(_: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,19 @@ from .model_code import call, make_estimator, predict, prepare, require_finite
 LIBRARIES = ("scikit-learn", "pandas", "numpy", "skops", "pyarrow")
 EDGES = 20
 """Number of bins in the prediction histogram that servers expose."""
+
+
+class TrainingReport(TypedDict):
+    """The content of ``training.json``."""
+
+    rows: int
+    holdout_rows: int
+    seconds: dict[str, float]
+    """Step (read, fit, score) → its duration."""
+    trained_until: str
+    """Event time of the newest training row, ISO 8601."""
+    sha256: str
+    """Of the artifact."""
 
 
 def main(job: TrainJob) -> None:
@@ -47,7 +61,7 @@ def main(job: TrainJob) -> None:
         champion = artifact.load(Path(job["champion"]["artifact"]), job["champion"]["sha256"], model)
         holdout["champion"] = require_finite(call(predict, "predict of the champion", model, champion, features))
     holdout.to_parquet(out / "holdout.parquet", index=False)
-    described = {
+    described: artifact.TrainingDetails = {
         "code_path": model["code"],
         "prediction_edges": prediction_edges(holdout["prediction"].to_numpy(), model["task"]),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -56,16 +70,14 @@ def main(job: TrainJob) -> None:
     scored = time.perf_counter()
     trained_until = pd.to_datetime(training[model["event_time"]]).max().isoformat()
     seconds = {"read": read - started, "fit": fit - read, "score": scored - fit}
-    write_json(
-        out / "training.json",
-        {
-            "rows": len(training),
-            "holdout_rows": len(holdout),
-            "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "trained_until": trained_until,
-            "sha256": digest,
-        },
-    )
+    report: TrainingReport = {
+        "rows": len(training),
+        "holdout_rows": len(holdout),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "trained_until": trained_until,
+        "sha256": digest,
+    }
+    write_json(out / "training.json", report)
 
 
 def target(rows: pd.DataFrame, model: Model) -> np.ndarray:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from include.core.health.record import HealthRow
 from include.core.release.rollout import Rollout
+from include.runtime.prediction_log import LogEntry
 from include.stages.installation import open_installation
 from tests.support.bundles import UnregisteredBundles
 from tests.support.specs import spec_values
@@ -85,7 +86,7 @@ class MonitoredModel:
         log.mkdir(parents=True, exist_ok=True)
         with (log / f"{version}-1-{window}.jsonl").open("a") as file:
             for number, row in frame.iterrows():
-                line = {
+                line: LogEntry = {
                     "request_id": row["id"],
                     "received": 1.0 + number,
                     "version": version,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
-from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 from include.settings import Settings
 
@@ -29,7 +28,7 @@ class ModelBlock(TypedDict):
     features: list[FeatureBlock]
     estimator: str
     feature_code: str | None
-    parameters: JsonObject
+    parameters: dict[str, object]
     trusted_types: list[str]
     code: str
 

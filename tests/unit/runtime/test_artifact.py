@@ -73,7 +73,7 @@ def test_a_model_predicts_the_same_after_it_was_saved_and_loaded(tmp_path: Path,
 def test_what_is_saved_describes_itself(tmp_path: Path) -> None:
     digest = artifact.save(fitted_with(), tmp_path, described(), {"prediction_edges": [0.5, 1]})
     assert digest == artifact.file_hash(tmp_path / "model.skops")
-    assert artifact.describe(tmp_path) == {
+    assert dict(artifact.describe(tmp_path)) == {
         "name": "small",
         "task": "binary_classification",
         "sha256": digest,

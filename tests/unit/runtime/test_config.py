@@ -1,4 +1,4 @@
-"""The platform writes what the runtime reads: both describe the same JSON, and neither can import the other."""
+"""What platform and runtime write for each other: both describe the same JSON, and neither can import the other."""
 
 import dataclasses
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -6,7 +6,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is
 import pytest
 
 from include.adapters.engines import runtime_config, server_config
-from include.runtime import config
+from include.core import build
+from include.runtime import config, train
 
 
 def shape(kind: Any) -> Any:
@@ -23,7 +24,7 @@ def shape(kind: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("written", "read"),
+    ("platform", "runtime"),
     [
         (runtime_config.ModelBlock, config.Model),
         (runtime_config.ArtifactBlock, config.Artifact),
@@ -31,8 +32,9 @@ def shape(kind: Any) -> Any:
         (runtime_config.TrainJob, config.TrainJob),
         (runtime_config.ScoreJob, config.ScoreJob),
         (server_config.ServerConfig, config.ServerConfig),
+        (build.TrainingReport, train.TrainingReport),
     ],
 )
-def test_the_platform_writes_what_the_runtime_reads(written: type, read: type) -> None:
-    assert shape(read), f"{read} has no fields"
-    assert shape(written) == shape(read)
+def test_platform_and_runtime_mean_the_same_file(platform: type, runtime: type) -> None:
+    assert shape(runtime), f"{runtime} has no fields"
+    assert shape(platform) == shape(runtime)

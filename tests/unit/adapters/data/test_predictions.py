@@ -17,6 +17,7 @@ from include.adapters.data.predictions import gather, gathered_rows, read_predic
 from include.adapters.store import Store
 from include.core.errors import DataError
 from include.core.spec import ModelSpec
+from include.runtime.prediction_log import LogEntry
 from tests.support.specs import columns, spec_values
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -25,7 +26,7 @@ MODEL = ModelSpec.model_validate(SPEC)
 
 
 def request(number: int, rows: int = 2, month: int = 5, **changes: Any) -> str:
-    line = {
+    line: LogEntry = {
         "request_id": f"r{number}",
         "received": 1000.0 + number,
         "version": "3",
@@ -34,9 +35,8 @@ def request(number: int, rows: int = 2, month: int = 5, **changes: Any) -> str:
         "event_times": [f"2013-{month:02d}-17T08:00:00Z"] * rows,
         "features": {"distance": [100.5] * rows, "origin": ["EWR", None][:rows], "night": [True, None][:rows]},
         "predictions": [0.25] * rows,
-        **changes,
     }
-    return json.dumps(line) + "\n"
+    return json.dumps({**line, **changes}) + "\n"
 
 
 class Place:
