@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from include.core.errors import PlatformError
+from include.core.json_types import JsonObject
 from include.settings import PROJECT
 
 FILE = PROJECT / "airflow_settings.yaml"
@@ -26,7 +27,7 @@ FIELDS = {
 }
 
 
-def read_settings(path: Path = FILE) -> dict[str, list[dict[str, Any]]]:
+def read_settings(path: Path = FILE) -> dict[str, list[JsonObject]]:
     """The file's connections, pools and variables; entries without a name are ignored, as Astro does."""
     try:
         content = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("airflow") or {}
@@ -38,7 +39,7 @@ def read_settings(path: Path = FILE) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def connection_values(entry: dict[str, Any]) -> dict[str, Any]:
+def connection_values(entry: JsonObject) -> dict[str, Any]:
     """Arguments of Airflow's Connection for one entry of the file."""
     if entry.get("conn_uri"):
         return {"conn_id": entry["conn_id"], "uri": entry["conn_uri"]}

@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 from include.adapters.engines.ports import is_free
 from include.adapters.engines.server_config import ServerConfig
+from include.core.json_types import JsonObject
 from include.embedded.environment import enter_airflow
 from include.embedded.monitoring import prometheus_command, prometheus_problem
 from include.settings import PROJECT, Settings
@@ -59,7 +60,7 @@ def mlflow_environment(settings: Settings) -> dict[str, str]:
 def supervisor_config(settings: Settings) -> str:
     """supervisord's configuration; model servers are added and removed as files in ``servers``."""
     run, logs = settings.run, settings.home / "logs"
-    sections: dict[str, dict[str, Any]] = {
+    sections: dict[str, dict[str, object]] = {
         "unix_http_server": {"file": run / "supervisor.sock", "chmod": "0600"},
         "supervisord": {
             "logfile": logs / "supervisord.log",
@@ -187,7 +188,7 @@ def _servers(settings: Settings) -> dict[str, str]:
     return servers
 
 
-def _airflow_problem(health: Mapping[str, Any], component: str, started: float) -> str | None:
+def _airflow_problem(health: JsonObject, component: str, started: float) -> str | None:
     name = component.replace("-", "_")
     report = health.get(name) or {}
     if report.get("status") != "healthy":

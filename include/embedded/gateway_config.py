@@ -5,14 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
+from include.core.json_types import JsonObject
 from include.settings import Settings
 
 
 def gateway_config(
     settings: Settings, mlflow_password_hash: str, *, host: str = "127.0.0.1", mlflow: str = ""
-) -> dict[str, Any]:
+) -> JsonObject:
     """The base configuration; the reconciler adds one route per serving model.
 
     The admin API listens on a unix socket in a folder that only the owner may enter. Requests without the bearer token
@@ -70,7 +70,7 @@ def gateway_config(
     }
 
 
-def with_model_routes(config: dict[str, Any], previous: dict[str, Any]) -> dict[str, Any]:
+def with_model_routes(config: JsonObject, previous: JsonObject) -> JsonObject:
     """The base configuration plus the model routes of the previous configuration."""
     routes, old = (c["apps"]["http"]["servers"]["gateway"]["routes"] for c in (config, previous))
     routes[1:1] = [route for route in old if route.get("@id", "").startswith("model-")]
@@ -88,11 +88,11 @@ def hashed(password: str) -> str:
     ).stdout.strip()
 
 
-def _server(address: str, routes: list[dict[str, Any]]) -> dict[str, Any]:
+def _server(address: str, routes: list[JsonObject]) -> JsonObject:
     return {"listen": [address], "automatic_https": {"disable": True}, "routes": routes}
 
 
-def _answer(status: int, error: str) -> dict[str, Any]:
+def _answer(status: int, error: str) -> JsonObject:
     return {
         "handler": "static_response",
         "status_code": status,

@@ -10,7 +10,6 @@ import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -18,6 +17,7 @@ import yaml
 
 from include.adapters.files import write_private
 from include.core.errors import PlatformError
+from include.core.json_types import JsonObject
 from include.embedded.gateway_config import hashed
 from include.settings import PROJECT, Settings
 
@@ -45,7 +45,7 @@ class ScrapeEndpoints:
 def prometheus_config(endpoints: ScrapeEndpoints) -> str:
     """Prometheus' configuration: four scrape jobs with their credentials, and the alert rules."""
     token = {"credentials_file": endpoints.token_file}
-    config: dict[str, Any] = {
+    config: JsonObject = {
         "global": {"scrape_interval": f"{endpoints.seconds}s", "evaluation_interval": f"{endpoints.seconds}s"},
         "rule_files": [endpoints.rules],
         "scrape_configs": [
@@ -92,8 +92,8 @@ def alertmanager_config(options: Mapping[str, str]) -> str:
         "{{ range .Alerts }}{{ .Annotations.summary }}. {{ .Annotations.description }}\n"
         "{{ .Annotations.runbook_url }} {{ .Annotations.run_url }}\n{{ end }}"
     )
-    people: dict[str, Any] = {"name": "people"}
-    config: dict[str, Any] = {"global": {}}
+    people: JsonObject = {"name": "people"}
+    config: JsonObject = {"global": {}}
     if options.get("ALERT_WEBHOOK_URL"):
         people["webhook_configs"] = [{"url": options["ALERT_WEBHOOK_URL"]}]
     if options.get("ALERT_SLACK_URL"):
@@ -102,7 +102,7 @@ def alertmanager_config(options: Mapping[str, str]) -> str:
     if options.get("ALERT_EMAIL_TO"):
         config["global"] = _mail(options)
         people["email_configs"] = [{"to": options["ALERT_EMAIL_TO"], "send_resolved": True, "text": text}]
-    routes: list[dict[str, Any]] = [{"receiver": "people"}]
+    routes: list[JsonObject] = [{"receiver": "people"}]
     receivers = [people]
     if options.get("ALERT_RETRAIN", "").lower() == "true":
         retrain = {"receiver": "retraining", "matchers": ['retrain="true"'], "group_wait": "0s", "continue": True}

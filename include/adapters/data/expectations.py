@@ -15,6 +15,7 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import Expectation
 
 from include.adapters.data.snapshots import Snapshot
+from include.core.json_types import JsonObject
 from include.core.spec import Feature, ModelSpec
 from include.core.verdict import Verdict
 from include.core.windows import window_bounds
@@ -49,7 +50,7 @@ def check_snapshot(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> 
     suite = [check for check in expectations(spec, snapshot) if getattr(check, "column", None) not in wrong_type]
     failures += _validate(suite, frame)
     checks = len(suite) + len(snapshot.partitions) + len(spec.features)
-    signals: dict[str, Any] = {"rows": len(frame), "checks": checks, "failures": failures}
+    signals = {"rows": len(frame), "checks": checks, "failures": failures}
     if not failures:
         return Verdict("pass", f"{checks} checks hold on {len(frame)} rows", signals)
     shown = "; ".join(f"{f['column']}: {f['check']} ({f['found']})" for f in failures[:5])
@@ -125,7 +126,7 @@ def _failure(result: Any) -> Failure:
     return {"column": config.kwargs.get("column", "table"), "check": f"{check} {limits}".strip(), "found": seen}
 
 
-def _exceptions(info: Any) -> list[dict[str, Any]]:
+def _exceptions(info: JsonObject) -> list[JsonObject]:
     entries = [info] if "raised_exception" in info else list(info.values())
     return [entry for entry in entries if entry.get("raised_exception")]
 

@@ -209,7 +209,7 @@ def _write_parts(
     gathered.rows += len(table)
 
 
-def _rows(line: dict[str, Any], spec: ModelSpec) -> dict[str, list[Any]]:
+def _rows(line: JsonObject, spec: ModelSpec) -> dict[str, list[Any]]:
     """The columns of one logged request; ValueError when it is not as the server writes it."""
     predictions = [float(value) for value in line["predictions"]]
     count = len(predictions)
