@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from include.adapters.engines.contract import RunningServer
 from include.adapters.serving.inference_client import InferenceClient
-from include.core.errors import DeploymentConflictError, PlatformError
+from include.core.errors import DeploymentConflictError, PlatformError, RunRefusedError
 from include.core.release.canary import ServerFigures, judge_canary
 from include.core.release.release import Release
 from include.core.release.rollout import Rollout
 from include.core.release.verification import judge_verification
+from include.core.run_params import check_version
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.stages.installation import Installation
@@ -25,6 +26,43 @@ from include.stages.reconciler import reconcile
 LEASE_MINUTES = 10
 """This long after a step's own time limit, another deployment may take over from a run that died."""
 LATENCY_REQUESTS = 30
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a deployment run deploys."""
+
+    version: str
+    champion: str | None
+    """Version in production until then."""
+    already_serves: bool
+    """Whether the version already has all of production's traffic, so that there is nothing to deploy."""
+
+
+def choose_version(
+    installation: Installation, spec: ModelSpec, *, requested: str = "", offered: str | None = None
+) -> Choice:
+    """The version to deploy: the requested one, else the offered one, else the newest that was promoted.
+
+    Raises RunRefusedError when there is none, or when the requested one is not in the registry. What already serves is
+    reconciled once more.
+    """
+    if requested:
+        known = [str(version.version) for version in installation.registry.versions(spec.name)]
+        chosen = check_version(requested, known)
+    else:
+        chosen = offered or _newest_promoted(installation, spec)
+        installation.registry.version(spec.name, chosen)
+    release = installation.store.release(spec.name, "production")
+    already_serves = release.champion == chosen and not release.rollout
+    if already_serves:
+        reconcile(installation, spec, "production")
+    return Choice(chosen, release.champion, already_serves)
+
+
+def check_rollback(installation: Installation, spec: ModelSpec, run: str) -> None:
+    """Raise RunRefusedError when there is no earlier release that :func:`roll_back` could put into production."""
+    installation.store.release(spec.name, "production").roll_back(run)
 
 
 def deploy_to_test(installation: Installation, spec: ModelSpec, version: str, run: str) -> RunningServer:
@@ -160,6 +198,15 @@ def roll_back(installation: Installation, spec: ModelSpec, run: str) -> Release:
         now = installation.store.swap_release(now, after)
     reconcile(installation, spec, "production")
     return now
+
+
+def _newest_promoted(installation: Installation, spec: ModelSpec) -> str:
+    for version in installation.registry.versions(spec.name):
+        if version.tags.get("verdict") == "pass":
+            return str(version.version)
+    raise RunRefusedError(
+        f"{spec.name}: no version has been promoted yet. Run {spec.name}.training first, or name a version."
+    )
 
 
 def _owned(release: Release, run: str) -> Rollout | None:

@@ -128,6 +128,17 @@ def test_prometheus_is_told_which_servers_there_are(standing: ModelSpec) -> None
     assert (listed("production"), listed("test")) == ({"1": [production]}, {})
 
 
+def test_the_version_to_deploy_is_the_requested_the_offered_or_the_newest_promoted_one(standing: ModelSpec) -> None:
+    here = open_installation()
+    choices = [
+        deployment.choose_version(here, standing, requested="1", offered="2"),
+        deployment.choose_version(here, standing, offered="2"),
+        deployment.choose_version(here, standing),
+    ]
+    assert [(choice.version, choice.already_serves) for choice in choices] == [("1", True), ("2", False), ("3", False)]
+    assert {choice.champion for choice in choices} == {"1"}
+
+
 def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live: ModelSpec) -> None:
     with traffic_of(live):
         roll_out(live, "2", "run-2")

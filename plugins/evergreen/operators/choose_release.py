@@ -8,8 +8,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import TEST, ModelTask
 from evergreen.run_params import params_of
-from include.core.errors import RunRefusedError
-from include.core.run_params import DeploymentParams, check_deployment, check_version
+from include.core.run_params import DeploymentParams, check_deployment
 
 
 class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
@@ -31,25 +30,20 @@ class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
 
     def choose_branch(self, context: Context) -> str:
         """The task to continue with; the version is pushed as XCom."""
-        from include.stages.reconciler import reconcile
+        from include.stages import deployment
 
-        params = params_of(context, DeploymentParams)
+        params, run = params_of(context, DeploymentParams), context["dag_run"].run_id
         check_deployment(params)
-        release = self.installation.store.release(self.model, "production")
         if params.rollback:
-            release.roll_back(context["dag_run"].run_id)  # refuse in this task, not in the next one
+            deployment.check_rollback(self.installation, self.spec, run)  # refuse in this task, not in the next one
             return self.roll_back
-        if params.version:
-            known = [str(one.version) for one in self.installation.registry.versions(self.model)]
-            version = check_version(params.version, known)
-        else:
-            version = self._offered(context) or self._newest_promoted()
-            self.installation.registry.version(self.model, version)
-        if release.champion == version and not release.rollout:
-            reconcile(self.installation, self.spec, "production")
-            raise AirflowSkipException(f"version {version} already serves")
-        context["ti"].xcom_push("version", version)
-        self.log.info("deploying version %s; in production: %s", version, release.champion or "nothing")
+        choice = deployment.choose_version(
+            self.installation, self.spec, requested=params.version, offered=self._offered(context)
+        )
+        if choice.already_serves:
+            raise AirflowSkipException(f"version {choice.version} already serves")
+        context["ti"].xcom_push("version", choice.version)
+        self.log.info("deploying version %s; in production: %s", choice.version, choice.champion or "nothing")
         return self.deploy
 
     def _offered(self, context: Context) -> str | None:
@@ -57,11 +51,3 @@ class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
         events = (context.get("triggering_asset_events") or {}).values()
         versions = [event.extra["version"] for batch in events for event in batch if "version" in (event.extra or {})]
         return max(versions, key=int, default=None)
-
-    def _newest_promoted(self) -> str:
-        for version in self.installation.registry.versions(self.model):
-            if version.tags.get("verdict") == "pass":
-                return str(version.version)
-        raise RunRefusedError(
-            f"{self.model}: no version has been promoted yet. Run {self.model}.training first, or name a version."
-        )
