@@ -27,8 +27,8 @@ With *rollback*, only `roll_back` runs after `choose_release`.
   means that another run owns the rollout. Wait for it, then clear this run.
 - `verify_in_test`: predictions differ from those recorded in training, requests failed under load, or responses were
   too slow. Do not deploy this version.
-- `watch_canary`: the verdict names the figure. *fewer than … requests in the step's time* means that too little
-  traffic arrived within `canary.step_timeout_minutes`.
+- `watch_canary`: the verdict names the figure. *fewer than … requests within the step's time limit* means that too
+  little traffic arrived within `canary.step_timeout_minutes`.
 - `settle` itself failed: run this Dag by hand with *rollback*, or run `make up`, which reconciles everything.
 """
 

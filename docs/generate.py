@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.core.spec import ModelSpec, Part
+from include.core.spec import ModelSpec, SpecSection
 from include.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -104,17 +104,19 @@ def _assets(schedule: Any) -> list[Asset]:
 def _schema_with_defaults() -> dict[str, Any]:
     """Pydantic's schema of the spec, with the defaults that it leaves out: those made by a factory."""
     root = ModelSpec.model_json_schema(by_alias=True)
-    for part in _parts(Part):
-        described = root if part is ModelSpec else root["$defs"].get(part.__name__)
-        for name, field in part.model_fields.items() if described else ():
+    for section in _sections(SpecSection):
+        described = root if section is ModelSpec else root["$defs"].get(section.__name__)
+        for name, field in section.model_fields.items() if described else ():
             default = field.get_default(call_default_factory=True)
             if not field.is_required():
-                described["properties"][field.alias or name]["default"] = {} if isinstance(default, Part) else default
+                described["properties"][field.alias or name]["default"] = (
+                    {} if isinstance(default, SpecSection) else default
+                )
     return root
 
 
-def _parts(base: type[Part]) -> list[type[Part]]:
-    return [part for child in base.__subclasses__() for part in (child, *_parts(child))]
+def _sections(base: type[SpecSection]) -> list[type[SpecSection]]:
+    return [section for child in base.__subclasses__() for section in (child, *_sections(child))]
 
 
 def _default(field: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Builds and candidates: the facts that later stages need about what earlier ones made."""
+"""Builds and candidates: the facts about earlier stages' results that later stages need."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from include.core.json_types import JsonObject
 
 
 class CheckReport(TypedDict, total=False):
-    """What came of one check of a build; one that did not finish has only an answer and a reason."""
+    """The result of one check of a build; a check that did not finish has only an answer and a reason."""
 
     answer: Literal["pass", "fail"]
     reason: str
     seconds: float
     file: str
-    """With the check's whole output."""
+    """The file with the check's complete output."""
     isolation: str
-    """What kept the model's code from the platform."""
+    """How the model's code was isolated from the platform."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class Build:
     """``<commit, 12 digits>-<environment, 8 digits>``."""
     commit: str
     environment: str
-    """Hash of the full lock that the environment was made from, or the image (digest or id) that has it."""
+    """Hash of the complete lock that the environment was built from, or the image (digest or id)."""
     status: Literal["passed", "failed"]
     report: Mapping[str, CheckReport] = field(default_factory=dict)
     """Per check."""
     run_id: str = ""
-    """DAG run of ``<model>.ci`` that made it."""
+    """Dag run of ``<model>.ci`` that made the build."""
 
     def as_dict(self) -> JsonObject:
-        """The fields, in JSON types."""
+        """The fields, as JSON values."""
         return asdict(self)
 
     @property
     def failures(self) -> str:
-        """Each check that failed with its reason, in sentences."""
+        """The failed checks with their reasons, as sentences."""
         failed = {name: report for name, report in self.report.items() if report["answer"] != "pass"}
         return " ".join(f"{name}: {report['reason'].rstrip('.')}." for name, report in failed.items())
 
@@ -51,7 +51,7 @@ class Build:
 def judge_build(
     model: str, commit: str, build_id: str, environment: str, reports: Mapping[str, CheckReport], run_id: str
 ) -> Build:
-    """The build of a commit; passed when it has an environment and each of its checks passed."""
+    """The build of a commit; it passed if it has an environment and all its checks passed."""
     passed = bool(build_id) and all(report["answer"] == "pass" for report in reports.values())
     return Build(
         model=model,
@@ -65,7 +65,7 @@ def judge_build(
 
 
 class TrainingReport(TypedDict, total=False):
-    """What a training reports: ``training.json``, written by the runtime."""
+    """A training's report: ``training.json``, written by the runtime."""
 
     rows: int
     holdout_rows: int
@@ -79,7 +79,7 @@ class TrainingReport(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a model version comes from; kept with it as ``lineage.json``. What is not known is empty."""
+    """Where a model version comes from; stored with it as ``lineage.json``. Unknown fields are empty."""
 
     model: str = ""
     build: str = ""
@@ -91,26 +91,26 @@ class Lineage:
     windows: tuple[str, ...] = ()
     """All of them, oldest first."""
     run_id: str = ""
-    """DAG run of ``<model>.training`` that made it."""
+    """Dag run of ``<model>.training`` that made the version."""
     reason: str = ""
     incident: str | None = None
-    """The incident that the training answers."""
+    """The incident that the training responded to."""
     trained_until: str = ""
     """Time of the newest row that it was trained on (ISO 8601, UTC)."""
     training: TrainingReport = field(default_factory=TrainingReport)
     """What the training reported; empty until it has run."""
 
     def as_dict(self) -> JsonObject:
-        """The fields, in JSON types."""
+        """The fields, as JSON values."""
         return asdict(self) | {"windows": list(self.windows)}
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Lineage:
-        """From ``lineage.json``; what an older version lacks stays empty, what this one does not know is left out."""
+        """Read ``lineage.json``; missing fields stay empty, unknown fields are ignored."""
         known = {name: values[name] for name in (each.name for each in fields(cls)) if name in values}
         return cls(**{**known, "windows": tuple(known.get("windows", ()))})
 
     def tags(self) -> dict[str, str]:
-        """What of it the registry shows with the version, without what training reported."""
+        """The fields that the registry shows with the version, without the training report."""
         shown = {name: value for name, value in self.as_dict().items() if name not in ("trained_until", "training")}
         return {name: str(value) for name, value in shown.items() if value}

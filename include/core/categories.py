@@ -1,9 +1,9 @@
-"""The one rule by which a value of a category or boolean feature becomes text or a truth value.
+"""The one rule that converts a value of a category or boolean feature to text or a truth value.
 
 The same category comes in many forms: ``3`` from Parquet, ``3.0`` from a column of integers with gaps, ``Decimal(3)``
-from SQL, ``"3"`` from a request. They are one category, so they have one text. :mod:`include.runtime.frames` follows
-the same rule in the model's own environment, where it can't import this; ``tests/support/category_cases.py`` is the
-table of cases that both are tested with.
+from SQL, ``"3"`` from a request. They are the same category, so they get the same text. :mod:`include.runtime.frames`
+implements the same rule in the model's own environment, where it can't import this module; both are tested with the
+cases in ``tests/support/category_cases.py``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import pandas as pd
 from include.core.spec import FeatureType
 
 LARGEST_EXACT = 2**53
-"""Floats from here on no longer name one integer, so they keep the form of a float."""
+"""From here on, floats no longer represent every integer exactly, so they are formatted as floats."""
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def category_text(value: Any) -> str | None:
     """The text of one category; None for a missing value (None, NaN, NaT, ``pd.NA``).
 
-    Whole numbers have neither point nor exponent, whatever type they came in; booleans are ``true`` and ``false``.
+    Integers have neither point nor exponent, whatever their type; booleans are ``true`` and ``false``.
     """
     if isinstance(value, str):
         return str(value)
@@ -57,14 +57,14 @@ def boolean_value(value: Any) -> bool | None:
 
 
 def category_texts(values: pd.Series, kind: FeatureType) -> pd.Series:
-    """A column as text by the rule, None for missing values, same index, dtype object.
+    """A column as text by this rule: None for missing values, same index, dtype object.
 
-    Booleans are ``true`` and ``false``; a value of a boolean column that is no boolean becomes None.
+    Booleans are ``true`` and ``false``; an invalid value in a boolean column becomes None.
     """
     column = values.astype("object")
     column = column.where(values.notna(), None)
     if kind != "boolean" and pd.api.types.infer_dtype(column, skipna=True) == "string":
-        return column  # by far the most frequent case, and the largest columns: nothing to do
+        return column  # fast path: by far the most frequent case, and the largest columns
     return (
         column.map(_boolean_text if kind == "boolean" else category_text).astype("object").where(values.notna(), None)
     )
@@ -72,7 +72,7 @@ def category_texts(values: pd.Series, kind: FeatureType) -> pd.Series:
 
 def _boolean_text(value: Any) -> str | None:
     try:
-        found = boolean_value(value)
+        truth = boolean_value(value)
     except ValueError:
         return None
-    return None if found is None else category_text(found)
+    return None if truth is None else category_text(truth)

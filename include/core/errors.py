@@ -1,20 +1,20 @@
-"""One family of errors. Each message names what is wrong, where, and the remedy."""
+"""The family of Evergreen's errors. Each message names the problem, its place, and the remedy."""
 
 
 class EvergreenError(Exception):
-    """Anything that Evergreen itself refuses or fails at."""
+    """Base class of all errors that Evergreen itself raises."""
 
 
 class ModelSpecError(EvergreenError):
-    """A model.yaml is wrong: file, line, field and remedy are in the message."""
+    """A model.yaml is invalid; the message has the file, line, field and remedy."""
 
 
 class RunRefusedError(EvergreenError):
-    """A run's parameters contradict each other or name what isn't there; refused before the run did anything."""
+    """A run's parameters contradict each other or name something that does not exist; nothing has been done yet."""
 
 
 class DataError(EvergreenError):
-    """The data is wrong (missing, malformed, failing its expectations); retrying will not help."""
+    """The data is missing, malformed or violates its expectations; a retry will not help."""
 
 
 class BuildError(EvergreenError):
@@ -26,16 +26,16 @@ class TrainingError(EvergreenError):
 
 
 class ArtifactError(EvergreenError):
-    """An artifact is not the one that was recorded, or names types that are not allowed."""
+    """An artifact differs from the recorded one, or contains types that are not allowed."""
 
 
 class GateError(EvergreenError):
-    """A gate answered fail, or held for longer than it may."""
+    """A gate failed, or held for too long."""
 
 
 class DeploymentConflictError(EvergreenError):
-    """Another deployment changed, or is changing, what serves."""
+    """Another deployment has changed, or is changing, what serves."""
 
 
 class PlatformError(EvergreenError):
-    """A part of the platform (gateway, engine, registry) did not answer as it should. Worth a retry."""
+    """A component of the platform (gateway, engine, registry) did not respond properly. A retry may help."""

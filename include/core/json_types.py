@@ -1,4 +1,4 @@
-"""JSON at the edges: what stands in the store, in XCom and in files before it becomes a record, and after."""
+"""JSON at the edges: the types of values in the store, in XCom and in files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 JsonObject = dict[str, Any]
-"""A JSON object that a record was written as, or is read from. Code in between uses the record."""
+"""The JSON object that a record is written to or read from. All other code uses the record."""
 
 Signal = str | float | bool | None | Sequence[str]
-"""A figure that a gate went by."""
+"""A figure on which a gate based its verdict."""
 
 Signals = Mapping[str, Any]
-"""Name → figure, in JSON values; each gate has its own."""
+"""Name → figure, as JSON values; each gate has its own."""

@@ -1,4 +1,4 @@
-"""The names of the metrics, and which way they point. Free of numpy: every parse of a DAG file reads this."""
+"""The names and directions of the metrics. Does not import numpy, because every parse of a Dag file imports this."""
 
 from __future__ import annotations
 

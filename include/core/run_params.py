@@ -1,8 +1,8 @@
-"""What a person may ask of a run: the parameters of each Dag, and which requests are refused.
+"""The parameters of each Dag's runs, and which values are refused.
 
-The names and types are those of the trigger form. Values come from the form, from REST or from another Dag, so each
-may be absent, null, empty or padded with spaces; all of these mean the same. The first task of each Dag reads them
-here and refuses what can't be meant, before the run has done anything.
+Names and types match the trigger form. Values come from the form, from REST or from another Dag, so each may be absent,
+null, empty or padded with spaces; all of these mean the same. The first task of each Dag reads them through this module
+and refuses invalid values before the run has done anything.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from include.core.json_types import Signals
 from include.core.windows import Grain, window_bounds, window_of
 
 EARLIEST_YEAR = 1900
-"""No window starts before it: a year such as 0013 is a typing mistake."""
+"""No window may start earlier: a year such as 0013 is a typo."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CiParams:
 
 @dataclass(frozen=True)
 class TrainingParams:
-    """``<model>.training``. ``signals`` is not in the form: retraining passes on the figures of the incident."""
+    """``<model>.training``. ``signals`` is not in the form: retraining passes the incident's figures."""
 
     window: str = ""
     build: str = ""
@@ -75,23 +75,23 @@ PARAMS_OF: dict[str, type] = {
 Params = TypeVar("Params", CiParams, TrainingParams, DeploymentParams, MonitoringParams, RetrainingParams)
 
 
-def read_params(kind: type[Params], given: Mapping[str, object]) -> Params:
-    """The parameters of a run: text without surrounding spaces, and the default for null and "".
+def read_params(kind: type[Params], values: Mapping[str, object]) -> Params:
+    """The parameters of a run: text is stripped, and null and "" mean the default.
 
-    Airflow has checked the types. Raises RunRefusedError for a name that the Dag does not have, which Airflow takes.
+    Airflow has checked the types. Raises RunRefusedError for an unknown parameter, which Airflow would accept.
     """
     known = [one.name for one in fields(kind)]
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted(set(values) - set(known))
     if unknown:
         raise RunRefusedError(
-            f"no parameter is named {_quoted(unknown)} (known: {', '.join(known)}). Correct it and trigger again."
+            f"unknown parameter {_quoted(unknown)} (known: {', '.join(known)}). Correct it and trigger again."
         )
-    cleaned = {name: _clean(value) for name, value in given.items()}
+    cleaned = {name: _clean(value) for name, value in values.items()}
     return kind(**{name: value for name, value in cleaned.items() if value is not None and value != ""})
 
 
 def check_window(window: str, grain: Grain, now: datetime) -> None:
-    """Refuse a window of another grain, one that has not begun at ``now`` (naive UTC), and one before 1900."""
+    """Refuse a window of the wrong grain, one that has not begun at ``now`` (naive UTC), and one before 1900."""
     try:
         start, _ = window_bounds(window, grain)
     except DataError as error:
@@ -99,61 +99,61 @@ def check_window(window: str, grain: Grain, now: datetime) -> None:
     if start > now:
         raise RunRefusedError(
             f"parameter 'window': {window} has not begun yet; the current {grain} is {window_of(now, grain)}. "
-            "Name an earlier one."
+            "Choose an earlier one."
         )
     if start.year < EARLIEST_YEAR:
         raise RunRefusedError(f"parameter 'window': {window} is before {EARLIEST_YEAR}. Correct the year.")
 
 
 def choose_build(build_id: str, builds: Sequence[Build]) -> Build:
-    """The build to train with: the one that was named, else the newest that passed (``builds``: newest first)."""
+    """The build to train with: the named one, else the newest that passed (``builds``: newest first)."""
     passed = [build for build in builds if build.status == "passed"]
     newest = ", ".join(build.build_id for build in passed[:5]) or "none"
     if not build_id:
         if not passed:
-            raise RunRefusedError("no build has passed yet. Run ci, or look at why its runs failed.")
+            raise RunRefusedError("no build has passed yet. Run ci, or find out why its runs failed.")
         return passed[0]
     named = next((build for build in builds if build.build_id == build_id), None)
     if named is None:
         raise RunRefusedError(
             f"parameter 'build': there is no build '{build_id}' (newest that passed: {newest}). "
-            "Name one of these, or clear the field for the newest."
+            "Choose one of these, or clear the field for the newest."
         )
     if named.status != "passed":
         raise RunRefusedError(
             f"parameter 'build': the checks of '{build_id}' did not pass (newest that passed: {newest}). "
-            "Name one of these, or clear the field for the newest."
+            "Choose one of these, or clear the field for the newest."
         )
     return named
 
 
 def check_incident(incident: str, known: Collection[str]) -> None:
-    """Refuse an incident that was never opened: the candidate would be recorded as the answer to nothing."""
+    """Refuse an unknown incident, which would otherwise be recorded as the candidate's reason."""
     if incident and incident not in known:
         newest = ", ".join(sorted(known)[-5:]) or "none"
         raise RunRefusedError(
             f"parameter 'incident': there is no incident '{incident}' (newest: {newest}). "
-            "Name one of these, or clear the field."
+            "Choose one of these, or clear the field."
         )
 
 
 def check_deployment(params: DeploymentParams) -> None:
-    """Refuse a rollback that also names a version: a rollback goes to the release that stands by."""
+    """Refuse a rollback with a version: a rollback always goes to the standby release."""
     if params.rollback and params.version:
         raise RunRefusedError(
             f"parameters 'rollback' and 'version' contradict each other. Untick 'rollback' to deploy version "
-            f"{params.version}, or clear 'version' to roll back to the release that served before."
+            f"{params.version}, or clear 'version' to roll back to the previous release."
         )
 
 
 def check_version(version: str, known: Sequence[str]) -> str:
-    """``version`` as the registry writes it; refused unless it is one of ``known`` (newest first)."""
+    """``version`` in the registry's format; refused unless it is in ``known`` (newest first)."""
     number = str(int(version)) if version.isascii() and version.isdigit() else version
     if number not in known:
-        problem = f"there is no version {number}" if number.isdigit() else f"'{version}' is not the number of a version"
+        problem = f"there is no version {number}" if number.isdigit() else f"'{version}' is not a version number"
         raise RunRefusedError(
             f"parameter 'version': {problem} (known: {', '.join(known) or 'none'}). "
-            "Name one of these, or clear the field for the candidate that was offered last."
+            "Choose one of these, or clear the field for the candidate that was offered last."
         )
     return number
 

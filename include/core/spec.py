@@ -1,7 +1,7 @@
-"""The model spec: what a team says once about a model, in ``model.yaml``.
+"""The model spec: everything that a team declares about a model, in ``model.yaml``.
 
-Every field has a description, which the published JSON Schema (``docs/model.schema.json``) shows in
-editors. Parsing of the file itself, with lines for errors, is in :mod:`include.adapters.spec_file`.
+Every field has a description, which editors show through the published JSON Schema (``docs/model.schema.json``). The
+file itself is parsed in :mod:`include.adapters.spec_file`, which adds line numbers to errors.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Task = Literal["binary_classification", "regression"]
 RESERVED = frozenset(
     {"request_id", "row", "received", "version", "release", "key", "event_time", "prediction", "champion"}
 )
-"""Columns that the prediction log and the holdout have beside the features."""
+"""Columns that the prediction log and the holdout have in addition to the features."""
 
 
-class Part(BaseModel):
-    """A strict part of the spec: an unknown field is an error, not a silent default."""
+class SpecSection(BaseModel):
+    """A strict section of the spec: an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class Repository(Part):
+class Repository(SpecSection):
     """Where the model's code lives."""
 
     url: str = Field(description="Git URL or path. A relative path is below EVERGREEN_HOME.")
@@ -42,7 +42,7 @@ class Repository(Part):
     connection: str | None = Field(None, description="Airflow connection of type git, for private repositories.")
 
 
-class Expectation(Part):
+class Expectation(SpecSection):
     """Which values a column may have; checked on every snapshot before training."""
 
     minimum: float | None = Field(None, description="Smallest allowed value.")
@@ -59,10 +59,10 @@ class Feature(Expectation):
 
 
 PREDICTION = Feature(name="prediction", type="number")
-"""The model's answer, where it is counted and compared like a feature."""
+"""The model's prediction, where it is counted and compared like a feature."""
 
 
-class FileSource(Part):
+class FileSource(SpecSection):
     """Partitioned Parquet or CSV files, one per window, local or in object storage."""
 
     path: str = Field(description="Path or fsspec URL with {window} in it, such as 'flights/{window}.parquet'.")
@@ -79,7 +79,7 @@ class FileSource(Part):
         return self
 
 
-class SqlSource(Part):
+class SqlSource(SpecSection):
     """A query through an Airflow connection; ``:start`` and ``:end`` are the window's bounds."""
 
     query: str = Field(description="SELECT with :start (included) and :end (excluded).")
@@ -92,7 +92,7 @@ class SqlSource(Part):
         return self
 
 
-class Data(Part):
+class Data(SpecSection):
     """Training data."""
 
     source: FileSource | SqlSource = Field(description="Where partitions come from.")
@@ -104,16 +104,18 @@ class Data(Part):
     )
 
 
-class Truth(Part):
+class Truth(SpecSection):
     """Ground truth: the actual values of the target, which arrive later than the predictions."""
 
-    source: FileSource | SqlSource = Field(description="Where ground truth comes from, by window of the event.")
+    source: FileSource | SqlSource = Field(
+        description="Where ground truth comes from, partitioned by the event's window."
+    )
     key: Column = Field(description="Column that matches the data's key.")
     column: Column = Field(description="Column with the actual value of the target.")
     delay_hours: float = Field(24, ge=0, description="How long after the event ground truth is complete.")
 
 
-class Training(Part):
+class Training(SpecSection):
     """How a candidate is made."""
 
     windows: int = Field(12, ge=1, description="How many of the newest windows of data to train on.")
@@ -124,18 +126,18 @@ class Training(Part):
     on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives (files only).")
     time_limit_minutes: float = Field(30, gt=0, description="Maximum duration of one training.")
     memory_mb: int = Field(
-        4096, ge=256, description="Memory that training may use, in MiB; the check of a commit needs 300."
+        4096, ge=256, description="Memory that training may use, in MiB; the checks of a commit need 300."
     )
     cpus: float | None = Field(
         None,
         gt=0,
-        description="Processors that training may use; null: all (with the engine process, a number of threads).",
+        description="CPUs that training may use; null: all (with the engine process, a number of threads).",
     )
     processes: int = Field(256, ge=16, description="Processes and threads that training may have (engine docker).")
-    network: bool = Field(False, description="Let training, and the checks of a commit, use the network.")
+    network: bool = Field(False, description="Allow training and the checks of a commit to use the network.")
 
 
-class Metrics(Part):
+class Metrics(SpecSection):
     """Which metrics are reported, and which one the gates use."""
 
     primary: str = Field(description="The metric that the gates use.")
@@ -152,7 +154,7 @@ class Metrics(Part):
         return list(dict.fromkeys([self.primary, *self.also]))
 
 
-class Promotion(Part):
+class Promotion(SpecSection):
     """When a candidate may replace the champion."""
 
     threshold: float | None = Field(
@@ -166,7 +168,7 @@ class Promotion(Part):
     slice_rows_at_least: int = Field(200, ge=20, description="Smaller slices are reported but not judged.")
 
 
-class Canary(Part):
+class Canary(SpecSection):
     """How production traffic moves to a new release."""
 
     steps: list[Annotated[int, Field(ge=1, le=100)]] = Field(
@@ -185,7 +187,7 @@ class Canary(Part):
     check_seconds: float = Field(10, gt=0, description="Seconds between two checks of the canary.")
 
 
-class Deployment(Part):
+class Deployment(SpecSection):
     """How a release gets into production."""
 
     golden_examples: int = Field(50, ge=1, description="Holdout rows replayed in the test environment.")
@@ -197,13 +199,11 @@ class Deployment(Part):
     load_clients: int = Field(4, ge=1, le=64, description="Clients that send them concurrently; no request may fail.")
     canary: Canary = Field(default_factory=Canary, description="How production traffic moves to a new release.")
     memory_mb: int = Field(2048, ge=256, description="Memory that one model server may use, in MiB.")
-    cpus: float | None = Field(
-        None, gt=0, description="Processors that one model server may use; null: all (engine docker)."
-    )
+    cpus: float | None = Field(None, gt=0, description="CPUs that one model server may use; null: all (engine docker).")
     processes: int = Field(128, ge=16, description="Processes and threads that one server may have (engine docker).")
 
 
-class Monitoring(Part):
+class Monitoring(SpecSection):
     """What is measured in each window."""
 
     window: Grain = Field("day", description="Length of a window: day, week or month.")
@@ -230,7 +230,7 @@ class Monitoring(Part):
     )
 
 
-class Degradation(Part):
+class Degradation(SpecSection):
     """When health is bad enough to retrain."""
 
     drop: float = Field(
@@ -250,7 +250,7 @@ class Degradation(Part):
         return self
 
 
-class ModelSpec(Part):
+class ModelSpec(SpecSection):
     """One model, as its team describes it."""
 
     schema_version: Literal[1] = Field(alias="schema", description="Version of this format: 1.")
@@ -271,8 +271,8 @@ class ModelSpec(Part):
         default_factory=list,
         description="Classes and functions beyond scikit-learn's that the artifact may contain, as module.name: the "
         "model's own, at the top level of a module in its folder, such as features.clean.Clean, and those of its "
-        "locked libraries; of Python's own modules only harmless ones, such as functools.partial. Keep one listed "
-        "for as long as a version that has it may be served, also by a rollback.",
+        "locked libraries; from the standard library only harmless ones, such as functools.partial. Keep each listed "
+        "for as long as a version that uses it may be served, also by a rollback.",
     )
     data: Data = Field(description="Training data.")
     truth: Truth = Field(
@@ -296,7 +296,9 @@ class ModelSpec(Part):
             raise ValueError(f"{', '.join(reserved)}: columns of the prediction log, not for features. Rename them")
         for special in (self.target, self.data.key):
             if special in names:
-                raise ValueError(f"'{special}' is the target or the key and can't be a feature too. Remove it there")
+                raise ValueError(
+                    f"'{special}' is the target or the key and can't also be a feature. Remove it from the features"
+                )
         return self
 
     @model_validator(mode="after")
@@ -304,7 +306,7 @@ class ModelSpec(Part):
         if self.training.on_new_data and isinstance(self.data.source, SqlSource):
             raise ValueError(
                 "training.on_new_data needs partitions in files (data.source.path): a query's result can't be watched. "
-                "Set it to false, and let what loads the data start the training Dag"
+                "Set it to false, and let the process that loads the data trigger the training Dag"
             )
         return self
 
@@ -313,11 +315,11 @@ class ModelSpec(Part):
         known = CLASSIFICATION_METRICS if self.task == "binary_classification" else REGRESSION_METRICS
         for metric in (self.metrics.primary, *self.metrics.also):
             if metric not in known:
-                raise ValueError(f"metric '{metric}' is not one for {self.task}. Use one of: {', '.join(known)}")
+                raise ValueError(f"metric '{metric}' is not available for {self.task}. Use one of: {', '.join(known)}")
         if self.metrics.primary in WITHOUT_DIRECTION:
             raise ValueError(
-                f"metric '{self.metrics.primary}' has no better side, so no gate can look at it. List it under "
-                "metrics.also, and take another as metrics.primary, such as mae"
+                f"metric '{self.metrics.primary}' has no direction, so no gate can use it. List it under "
+                "metrics.also, and choose another metrics.primary, such as mae"
             )
         return self
 
@@ -326,7 +328,7 @@ class ModelSpec(Part):
         categories = {feature.name for feature in self.features if feature.type in ("category", "boolean")}
         for column in self.metrics.slices:
             if column not in categories:
-                raise ValueError(f"slice '{column}' is not a category or boolean feature. Name one of those")
+                raise ValueError(f"slice '{column}' is not a category or boolean feature. Choose one of those")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""The answer of any gate: data, promotion, canary, degradation."""
+"""The verdict of a gate: data, promotion, canary, degradation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ Answer = Literal["pass", "hold", "fail"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate says, why, and the figures that it looked at.
+    """A gate's answer, its reason, and the figures it is based on.
 
-    A missing or too small measurement is never a pass: it is a hold where waiting can help,
-    and a fail where it can't.
+    A missing or too small measurement is never a pass: it is a hold if waiting can help, and a fail otherwise.
     """
 
     answer: Answer
@@ -24,11 +23,11 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the answer is pass; a hold is not."""
+        """Whether the answer is pass (a hold is not)."""
         return self.answer == "pass"
 
     def as_dict(self) -> JsonObject:
-        """A plain dict of JSON values, as it stands in XCom, reports and tags."""
+        """A plain dict of JSON values, for XCom, reports and tags."""
         return {"answer": self.answer, "reason": self.reason, "signals": dict(self.signals)}
 
     @classmethod

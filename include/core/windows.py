@@ -1,4 +1,4 @@
-"""Windows: the time partitions that data, predictions, truth and health are keyed by."""
+"""Windows: the time partitions by which data, predictions, ground truth and health are keyed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _PATTERNS: dict[Grain, str] = {
 }
 
 
-def window_of(moment: datetime, grain: Grain) -> str:
-    """The key of the window that holds ``moment`` (UTC), for example ``2013-05``."""
-    return moment.strftime(_FORMATS[grain])
+def window_of(time: datetime, grain: Grain) -> str:
+    """The key of the window that contains ``time`` (UTC), for example ``2013-05``."""
+    return time.strftime(_FORMATS[grain])
 
 
 def is_window(key: str) -> bool:
-    """Whether ``key`` has the form of a window of any grain."""
+    """Whether ``key`` has the format of a window key of any grain."""
     return any(re.fullmatch(pattern, key) for pattern in _PATTERNS.values())
 
 
 def window_bounds(window: str, grain: Grain) -> tuple[datetime, datetime]:
-    """First moment of the window and of the one after it, as naive UTC datetimes.
+    """Start of the window and of the next one, as naive UTC datetimes.
 
     Raises DataError when ``window`` is not a key of this grain.
     """

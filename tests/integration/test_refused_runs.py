@@ -117,7 +117,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a rollback to a version": ("deployment", {"rollback": True, "version": "1"}, "contradict each other"),
     "a rollback to nowhere": ("deployment", {"rollback": True}, "no earlier release of late"),
     "a version that is not there": ("deployment", {"version": "999"}, "there is no version 999 (known: 2, 1)"),
-    "a version that is no number": ("deployment", {"version": "v2"}, "'v2' is not the number of a version"),
+    "a version that is no number": ("deployment", {"version": "v2"}, "'v2' is not a version number"),
     "a name that deployment lacks": ("deployment", {"verson": "2"}, "'verson' (known: version, rollback)"),
     "a month that is none": ("monitoring", {"window": "2013-13"}, "Write it like '2013-05'"),
     "a month to come": ("monitoring", {"window": "2999-01"}, "2999-01 has not begun yet"),

@@ -18,15 +18,15 @@ from airflow.dag_processing.dagbag import DagBag
 
 from docs.generate import DOCS, PAGES
 from include.core.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
-from include.core.spec import ModelSpec, Part
+from include.core.spec import ModelSpec, SpecSection
 from include.settings import Settings
 from include.stages.reconciler import reconcile_all
 from tests.conftest import PROJECT
 
 
-def parts_of(base: type[Part]) -> list[type[Part]]:
+def sections_of(base: type[SpecSection]) -> list[type[SpecSection]]:
     """Every part of the spec that the reference has a table for."""
-    nested = [one for child in base.__subclasses__() for one in (child, *parts_of(child))]
+    nested = [one for child in base.__subclasses__() for one in (child, *sections_of(child))]
     return [one for one in nested if one is ModelSpec or one.__name__ in ModelSpec.model_json_schema()["$defs"]]
 
 
@@ -62,7 +62,7 @@ def section(page: str, title: str) -> str:
     return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-@pytest.mark.parametrize("part", parts_of(Part), ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", sections_of(SpecSection), ids=lambda part: part.__name__)
 def test_the_reference_shows_the_real_default_of_every_field(part: Any) -> None:
     """Whoever reads that canary.steps is '…' learns nothing."""
     title = "The model" if part is ModelSpec else part.__name__
@@ -74,7 +74,7 @@ def test_the_reference_shows_the_real_default_of_every_field(part: Any) -> None:
         default = field.get_default(call_default_factory=True)
         if field.is_required():
             assert shown == "required", name
-        elif isinstance(default, Part):
+        elif isinstance(default, SpecSection):
             assert shown == f"the defaults of [{type(default).__name__}](#{type(default).__name__.lower()})", name
         else:
             assert json.loads(shown.strip("`")) == default, name

@@ -1,10 +1,11 @@
-"""Many scored rows as few cells of nearly equal scores, so that a resample costs the cells and not the rows.
+"""Condenses many scored rows into few cells of nearly equal scores, so that resampling costs per cell, not per row.
 
-The metrics of a classifier need of each row only its score and its class. Rows whose scores are next to each other can
-be drawn together: a cell has the mean of their scores, and a resample says how often each cell came up, as true and as
-false (multinomial), which is what drawing the rows one by one adds up to. Equal scores share a cell, and no cell spans
-a score at which a metric changes its mind: the threshold, the bins of the calibration error. What is left out is the
-order within a cell, far less than chance does to a window of this size (``tests/unit/core/quality/test_condensed.py``).
+A classifier's metrics depend only on each row's score and class. Rows with adjacent scores can be drawn together: a
+cell has the mean of their scores, and a resample counts how often each cell was drawn as true and as false
+(multinomial), which is equivalent to drawing its rows one by one. Equal scores share a cell, and no cell crosses a
+score at which a metric is discontinuous: the threshold and the bin edges of the calibration error. Only the order
+within a cell is lost, which matters far less than chance in a window of this size
+(``tests/unit/core/quality/test_condensed.py``).
 """
 
 from __future__ import annotations
@@ -15,33 +16,33 @@ import numpy as np
 
 from include.core.quality.metrics import CALIBRATION_BINS, Array
 
-LARGEST_ROWS = 50_000
-"""Up to here each row is a cell of its own."""
+MAX_UNCONDENSED_ROWS = 50_000
+"""Up to this number, each row is its own cell."""
 CELLS = 5_000
 
 
 class Cells(NamedTuple):
-    """Of each cell its ``score``, how many ``rows`` it holds, and how many of them are ``true``; each of shape [n]."""
+    """Per cell: its ``score``, its number of ``rows``, and how many of them are ``true``; each of shape [n]."""
 
     score: Array
     rows: Array
     true: Array
 
     def outcomes(self) -> tuple[Array, Array, Array]:
-        """Each cell twice, as true and as false: truth, score, and how many rows came out so."""
+        """Each cell twice, as true and as false: truth, score, and number of rows."""
         truth = np.repeat([1.0, 0.0], len(self.score))
         return truth, np.tile(self.score, 2), np.concatenate([self.true, self.rows - self.true])
 
     def draw(self, probability: Array, random: np.random.Generator) -> Array:
-        """How many rows come out as true and as false, in the order of ``outcomes``, by each cell's probability."""
-        alone = len(self.rows) == self.rows.sum()
-        true = random.random(len(self.rows)) < probability if alone else random.binomial(self.rows, probability)
+        """Random numbers of true and false rows, in the order of ``outcomes``, by each cell's probability."""
+        uncondensed = len(self.rows) == self.rows.sum()
+        true = random.random(len(self.rows)) < probability if uncondensed else random.binomial(self.rows, probability)
         return np.concatenate([true, self.rows - true]).astype(float)
 
 
 def condense(score: Array, truth: Array, threshold: float) -> Cells:
-    """Cells of finite scores, shape [n]; ``truth`` is how true each row is, 0 to 1."""
-    if len(score) <= LARGEST_ROWS:
+    """Condense finite scores, shape [n]; ``truth`` is each row's class or probability, 0 to 1."""
+    if len(score) <= MAX_UNCONDENSED_ROWS:
         return Cells(score, np.ones(len(score), dtype=int), truth)
     order = np.argsort(score, kind="stable")
     ranked = score[order]
@@ -50,5 +51,5 @@ def condense(score: Array, truth: Array, threshold: float) -> Cells:
     starts = starts[starts < len(ranked)]
     rows = np.diff(starts, append=len(ranked))
     mean = np.add.reduceat(ranked, starts) / rows
-    mean = np.clip(mean, ranked[starts], ranked[starts + rows - 1])  # a mean of equal numbers may miss them by a bit
+    mean = np.clip(mean, ranked[starts], ranked[starts + rows - 1])  # the mean of equal numbers may differ by rounding
     return Cells(mean, rows, np.add.reduceat(truth[order], starts))

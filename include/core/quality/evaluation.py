@@ -1,17 +1,17 @@
 """Quality of predictions: metrics with bootstrap intervals, overall and by slice.
 
-Used by training (candidate against champion on the same holdout) and by monitoring (each window), so that the two can
-be compared. Where something can't be measured, the figure has no value but a ``reason``. There is never an exception
-for odd data, and never a made-up number.
+Used by training (candidate and champion on the same holdout) and by monitoring (each window), so that both can be
+compared. If a metric can't be measured, its figure has a ``reason`` instead of a value. Odd data never raises an
+exception and never yields a made-up number.
 
 Intervals come from the bootstrap: B. Efron, R. Tibshirani, *An Introduction to the Bootstrap* (Chapman & Hall, 1993).
-They are percentile intervals (chapter 13), but for the calibration error. That is a sum of distances, which chance can
-only make larger, and in each resample once more; so its interval ends below where the basic interval does (A. C.
-Davison, D. V. Hinkley, *Bootstrap Methods and their Application*, 1997, section 5.2) and above where the percentile
-interval does less the resamples' bias, and begins at 0 where a calibrated model could have shown such an error by
-chance. Those ends were chosen by simulation: ``make bench`` shows how often each interval holds what is true. A
-resample is represented by how often each row was drawn, so that a metric is prepared once (sorting, losses) and then
-costs one pass per resample; of many classified rows, one pass over cells of them (:mod:`core.quality.condensed`).
+They are percentile intervals (chapter 13), except for the calibration error. It is a sum of distances, which chance can
+only increase, and each resample increases it again. So the lower bound of its interval is that of the basic interval
+(A. C. Davison, D. V. Hinkley, *Bootstrap Methods and their Application*, 1997, section 5.2), the upper bound is that of
+the percentile interval minus the resamples' bias, and the lower bound is 0 if a calibrated model could have such an
+error by chance. These bounds were chosen by simulation: ``make bench`` shows the coverage of each interval. A resample
+is represented by how often each row was drawn, so that a metric is prepared once (sorting, losses) and then costs one
+pass per resample; with many classified rows, one pass over condensed cells (:mod:`core.quality.condensed`).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ import pandas as pd
 
 from include.core.errors import DataError
 from include.core.metric_names import CLASSIFICATION_METRICS
-from include.core.quality.condensed import LARGEST_ROWS, condense
+from include.core.quality.condensed import MAX_UNCONDENSED_ROWS, condense
 from include.core.quality.figures import Comparison, Difference, Evaluation, Quality, QualityFigure
 from include.core.quality.metrics import INTERVALS, THRESHOLD, Array, Interval, Measure, must, prepare
 from include.core.spec import ModelSpec
 
 RESAMPLES = 200
-LARGEST_SLICES = 50
+MAX_SLICES = 50
 
-Ends = tuple[float | None, float | None]
-"""Low and high end of an interval; None where there is none."""
+Bounds = tuple[float | None, float | None]
+"""Lower and upper bound of an interval; None if there is none."""
 
 
 def evaluate(
@@ -46,10 +46,10 @@ def evaluate(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
-    """Every metric of the spec, with its confidence, on rows that have ``spec.target`` (truth) and ``prediction``.
+    """Every metric of the spec with its interval, on rows with ``spec.target`` (ground truth) and ``prediction``.
 
-    Rows whose truth is missing are left out and not counted in ``n``. The same frame and seed give the same figures.
-    Raises DataError when a needed column is not in the frame.
+    Rows without ground truth are excluded and not counted in ``n``. The same frame and seed give the same figures.
+    Raises DataError when a required column is missing.
     """
     _require(frame, [spec.target, prediction, *spec.metrics.slices])
 
@@ -78,8 +78,8 @@ def compare(
 ) -> Comparison:
     """How much better the candidate is than the champion in the primary metric, on the same rows.
 
-    The difference is positive when the candidate is better, whichever way the metric points. Its interval is a
-    paired bootstrap (both are measured on each resample), which is much narrower than the two intervals suggest.
+    The difference is positive if the candidate is better, whatever the metric's direction. Its interval comes from a
+    paired bootstrap (both are measured on each resample) and is much narrower than the two intervals suggest.
     """
     _require(frame, [spec.target, candidate, champion, *spec.metrics.slices])
     frame = frame[frame[spec.target].notna()]
@@ -103,14 +103,15 @@ def figures(
 ) -> Quality:
     """The named metrics of two aligned columns.
 
-    ``threshold`` is the probability from which a row counts as predicted true. 0 ``resamples`` give no low and high.
+    ``threshold`` is the probability from which a row counts as predicted true. With 0 ``resamples``, figures have no
+    interval.
     """
     known, predicted = _aligned(truth, prediction)
     prepared = {name: prepare(name, known, predicted, threshold) for name in metrics}
     measures = {name: measure for name, measure in prepared.items() if not isinstance(measure, str)}
     whole = np.ones(len(known))
     values = {name: measure(whole) for name, measure in measures.items()}
-    ends: dict[str, Ends] = {}
+    ends: dict[str, Bounds] = {}
     if len(known) > 1 and resamples:
         resampling = Resampling(known, predicted, threshold, confidence, resamples, seed)
         ends = _intervals(measures, values, resampling)
@@ -124,7 +125,7 @@ def figures(
 
 @dataclass(frozen=True)
 class Resampling:
-    """What intervals are drawn from: aligned truth and prediction, shape [n], and how."""
+    """The input of intervals: aligned truth and prediction, shape [n], and the parameters of the bootstrap."""
 
     truth: Array
     prediction: Array
@@ -134,13 +135,15 @@ class Resampling:
     seed: int
 
 
-def _intervals(measures: Mapping[str, Measure], values: Mapping[str, float], resampling: Resampling) -> dict[str, Ends]:
-    """The interval of each metric; of many classified rows, from cells of them."""
+def _intervals(
+    measures: Mapping[str, Measure], values: Mapping[str, float], resampling: Resampling
+) -> dict[str, Bounds]:
+    """The interval of each metric; with many classified rows, from condensed cells."""
     if not measures:
         return {}
     truth, prediction = resampling.truth, resampling.prediction
     rows = np.ones(len(truth))
-    if len(truth) > LARGEST_ROWS and set(measures) <= set(CLASSIFICATION_METRICS):
+    if len(truth) > MAX_UNCONDENSED_ROWS and set(measures) <= set(CLASSIFICATION_METRICS):
         truth, prediction, rows = condense(prediction, truth, resampling.threshold).outcomes()
         measures = {name: must(prepare(name, truth, prediction, resampling.threshold)) for name in measures}
     drawn = _bootstrap(list(measures.values()), rows, resampling.resamples, resampling.seed)
@@ -161,10 +164,10 @@ def _intervals(measures: Mapping[str, Measure], values: Mapping[str, float], res
 def _difference(
     frame: pd.DataFrame, spec: ModelSpec, candidate: str, champion: str, seed: int, resamples: int
 ) -> Difference:
-    known, ours = _aligned(frame[spec.target], frame[candidate])
-    _, theirs = _aligned(frame[spec.target], frame[champion])
+    known, candidate_scores = _aligned(frame[spec.target], frame[candidate])
+    _, champion_scores = _aligned(frame[spec.target], frame[champion])
     measures = []
-    for predicted in (ours, theirs):
+    for predicted in (candidate_scores, champion_scores):
         prepared = prepare(spec.metrics.primary, known, predicted, spec.metrics.threshold)
         if isinstance(prepared, str):
             return Difference(None, None, None, len(known), reason=prepared)
@@ -180,7 +183,7 @@ def _difference(
 
 
 def _aligned(truth: Any, prediction: Any) -> tuple[Array, Array]:
-    """Both as floats, without the rows that have no truth; text that is no number becomes infinity, not a guess."""
+    """Both as floats, without rows that lack truth; text that is not a number becomes infinity."""
     known, predicted = pd.Series(truth).reset_index(drop=True), pd.Series(prediction).reset_index(drop=True)
     has_truth = known.notna()
     known, predicted = known[has_truth], predicted[has_truth]
@@ -191,7 +194,7 @@ def _aligned(truth: Any, prediction: Any) -> tuple[Array, Array]:
 def _bootstrap(measures: list[Measure], rows: Array, resamples: int, seed: int) -> Array:
     """Values of each measure on ``resamples`` resamples, shape [measures, resamples]; the same draws for all.
 
-    ``rows`` is how many rows each entry of the measures' arrays stands for.
+    ``rows`` is the number of rows that each entry of the measures' arrays represents.
     """
     random, whole = np.random.default_rng(seed), int(rows.sum())
     drawn = np.empty((len(measures), resamples))
@@ -205,11 +208,11 @@ def _bootstrap(measures: list[Measure], rows: Array, resamples: int, seed: int) 
     return drawn
 
 
-def interval(values: Array, confidence: float, ends: Interval = "percentile", value: float = 0.0) -> Ends:
-    """Interval from the values of resamples; none when most could not be measured (too few rows of one class).
+def interval(values: Array, confidence: float, ends: Interval = "percentile", value: float = 0.0) -> Bounds:
+    """The interval from the values of resamples; none if most could not be measured (too few rows of one class).
 
-    ``percentile``: their quantiles, the k-th of B at k / (B + 1). ``less_bias``, for metrics that chance can only make
-    larger than ``value``: see this module's page; from 0 up, and never without the value.
+    ``percentile``: their quantiles, the k-th of B at k / (B + 1). ``less_bias``, for metrics that chance can only
+    increase beyond ``value``: see the module's docstring; never below 0, and always including the value.
     """
     finite = values[np.isfinite(values)]
     if 2 * len(finite) < len(values) or not len(finite):
@@ -221,7 +224,7 @@ def interval(values: Array, confidence: float, ends: Interval = "percentile", va
 
 
 def _calibration_error_by_chance(score: Array, confidence: float, resamples: int, random: np.random.Generator) -> float:
-    """What the calibration error of a model whose probabilities are true would exceed in 1 - confidence of windows.
+    """The calibration error that a perfectly calibrated model would exceed in a share of 1 - confidence of windows.
 
     Labels are drawn from the probabilities: "consistency resampling" of J. Bröcker, L. A. Smith, "Increasing the
     Reliability of Reliability Diagrams", Weather and Forecasting 22 (2007).
@@ -234,11 +237,11 @@ def _calibration_error_by_chance(score: Array, confidence: float, resamples: int
 
 
 def _slices(frame: pd.DataFrame, spec: ModelSpec) -> list[tuple[str, pd.DataFrame]]:
-    """Rows by value of each slice column; the largest 50 values where there are more."""
+    """Rows by value of each slice column, at most the 50 most frequent values."""
     slices: list[tuple[str, pd.DataFrame]] = []
     for column in spec.metrics.slices:
         values = frame[column].astype("object").where(frame[column].notna(), "missing").astype(str)
-        largest = values.value_counts().head(LARGEST_SLICES).index
+        largest = values.value_counts().head(MAX_SLICES).index
         slices.extend((f"{column}={value}", frame[values == value]) for value in sorted(largest))
     return slices
 
@@ -247,16 +250,16 @@ def _require(frame: pd.DataFrame, columns: list[str]) -> None:
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(
-            f"can't evaluate: the column(s) {', '.join(missing)} are not there (found: "
+            f"can't evaluate: columns missing: {', '.join(missing)} (present: "
             f"{', '.join(map(str, frame.columns))}). Add them to the data, or correct target and slices in model.yaml."
         )
 
 
 def unknown(reason: str, rows: int) -> QualityFigure:
-    """A figure that could not be measured, and why."""
+    """A figure that could not be measured, with the reason."""
     return QualityFigure(None, n=rows, reason=reason)
 
 
 def _seed(seed: int, label: str) -> int:
-    """Each slice draws its own resamples, whatever other slices there are."""
+    """A seed per slice, so that its resamples don't depend on the other slices."""
     return zlib.crc32(f"{seed} {label}".encode())

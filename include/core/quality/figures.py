@@ -1,6 +1,6 @@
-"""Figures of quality as records: a metric with its interval, an evaluation, a comparison, an estimate.
+"""Records of quality figures: a metric with its interval, an evaluation, a comparison, an estimate.
 
-Each is written as JSON to the store or to a version's bundle (``as_dict``) and read from there (``from_dict``).
+Each is written as JSON to the store or to a version's bundle (``as_dict``) and read back (``from_dict``).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ class QualityFigure:
     """One metric, measured or estimated."""
 
     value: float | None
-    """None where it can't be measured; ``reason`` then says why."""
+    """None if it can't be measured; ``reason`` then says why."""
     low: float | None = None
     high: float | None = None
-    """Ends of its interval; None where there is none."""
+    """Bounds of its interval; None if there is none."""
     n: int = 0
-    """Rows that it was measured on."""
+    """Number of rows that it was measured on."""
     reason: str | None = None
 
     def as_dict(self) -> JsonObject:
-        """JSON values; ``reason`` only where there is one."""
+        """JSON values; ``reason`` only if there is one."""
         return _without_empty_reason(asdict(self))
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> QualityFigure:
-        """The figure that was written with :meth:`as_dict`."""
+        """The figure from the output of :meth:`as_dict`."""
         return cls(**values)
 
 
@@ -45,13 +45,13 @@ def quality_as_dict(quality: Quality) -> JsonObject:
 
 
 def quality_from_dict(values: JsonObject) -> Quality:
-    """What was written with :func:`quality_as_dict`."""
+    """The figures from the output of :func:`quality_as_dict`."""
     return {metric: QualityFigure.from_dict(figure) for metric, figure in values.items()}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every metric of the spec on the same rows, all of them and by slice."""
+    """Every metric of the spec, on all rows and by slice."""
 
     quality: Quality = field(default_factory=dict)
     slices: Mapping[str, Quality] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better a candidate is than the champion in the primary metric, on the same rows; positive: better."""
+    """How much better a candidate is than the champion in the primary metric on the same rows (positive: better)."""
 
     value: float | None
     low: float | None
@@ -73,12 +73,12 @@ class Difference:
     n: int
     candidate: float | None = None
     champion: float | None = None
-    """The metric of each."""
+    """The metric of candidate and champion."""
     reason: str | None = None
-    """Why there is no value."""
+    """Why the value is missing."""
 
     def as_dict(self) -> JsonObject:
-        """JSON values; ``reason`` only where there is one."""
+        """JSON values; ``reason`` only if there is one."""
         return _without_empty_reason(asdict(self))
 
 
@@ -101,28 +101,28 @@ EstimationMethod = Literal["cbpe", "dle"]
 
 @dataclass(frozen=True)
 class EstimateOutcome:
-    """An estimate and the actual value, of the same rows."""
+    """An estimate and the actual value for the same rows."""
 
     estimate: float
     low: float | None
     high: float | None
     value: float
-    """Actual."""
+    """The actual value."""
     difference: float
-    """Actual less estimated."""
+    """Actual minus estimated value."""
     inside: bool | None
-    """Whether the actual value lies in the estimate's interval; None without an interval."""
+    """Whether the actual value is inside the estimate's interval; None without an interval."""
     n: int
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Quality of the live version as estimated before ground truth, and how good the estimate was since."""
+    """Quality of the live version as estimated before ground truth, and how accurate the estimate was."""
 
     method: EstimationMethod
     quality: Quality
     truth: Mapping[str, EstimateOutcome]
-    """Metric → the outcome on the rows that have truth."""
+    """Metric → outcome on the rows with ground truth."""
 
     def as_dict(self) -> JsonObject:
         """JSON values."""
@@ -131,7 +131,7 @@ class Estimate:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Estimate:
-        """The estimate that was written with :meth:`as_dict`."""
+        """The estimate from the output of :meth:`as_dict`."""
         truth = {metric: EstimateOutcome(**outcome) for metric, outcome in values["truth"].items()}
         return cls(values["method"], quality_from_dict(values["quality"]), truth)
 

@@ -1,15 +1,15 @@
-"""Direct loss estimation (DLE): the error that a regression model is to be expected to make, before truth is there.
+"""Direct loss estimation (DLE): the expected error of a regression model before ground truth arrives.
 
 NannyML's documentation, "Estimation of Performance of the Monitored Model", section "Direct Loss Estimation": a second
-model learns the absolute error of the first one from the features and the prediction, on rows that the first was not
-trained on; its mean over a window is the expected error. Here that second model is one small regression tree (L.
-Breiman et al., *Classification and Regression Trees*, 1984, chapter 8), kept as JSON: its splits, and of each leaf the
-rows, and the mean and variance of the absolute and of the squared error. No row of the data is kept.
+model learns the absolute error of the first from the features and the prediction, on rows that the first was not
+trained on; its mean over a window is the expected error. Here the second model is one small regression tree (L.
+Breiman et al., *Classification and Regression Trees*, 1984, chapter 8), stored as JSON: its splits and, per leaf, the
+number of rows and the mean and variance of the absolute and squared error. No rows of the data are stored.
 
 The tree is honest (S. Athey, G. Imbens, "Recursive partitioning for heterogeneous causal effects", PNAS 113, 2016): its
-splits come from one half of the holdout and the figures of its leaves from the other, so that these are not flattered
-by the choice of the splits. That makes the interval simple: the variance of a window's mean error is that of its rows,
-plus that of the leaves' means.
+splits come from one half of the holdout and the figures of its leaves from the other half, so that the choice of splits
+does not bias them. That keeps the interval simple: the variance of a window's mean error is the variance of its rows
+plus the variance of the leaf means.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from include.core.spec import PREDICTION, Feature, ModelSpec
 
 DEPTH = 5
 ROWS_IN_A_LEAF = 30
-"""Fewest rows of a leaf, in each half of the holdout."""
-LARGEST_CATEGORIES = 50
+"""Minimum number of rows in a leaf, in each half of the holdout."""
+MAX_CATEGORIES = 50
 CUTS = np.linspace(0.1, 0.9, 9)
-"""Quantiles of a column that are tried as the place of a split."""
+"""Quantiles of a column that are tried as split points."""
 
 
 class Leaf(TypedDict):
-    """Rows of a leaf, and mean and variance of their absolute error and of its square."""
+    """Number of rows, and mean and variance of their absolute and squared error."""
 
     rows: int
     mean: float
@@ -78,18 +78,18 @@ def build_loss_tree(holdout: pd.DataFrame, spec: ModelSpec) -> LossTree:
 
 
 def estimate_losses(tree: LossTree, frame: pd.DataFrame, spec: ModelSpec) -> Quality:
-    """MAE and RMSE to be expected on ``frame``; a reason for the spec's other metrics.
+    """Expected MAE and RMSE on ``frame``; a reason for each of the spec's other metrics.
 
-    ``frame`` has ``prediction`` and the features that the tree asks for (:func:`features_asked_for`).
+    ``frame`` has ``prediction`` and the features that the tree uses (:func:`features_of`).
     """
     figures: dict[str, QualityFigure] = {}
-    asked = set(features_asked_for(tree))
-    columns = _columns(frame, [feature for feature in spec.features if feature.name in asked], tree["categories"])
+    used = set(features_of(tree))
+    columns = _columns(frame, [feature for feature in spec.features if feature.name in used], tree["categories"])
     leaf = _leaf_of_each(tree, columns, len(frame))
     rows = np.bincount(leaf, minlength=len(tree["leaves"])).astype(float)
     for name in spec.metrics.names:
         if name not in ("mae", "rmse"):
-            figures[name] = unknown("this metric is not estimated before truth; mae and rmse are", len(frame))
+            figures[name] = unknown("this metric can't be estimated before ground truth; mae and rmse can", len(frame))
         elif not len(frame):
             figures[name] = unknown("no predictions", 0)
         elif name == "mae":
@@ -100,19 +100,19 @@ def estimate_losses(tree: LossTree, frame: pd.DataFrame, spec: ModelSpec) -> Qua
     return figures
 
 
-def features_asked_for(tree: LossTree) -> list[str]:
-    """The features that a split looks at, by name."""
+def features_of(tree: LossTree) -> list[str]:
+    """The names of the features that the tree's splits use."""
     return sorted({node[0] for node in tree["nodes"] if len(node) > 1} - {"prediction"})
 
 
 def _mean_error(leaves: Sequence[Leaf], rows: Array, confidence: float) -> tuple[float, float, float]:
-    """Mean absolute error of a window with so many rows in each leaf, and the ends of its interval."""
+    """Mean absolute error of a window with this many rows per leaf, and the bounds of its interval."""
     mean, variance = [leaf["mean"] for leaf in leaves], [leaf["variance"] for leaf in leaves]
     return _mean(leaves, rows, np.array(mean), np.array(variance), confidence)
 
 
 def _mean_square(leaves: Sequence[Leaf], rows: Array, confidence: float) -> tuple[float, float, float]:
-    """The same of the squared error."""
+    """The same for the squared error."""
     mean, variance = [leaf["mean_square"] for leaf in leaves], [leaf["variance_square"] for leaf in leaves]
     return _mean(leaves, rows, np.array(mean), np.array(variance), confidence)
 
@@ -120,11 +120,11 @@ def _mean_square(leaves: Sequence[Leaf], rows: Array, confidence: float) -> tupl
 def _mean(
     leaves: Sequence[Leaf], rows: Array, mean: Array, variance: Array, confidence: float
 ) -> tuple[float, float, float]:
-    """Mean over a window with so many rows in each leaf; normal interval, from 0 up."""
-    whole = float(rows.sum())
+    """Mean over a window with this many rows per leaf; normal interval, never below 0."""
+    total = float(rows.sum())
     known = np.array([leaf["rows"] for leaf in leaves])
-    value = float((rows * mean).sum()) / whole
-    spread = float((rows * variance + rows**2 * variance / known).sum()) ** 0.5 / whole
+    value = float((rows * mean).sum()) / total
+    spread = float((rows * variance + rows**2 * variance / known).sum()) ** 0.5 / total
     reach = NormalDist().inv_cdf((1 + confidence) / 2) * spread if confidence < 1 else float("inf")
     return value, max(value - reach, 0.0), value + reach
 
@@ -138,8 +138,8 @@ def _grow(
     nodes: list[list[Any]],
     leaves: list[Leaf],
 ) -> int:
-    """Add the node of these rows and those below it; returns its place in ``nodes``."""
-    place = len(nodes)
+    """Add the node of these rows and the nodes below it; returns its index in ``nodes``."""
+    index = len(nodes)
     nodes.append([])
     split = _best_split(columns, errors, half, rows) if depth else None
     if split is None:
@@ -154,17 +154,17 @@ def _grow(
                 "variance_square": float((of_leaf**2).var()),
             }
         )
-        nodes[place] = [len(leaves) - 1]
-        return place
+        nodes[index] = [len(leaves) - 1]
+        return index
     name, at = split
     left = columns[name][rows] <= at
     below = [_grow(columns, errors, half, rows[side], depth - 1, nodes, leaves) for side in (left, ~left)]
-    nodes[place] = [name, at, *below]
-    return place
+    nodes[index] = [name, at, *below]
+    return index
 
 
 def _best_split(columns: Columns, errors: Array, half: Array, rows: Array) -> tuple[str, float] | None:
-    """The column and place that take most of the squared deviation away, by the first half alone."""
+    """The column and split point that reduce the squared deviation most, judged on the first half only."""
     chosen, others = rows[half[rows]], rows[~half[rows]]
     if min(len(chosen), len(others)) < 2 * ROWS_IN_A_LEAF:
         return None
@@ -189,18 +189,18 @@ def _leaf_of_each(tree: LossTree, columns: Columns, rows: int) -> Array:
     leaf = np.zeros(rows, dtype=int)
     waiting = [(0, np.arange(rows))]
     while waiting:
-        place, part = waiting.pop()
-        node = tree["nodes"][place]
+        index, members = waiting.pop()
+        node = tree["nodes"][index]
         if len(node) == 1:
-            leaf[part] = node[0]
+            leaf[members] = node[0]
             continue
-        left = columns[node[0]][part] <= node[1]
-        waiting += [(node[2], part[left]), (node[3], part[~left])]
+        left = columns[node[0]][members] <= node[1]
+        waiting += [(node[2], members[left]), (node[3], members[~left])]
     return leaf
 
 
 def _columns(frame: pd.DataFrame, features: Sequence[Feature], categories: Mapping[str, Mapping[str, int]]) -> Columns:
-    """These features and the prediction as floats: numbers, or the codes of categories; NaN where there is none."""
+    """These features and the prediction as floats: numbers, or category codes; NaN for missing values."""
     columns = {}
     for feature in [*features, PREDICTION]:
         values = frame[feature.name]
@@ -211,7 +211,7 @@ def _columns(frame: pd.DataFrame, features: Sequence[Feature], categories: Mappi
 
 
 def _codes(text: pd.Series, errors: Array) -> dict[str, int]:
-    """The most frequent categories, numbered by their mean error, so that a split can part the hard from the easy."""
-    frequent = text.value_counts().index[:LARGEST_CATEGORIES]
+    """Codes of the most frequent categories, ordered by mean error, so that splits can separate hard from easy ones."""
+    frequent = text.value_counts().index[:MAX_CATEGORIES]
     means = pd.Series(errors, index=text.index).groupby(text).mean()
     return {str(value): code for code, value in enumerate(means[means.index.isin(frequent)].sort_values().index)}

@@ -1,9 +1,9 @@
-"""Metrics of predictions, each prepared once and then measured for any weights of the rows.
+"""Metrics of predictions, each prepared once and then measured for any row weights.
 
-A metric takes aligned truth and prediction (floats, shape [n]) and gives back a :data:`Measure`, a function of how much
-each row counts, or the reason why there is none. So the same code measures a window (every row counts 1), a bootstrap
-resample (how often each row was drawn), and what is to be expected where truth is only known by its probability: each
-row stands there twice, as true with weight p and as false with weight 1 - p (:mod:`include.core.quality.estimation`).
+A metric takes aligned truth and prediction (floats, shape [n]) and returns a :data:`Measure`, a function of the row
+weights, or the reason why there is none. So the same code measures a window (all weights 1), a bootstrap resample (how
+often each row was drawn), and an expected value if only the probability of the truth is known: then each row is used
+twice, as true with weight p and as false with weight 1 - p (:mod:`include.core.quality.estimation`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from include.core.metric_names import CLASSIFICATION_METRICS
 
 Array = np.ndarray[Any, Any]
 Measure = Callable[[Array], float]
-"""From how much each row counts (0 and up, shape [n]) to the metric; NaN where it is not defined."""
+"""A function from row weights (non-negative, shape [n]) to the metric; NaN if undefined."""
 
 Interval = Literal["percentile", "less_bias"]
 
@@ -25,7 +25,7 @@ CALIBRATION_BINS = 10
 THRESHOLD = 0.5
 
 INTERVALS: dict[str, Interval] = {"calibration_error": "less_bias"}
-"""How the ends of a bootstrap interval are taken; ``percentile`` where it is not said. See ``evaluation``."""
+"""How a metric's bootstrap interval is computed; default ``percentile``. See ``evaluation``."""
 
 
 def prepare(metric: str, truth: Array, prediction: Array, threshold: float = THRESHOLD) -> Measure | str:
@@ -34,28 +34,28 @@ def prepare(metric: str, truth: Array, prediction: Array, threshold: float = THR
     ``threshold`` is the probability from which a row is predicted true, for accuracy, precision, recall and f1.
     """
     if not len(truth):
-        return "no rows with truth"
-    broken = int((~np.isfinite(truth)).sum())
-    if broken:
-        return f"truth of {broken} rows is not a finite number"
-    broken = int((~np.isfinite(prediction)).sum())
-    if broken:
-        return f"{broken} predictions are missing or not finite"
+        return "no rows with ground truth"
+    invalid = int((~np.isfinite(truth)).sum())
+    if invalid:
+        return f"ground truth of {invalid} rows is not a finite number"
+    invalid = int((~np.isfinite(prediction)).sum())
+    if invalid:
+        return f"{invalid} predictions are missing or not finite"
     if metric in CLASSIFICATION_METRICS and not np.isin(truth, (0.0, 1.0)).all():
-        return "truth has values other than 0 and 1"
+        return "ground truth has values other than 0 and 1"
     if metric in _AT_THRESHOLD:
         return _AT_THRESHOLD[metric](truth, prediction >= threshold)
     return _METRICS[metric](truth, prediction)
 
 
 def must(prepared: Measure | str) -> Measure:
-    """The measure of rows that are known to have one."""
+    """The measure, if it is certain that there is one."""
     assert not isinstance(prepared, str), prepared
     return prepared
 
 
 def _roc_auc(truth: Array, prediction: Array) -> Measure | str:
-    """Area under the ROC curve: the share of (true, false) pairs in the right order; ties count half."""
+    """Area under the ROC curve: the share of correctly ordered (true, false) pairs; ties count half."""
     reason = _not_two_classes(truth)
     if reason:
         return reason
@@ -93,7 +93,7 @@ def _pr_auc(truth: Array, prediction: Array) -> Measure | str:
 
 
 def _log_loss(truth: Array, prediction: Array) -> Measure | str:
-    """Mean negative log-likelihood, natural logarithm; probabilities are kept one epsilon from 0 and 1."""
+    """Mean negative log-likelihood (natural logarithm); probabilities are clipped one epsilon from 0 and 1."""
     reason = _not_probabilities(prediction)
     if reason:
         return reason
@@ -108,9 +108,9 @@ def _brier(truth: Array, prediction: Array) -> Measure | str:
 
 
 def _calibration_error(truth: Array, prediction: Array) -> Measure | str:
-    """Expected calibration error: how far the mean probability is from the share of true rows, over ten equal bins.
+    """Expected calibration error: distance of mean probability and share of true rows, over ten equal-width bins.
 
-    The mean of the bins' distances, weighted by their rows; a probability on an edge belongs to the bin above (1 to the
+    The mean distance of the bins, weighted by rows; a probability on an edge belongs to the upper bin (1 to the
     last). M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
     AAAI 2015; C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
     equation 3.
@@ -135,21 +135,21 @@ def _accuracy(truth: Array, said: Array) -> Measure | str:
 def _precision(truth: Array, said: Array) -> Measure | str:
     """Share of true rows among those predicted true."""
     if not said.any():
-        return "no prediction reaches the threshold, so there is no precision"
+        return "no prediction reaches the threshold, so precision is undefined"
     return _ratio(truth * said, said.astype(float))
 
 
 def _recall(truth: Array, said: Array) -> Measure | str:
     """Share of rows predicted true among the true ones."""
     if not truth.any():
-        return "no row is true, so there is no recall"
+        return "no row is true, so recall is undefined"
     return _ratio(truth * said, truth)
 
 
 def _f1(truth: Array, said: Array) -> Measure | str:
     """Harmonic mean of precision and recall: twice the hits over rows that are true plus rows predicted true."""
     if not truth.any() and not said.any():
-        return "no row is true or predicted true, so there is no f1"
+        return "no row is true or predicted true, so f1 is undefined"
     return _ratio(2 * truth * said, truth + said)
 
 
@@ -165,9 +165,9 @@ def _rmse(truth: Array, prediction: Array) -> Measure | str:
 
 
 def _r2(truth: Array, prediction: Array) -> Measure | str:
-    """Coefficient of determination: 1 minus squared error over the variance of truth."""
+    """Coefficient of determination: 1 minus squared error divided by the variance of the truth."""
     if len(truth) < 2 or np.ptp(truth) == 0:
-        return "truth has a single value, so there is no variance to explain"
+        return "ground truth has a single value, so there is no variance to explain"
     error, centred = (truth - prediction) ** 2, truth - truth.mean()
 
     def measure(counts: Array) -> float:
@@ -178,15 +178,15 @@ def _r2(truth: Array, prediction: Array) -> Measure | str:
 
 
 def _bias(truth: Array, prediction: Array) -> Measure | str:
-    """Mean of prediction less truth, in units of the target: above 0 where the model says too much."""
+    """Mean of prediction minus truth, in units of the target: positive if the model overestimates."""
     return _mean(prediction - truth)
 
 
 def _absolute_error_at(share: float) -> Callable[[Array, Array], Measure | str]:
     """The error that this share of the rows does not exceed, in units of the target.
 
-    Between two rows it is interpolated: definition 7 of R. J. Hyndman, Y. Fan, "Sample Quantiles in Statistical
-    Packages", The American Statistician 50 (1996), which numpy and scikit-learn have too.
+    Interpolated between two rows: definition 7 of R. J. Hyndman, Y. Fan, "Sample Quantiles in Statistical Packages",
+    The American Statistician 50 (1996), as in numpy and scikit-learn.
     """
 
     def absolute_error(truth: Array, prediction: Array) -> Measure | str:
@@ -224,7 +224,7 @@ _AT_THRESHOLD: dict[str, Callable[[Array, Array], Measure | str]] = {
     "recall": _recall,
     "f1": _f1,
 }
-"""Their second argument is whether each row is predicted true."""
+"""Metrics whose second argument says whether each row is predicted true."""
 
 
 def _mean(losses: Array) -> Measure:
@@ -240,7 +240,7 @@ def _ratio(above: Array, below: Array) -> Measure:
 
 
 def _dot(left: Array, right: Array) -> float:
-    """Inner product without BLAS, whose threads cost more than the product when it is asked for hundreds of times."""
+    """Inner product without BLAS, whose threads cost more than the product when it is called hundreds of times."""
     return float(np.einsum("i,i->", left, right))
 
 
@@ -252,7 +252,7 @@ def _tied_groups(prediction: Array) -> tuple[Array, Array]:
 
 
 def _not_two_classes(truth: Array) -> str | None:
-    return "truth has one class only" if truth.min() == truth.max() else None
+    return "ground truth has only one class" if truth.min() == truth.max() else None
 
 
 def _not_probabilities(prediction: Array) -> str | None:

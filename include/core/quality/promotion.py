@@ -1,4 +1,4 @@
-"""May the candidate replace the champion? Decided on a holdout that neither has seen."""
+"""Decides whether a candidate may replace the champion, on a holdout that neither has seen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOT_MEASURED = QualityFigure(None, reason="no holdout rows")
 
 
 def holdout_start(newest: datetime, holdout_days: float, champion_trained_until: datetime | None) -> datetime:
-    """First moment of the holdout: the newest days of the data, and nothing that the champion was trained on.
+    """Start of the holdout: the newest days of the data, excluding everything that the champion was trained on.
 
     Times are naive UTC; ``newest`` is the event time of the newest row.
     """
@@ -31,10 +31,9 @@ def judge_promotion(
 ) -> Verdict:
     """The verdict on a candidate.
 
-    ``candidate`` and ``champion`` are evaluated on the same rows; ``difference`` is how much better the candidate is
-    in the primary metric there (paired bootstrap). To be promoted, the lower end of that interval must reach
-    ``promotion.improvement``, so that a worse model, or one that only looks better by chance, never replaces the
-    champion.
+    ``candidate`` and ``champion`` are evaluated on the same rows; ``difference`` is how much better the candidate is in
+    the primary metric (paired bootstrap). A candidate is promoted only if the lower bound of its interval reaches
+    ``promotion.improvement``, so that a model that is worse, or only better by chance, never replaces the champion.
     """
     metric = spec.metrics.primary
     figure = candidate.quality.get(metric, NOT_MEASURED)
@@ -58,12 +57,12 @@ def judge_promotion(
 
 
 def _unfit(spec: ModelSpec, figure: QualityFigure) -> str | None:
-    """Why a candidate with this figure is not promoted whatever the champion is; None when it may be."""
+    """Why a candidate with this figure can't be promoted, regardless of the champion; None if it can."""
     metric, policy = spec.metrics.primary, spec.promotion
     if figure.value is None:
         return f"{metric} could not be measured: {figure.reason}"
     if figure.n < policy.holdout_rows_at_least:
-        return f"only {figure.n} unseen holdout rows, at least {policy.holdout_rows_at_least} are needed"
+        return f"only {figure.n} unseen holdout rows; at least {policy.holdout_rows_at_least} are required"
     if policy.threshold is not None and spec.worse_by(figure.value, policy.threshold) > 0:
         return f"{metric} {figure.value:.4f} is worse than the threshold {policy.threshold}"
     return None
@@ -73,21 +72,21 @@ def _not_better(spec: ModelSpec, figure: QualityFigure, before: QualityFigure, d
     return (
         f"not shown to be better than the champion: {spec.metrics.primary} {figure.value:.4f} against "
         f"{before.value:.4f}, difference {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
-        f"needed {spec.promotion.improvement:+.4f} at its lower end"
+        f"its lower bound must reach {spec.promotion.improvement:+.4f}"
     )
 
 
 def _worse_slice(spec: ModelSpec, candidate: Evaluation, champion: Evaluation) -> str | None:
-    """Which slice, large enough to be judged, is much worse than with the champion or could not be measured."""
+    """The first judged slice that is much worse than with the champion, or that could not be measured."""
     metric, policy = spec.metrics.primary, spec.promotion
     for name, quality in sorted(candidate.slices.items()):
-        mine = quality.get(metric, NOT_MEASURED)
-        theirs = champion.slices.get(name, {}).get(metric, NOT_MEASURED)
-        if mine.n < policy.slice_rows_at_least:
+        candidate_figure = quality.get(metric, NOT_MEASURED)
+        champion_figure = champion.slices.get(name, {}).get(metric, NOT_MEASURED)
+        if candidate_figure.n < policy.slice_rows_at_least:
             continue
-        if mine.value is None or theirs.value is None:
+        if candidate_figure.value is None or champion_figure.value is None:
             return f"slice {name} could not be measured"
-        drop = spec.worse_by(mine.value, theirs.value)
+        drop = spec.worse_by(candidate_figure.value, champion_figure.value)
         if drop > policy.slice_drop_at_most:
             return f"slice {name} is worse by {drop:.4f} than with the champion"
     return None

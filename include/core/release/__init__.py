@@ -1,1 +1,1 @@
-"""What serves: releases, their rollout in weighted steps, and the judgement of a canary."""
+"""What serves: releases, their rollout in weighted steps, and the judging of canaries."""

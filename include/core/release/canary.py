@@ -1,6 +1,6 @@
-"""Judging a canary: errors, latency and predictions of the new release compared with those of the one in production.
+"""Judges a canary: compares errors, latency and predictions of the new release with those of the one in production.
 
-Both answer a random share of the same traffic at the same time, so their figures differ only by the release.
+Both serve a random share of the same traffic at the same time, so that only the release can explain a difference.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from include.core.spec import Canary
 from include.core.verdict import Verdict
 
 LATENCY_NOISE_SECONDS = 0.05
-"""A p95 below this is never called slow: at such speeds the scheduler of a busy machine decides the ratio."""
+"""A p95 below this is never too slow: at such speeds, the ratio only shows how busy the machine is."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class ServerFigures:
     """Start of the process, epoch seconds."""
 
     def as_dict(self) -> JsonObject:
-        """The counters, in JSON types."""
+        """The counters, as JSON values."""
         return asdict(self) | {"latency": dict(self.latency), "predictions": dict(self.predictions)}
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> ServerFigures:
-        """The counters that :meth:`as_dict` gave."""
+        """The counters from the output of :meth:`as_dict`."""
         return cls(**values)
 
     def since(self, baseline: ServerFigures | None) -> ServerFigures:
-        """The growth since ``baseline``; all of it when the process restarted (its counters begin at 0)."""
+        """The growth since ``baseline``; the counters themselves if the process restarted (they start at 0)."""
         if baseline is None or baseline.started != self.started:
             return self
         return ServerFigures(
@@ -54,16 +54,16 @@ class ServerFigures:
 
 
 def quantile(histogram: Mapping[str, float], share: float) -> float | None:
-    """The value below which ``share`` of a cumulative histogram lies (linear within a bucket, as PromQL does)."""
+    """The quantile ``share`` of a cumulative histogram (linear within a bucket, as in PromQL)."""
     points = sorted((_bound(text), count) for text, count in histogram.items())
     if not points or points[-1][1] <= 0:
         return None
-    wanted, below, lower = share * points[-1][1], 0.0, 0.0
+    target, below, lower = share * points[-1][1], 0.0, 0.0
     for bound, count in points:
-        if count >= wanted:
+        if count >= target:
             if math.isinf(bound):
                 return lower
-            return lower + (bound - lower) * (wanted - below) / max(count - below, 1e-12)
+            return lower + (bound - lower) * (target - below) / max(count - below, 1e-12)
         below, lower = count, bound
     return lower
 
@@ -85,10 +85,10 @@ def judge_canary(
     seconds: float,
     restarted: bool = False,
 ) -> Verdict:
-    """The verdict on one step, from the growth of both servers' figures since the step began.
+    """The verdict on one step, from the growth of both servers' counters since the step started.
 
-    ``champion`` is None when all traffic goes to the candidate. Too few requests hold the step until its time is
-    up (``seconds`` since it began), then fail it. A restarted candidate fails.
+    ``champion`` is None if all traffic goes to the candidate. With too few requests, the step is held until its time
+    limit (``seconds``: time since it started), then it fails. A restarted candidate fails.
     """
     p95, champion_p95, distance = quantile(candidate.latency, 0.95), None, None
     signals: dict[str, Signal] = {
@@ -107,13 +107,15 @@ def judge_canary(
         return Verdict("fail", "the canary's server restarted during the step", signals)
     if candidate.errors > policy.error_rate_at_most * max(candidate.requests, policy.requests_at_least):
         return Verdict("fail", f"{candidate.errors} of {candidate.requests} requests were answered with 5xx", signals)
-    lacking = candidate.requests < policy.requests_at_least or (
+    too_few = candidate.requests < policy.requests_at_least or (
         champion is not None and champion.requests < policy.requests_at_least
     )
-    if lacking:
+    if too_few:
         if seconds > policy.step_timeout_minutes * 60:
-            return Verdict("fail", f"fewer than {policy.requests_at_least} requests in the step's time", signals)
-        return Verdict("hold", f"waiting for {policy.requests_at_least} requests on each release", signals)
+            return Verdict(
+                "fail", f"fewer than {policy.requests_at_least} requests within the step's time limit", signals
+            )
+        return Verdict("hold", f"waiting for {policy.requests_at_least} requests to each release", signals)
     if champion is not None:
         problem = _too_slow(policy, p95, champion_p95) or _too_different(policy, distance)
         if problem:
@@ -126,7 +128,7 @@ def _too_slow(policy: Canary, candidate: float | None, champion: float | None) -
         return "latency was not measured"
     limit = max(policy.latency_ratio_at_most * champion, LATENCY_NOISE_SECONDS)
     if candidate > limit:
-        return f"p95 latency is {candidate * 1000:.0f} ms, the limit {limit * 1000:.0f} ms"
+        return f"p95 latency is {candidate * 1000:.0f} ms, above the limit of {limit * 1000:.0f} ms"
     return None
 
 

@@ -1,7 +1,7 @@
-"""What should serve, what serves, and the steps from one to the other.
+"""What should serve, what does serve, and the steps from one to the other.
 
-Deploying writes one :class:`Release` (desired state) by compare-and-swap on its revision. The reconciler
-observes, asks :func:`plan` and acts; running it again after any crash finishes the job.
+A deployment writes one :class:`Release` (desired state) by compare-and-swap on its revision. The reconciler observes,
+calls :func:`plan` and acts. It is idempotent: rerun it after a crash and it completes.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ class Release:
     model: str
     environment: Environment
     revision: int = 0
-    """Counts changes; 0 is 'nothing was ever deployed'."""
+    """Number of changes; 0 means that nothing was ever deployed."""
     weights: Mapping[str, int] = field(default_factory=dict)
-    """Version (as text) → share of traffic in percent; the shares sum to 100, or there are none."""
+    """Version (as text) → share of traffic in percent; the shares sum to 100, or the mapping is empty."""
     standby: tuple[str, ...] = ()
-    """Versions kept loaded without traffic, so that going back is a pointer move."""
+    """Versions that stay loaded without traffic, so that a rollback only changes routes."""
     champion: str | None = None
-    """Version that the registry's alias ``champion`` stands on."""
+    """The version to which the registry's alias ``champion`` points."""
     rollout: Rollout | None = None
-    """While a candidate is tested or a canary runs."""
+    """Set while a candidate is tested or a canary is running."""
     note: str = ""
-    """Why this revision came to be."""
+    """Why this revision was made."""
 
     def as_dict(self) -> JsonObject:
-        """The fields, in JSON types."""
+        """The fields, as JSON values."""
         return {
             "model": self.model,
             "environment": self.environment,
@@ -51,13 +51,13 @@ class Release:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Release:
-        """The release that :meth:`as_dict` gave."""
+        """The release from the output of :meth:`as_dict`."""
         rollout = Rollout.from_dict(values["rollout"]) if values.get("rollout") else None
         return cls(**{**values, "standby": tuple(values.get("standby", ())), "rollout": rollout})
 
     @property
     def loaded(self) -> frozenset[str]:
-        """All versions that must be up."""
+        """All versions whose servers must be running."""
         return frozenset(self.weights) | frozenset(self.standby)
 
     def begin_canary(self, candidate: str, share: int, rollout: Rollout, note: str) -> Release:
@@ -70,7 +70,7 @@ class Release:
         return replace(self, revision=self.revision + 1, weights=weights, standby=standby, rollout=rollout, note=note)
 
     def promote(self, candidate: str, note: str) -> Release:
-        """The next revision, in which ``candidate`` is champion and the old champion stands by."""
+        """The next revision, in which ``candidate`` is champion and the previous champion is on standby."""
         before = self.champion if self.champion != candidate else None
         standby = (before,) if before else tuple(v for v in self.standby if v != candidate)
         return replace(
@@ -84,7 +84,7 @@ class Release:
         )
 
     def abandon(self, note: str) -> Release:
-        """The next revision, in which the champion serves alone again and the canary is gone."""
+        """The next revision, in which only the champion serves and the canary is removed."""
         candidate = self.rollout.candidate if self.rollout else None
         return replace(
             self,
@@ -96,19 +96,19 @@ class Release:
         )
 
     def roll_back(self, run: str) -> Release:
-        """The next revision of a rollback by hand, this one when ``run`` made it.
+        """The revision after a manual rollback; this revision if ``run`` already made it.
 
-        A rollout that is under way is ended; else the version that stands by becomes champion. Raises
-        RunRefusedError when none stands by.
+        A rollout in progress is ended; otherwise the standby version becomes champion. Raises RunRefusedError when
+        there is none.
         """
         if self.rollout:
             return self.abandon(f"ended by hand in {run}")
-        if self.note.endswith(f" by hand in {run}"):  # a retry of this run must not swing back
+        if self.note.endswith(f" by hand in {run}"):  # a retry of this run must not roll back again
             return self
         if not self.standby:
             raise RunRefusedError(
-                f"parameter 'rollback': there is no earlier release of {self.model} to go back to. "
-                "Untick 'rollback' and name the version to deploy."
+                f"parameter 'rollback': there is no earlier release of {self.model} to roll back to. "
+                "Untick 'rollback' and enter the version to deploy."
             )
         return self.promote(self.standby[0], f"rolled back by hand in {run}")
 
@@ -124,7 +124,7 @@ class RecordedRelease:
 
 @dataclass(frozen=True)
 class Observed:
-    """What is there: servers that answer ready, traffic shares at the gateway, and the registry's alias."""
+    """The observed state: servers, traffic shares at the gateway, and the registry's alias."""
 
     servers: Mapping[str, str] = field(default_factory=dict)
     """Version → state: ``ready``, ``starting`` or ``broken``."""
@@ -142,10 +142,10 @@ class Action:
 
 
 def plan(desired: Release, observed: Observed) -> list[Action]:
-    """The steps that turn ``observed`` into ``desired``, safest order first.
+    """The actions that turn ``observed`` into ``desired``, in a safe order.
 
-    Servers start and become ready before any traffic is sent to them, the alias moves only once traffic has,
-    and a server stops only when nothing is routed to it. An empty plan means that they agree.
+    Servers start and become ready before they receive traffic, the alias moves only after the traffic, and a server
+    stops only when nothing is routed to it. An empty plan means that both states match.
     """
     actions: list[Action] = []
     for version in sorted(desired.loaded):

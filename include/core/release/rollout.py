@@ -1,4 +1,4 @@
-"""A rollout under way: who owns it, which step it is at, and the figures that its step began with."""
+"""A rollout in progress: its owner, its current step, and the counters at the start of the step."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from include.core.release.canary import ServerFigures
 
 @dataclass(frozen=True)
 class Rollout:
-    """The part of a release that lasts as long as a candidate is tested, or gets more and more of the traffic."""
+    """The state of a release while a candidate is tested or receives a growing share of traffic."""
 
     run: str
-    """The DAG run that owns it."""
+    """The Dag run that owns the rollout."""
     candidate: str
-    """Version that is rolled out."""
+    """The version that is rolled out."""
     lease: float
-    """Epoch seconds; after them another run may take over, because the owner has died."""
+    """Expiry, epoch seconds; afterwards another run may take over, because the owner has died."""
     step: int = 0
     """Index of the canary's step."""
     since: float = 0.0
-    """When the step began, epoch seconds."""
+    """Start of the step, epoch seconds."""
     baseline: Mapping[str, ServerFigures] | None = None
-    """Version → its counters at the step's beginning; None until they are read."""
+    """Version → its counters at the start of the step; None until they are read."""
 
     def as_dict(self) -> JsonObject:
-        """The fields, in JSON types."""
+        """The fields, as JSON values."""
         baseline = None
         if self.baseline is not None:
             baseline = {version: figures.as_dict() for version, figures in self.baseline.items()}
@@ -42,7 +42,7 @@ class Rollout:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Rollout:
-        """The rollout that :meth:`as_dict` gave."""
+        """The rollout from the output of :meth:`as_dict`."""
         counted = values.get("baseline")
         if counted is None:
             return cls(**values)
@@ -51,13 +51,13 @@ class Rollout:
         )
 
     def measured(self, figures: Mapping[str, ServerFigures]) -> Rollout:
-        """The same step, with the figures that it begins with."""
+        """The same step with its baseline."""
         return replace(self, baseline=figures)
 
     def is_of(self, run: str) -> bool:
-        """Whether this run owns it."""
+        """Whether this run owns the rollout."""
         return self.run == run
 
     def blocks(self, run: str, now: float) -> bool:
-        """Whether another run than ``run`` owns it and, at ``now``, may still be at work."""
+        """Whether a run other than ``run`` owns the rollout and may still be working at ``now``."""
         return self.run != run and now < self.lease

@@ -1,4 +1,4 @@
-"""The verdict on a version in the test environment: same predictions, fast enough, no failure under load."""
+"""The verdict on a version in the test environment: same predictions, fast enough, no failures under load."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from include.core.verdict import Verdict
 
 @dataclass(frozen=True)
 class LoadTest:
-    """How a server answered a number of requests."""
+    """The result of a load test."""
 
     seconds: Sequence[float]
-    """Of each answered request, shortest first."""
+    """Duration of each answered request, shortest first."""
     failures: Sequence[str]
-    """Why each of the others failed."""
+    """Why each of the other requests failed."""
 
     @property
     def p95_ms(self) -> float | None:
-        """Milliseconds within which 95% were answered; None when none was."""
+        """Milliseconds within which 95% of the requests were answered; None if none was."""
         return self.seconds[int(0.95 * (len(self.seconds) - 1))] * 1000 if self.seconds else None
 
 
 def judge_verification(
     limits: Deployment, predicted: Sequence[float], recorded: Sequence[float], alone: LoadTest, loaded: LoadTest
 ) -> Verdict:
-    """The verdict on golden examples, as ``predicted`` now and as ``recorded`` by training, and on both load tests.
+    """The verdict on golden examples, ``predicted`` now and ``recorded`` by training, and on both load tests.
 
-    ``alone`` are requests one after the other, whose p95 must keep the latency budget; ``loaded`` come from several
-    clients at once. None may fail in either. Without examples, or without an answered request, nothing is shown: fail.
+    ``alone``: sequential requests, whose p95 must meet the latency budget; ``loaded``: requests of concurrent clients.
+    No request may fail in either. Without examples or answered requests nothing is proven, so the verdict is fail.
     """
     if len(predicted) != len(recorded):
         raise ValueError(f"{len(predicted)} predictions for {len(recorded)} golden examples")
@@ -53,10 +53,14 @@ def judge_verification(
     if p95 is None:
         return Verdict("fail", "latency was not measured: no request was sent", signals)
     if p95 > limits.latency_p95_ms:
-        return Verdict("fail", f"p95 is {p95:.0f} ms, the budget {limits.latency_p95_ms:.0f} ms", signals)
+        return Verdict(
+            "fail", f"p95 latency is {p95:.0f} ms, above the budget of {limits.latency_p95_ms:.0f} ms", signals
+        )
     return Verdict("pass", "golden predictions match, and latency is within its budget", signals)
 
 
 def _difference(now: float, then: float) -> float:
     difference = abs(now - then)
-    return float("inf") if difference != difference else difference  # NaN compares with nothing: max() may miss it
+    return (
+        float("inf") if difference != difference else difference
+    )  # max() may miss NaN, because comparisons with it are false

@@ -83,7 +83,7 @@ def test_a_wrong_type_says_what_was_found(wrong: Any) -> None:
 @pytest.mark.parametrize(
     "old, new, expected",
     [
-        ("roc_auc", "mae", "metric 'mae' is not one for binary_classification"),
+        ("roc_auc", "mae", "metric 'mae' is not available for binary_classification"),
         ("slices: [origin]", "slices: [distance]", "slice 'distance' is not a category"),
         ("{window}", "all", "must contain {window}"),
         ("{name: distance, ", "{name: late, ", "'late' is the target or the key"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from include.core.metric_names import CLASSIFICATION_METRICS
-from include.core.quality.condensed import CELLS, LARGEST_ROWS, condense
+from include.core.quality.condensed import CELLS, MAX_UNCONDENSED_ROWS, condense
 from include.core.quality.estimation import calibration_map, expected
 from include.core.quality.evaluation import figures
 from include.core.quality.metrics import CALIBRATION_BINS, must, prepare
@@ -29,7 +29,7 @@ def window(rows: Any = ROWS, seed: Any = 0, **options: Any) -> Any:
 def row_by_row(monkeypatch: pytest.MonkeyPatch) -> Any:
     """From then on each row is a cell of its own, however many they are."""
     return lambda: [
-        monkeypatch.setattr(f"{module}.LARGEST_ROWS", 10**9)
+        monkeypatch.setattr(f"{module}.MAX_UNCONDENSED_ROWS", 10**9)
         for module in ("include.core.quality.condensed", "include.core.quality.evaluation")
     ]
 
@@ -57,7 +57,7 @@ def test_nothing_is_lost_in_cells_and_equal_scores_share_one() -> None:
 
 
 def test_few_rows_stay_what_they_are() -> None:
-    truth, score = window(LARGEST_ROWS)
+    truth, score = window(MAX_UNCONDENSED_ROWS)
     cells = condense(score, truth, THRESHOLD)
     assert cells.score is score
     assert cells.true is truth

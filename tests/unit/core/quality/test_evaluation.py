@@ -91,10 +91,10 @@ def test_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
 @pytest.mark.parametrize(
     ("truth", "prediction", "metric", "reason"),
     [
-        ([], [], "roc_auc", "no rows with truth"),
-        ([None, float("nan")], [0.1, 0.2], "brier", "no rows with truth"),
-        ([1, 1], [0.1, 0.2], "roc_auc", "one class only"),
-        ([False, False], [0.1, 0.2], "pr_auc", "one class only"),
+        ([], [], "roc_auc", "no rows with ground truth"),
+        ([None, float("nan")], [0.1, 0.2], "brier", "no rows with ground truth"),
+        ([1, 1], [0.1, 0.2], "roc_auc", "only one class"),
+        ([False, False], [0.1, 0.2], "pr_auc", "only one class"),
         ([0, 2], [0.1, 0.2], "roc_auc", "other than 0 and 1"),
         (["yes", "no"], [0.1, 0.2], "brier", "not a finite number"),
         ([0, 1], [0.1, float("nan")], "roc_auc", "missing or not finite"),

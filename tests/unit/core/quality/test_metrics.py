@@ -84,5 +84,5 @@ def test_a_perfect_model_is_best_in_the_direction_that_the_metric_points() -> No
 def test_bias_can_be_reported_but_not_looked_at_by_gates(spec: ModelSpec) -> None:
     values = spec.model_dump(by_alias=True) | {"task": "regression", "metrics": {"primary": "mae", "also": ["bias"]}}
     assert ModelSpec.model_validate(values).metrics.names == ["mae", "bias"]
-    with pytest.raises(ValueError, match=r"'bias' has no better side.*metrics\.also"):
+    with pytest.raises(ValueError, match=r"'bias' has no direction.*metrics\.also"):
         ModelSpec.model_validate(values | {"metrics": {"primary": "bias"}})

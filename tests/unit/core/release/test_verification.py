@@ -50,7 +50,10 @@ def test_a_single_failed_request_fails_and_is_quoted(where: str) -> None:
 
 
 def test_latency_is_judged_without_load_and_reported_with_it() -> None:
-    assert judge_verification(LIMITS, RECORDED, RECORDED, SLOW, FAST).reason == "p95 is 200 ms, the budget 100 ms"
+    assert (
+        judge_verification(LIMITS, RECORDED, RECORDED, SLOW, FAST).reason
+        == "p95 latency is 200 ms, above the budget of 100 ms"
+    )
     assert judge_verification(LIMITS, RECORDED, RECORDED, FAST, SLOW).passed
 
 
