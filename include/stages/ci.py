@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 from include.adapters import git
@@ -114,8 +113,15 @@ def lint(installation: Installation, spec: ModelSpec, build_id: str) -> CheckRep
     command = ["-m", "ruff", "check", "--no-cache", "--output-format=concise", *([] if own else ["--isolated"]), "."]
     report = build / "reports" / "ruff.txt"
     with _folders(build, "lint") as (inputs, outputs):
-        done = _run(
-            installation, spec, build_id, command, outputs, inputs / report.name, in_code=True, time_limit=LINT_SECONDS
+        done = installation.engine.run(
+            spec,
+            build_id,
+            command,
+            writable=outputs,
+            log=inputs / report.name,
+            in_code=True,
+            time_limit=LINT_SECONDS,
+            file_mb=MAX_FILE_MB,
         )
         _collect(inputs, report)
     lines = [line for line in done.output_tail.splitlines() if line.strip()]
@@ -135,7 +141,10 @@ def test(installation: Installation, spec: ModelSpec, build_id: str) -> CheckRep
     with _folders(build, "test") as (inputs, outputs):
         options = ["-q", "--color=no", "-p", "no:cacheprovider", f"--junitxml={outputs / report.name}", *alone]
         command = ["-m", "pytest", *options, "."]
-        done = _run(installation, spec, build_id, command, outputs, inputs / "pytest.txt", in_code=True)
+        log = inputs / "pytest.txt"
+        done = installation.engine.run(
+            spec, build_id, command, writable=outputs, log=log, in_code=True, file_mb=MAX_FILE_MB
+        )
         _collect(inputs, report.with_suffix(".txt"))
         _collect(outputs, report)
     passed, reason = _judge_tests(spec, done, report)
@@ -160,7 +169,10 @@ def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -
         check: CheckJob = {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(outputs / report.name)}
         _write(job, check)
         command = ["-m", "runtime.check", str(job)]
-        done = _run(installation, spec, build_id, command, outputs, inputs / "contract.txt", readable=[inputs])
+        log = inputs / "contract.txt"
+        done = installation.engine.run(
+            spec, build_id, command, writable=outputs, log=log, readable=[inputs], file_mb=MAX_FILE_MB
+        )
         _collect(inputs, report.with_suffix(".txt"))
         _collect(outputs, report)
     passed, reason = _judge_contract(spec, done, report)
@@ -185,19 +197,6 @@ def _is_newest(builds: Sequence[Build], build: Build) -> bool:
     if newest is None or build.status != "passed":
         return False
     return newest.build_id == build.build_id and newest.run_id != build.run_id
-
-
-def _run(
-    installation: Installation,
-    spec: ModelSpec,
-    build_id: str,
-    arguments: list[str],
-    writable: Path,
-    log: Path,
-    **more: Any,
-) -> Completed:
-    options = {"writable": writable, "log": log, "file_mb": MAX_FILE_MB, **more}
-    return installation.engine.run(spec, build_id, arguments, **options)
 
 
 def _judge_tests(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, str]:
