@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from include.core.json_types import JsonObject
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from include.core.release.release import Release
 
 
-def release_summary(release: Release) -> JsonObject:
-    """Revision, traffic weights, standby versions, champion and note, as JSON values for XCom."""
+class ReleaseSummary(TypedDict):
+    """A release in JSON values, for XCom."""
+
+    revision: int
+    weights: dict[str, int]
+    """Version → share of traffic in percent."""
+    standby: list[str]
+    champion: str | None
+    note: str
+
+
+class PromotedRelease(ReleaseSummary):
+    """The release, with the image that serves."""
+
+    image: str | None
+
+
+def release_summary(release: Release) -> ReleaseSummary:
+    """The summary of a release."""
     return {
         "revision": release.revision,
         "weights": dict(release.weights),

@@ -7,8 +7,8 @@ from typing import Any
 from airflow.sdk import Context
 
 from evergreen.model_task import CI, ModelTask
+from evergreen.task_results import BuiltEnvironment
 from include.core.errors import BuildError
-from include.core.json_types import JsonObject
 
 
 class BuildEnvironmentOperator(ModelTask):
@@ -25,12 +25,12 @@ class BuildEnvironmentOperator(ModelTask):
     inputs = ("commit", "again")
     ui_color = CI
     commit: str
-    again: Any = False
+    again: bool | str = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(multiple_outputs=True, **kwargs)
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> BuiltEnvironment:
         """Make the build; leave a failed report for the build record when the requirements can't be installed."""
         from include.stages import ci
 

@@ -9,7 +9,6 @@ from airflow.sdk import Context
 from evergreen.assets import model_asset
 from evergreen.model_task import CI, ModelTask
 from evergreen.run_params import params_of
-from include.core.json_types import JsonObject
 from include.core.run_params import CiParams
 
 
@@ -27,7 +26,7 @@ class CheckOutCommitOperator(ModelTask):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(multiple_outputs=True, **kwargs)
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> dict[str, str]:
         """Resolve the commit and check it out."""
         from include.stages import ci
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import TRAINING, ModelTask
+from include.core.json_types import JsonObject
 
 
 class OfferCandidateOperator(ModelTask):
@@ -22,7 +21,7 @@ class OfferCandidateOperator(ModelTask):
     outlet = "candidate"
     ui_color = TRAINING
     version: str
-    verdict: Any
+    verdict: JsonObject
 
     def execute(self, context: Context) -> None:
         """Offer the candidate, or skip with the verdict's reason."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from airflow.sdk import Context
 
 from evergreen.model_task import PRODUCTION, ModelTask
-from evergreen.release_summary import release_summary
-from include.core.json_types import JsonObject
+from evergreen.release_summary import PromotedRelease, release_summary
 
 
 class PromoteReleaseOperator(ModelTask):
@@ -21,7 +20,7 @@ class PromoteReleaseOperator(ModelTask):
     ui_color = PRODUCTION
     version: str
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> PromotedRelease:
         """Promote, then record version and revision in the asset event."""
         from include.stages import deployment
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from airflow.sdk import Context
 
 from evergreen.model_task import HEALTH, ModelTask
-from include.core.json_types import JsonObject
 
 
 class PublishHealthOperator(ModelTask):
@@ -22,7 +21,7 @@ class PublishHealthOperator(ModelTask):
     ui_color = HEALTH
     windows: list[str]
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> dict[str, str]:
         """Return the last measured window, with its status and page."""
         from include.stages.monitoring import publish_health
 

@@ -9,9 +9,9 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import CI, ModelTask
+from evergreen.task_results import BuiltEnvironment
 from include.core.build import CheckReport
 from include.core.errors import BuildError
-from include.core.json_types import JsonObject
 
 
 class RecordBuildOperator(ModelTask):
@@ -36,12 +36,13 @@ class RecordBuildOperator(ModelTask):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(multiple_outputs=True, **kwargs)
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> dict[str, str]:
         """Judge the reports of all checks, record the build, and update the asset if it passed."""
         from include.stages import ci
 
         ti, run = context["ti"], context["dag_run"]
-        checked_out, built = ti.xcom_pull(task_ids=self.check_out), ti.xcom_pull(task_ids=self.build)
+        checked_out: dict[str, str] | None = ti.xcom_pull(task_ids=self.check_out)
+        built: BuiltEnvironment | None = ti.xcom_pull(task_ids=self.build)
         if not checked_out:
             raise BuildError(f"{self.model}: no commit was checked out; see the log of {self.check_out}.")
         recorded = ci.record_build(

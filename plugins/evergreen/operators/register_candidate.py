@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 
@@ -10,6 +10,9 @@ from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
 from include.core.json_types import JsonObject
 from include.core.run_params import TrainingParams
+
+if TYPE_CHECKING:
+    from include.stages.training import Candidate
 
 
 class RegisterCandidateOperator(ModelTask):
@@ -29,12 +32,12 @@ class RegisterCandidateOperator(ModelTask):
     inputs = ("snapshot", "candidate", "verdict", "reason", "incident")
     ui_color = TRAINING
     snapshot: str
-    candidate: Any
-    verdict: Any
+    candidate: Candidate
+    verdict: JsonObject
     reason: str
     incident: str = ""
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> dict[str, str]:
         """Complete the candidate's bundle and register it."""
         from include.core.verdict import Verdict
         from include.stages import training

@@ -5,8 +5,7 @@ from __future__ import annotations
 from airflow.sdk import Context
 
 from evergreen.model_task import ROLLBACK, ModelTask
-from evergreen.release_summary import release_summary
-from include.core.json_types import JsonObject
+from evergreen.release_summary import ReleaseSummary, release_summary
 
 
 class RollBackReleaseOperator(ModelTask):
@@ -18,7 +17,7 @@ class RollBackReleaseOperator(ModelTask):
     outlet = "release"
     ui_color = ROLLBACK
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> ReleaseSummary:
         """Roll back, then record version and revision in the asset event."""
         from include.stages.deployment import roll_back
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import Context
 
 from evergreen.model_task import CI, ModelTask
@@ -26,7 +24,7 @@ class RunCheckOperator(ModelTask):
     ui_color = CI
     build_id: str
     check: str
-    again: Any = False
+    again: bool | str = False
 
     def execute(self, context: Context) -> None:
         """Run the check, or reuse its earlier report; raise BuildError when it failed."""

@@ -6,9 +6,8 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import ROLLBACK, ModelTask
-from evergreen.release_summary import release_summary
+from evergreen.release_summary import ReleaseSummary, release_summary
 from include.core.errors import GateError
-from include.core.json_types import JsonObject
 
 
 class SettleReleaseOperator(ModelTask):
@@ -25,7 +24,7 @@ class SettleReleaseOperator(ModelTask):
     ui_color = ROLLBACK
     choose: str
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> ReleaseSummary:
         """End the run's canary, if there is still one, and check which version serves."""
         from include.stages import deployment
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from airflow.sdk import Context
 
 from evergreen.model_task import PRODUCTION, ModelTask
-from evergreen.release_summary import release_summary
-from include.core.json_types import JsonObject
+from evergreen.release_summary import ReleaseSummary, release_summary
 
 
 class StartCanaryOperator(ModelTask):
@@ -20,7 +19,7 @@ class StartCanaryOperator(ModelTask):
     ui_color = PRODUCTION
     version: str
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> ReleaseSummary:
         """Start or resume this run's canary."""
         from include.stages.deployment import start_canary
 

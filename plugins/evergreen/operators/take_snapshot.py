@@ -8,7 +8,7 @@ from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
-from include.core.json_types import JsonObject
+from evergreen.task_results import SnapshotSummary
 from include.core.run_params import TrainingParams
 
 
@@ -24,7 +24,7 @@ class TakeSnapshotOperator(ModelTask):
 
     ui_color = TRAINING
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> SnapshotSummary:
         """Check the run's parameters, then take the snapshot."""
         from include.stages import training
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from evergreen.run_params import params_of
-from include.core.json_types import JsonObject
 from include.core.run_params import TrainingParams
+
+if TYPE_CHECKING:
+    from include.stages.training import Candidate
 
 
 class TrainCandidateOperator(ModelTask):
@@ -27,7 +31,7 @@ class TrainCandidateOperator(ModelTask):
     snapshot: str
     build: str = ""
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> Candidate:
         """Return the candidate's folder, champion and holdout, with its build and commit."""
         from include.stages import training
 
@@ -40,4 +44,4 @@ class TrainCandidateOperator(ModelTask):
             params_of(context, TrainingParams).parameters,
         )
         self.log.info("trained with build %s (commit %s)", candidate["build"], candidate["commit"])
-        return dict(candidate)
+        return candidate

@@ -8,7 +8,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
-from include.core.json_types import JsonObject
+from evergreen.task_results import Degradation
 
 
 class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
@@ -23,7 +23,7 @@ class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
 
     inputs = ("degraded",)
     ui_color = TRAINING
-    degraded: JsonObject
+    degraded: Degradation
 
     def __init__(self, *, model: str, **kwargs: Any) -> None:
         super().__init__(
@@ -46,6 +46,6 @@ class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
         opened = open_incident(self.installation, self.spec, incident)
         self.log.info("incident %s: %s", incident.key, verdict.reason if opened else "was already open")
         self.trigger_run_id = f"incident__{incident.key}"
-        self.conf = {name: self.degraded[name] for name in ("reason", "incident", "window", "signals")}
+        self.conf = {**self.degraded}
         self.note = f"Incident {incident.key}: {verdict.reason}"
         super().execute(context)

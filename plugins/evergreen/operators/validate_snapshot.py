@@ -6,7 +6,6 @@ from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from include.core.errors import DataError
-from include.core.json_types import JsonObject
 
 
 class ValidateSnapshotOperator(ModelTask):
@@ -23,7 +22,7 @@ class ValidateSnapshotOperator(ModelTask):
     ui_color = TRAINING
     snapshot: str
 
-    def execute(self, context: Context) -> JsonObject:
+    def execute(self, context: Context) -> dict[str, str]:
         """Return the short form of the verdict; raises DataError unless it passed."""
         from include.stages import training
 

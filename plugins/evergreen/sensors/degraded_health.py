@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import HEALTH, ModelTask
 from evergreen.run_params import params_of
+from evergreen.task_results import Degradation
 from include.core.run_params import RetrainingParams
 
 
@@ -34,9 +35,15 @@ class DegradedHealthSensor(ModelTask, BaseSensorOperator):
         decision = decide(self.installation, self.spec)
         verdict = decision.verdict
         self.log.info("%s: %s", self.model, verdict)
-        if decision.incident:
-            degraded = {"incident": decision.incident, "window": decision.window}
-            return PokeReturnValue(True, {**degraded, "reason": verdict.reason, "signals": dict(verdict.signals)})
+        incident = decision.as_incident()
+        if incident:
+            degradation: Degradation = {
+                "incident": incident.key,
+                "window": incident.window,
+                "reason": verdict.reason,
+                "signals": dict(verdict.signals),
+            }
+            return PokeReturnValue(True, degradation)
         if params.wait:
             return False
         raise AirflowSkipException(str(verdict))
