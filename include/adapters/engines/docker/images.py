@@ -148,7 +148,7 @@ def _build_image(
             "Dockerfile": RECIPE.read_bytes() + _label(about),
             "certificates.pem": Path(certificates).read_bytes() if certificates else b"",  # often a link
             "uv.txt": _locked_uv(),
-            "uv.env": _index_settings(),
+            "uv.env": _index_environment(),
             "requirements.lock": lock.file,
             "runtime.tar": archived({_in_tar(INSIDE / "runtime"): folder / "runtime"}, [_in_tar(CONFIG), _in_tar(LOG)]),
             "code.tar": archived({_in_tar(INSIDE / "code"): folder / "code"}),
@@ -279,7 +279,7 @@ def _locked_uv() -> bytes:
     return entry[0].replace("# via", "#").encode()
 
 
-def _index_settings() -> bytes:
+def _index_environment() -> bytes:
     """Where packages come from, for the stage that installs them: a shell file, which is in no image that stays."""
     kept = {name: value for name, value in os.environ.items() if environments.KEPT.fullmatch(name)}
     wanted = {name: value for name, value in kept.items() if not name.startswith("SSL_")}
