@@ -231,9 +231,14 @@ def test_the_workflow_runs_what_a_laptop_runs_with_pinned_actions() -> None:
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step.get("uses", "a/b@" + "0" * 40)), step
 
 
-def test_every_python_command_in_the_docs_imports_what_exists() -> None:
+SCRIPTS = ("bin/docker-engine", "bin/setup", ".ci/run", ".ci/fresh-machine", "Makefile", "Dockerfile")
+
+
+def test_every_python_command_in_docs_and_scripts_imports_what_exists() -> None:
     commands = [code for name in PROSE for code in re.findall(r'python -c[\s\\]+"([^"]+)"', text_of(name))]
-    assert commands
+    in_scripts = [code for name in SCRIPTS for code in re.findall(r"python3? -c '([^']+)'", text_of(name))]
+    assert commands and in_scripts
+    commands += in_scripts
     for command in commands:
         for node in ast.walk(ast.parse(command)):
             if isinstance(node, ast.ImportFrom):
