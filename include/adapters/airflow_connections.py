@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.core.errors import DataError, EvergreenError, PlatformError
 
 if TYPE_CHECKING:
     from airflow.providers.git.hooks.git import GitHook
     from airflow.sdk import Connection
+    from sqlalchemy import Engine
 
 
 def find_connection(name: str) -> Connection | None:
@@ -52,15 +53,16 @@ def git_hook(name: str, *, remedy: str, error: type[EvergreenError]) -> GitHook:
     return GitHook(git_conn_id=name)
 
 
-def sql_engine(name: str) -> Any:
+def sql_engine(name: str) -> Engine:
     """SQLAlchemy's engine for a connection of a database; DataError when its type has no provider installed."""
     from airflow.sdk.exceptions import AirflowException
 
     connection = require_connection(name)
     try:
-        return connection.get_hook().get_sqlalchemy_engine()
+        engine: Engine = connection.get_hook().get_sqlalchemy_engine()
     except AirflowException as error:
         raise DataError(
             f"connection '{name}' can't be used: {error}. Install the Airflow provider of its type, or correct the "
             "type in airflow_settings.yaml."
         ) from error
+    return engine

@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.core.build import Lineage
 from include.core.errors import ArtifactError, EvergreenError
 from include.settings import Settings
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
@@ -165,7 +166,7 @@ class Registry:
         metrics: Mapping[str, float],
         parameters: Mapping[str, object],
         tags: Mapping[str, str],
-    ) -> Any:
+    ) -> Run:
         for name, tag in tags.items():
             self.client.set_tag(run_id, name, tag)
         for name, value in parameters.items():
@@ -200,7 +201,7 @@ class Registry:
                 raise
             return self._experiment(model)  # another process made it meanwhile
 
-    def _run_of(self, model: str, candidate: str) -> Any:
+    def _run_of(self, model: str, candidate: str) -> Run | None:
         query = f"tags.`{CANDIDATE_TAG}` = '{candidate}'"
         runs = self.client.search_runs([self._experiment(model)], query, max_results=1)
         return runs[0] if runs else None

@@ -33,17 +33,17 @@ LARGEST = sys.float_info.max
 
 
 class Failure(TypedDict):
-    """A check that failed: of which column (or the ``table``), what was expected, and what was found."""
+    """A check that failed: of which column (or the ``table``), what was expected, and what was observed."""
 
     column: str
     check: str
-    found: str
+    observed: str
 
 
 def check_snapshot(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> Verdict:
     """The verdict on a snapshot: types, ranges, missing values, categories, uniqueness, row counts, freshness.
 
-    ``signals`` holds ``checks`` (how many) and ``failures``, each with column, check and what was found.
+    ``signals`` holds ``checks`` (how many) and ``failures``, each with column, check and what was observed.
     """
     failures = [*_count_rows(spec, snapshot, frame), *_types(spec, frame)]
     wrong_type = {failure["column"] for failure in failures}
@@ -53,7 +53,7 @@ def check_snapshot(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> 
     signals = {"rows": len(frame), "checks": checks, "failures": failures}
     if not failures:
         return Verdict("pass", f"{checks} checks hold on {len(frame)} rows", signals)
-    shown = "; ".join(f"{f['column']}: {f['check']} ({f['found']})" for f in failures[:5])
+    shown = "; ".join(f"{f['column']}: {f['check']} ({f['observed']})" for f in failures[:5])
     more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
     return Verdict("fail", f"{len(failures)} of {checks} checks failed: {shown}{more}", signals)
 
@@ -123,7 +123,7 @@ def _failure(result: Any) -> Failure:
         seen = "it does not hold"
     limits = ", ".join(f"{name} {_readable(value)}" for name, value in details.items())
     check = config.type.removeprefix("expect_column_").removeprefix("values_to_").replace("_", " ")
-    return {"column": config.kwargs.get("column", "table"), "check": f"{check} {limits}".strip(), "found": seen}
+    return {"column": config.kwargs.get("column", "table"), "check": f"{check} {limits}".strip(), "observed": seen}
 
 
 def _exceptions(info: JsonObject) -> list[JsonObject]:
@@ -141,7 +141,7 @@ def _types(spec: ModelSpec, frame: pd.DataFrame) -> list[Failure]:
         {
             "column": feature.name,
             "check": f"be of type {feature.type}",
-            "found": f"the column's type is {frame[feature.name].dtype}",
+            "observed": f"the column's type is {frame[feature.name].dtype}",
         }
         for feature in spec.features
         if str(frame[feature.name].dtype) not in TYPES[feature.type] and not frame[feature.name].isna().all()
@@ -157,5 +157,5 @@ def _count_rows(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> Ite
             yield {
                 "column": "table",
                 "check": f"rows in {window} at least {spec.data.rows_at_least}",
-                "found": f"{rows} rows",
+                "observed": f"{rows} rows",
             }

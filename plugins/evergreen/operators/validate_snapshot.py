@@ -28,7 +28,7 @@ class ValidateSnapshotOperator(ModelTask):
 
         verdict, report = training.validate(self.installation, self.spec, self.snapshot)
         for failure in verdict.signals["failures"]:
-            self.log.error("%s: %s (%s)", failure["column"], failure["check"], failure["found"])
+            self.log.error("%s: %s (%s)", failure["column"], failure["check"], failure["observed"])
         if not verdict.passed:
             raise DataError(
                 f"{self.model}: {verdict.reason}. Correct the data, or the expectations in model.yaml. Report: {report}"

@@ -47,7 +47,7 @@ def test_bad_values_fail_with_column_and_count(
     assert verdict.answer == "fail"
     failures = [failure for failure in verdict.signals["failures"] if failure["column"] == column]
     assert failures, verdict.reason
-    assert any(found in failure["found"] for failure in failures), failures
+    assert any(found in failure["observed"] for failure in failures), failures
 
 
 def test_a_partition_with_too_few_rows_fails(spec: ModelSpec, land: Any, settings: Settings) -> None:
