@@ -11,5 +11,5 @@ JsonObject = dict[str, Any]
 Signal = str | float | bool | None | Sequence[str]
 """A figure on which a gate based its verdict."""
 
-Signals = Mapping[str, Any]
+Signals = Mapping[str, object]
 """Name → figure, as JSON values; each gate has its own."""

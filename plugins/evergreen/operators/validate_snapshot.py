@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from include.core.errors import DataError
+
+if TYPE_CHECKING:
+    from include.adapters.data.expectations import Failure
 
 
 class ValidateSnapshotOperator(ModelTask):
@@ -27,7 +32,7 @@ class ValidateSnapshotOperator(ModelTask):
         from include.stages import training
 
         verdict, report = training.validate(self.installation, self.spec, self.snapshot)
-        for failure in verdict.signals["failures"]:
+        for failure in cast("list[Failure]", verdict.signals["failures"]):
             self.log.error("%s: %s (%s)", failure["column"], failure["check"], failure["observed"])
         if not verdict.passed:
             raise DataError(
