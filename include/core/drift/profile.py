@@ -116,9 +116,11 @@ def _edges(ordered: Array) -> tuple[Array, Array | None]:
     distinct = np.unique(ordered)
     with np.errstate(over="ignore", invalid="ignore"):  # of the largest floats; nan_to_num makes them finite again
         if len(distinct) <= FEW_VALUES:
-            between = (distinct[1:] + distinct[:-1]) / 2
+            # Halfway, but below the upper of two neighbouring floats, which rounding may reach.
+            between = np.minimum((distinct[1:] + distinct[:-1]) / 2, np.nextafter(distinct[1:], -np.inf))
             margin = np.min(np.diff(distinct)) / 2 if len(distinct) > 1 else max(abs(distinct[0]) * 1e-6, 1e-9)
-            edges = np.concatenate([[distinct[0] - margin], between, [distinct[-1] + margin]])
+            below = min(distinct[0] - margin, np.nextafter(distinct[0], -np.inf))
+            edges = np.concatenate([[below], between, [distinct[-1] + margin]])
             return np.nan_to_num(edges), distinct
         quantiles = np.quantile(ordered, QUANTILES)
         quantiles[0] = np.nextafter(quantiles[0], -np.inf)

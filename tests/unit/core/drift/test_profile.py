@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from include.core.drift.profile import build_profile
@@ -39,8 +39,13 @@ def test_columns_with_next_to_nothing_in_them_have_a_profile(values: Any) -> Non
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)), max_size=60))
+@example([0.0, 5e-324])
+@example([5e-324, 1e-323, 1.5e-323])
+@example([1.0, 1.0000000000000002, 1.0000000000000004])
 def test_every_row_is_in_a_bin_or_missing(values: Any) -> None:
     frame = rides(len(values)).assign(distance=pd.Series(values, dtype=float))
     reference: Any = build_profile(frame, SPEC, frame.prediction)["features"]["distance"]
     assert reference["rows"] == sum(reference["counts"]) + reference["missing"] == len(values)
     assert reference["edges"] == sorted(set(reference["edges"]))
+    if "values" in reference and max(map(abs, reference["values"])) < 1e308:
+        assert all(reference["counts"][1:-1]) and not reference["counts"][0] + reference["counts"][-1], "a bin each"
