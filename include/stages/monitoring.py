@@ -96,8 +96,8 @@ def measure_health(
         multivariate=compare_with_training(installation, spec, window, live) if live else None,
         skew=compare_with_source(installation, spec, window, predictions, live) if live else None,
         earlier=predictions_before(window, spec, installation.store.health(spec.name)),
-        torn_lines=gathered.torn_lines if gathered else 0,
-        broken_lines=gathered.broken_lines if gathered else 0,
+        truncated_lines=gathered.truncated_lines if gathered else 0,
+        malformed_lines=gathered.malformed_lines if gathered else 0,
     )
     report = report_path(installation.settings.reports, spec.name, window)
     row = replace(measure(inputs, spec), report=str(report), run_id=run_id)

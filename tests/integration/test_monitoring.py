@@ -89,7 +89,7 @@ def test_features_that_depend_on_each_other_otherwise_are_drift_though_each_is_a
     monitored.monitor("2013-05")
     drift = monitored.health("2013-05").drift
     assert (drift.drifted, drift.status, drift.multivariate.status) == ((), "drifted", "drifted")
-    assert {one.feature for one in drift.multivariate.leaning} == {"distance", "origin"}
+    assert {one.feature for one in drift.multivariate.importances} == {"distance", "origin"}
     page = Path(monitored.health("2013-05").report).read_text()
     assert "all together have" in page
     assert "Permutation importance for the classifier" in page
@@ -116,7 +116,7 @@ def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_pa
     fifth, sixth = monitored.health("2012-05"), monitored.health("2012-06")
     assert "5 earlier windows" in fifth.data_quality.row_count.not_judged
     assert "is not judged: it takes 5 earlier windows" in Path(fifth.report).read_text()
-    sentence = "unusually few predictions: 40, while the median of 5 earlier windows is 100"
+    sentence = "unusually few predictions: 40; the median of 5 earlier windows is 100"
     assert sixth.data_quality.findings[0].startswith(sentence)
     assert sentence in Path(sixth.report).read_text()
     with pytest.raises(AirflowSkipException):  # a finding starts nothing

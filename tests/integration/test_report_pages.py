@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             reference=Reference({"roc_auc": QualityFigure(0.68)}, profile, estimator),
         )
         history.append(measure(inputs, spec))
-    finding = "wind_speed: 12 of 400 values are outside of what model.yaml allows"
+    finding = "wind_speed: 12 of 400 values are outside the range or categories allowed in model.yaml"
     history[-1] = replace(history[-1], data_quality=replace(history[-1].data_quality, findings=(finding,)))
     incidents = [incident("2013-09", "flights")]
     place = tmp_path_factory.mktemp("flights")

@@ -69,7 +69,7 @@ def test_the_sensor_in_its_run_skips_in_place_of_failing(monitored: MonitoredMod
 
     sensor = DegradedHealthSensor(task_id="degraded_health", model="late")
     context: Any = {"params": {"wait": False}, "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None)}
-    with pytest.raises(AirflowSkipException, match="no window has been measured"):
+    with pytest.raises(AirflowSkipException, match="no measured window has its ground truth due"):
         sensor.execute(context)
 
 

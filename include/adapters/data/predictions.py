@@ -53,9 +53,9 @@ class Gathered:
     """Segments that had something new."""
     windows: Counter[str] = field(default_factory=Counter)
     """Window → rows written for it."""
-    torn_lines: int = 0
+    truncated_lines: int = 0
     """Segments that end in the middle of a line: being written, or their server was killed. Left for later."""
-    broken_lines: int = 0
+    malformed_lines: int = 0
     """Whole lines that are not a request as the server writes it; skipped."""
 
     def as_dict(self) -> JsonObject:
@@ -163,7 +163,7 @@ def _gather_segment(segment: Path, spec: ModelSpec, store: Store, folder: Path, 
         while position < size:
             content = _whole_lines(file, position)
             if not content:
-                gathered.torn_lines += 1
+                gathered.truncated_lines += 1
                 break
             _write_parts(content, segment, position, spec, folder, gathered)
             position += len(content)
@@ -192,7 +192,7 @@ def _write_parts(
         try:
             rows = _rows(json.loads(line), spec)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            gathered.broken_lines += 1
+            gathered.malformed_lines += 1
             log.warning("%s: the line at byte %d is not a logged request and is skipped (%s)", segment, offset, error)
         else:
             for name, values in rows.items():

@@ -1,9 +1,9 @@
-"""Drift: how far a window's features and predictions are from the reference of the version that answered.
+"""Drift: how far a window's features and predictions are from the reference of the version that made them.
 
-A column has drifted when a deciding score (PSI; for numbers also the Kolmogorov-Smirnov distance) is above the limit
-that chance sets (:mod:`include.core.drift.limits`) *and* at least ``monitoring.drift_effect_at_least`` of its rows have
-moved: in a large window the smallest change is certain, and still does not matter. What columns don't show one by one
-is the multivariate test's (:mod:`core.drift.multivariate`); where it judges, both share the rate of false alarms.
+A column has drifted if a deciding score (PSI; for numbers also the Kolmogorov-Smirnov distance) is above the limit for
+chance (:mod:`include.core.drift.limits`) *and* its total variation is at least ``monitoring.drift_effect_at_least``: in
+a large window even the smallest change is significant, but still does not matter. Changes that no single column shows
+are left to the multivariate test (:mod:`core.drift.multivariate`); if it runs, both share the false alarm rate.
 """
 
 from __future__ import annotations
@@ -18,39 +18,40 @@ import numpy as np
 from include.core.drift import divergence, multivariate
 from include.core.drift.counts import ColumnCount, WindowCount, counted_columns, reference_of
 from include.core.drift.figures import DriftFigure, DriftStatus, DriftSummary, MultivariateFigure
-from include.core.drift.limits import Array, Judged, limits, sampling_errors
+from include.core.drift.limits import Array, JudgedColumn, limits, sampling_errors
 from include.core.drift.profile import CategoryDistribution, Distribution, NumericDistribution, Profile
 from include.core.drift.side_by_side import side_by_side, worth_drawing
 from include.core.spec import PREDICTION, ModelSpec
 
 PSI_BINS = 10
-"""Quantiles of a numeric column are joined to about ten bins for PSI: more of them mostly add noise."""
+"""For PSI, the quantiles of a numeric column are merged into about ten bins; more bins mostly add noise."""
 
 
 def drift(
     profile: Profile | None,
     window: WindowCount,
     spec: ModelSpec,
-    together: MultivariateFigure | None = None,
+    multivariate_figure: MultivariateFigure | None = None,
 ) -> DriftSummary:
-    """Every feature and the prediction of a counted window against the profile that it was counted with.
+    """Compare every feature and the prediction of a counted window with the profile that it was counted with.
 
-    ``together`` is the result of :func:`core.drift.multivariate.compare`: it is part of the summary's ``status``, but
-    names no column as drifted. A column's status is ``unknown`` without rows or reference, and ``insufficient`` with
-    fewer than ``monitoring.rows_at_least`` rows on either side, which never is drift. The features that drifted most
-    and the prediction get a ``distribution`` (:func:`core.drift.side_by_side.side_by_side`).
+    ``multivariate_figure`` is the result of :func:`core.drift.multivariate.compare`: it affects the summary's
+    ``status``, but marks no column as drifted. A column's status is ``unknown`` without rows or reference, and
+    ``insufficient`` with fewer than ``monitoring.rows_at_least`` rows on either side, which never counts as drift. The
+    features that drifted most and the prediction get a ``distribution``
+    (:func:`core.drift.side_by_side.side_by_side`).
     """
     rules = spec.monitoring
-    together = together or multivariate.unknown("rows were not compared")
-    rate = rules.drift_false_alarm_rate * (1 - multivariate.SHARE_OF_RATE if together.judged else 1)
-    to_judge: dict[str, Judged] = {}
+    combined = multivariate_figure or multivariate.unknown("rows were not compared")
+    rate = rules.drift_false_alarm_rate * (1 - multivariate.SHARE_OF_RATE if combined.judged else 1)
+    to_judge: dict[str, JudgedColumn] = {}
     scored: dict[str, DriftFigure] = {}
     for feature in counted_columns(spec):
         reference = reference_of(profile, feature.name)
         count = window.columns.get(feature.name, ColumnCount())
         scored[feature.name] = _score(feature.name, count, reference)
         if reference and min(count.rows, reference["rows"]) >= rules.rows_at_least:
-            to_judge[feature.name] = Judged(_bins(reference), _observed(count), partial(_deciding, reference))
+            to_judge[feature.name] = JudgedColumn(_bins(reference), _observed(count), partial(_deciding, reference))
     allowed = limits(to_judge, rate)
     judged = {
         name: _judge(figure, allowed.get(name, {}), rules.drift_effect_at_least) for name, figure in scored.items()
@@ -59,9 +60,9 @@ def drift(
     return DriftSummary(
         features={name: figure for name, figure in figures.items() if name != PREDICTION.name},
         prediction=figures[PREDICTION.name],
-        multivariate=together,
+        multivariate=combined,
         drifted=tuple(name for name, figure in figures.items() if figure.status == "drifted"),
-        status=_overall([together.status, *(figure.status for figure in figures.values())]),
+        status=_overall([combined.status, *(figure.status for figure in figures.values())]),
         false_alarm_rate=rules.drift_false_alarm_rate,
         effect_at_least=rules.drift_effect_at_least,
     )
@@ -70,7 +71,7 @@ def drift(
 def _with_distributions(
     figures: Mapping[str, DriftFigure], profile: Profile | None, window: WindowCount
 ) -> dict[str, DriftFigure]:
-    """The figures, with both sides in a few bins for those columns that are drawn."""
+    """The figures, with both distributions in a few bins for the columns that are drawn."""
     features = {name: figure for name, figure in figures.items() if name != PREDICTION.name}
     drawn = dict(figures)
     for name in [*worth_drawing(features), PREDICTION.name]:
@@ -82,7 +83,7 @@ def _with_distributions(
 
 
 def _judge(figure: DriftFigure, limits: Mapping[str, float], effect: float) -> DriftFigure:
-    """The figure with its limits, and the status that follows from them."""
+    """The figure with its limits and the resulting status."""
     return replace(figure, limits=limits, status=_status(figure, limits, effect))
 
 
@@ -92,7 +93,7 @@ def _status(figure: DriftFigure, limits: Mapping[str, float], effect: float) -> 
     if not limits:
         return "insufficient"
     beyond = any(score > limits[name] for name, score in figure.scores.items() if name in limits and score is not None)
-    return "drifted" if beyond and (figure.moved or 0.0) >= effect else "steady"
+    return "drifted" if beyond and (figure.total_variation or 0.0) >= effect else "steady"
 
 
 def _overall(statuses: list[DriftStatus]) -> DriftStatus:
@@ -101,7 +102,7 @@ def _overall(statuses: list[DriftStatus]) -> DriftStatus:
 
 
 def _score(name: str, count: ColumnCount, reference: Distribution | None) -> DriftFigure:
-    """The shares of missing values, and all scores of one column with their errors where it has rows and reference."""
+    """The shares of missing values and, with rows and a reference, all scores of one column with their errors."""
     figure = DriftFigure(
         missing=count.missing / count.rows if count.rows else None,
         reference_missing=reference["missing"] / reference["rows"] if reference else None,
@@ -112,7 +113,7 @@ def _score(name: str, count: ColumnCount, reference: Distribution | None) -> Dri
     score = partial(_numeric, reference, count) if reference["kind"] == "numeric" else partial(_category, reference)
     scores: dict[str, float | None] = {name: float(value) for name, value in score(expected, observed).items()}
     errors = sampling_errors(expected, observed, score, seed=zlib.crc32(name.encode()))
-    if not observed[:-1].any() or not expected[:-1].any():  # nothing is present on one side: there is no distance
+    if not observed[:-1].any() or not expected[:-1].any():  # no values on one side, so there is no distance
         for distance in {"ks", "wasserstein"} & set(scores):
             scores[distance] = None
             del errors[distance]
@@ -122,7 +123,7 @@ def _score(name: str, count: ColumnCount, reference: Distribution | None) -> Dri
 
 
 def _bins(reference: Distribution) -> Array:
-    """Counts of the reference by bin; missing values last."""
+    """The reference's counts by bin, missing values last."""
     if reference["kind"] == "category":
         return np.array([*reference["counts"].values(), reference["other"], reference["missing"]], dtype=float)
     return np.array([*reference["counts"], reference["missing"]], dtype=float)
@@ -147,7 +148,7 @@ def _category(reference: CategoryDistribution, expected: Array, observed: Array)
         **_deciding(reference, expected, observed),
         "js": divergence.jensen_shannon(expected, observed),
         "chi_square": divergence.chi_square(expected, observed),
-        "moved": divergence.moved(expected, observed),
+        "total_variation": divergence.total_variation(expected, observed),
     }
 
 
@@ -159,15 +160,15 @@ def _numeric(reference: NumericDistribution, count: ColumnCount, expected: Array
         **_deciding(reference, expected, observed),
         "wasserstein": divergence.wasserstein(expected[..., :-1], observed[..., :-1], positions, steps=steps),
         "js": divergence.jensen_shannon(before, now),
-        "moved": divergence.moved(before, now),
+        "total_variation": divergence.total_variation(before, now),
     }
 
 
 def _joined(reference: NumericDistribution) -> Array:
-    """First fine bin of each PSI bin, missing values on their own.
+    """The first fine bin of each PSI bin; missing values are a bin of their own.
 
-    What lies below or above anything that the reference saw counts to its lowest or highest bin; a value that many rows
-    share is never cut. Few values keep a bin each, and so does what is below and above them.
+    Values below or above the reference's range belong to its lowest or highest bin; a value that many rows share is
+    never split. If there are few values, each keeps its own bin, and so do values below and above them.
     """
     counts = np.asarray(reference["counts"], dtype=float)
     if "values" in reference:
@@ -182,7 +183,7 @@ def _join(counts: Array, starts: Array) -> Array:
 
 
 def _positions(reference: NumericDistribution, count: ColumnCount) -> tuple[Array, bool]:
-    """Where the mass of each bin is, for the Wasserstein distance; see there."""
+    """The positions of the bins' mass, for the Wasserstein distance."""
     edges = np.asarray(reference["edges"], dtype=float)
     if not len(edges):
         return np.zeros(2), False
@@ -194,9 +195,9 @@ def _positions(reference: NumericDistribution, count: ColumnCount) -> tuple[Arra
 
 
 def _vanished(reference: CategoryDistribution, count: ColumnCount) -> tuple[str, ...]:
-    """Categories of which there is none left, though by the reference at least ten rows were to be expected.
+    """Categories that no longer occur, although at least ten rows were expected from the reference.
 
-    With ten expected rows, none at all happens to one category in 20,000 (exp(-10)).
+    With ten expected rows, the probability of none is 1 in 20,000 (exp(-10)).
     """
     share = count.rows / reference["rows"]
     listed = zip(reference["counts"].items(), count.bins, strict=False)

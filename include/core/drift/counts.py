@@ -1,7 +1,7 @@
-"""A window counted into the bins of a reference: small, and adding up exactly.
+"""A window's rows counted in the bins of a reference: counts are small, and they add up exactly.
 
-The count of two parts together is the sum of their counts, whatever way the rows were cut and in whatever order they
-come, so a part of a window is read once and never again. Nothing in a count grows with the number of rows.
+The count of two files is the sum of their counts, however the rows are split and in whatever order they arrive, so each
+file of a window is read only once. The size of a count does not depend on the number of rows.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from include.core.json_types import JsonObject
 from include.core.spec import PREDICTION, Feature, ModelSpec
 
 NEW_VALUES = 20
-"""So many new categories are named, the first by alphabet: that choice adds up exactly, 'the most frequent' would not.
+"""How many new categories are listed, in alphabetical order: unlike 'the most frequent', this adds up exactly.
 """
 
 
 @dataclass(frozen=True)
 class ColumnCount:
-    """What is known of one column of a window, or of a part of it."""
+    """The counts of one column of a window, or of some of its rows."""
 
     rows: int = 0
     missing: int = 0
-    """Rows without a usable value: null, not a number, infinite."""
+    """Rows without a usable value: null, not a number, or infinite."""
     type_errors: int = 0
-    """Values that are there but are not of the feature's type: text or infinity for a number, 2.5 for an integer."""
+    """Present values of the wrong type: text or infinity for a number, 2.5 for an integer."""
     out_of_range: int = 0
-    """Values outside of the spec's minimum, maximum or categories."""
+    """Values outside the spec's minimum, maximum or categories."""
     bins: tuple[int, ...] = ()
-    """Rows by bin of the reference, as its ``counts``; for categories the last one is 'any other'. () without one."""
+    """Rows by bin of the reference, in the order of its ``counts``; for categories the last bin is 'other'."""
     low: float | None = None
     high: float | None = None
     """Smallest and largest number."""
     new: dict[str, int] = field(default_factory=dict)
-    """Categories that the reference does not list → rows; at most NEW_VALUES of them."""
+    """Categories missing from the reference → rows; at most NEW_VALUES of them."""
 
     def __add__(self, other: ColumnCount) -> ColumnCount:
-        """The count of both parts together."""
+        """The combined count."""
         if self.rows and other.rows and len(self.bins) != len(other.bins):
-            raise ValueError("counts were made with different references; count both parts with the same profile")
+            raise ValueError("counts were made with different references; count both with the same profile")
         longest = max(len(self.bins), len(other.bins))
         pairs = zip(self.bins or (0,) * longest, other.bins or (0,) * longest, strict=True)
         lows = [value for value in (self.low, other.low) if value is not None]
@@ -64,14 +64,14 @@ class ColumnCount:
 
 @dataclass(frozen=True)
 class WindowCount:
-    """The counts of a window's features and predictions, or of a part of it."""
+    """The counts of a window's features and predictions, or of some of its rows."""
 
     rows: int = 0
     columns: dict[str, ColumnCount] = field(default_factory=dict)
     """Feature, or ``prediction`` → its count."""
 
     def __add__(self, other: WindowCount) -> WindowCount:
-        """The count of both parts together."""
+        """The combined count."""
         names = list(dict.fromkeys([*self.columns, *other.columns]))
         return WindowCount(
             self.rows + other.rows,
@@ -84,18 +84,18 @@ class WindowCount:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> WindowCount:
-        """The count that was written with :meth:`as_dict`."""
+        """The count from the output of :meth:`as_dict`."""
         columns = {name: ColumnCount(**{**v, "bins": tuple(v["bins"])}) for name, v in values["columns"].items()}
         return cls(values["rows"], columns)
 
 
 def counted_columns(spec: ModelSpec) -> list[Feature]:
-    """What is counted of a window: the features, and the prediction as a number."""
+    """The columns of a window that are counted: the features, and the prediction as a number."""
     return [*spec.features, PREDICTION]
 
 
 def reference_of(profile: Profile | None, column: str) -> Distribution | None:
-    """The distribution of a feature or of the prediction in a profile; None when it has none with rows."""
+    """The distribution of a feature or of the prediction in a profile; None if missing or without rows."""
     if not profile:
         return None
     reference = profile["prediction"] if column == PREDICTION.name else profile["features"].get(column)
@@ -103,7 +103,7 @@ def reference_of(profile: Profile | None, column: str) -> Distribution | None:
 
 
 def count_frame(frame: pd.DataFrame, profile: Profile | None, spec: ModelSpec) -> WindowCount:
-    """Count rows that are in memory; a column that is not there counts as missing."""
+    """Count rows in memory; the values of an absent column count as missing."""
     columns = {}
     for feature in counted_columns(spec):
         values = frame[feature.name] if feature.name in frame else pd.Series([None] * len(frame), dtype="object")
@@ -126,11 +126,11 @@ def count_column(values: pd.Series, feature: Feature, reference: Distribution | 
 def count_numbers(
     values: Array, feature: Feature, reference: Distribution | None, *, unreadable: int = 0
 ) -> ColumnCount:
-    """Count floats, shape [n]; NaN is missing. ``unreadable`` of the NaN were there but were no numbers.
+    """Count floats, shape [n]; NaN is missing. ``unreadable`` NaNs were present but not numbers.
 
-    One sort answers everything, and is faster than looking up the bin of each value.
+    A single sort gives all counts, and is faster than looking up the bin of each value.
     """
-    ordered = np.sort(values)  # NaN goes last
+    ordered = np.sort(values)  # NaN sorts last
     first, last = np.searchsorted(ordered, -np.inf, side="right"), np.searchsorted(ordered, np.inf, side="left")
     infinite = int(first + np.searchsorted(ordered, np.inf, side="right") - last)
     present = ordered[first:last]
@@ -139,14 +139,14 @@ def count_numbers(
         outside += int(np.searchsorted(present, feature.minimum, side="left"))
     if feature.maximum is not None:
         outside += len(present) - int(np.searchsorted(present, feature.maximum, side="right"))
-    broken = int(np.count_nonzero(present != np.floor(present))) if feature.type == "integer" else 0
+    fractional = int(np.count_nonzero(present != np.floor(present))) if feature.type == "integer" else 0
     bins: tuple[int, ...] = ()
     if reference and reference["kind"] == "numeric":
         bins = tuple(bin_counts(present, np.asarray(reference["edges"], dtype=float)).tolist())
     return ColumnCount(
         rows=len(values),
         missing=len(values) - len(present),
-        type_errors=unreadable + infinite + broken,
+        type_errors=unreadable + infinite + fractional,
         out_of_range=outside,
         bins=bins,
         low=float(present[0]) if len(present) else None,
@@ -157,7 +157,7 @@ def count_numbers(
 def count_categories(
     tally: Mapping[str, int], rows: int, feature: Feature, reference: Distribution | None
 ) -> ColumnCount:
-    """Count categories from how often each value stands in the ``rows`` rows; the rest is missing."""
+    """Count categories from the frequency of each value in ``rows`` rows; the rest is missing."""
     present = sum(tally.values())
     bins: tuple[int, ...] = ()
     new: dict[str, int] = {}
@@ -171,5 +171,5 @@ def count_categories(
 
 
 def _first_values(counts: dict[str, int]) -> dict[str, int]:
-    """The NEW_VALUES smallest values; each of them is among the smallest of every part that it stands in."""
+    """The NEW_VALUES first values; each is also among the first of every addend that contains it."""
     return {value: counts[value] for value in sorted(counts)[:NEW_VALUES]}

@@ -1,8 +1,8 @@
 """Distances between two binned distributions. Pure arithmetic on counts, over the last axis.
 
 ``expected`` and ``observed`` are counts by bin, shape [..., bins]; leading axes broadcast, so that one call scores a
-thousand resamples. Bins of ``psi``, ``jensen_shannon``, ``chi_square`` and ``moved`` may come in any order and include
-one for missing values; ``kolmogorov_smirnov`` and ``wasserstein`` need ordered bins of present values.
+thousand resamples. Bins of ``psi``, ``jensen_shannon``, ``chi_square`` and ``total_variation`` may be in any order and
+include one for missing values; ``kolmogorov_smirnov`` and ``wasserstein`` need ordered bins of present values.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 SMOOTHING = 0.5
-"""Added to every bin that is used, so that an empty one gives a large but finite index."""
+"""Added to every used bin, so that an empty bin gives a large but finite index."""
 
 TINY = 1e-100
-"""In place of no rows at all: nothing is divided by zero."""
+"""Replaces a total of zero, to avoid division by zero."""
 
 
 def psi(expected: Array, observed: Array) -> Array:
     """Population stability index, 0 to infinity: the symmetrised Kullback-Leibler divergence, in nats.
 
     Sources: S. Kullback, *Information Theory and Statistics* (Wiley, 1959), chapter 1; N. Siddiqi, *Credit Risk
-    Scorecards* (Wiley, 2006). Each used bin gets half a row more; a bin that both leave empty says nothing.
+    Scorecards* (Wiley, 2006). Half a row is added to each used bin; bins that are empty on both sides are ignored.
     """
     used = (expected + observed) > 0
     before = _shares(np.where(used, expected + SMOOTHING, 0))
@@ -55,15 +55,15 @@ def chi_square(expected: Array, observed: Array) -> Array:
     return _total(np.divide(difference**2, both, out=np.zeros_like(difference), where=both > 0))
 
 
-def moved(expected: Array, observed: Array) -> Array:
-    """Total variation distance, 0 to 1: the share of rows that would have to change their bin."""
+def total_variation(expected: Array, observed: Array) -> Array:
+    """Total variation distance, 0 to 1: the share of rows that would have to change bins."""
     return _total(np.abs(_shares(observed) - _shares(expected))) / 2
 
 
 def kolmogorov_smirnov(expected: Array, observed: Array) -> Array:
     """Largest difference of the two distribution functions at the bins' edges, 0 to 1.
 
-    Exact where each bin is one value; else below the distance of the rows by at most the share of one bin.
+    Exact if each bin is one value; otherwise too small by at most the share of one bin.
     Source: N. Smirnov, Annals of Mathematical Statistics 19 (1948).
     """
     largest: Array = np.abs(_gaps(expected, observed)[..., :-1]).max(axis=-1, initial=0.0)
@@ -73,8 +73,8 @@ def kolmogorov_smirnov(expected: Array, observed: Array) -> Array:
 def wasserstein(expected: Array, observed: Array, positions: Array, *, steps: bool) -> Array:
     """Earth mover's distance (order 1), in units of the column: the area between the distribution functions.
 
-    ``positions``: with ``steps`` where the mass of each bin is, shape [bins]; without, the bins' ends, shape
-    [bins + 1], and mass is even within a bin. Source: C. Villani, *Optimal Transport* (Springer, 2009), remark 6.5.
+    ``positions``: with ``steps``, the position of each bin's mass, shape [bins]; otherwise the bins' edges, shape
+    [bins + 1], with uniform mass within a bin. Source: C. Villani, *Optimal Transport* (Springer, 2009), remark 6.5.
     """
     gaps, widths = _gaps(expected, observed), np.diff(positions)
     if steps:
@@ -88,7 +88,7 @@ def wasserstein(expected: Array, observed: Array, positions: Array, *, steps: bo
 
 
 def _total(values: Array) -> Array:
-    """The sum over the bins; NumPy types it as Any."""
+    """The sum over the bins (NumPy types it as Any)."""
     total: Array = values.sum(axis=-1)
     return total
 

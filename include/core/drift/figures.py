@@ -1,4 +1,4 @@
-"""Figures of drift as records: of a column, of all features together, and of the window."""
+"""Records of drift figures: for a column, for all features together, and for the window."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Literal
 from include.core.json_types import JsonObject
 
 DriftStatus = Literal["steady", "drifted", "insufficient", "unknown"]
-"""``unknown``: no rows or no reference; ``insufficient``: too few rows, which never is drift."""
+"""``unknown``: no rows or no reference; ``insufficient``: too few rows, which never counts as drift."""
 
-SCORES = ("psi", "ks", "wasserstein", "js", "chi_square", "moved")
-"""Names of the scores that a column may have; which, depends on its kind."""
+SCORES = ("psi", "ks", "wasserstein", "js", "chi_square", "total_variation")
+"""The scores that a column may have, depending on its kind."""
 
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Shares of rows in a few bins with readable labels; the shares of each side add up to 1."""
+    """Shares of rows in a few bins with readable labels; each side's shares sum to 1."""
 
     bins: tuple[str, ...]
     reference: tuple[float, ...]
@@ -29,7 +29,7 @@ class SideBySide:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> SideBySide:
-        """The shares that were written with :meth:`as_dict`."""
+        """The shares from the output of :meth:`as_dict`."""
         return cls(tuple(values["bins"]), tuple(values["reference"]), tuple(values["window"]))
 
 
@@ -38,19 +38,19 @@ class DriftFigure:
     """How far a column is from its reference."""
 
     scores: Mapping[str, float | None] = field(default_factory=lambda: {"psi": None})
-    """Score → its value; None where there is no distance. ``psi`` is always there."""
+    """Score → value; None if there is no distance. ``psi`` is always present."""
     missing: float | None = None
     reference_missing: float | None = None
     """Shares of missing values in the window and in the reference."""
     errors: Mapping[str, float] = field(default_factory=dict)
     """Score → its standard error."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """Deciding score → the value that it exceeds without drift at the accepted rate of false alarms."""
+    """Deciding score → the limit that it exceeds without drift only at the accepted false alarm rate."""
     status: DriftStatus = "unknown"
     new: Mapping[str, int] | None = None
     """New categories → rows; None for numbers."""
     vanished: tuple[str, ...] | None = None
-    """Categories of which there is none left; None for numbers."""
+    """Categories that no longer occur; None for numbers."""
     distribution: SideBySide | None = None
     """Only for the features that drifted most and for the prediction."""
 
@@ -60,12 +60,12 @@ class DriftFigure:
         return self.scores["psi"]
 
     @property
-    def moved(self) -> float | None:
-        """Share of rows that would have to change their bin (total variation)."""
-        return self.scores.get("moved")
+    def total_variation(self) -> float | None:
+        """The share of rows that would have to change bins."""
+        return self.scores.get("total_variation")
 
     def as_dict(self) -> JsonObject:
-        """JSON values: the scores stand beside the rest; what only some columns have is left out of the others."""
+        """JSON values: the scores are at the top level; fields that only some columns have are omitted for others."""
         rest = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("scores", *_OPTIONAL)}
         optional: JsonObject = {}
         if self.new is not None and self.vanished is not None:
@@ -76,7 +76,7 @@ class DriftFigure:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> DriftFigure:
-        """The figure that was written with :meth:`as_dict`."""
+        """The figure from the output of :meth:`as_dict`."""
         scores = {name: value for name, value in values.items() if name in SCORES}
         rest = {name: value for name, value in values.items() if name not in (*SCORES, "vanished", "distribution")}
         vanished, distribution = values.get("vanished"), values.get("distribution")
@@ -93,7 +93,7 @@ _OPTIONAL = ("new", "vanished", "distribution")
 
 @dataclass(frozen=True)
 class FeatureShare:
-    """A feature, and its share of what the classifier's AUC owes to all of them (permutation importance)."""
+    """A feature and its share of the total permutation importance."""
 
     feature: str
     share: float
@@ -101,7 +101,7 @@ class FeatureShare:
 
 @dataclass(frozen=True)
 class DrawnFrom:
-    """How many rows the samples were drawn from."""
+    """The number of rows from which the samples were drawn."""
 
     window: int
     reference: int
@@ -109,11 +109,11 @@ class DrawnFrom:
 
 @dataclass(frozen=True)
 class MultivariateFigure:
-    """How well a classifier tells the window's rows from the reference's."""
+    """How well a classifier distinguishes the window's rows from the reference's."""
 
     status: DriftStatus
     reason: str | None = None
-    """Why there is no judgement."""
+    """Why the test could not be made."""
     auc: float | None = None
     error: float | None = None
     """Standard error of the AUC."""
@@ -121,11 +121,11 @@ class MultivariateFigure:
     high: float | None = None
     """Its interval, with the spec's confidence."""
     limit: float | None = None
-    """The AUC that it exceeds without drift at the accepted rate of false alarms."""
-    moved: float | None = None
-    """At least this share of rows has moved."""
-    leaning: tuple[FeatureShare, ...] = ()
-    """The features that the classifier used most."""
+    """The AUC that is exceeded without drift only at the accepted false alarm rate."""
+    total_variation: float | None = None
+    """A lower bound of the total variation distance."""
+    importances: tuple[FeatureShare, ...] = ()
+    """The most important features, by permutation importance."""
     rows: int | None = None
     reference_rows: int | None = None
     drawn_from: DrawnFrom | None = None
@@ -137,14 +137,14 @@ class MultivariateFigure:
 
     def as_dict(self) -> JsonObject:
         """JSON values."""
-        return {**asdict(self), "leaning": [asdict(one) for one in self.leaning]}
+        return {**asdict(self), "importances": [asdict(one) for one in self.importances]}
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> MultivariateFigure:
-        """The figure that was written with :meth:`as_dict`."""
+        """The figure from the output of :meth:`as_dict`."""
         drawn_from = values["drawn_from"]
         read = {
-            "leaning": tuple(FeatureShare(**one) for one in values["leaning"]),
+            "importances": tuple(FeatureShare(**one) for one in values["importances"]),
             "drawn_from": None if drawn_from is None else DrawnFrom(**drawn_from),
         }
         return cls(**{**values, **read})
@@ -158,7 +158,7 @@ class DriftSummary:
     prediction: DriftFigure
     multivariate: MultivariateFigure
     drifted: tuple[str, ...]
-    """Names of the columns that drifted; ``prediction`` is one of them."""
+    """Names of the drifted columns, possibly including ``prediction``."""
     status: DriftStatus
     false_alarm_rate: float
     effect_at_least: float
@@ -183,7 +183,7 @@ class DriftSummary:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> DriftSummary:
-        """The drift that was written with :meth:`as_dict`."""
+        """The drift from the output of :meth:`as_dict`."""
         return cls(
             features={name: DriftFigure.from_dict(figure) for name, figure in values["features"].items()},
             prediction=DriftFigure.from_dict(values["prediction"]),

@@ -1,18 +1,18 @@
-"""What chance alone does to drift scores: their limits without drift, and their sampling errors.
+"""The effect of chance on drift scores: their limits without drift, and their sampling errors.
 
-Nothing is copied from a table: a limit follows from the reference's own counts, the two sample sizes, the number of
-scores and the rate of false alarms that the team accepts.
+Nothing is taken from a table: a limit follows from the reference's own counts, the two sample sizes, the number of
+scores and the false alarm rate that the team accepts.
 
-**Limits.** The reference is a sample too. Given its counts, the shares that it came from are Dirichlet (for bins
-between order statistics that is exact: H. David, H. Nagaraja, *Order Statistics* (Wiley, 2003), 6.4; for others it is
-the posterior with H. Jeffreys' prior, Proceedings of the Royal Society A 186 (1946)). A resample draws such shares, and
-from them a window of the same size. Its scores are what a window without drift would get.
+**Limits.** The reference is a sample too. Given its counts, the underlying shares have a Dirichlet distribution (exact
+for bins between order statistics: H. David, H. Nagaraja, *Order Statistics* (Wiley, 2003), 6.4; for others the
+posterior with H. Jeffreys' prior, Proceedings of the Royal Society A 186 (1946)). A resample draws such shares, and
+from them a window of the same size. Its scores are those of a window without drift.
 
-**Many scores.** Each score's cube root is near normal (E. Wilson, M. Hilferty, PNAS 17 (1931), for chi-square and so
-for PSI), and is written in standard deviations from its mean. The limit is one number of deviations for all, which the
-largest of all scores exceeds in the accepted share of resamples (the single-step maxT of P. Westfall, S. Young,
-*Resampling-Based Multiple Testing* (Wiley, 1993), 2.3). Columns are resampled independently, which errs towards fewer
-alarms where they depend on each other; so does taking that share one standard error of the resampling smaller.
+**Many scores.** The cube root of each score is nearly normal (E. Wilson, M. Hilferty, PNAS 17 (1931), for chi-square
+and therefore for PSI), and is standardized. All scores share one limit in standard deviations, which the largest score
+exceeds in the accepted share of resamples (the single-step maxT of P. Westfall, S. Young, *Resampling-Based Multiple
+Testing* (Wiley, 1993), 2.3). Columns are resampled independently, which gives fewer alarms if they depend on each
+other; so does reducing that share by one standard error of the resampling.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 Scores = Mapping[str, Array]
 Score = Callable[[Array, Array], Scores]
-"""From reference and window counts, shape [..., bins], to the scores, each of shape [...]."""
+"""A function from reference and window counts, shape [..., bins], to scores, each of shape [...]."""
 
 RESAMPLES = 1000
 ERROR_RESAMPLES = 200
@@ -34,19 +34,19 @@ PRIOR = 0.5
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A column to find limits for."""
+class JudgedColumn:
+    """A column for which limits are computed."""
 
     expected: Array
-    """Reference's counts by bin, shape [bins], missing values included."""
+    """The reference's counts by bin, shape [bins], including missing values."""
     observed: Array
     """The window's counts in the same bins."""
     score: Score
-    """The scores that decide whether it drifted."""
+    """The scores that decide whether the column drifted."""
 
 
-def limits(columns: Mapping[str, Judged], false_alarm_rate: float, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Column → score → the value that the scores exceed without drift, any of them, at the accepted rate (0 to 1).
+def limits(columns: Mapping[str, JudgedColumn], false_alarm_rate: float, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Column → score → the limit; without drift, any score exceeds its limit only at the accepted rate (0 to 1).
 
     The same arguments give the same limits.
     """
@@ -71,7 +71,7 @@ def limits(columns: Mapping[str, Judged], false_alarm_rate: float, seed: int = 0
 
 
 def sampling_errors(expected: Array, observed: Array, score: Score, seed: int = 0) -> dict[str, float]:
-    """Standard error of each score: its spread when both samples are drawn again from what they showed.
+    """Standard error of each score: its spread when both samples are redrawn from their observed shares.
 
     Parametric bootstrap: B. Efron, R. Tibshirani, *An Introduction to the Bootstrap* (Chapman & Hall, 1993), 6.5.
     """
@@ -84,7 +84,7 @@ def sampling_errors(expected: Array, observed: Array, score: Score, seed: int = 
 def _draw(counts: Array, rows: int, resamples: int, random: np.random.Generator, *, known: bool = False) -> Array:
     """Counts of ``rows`` rows by bin, shape [resamples, bins], from the shares of ``counts`` (exact if ``known``).
 
-    Independent Poisson counts are a multinomial sample of their total, whose own chance does not touch shares.
+    Independent Poisson counts are a multinomial sample given their total, and the total does not affect shares.
     """
     shape = (resamples, len(counts))
     weights = np.broadcast_to(counts, shape) if known else random.standard_gamma(np.broadcast_to(counts, shape))

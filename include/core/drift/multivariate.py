@@ -1,24 +1,26 @@
-"""Multivariate drift: whether a classifier can tell a window's rows from the reference's rows.
+"""Multivariate drift: whether a classifier can distinguish a window's rows from the reference's rows.
 
-It finds what no column shows alone: a change in how columns depend on each other. Both sides are samples of rows.
+It detects what no single column shows: a change in how columns depend on each other. Both sides are samples of rows.
 
 **The test** is a classifier two-sample test (D. Lopez-Paz, M. Oquab, ICLR 2017; J. Friedman, PHYSTAT 2003). The rows
-are cut into four parts by chance; a classifier learns from the parts before and scores the next one (progressive
-validation: A. Blum, A. Kalai, J. Langford, COLT 1999). The figure is the mean AUC of the three scored parts.
+are randomly divided into four chunks; a classifier is trained on the earlier chunks and scores the next one
+(progressive validation: A. Blum, A. Kalai, J. Langford, COLT 1999). The figure is the mean AUC of the three scored
+chunks.
 
-**The limit needs no resampling.** Without drift the labels of a part may be swapped at will, whatever the earlier parts
-taught. So the rank sum of each part has Wilcoxon's null distribution with known variance, ties included (E. Lehmann,
-*Nonparametrics* (Holden-Day, 1975), 1.4), and no part's chance is another's. With K-fold cross-validation the same rows
-teach and are scored, the parts' figures depend on each other, and their mean has no known variance.
+**The limit needs no resampling.** Without drift, the labels of a chunk are exchangeable, whatever was learned from the
+earlier chunks. So the rank sum of each chunk has Wilcoxon's null distribution with known variance, ties included (E.
+Lehmann, *Nonparametrics* (Holden-Day, 1975), 1.4), and the chunks are uncorrelated. With K-fold cross-validation, each
+row is used for both training and scoring, the folds' figures depend on each other, and the variance of their mean is
+unknown.
 
-**The classifier** is gradient boosting on the columns, and on products of those few pairs of them whose correlation
-differs most between both sides in the rows to learn from. Boosted trees alone hardly see a pair whose columns stay as
-they were, since no first split gains anything.
+**The classifier** is gradient boosting on the columns, and on products of the few pairs of columns whose correlation
+differs most between both sides in the training rows. Boosted trees alone hardly detect a pair with unchanged marginals,
+since no first split gains anything.
 
-**The effect** is sensitivity plus specificity less one where the classifier is undecided. No classifier exceeds the
-total variation distance with it (L. Devroye, L. Györfi, G. Lugosi, *A Probabilistic Theory of Pattern Recognition*
-(Springer, 1996), 3.9), so at least this share of rows has moved: the scale of ``monitoring.drift_effect_at_least``. The
-threshold is fixed, as the best of many would be too good by chance.
+**The effect** is sensitivity plus specificity minus one at the classifier's neutral threshold. It never exceeds the
+total variation distance (L. Devroye, L. Györfi, G. Lugosi, *A Probabilistic Theory of Pattern Recognition* (Springer,
+1996), 3.9), so it is a lower bound on the scale of ``monitoring.drift_effect_at_least``. The threshold is fixed,
+because the best of many would be too good by chance.
 """
 
 from __future__ import annotations
@@ -39,16 +41,16 @@ from include.core.drift.profile import Array, as_numbers
 from include.core.spec import Feature, ModelSpec
 
 SHARE_OF_RATE = 0.5
-"""Of ``monitoring.drift_false_alarm_rate``, for this test; the columns have the rest (union bound)."""
-PARTS = 4
-ROWS_IN_A_PART = 10
-"""Fewer rows of a side in a part teach nothing."""
+"""This test's share of ``monitoring.drift_false_alarm_rate``; the columns have the rest (union bound)."""
+CHUNKS = 4
+ROWS_PER_CHUNK = 10
+"""Minimum number of rows of each side per chunk; fewer are useless for training."""
 PAIRS = 10
-LARGEST_CODES = 50
+MAX_CODES = 50
 PAIRED_CATEGORIES = 5
-LARGEST_SIGNALS = 400
-"""Pairs are looked for among so many signals, chosen by chance where there are more: it bounds time and memory."""
-LEANING = 5
+MAX_SIGNALS = 400
+"""Pairs are searched among at most this many randomly chosen signals, which limits time and memory."""
+MAX_IMPORTANCES = 5
 
 
 @dataclass(frozen=True)
@@ -57,70 +59,70 @@ class Sample:
 
     frame: pd.DataFrame
     drawn_from: int
-    """How many rows there were to draw from."""
+    """The number of rows from which they were drawn."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as numbers for the classifier, and as signals for the search of pairs."""
+    """Rows as numbers for the classifier, and as signals for the search for pairs."""
 
     values: Array
-    """Shape [rows, features]: numbers, or codes of categories; NaN is missing."""
+    """Shape [rows, features]: numbers, or category codes; NaN is missing."""
     categorical: Array
     """Which features are codes, shape [features]."""
     signals: Array
-    """Shape [rows, signals], mean 0 and deviation 1 each: normal scores, their size, indicators."""
+    """Shape [rows, signals], each with mean 0 and deviation 1: normal scores, their absolute values, indicators."""
     owner: Array
-    """The feature that each signal is of, shape [signals]."""
+    """The feature of each signal, shape [signals]."""
 
-    def part(self, rows: Array) -> Table:
-        """Some of the rows, by number or mask."""
+    def take(self, rows: Array) -> Table:
+        """Some of the rows, by position or mask."""
         return Table(self.values[rows], self.categorical, self.signals[rows], self.owner)
 
     def shuffled(self, feature: int, order: Array) -> Table:
-        """The rows with one feature in another order."""
-        values, signals, mine = self.values.copy(), self.signals.copy(), self.owner == feature
+        """The rows with the values of one feature reordered."""
+        values, signals, own = self.values.copy(), self.signals.copy(), self.owner == feature
         values[:, feature] = values[order, feature]
-        signals[:, mine] = signals[np.ix_(order, mine)]
+        signals[:, own] = signals[np.ix_(order, own)]
         return Table(values, self.categorical, signals, self.owner)
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """Tells the window from the reference."""
+    """Distinguishes the window from the reference."""
 
     model: Any
     left: Array
     right: Array
     """Signals of the chosen pairs."""
     even: float
-    """Log odds where both sides are equally likely, were they of equal size. Weights would do it, ten times slower."""
+    """Log odds of the sizes of both sides, subtracted to balance them. Weights would also do it, ten times slower."""
 
     def score(self, table: Table) -> Array:
-        """Above 0: rather of the window. Shape [rows]."""
+        """Scores of shape [rows]; above 0: more likely from the window."""
         log_odds: Array = self.model.decision_function(_inputs(table, self.left, self.right))
         return log_odds - self.even
 
 
 @dataclass(frozen=True)
-class Part:
-    """What came of one scored part."""
+class ScoredChunk:
+    """The figures of one scored chunk."""
 
     auc: float
     variance: float
-    """Of the AUC, as the rows show it."""
+    """Estimated variance of the AUC."""
     chance: float
     """Variance of the AUC without drift."""
-    moved: float
+    total_variation: float
 
 
 def unknown(reason: str) -> MultivariateFigure:
-    """The figure where there is none."""
+    """The figure of a test that could not be made."""
     return MultivariateFigure("unknown", reason)
 
 
 def compare(reference: Sample, window: Sample, spec: ModelSpec, *, seed: int = 0) -> MultivariateFigure:
-    """Tell a sample of the window's rows from one of the reference's; the same arguments give the same figure."""
+    """Test a sample of the window's rows against one of the reference's; the same arguments give the same figure."""
     features = [feature for feature in spec.features if feature.name in reference.frame]
     rows, reference_rows = len(window.frame), len(reference.frame)
     unjudged = partial(
@@ -130,29 +132,29 @@ def compare(reference: Sample, window: Sample, spec: ModelSpec, *, seed: int = 0
         drawn_from=DrawnFrom(window.drawn_from, reference.drawn_from),
     )
     if len(features) < 2:
-        return unjudged("unknown", "it takes two features that the reference has")
+        return unjudged("unknown", "at least two features must be in the reference")
     if not rows or not reference_rows:
         return unjudged("unknown", f"the {'reference' if rows else 'window'} has no rows")
     least = spec.monitoring.rows_at_least
     drawn = min(window.drawn_from, reference.drawn_from)
-    if drawn < least or min(rows, reference_rows) < PARTS * ROWS_IN_A_PART:
-        return unjudged("insufficient", f"fewer than {max(least, PARTS * ROWS_IN_A_PART)} rows")
+    if drawn < least or min(rows, reference_rows) < CHUNKS * ROWS_PER_CHUNK:
+        return unjudged("insufficient", f"fewer than {max(least, CHUNKS * ROWS_PER_CHUNK)} rows")
     table = _table(pd.concat([reference.frame, window.frame], ignore_index=True), features, seed)
     labels = np.repeat([False, True], [reference_rows, rows])
-    scored, leaning = _scored(table, labels, features, seed)
-    return _judge(unjudged("steady", leaning=tuple(leaning)), scored, spec)
+    scored, importances = _scored(table, labels, features, seed)
+    return _judge(unjudged("steady", importances=tuple(importances)), scored, spec)
 
 
-def _judge(figure: MultivariateFigure, scored: Sequence[Part], spec: ModelSpec) -> MultivariateFigure:
-    """The figure with what came of the scored parts."""
+def _judge(figure: MultivariateFigure, scored: Sequence[ScoredChunk], spec: ModelSpec) -> MultivariateFigure:
+    """The figure with the results of the scored chunks."""
     rules, normal = spec.monitoring, NormalDist()
-    auc = float(np.mean([part.auc for part in scored]))
-    error = sqrt(sum(part.variance for part in scored)) / len(scored)
-    chance = sqrt(sum(part.chance for part in scored)) / len(scored)
+    auc = float(np.mean([chunk.auc for chunk in scored]))
+    error = sqrt(sum(chunk.variance for chunk in scored)) / len(scored)
+    chance = sqrt(sum(chunk.chance for chunk in scored)) / len(scored)
     limit = 0.5 + normal.inv_cdf(1 - SHARE_OF_RATE * rules.drift_false_alarm_rate) * chance
-    moved = max(float(np.mean([part.moved for part in scored])), 0.0)
+    total_variation = max(float(np.mean([chunk.total_variation for chunk in scored])), 0.0)
     wide = normal.inv_cdf((1 + spec.metrics.confidence) / 2) * error
-    drifted = auc > limit and moved >= rules.drift_effect_at_least
+    drifted = auc > limit and total_variation >= rules.drift_effect_at_least
     return replace(
         figure,
         auc=auc,
@@ -160,39 +162,39 @@ def _judge(figure: MultivariateFigure, scored: Sequence[Part], spec: ModelSpec) 
         low=max(auc - wide, 0.0),
         high=min(auc + wide, 1.0),
         limit=limit,
-        moved=moved,
+        total_variation=total_variation,
         status="drifted" if drifted else "steady",
     )
 
 
 def _scored(
     table: Table, labels: Array, features: Sequence[Feature], seed: int
-) -> tuple[list[Part], list[FeatureShare]]:
-    """The scored parts, and what the classifier of the last one leaned on.
+) -> tuple[list[ScoredChunk], list[FeatureShare]]:
+    """The scored chunks, and the feature importances of the last classifier.
 
-    One thread: sums in the same order give the same figure, and other tasks keep their processor.
+    One thread: sums in a fixed order give reproducible figures, and other tasks keep their CPU.
     """
     from threadpoolctl import threadpool_limits
 
     random = np.random.default_rng(seed)
-    part_of = _parts(labels, random)
-    scored: list[Part] = []
+    chunk_of = _chunks(labels, random)
+    scored: list[ScoredChunk] = []
     with threadpool_limits(1):
-        for number in range(1, PARTS):
-            before, now = np.flatnonzero(part_of < number), np.flatnonzero(part_of == number)
-            classifier = _learn(table.part(before), labels[before], seed)
-            tested = table.part(now)
+        for number in range(1, CHUNKS):
+            before, now = np.flatnonzero(chunk_of < number), np.flatnonzero(chunk_of == number)
+            classifier = _learn(table.take(before), labels[before], seed)
+            tested = table.take(now)
             scored.append(_score(classifier.score(tested), labels[now]))
-        return scored, list(_leaning(classifier, tested, labels[now], features, random))
+        return scored, list(_importances(classifier, tested, labels[now], features, random))
 
 
-def _parts(labels: Array, random: np.random.Generator) -> Array:
-    """The part of each row, 0 to PARTS - 1: by chance, with both sides evenly spread."""
-    part_of = np.empty(len(labels), dtype=int)
+def _chunks(labels: Array, random: np.random.Generator) -> Array:
+    """The chunk of each row, 0 to CHUNKS - 1: random, with both sides evenly distributed."""
+    chunk_of = np.empty(len(labels), dtype=int)
     for side in (False, True):
         rows = np.flatnonzero(labels == side)
-        part_of[random.permutation(rows)] = np.arange(len(rows)) % PARTS
-    return part_of
+        chunk_of[random.permutation(rows)] = np.arange(len(rows)) % CHUNKS
+    return chunk_of
 
 
 def _learn(table: Table, labels: Array, seed: int) -> Classifier:
@@ -200,7 +202,7 @@ def _learn(table: Table, labels: Array, seed: int) -> Classifier:
 
     left, right = _pairs(table, labels)
     inputs = _inputs(table, left, right)
-    inputs[:, np.isnan(inputs).all(axis=0)] = 0  # scikit-learn finds no bins for a column without any value
+    inputs[:, np.isnan(inputs).all(axis=0)] = 0  # scikit-learn can't bin a column without values
     model = HistGradientBoostingClassifier(
         max_iter=25,
         max_leaf_nodes=6,
@@ -219,7 +221,7 @@ def _inputs(table: Table, left: Array, right: Array) -> Array:
 
 
 def _pairs(table: Table, labels: Array) -> tuple[Array, Array]:
-    """Signals of two features whose mean product differs most between both sides, in standard errors."""
+    """Pairs of signals of two features whose mean product differs most between both sides, in standard errors."""
     means, variances = [], []
     for side in (False, True):
         signals = table.signals[labels == side]
@@ -235,43 +237,43 @@ def _pairs(table: Table, labels: Array) -> tuple[Array, Array]:
     return left[best], right[best]
 
 
-def _score(score: Array, labels: Array) -> Part:
-    """AUC of one part with its variance (E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988))."""
+def _score(score: Array, labels: Array) -> ScoredChunk:
+    """AUC of one chunk with its variance (E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988))."""
     of_window, of_reference = int(labels.sum()), int((~labels).sum())
     ranks = _ranks(score)
     above = (ranks[labels] - _ranks(score[labels])) / of_reference
     below = 1 - (ranks[~labels] - _ranks(score[~labels])) / of_window
-    said = np.sign(score)  # undecided rows count half, or all equal rows would be called one side
-    return Part(
+    decision = np.sign(score)  # neutral scores count half; otherwise identical rows would all be assigned to one side
+    return ScoredChunk(
         auc=float(above.mean()),
         variance=float(above.var(ddof=1) / of_window + below.var(ddof=1) / of_reference),
         chance=float(ranks.var(ddof=1) / (len(ranks) * of_window * of_reference)),
-        moved=float(said[labels].mean() - said[~labels].mean()) / 2,
+        total_variation=float(decision[labels].mean() - decision[~labels].mean()) / 2,
     )
 
 
-def _leaning(
+def _importances(
     classifier: Classifier, table: Table, labels: Array, features: Sequence[Feature], random: np.random.Generator
 ) -> Iterator[FeatureShare]:
-    """How much of the AUC goes when one feature is shuffled, as a share of all such losses; the largest first.
+    """The AUC lost when a feature is shuffled, as a share of all such losses, largest first.
 
-    Permutation importance on rows that the classifier did not learn from: L. Breiman, Machine Learning 45 (2001).
+    Permutation importance on rows that were not used for training: L. Breiman, Machine Learning 45 (2001).
     """
-    whole = _score(classifier.score(table), labels).auc
+    full = _score(classifier.score(table), labels).auc
     order = random.permutation(len(labels))
     lost = np.array(
         [
-            max(whole - _score(classifier.score(table.shuffled(number, order)), labels).auc, 0.0)
+            max(full - _score(classifier.score(table.shuffled(number, order)), labels).auc, 0.0)
             for number in range(len(features))
         ]
     )
-    for number in np.argsort(-lost, kind="stable")[:LEANING]:
+    for number in np.argsort(-lost, kind="stable")[:MAX_IMPORTANCES]:
         if lost[number] > 0:
             yield FeatureShare(features[number].name, float(lost[number] / lost.sum()))
 
 
 def _table(frame: pd.DataFrame, features: Sequence[Feature], seed: int) -> Table:
-    """All rows as numbers. Nothing here knows which side a row is of, so that sides can be swapped without drift."""
+    """All rows as numbers, computed without the labels, so that labels are exchangeable without drift."""
     values, signals, owner = [], [], []
     for number, feature in enumerate(features):
         categorical = feature.type in ("category", "boolean")
@@ -281,8 +283,8 @@ def _table(frame: pd.DataFrame, features: Sequence[Feature], seed: int) -> Table
             signals.append(signal)
             owner.append(number)
     chosen = np.arange(len(owner))
-    if len(chosen) > LARGEST_SIGNALS:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, LARGEST_SIGNALS, replace=False))
+    if len(chosen) > MAX_SIGNALS:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAX_SIGNALS, replace=False))
     return Table(
         np.stack(values, axis=1),
         np.array([feature.type in ("category", "boolean") for feature in features]),
@@ -292,24 +294,24 @@ def _table(frame: pd.DataFrame, features: Sequence[Feature], seed: int) -> Table
 
 
 def _numbers(values: pd.Series) -> Array:
-    """Single precision, or a column that only one side keeps in double would tell both apart."""
+    """Numbers in single precision; otherwise a column stored in double by one side only would reveal the sides."""
     with np.errstate(over="ignore"):
         numbers = as_numbers(values).astype(np.float32).astype(float)
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def _codes(values: pd.Series, feature: Feature) -> Array:
-    """Categories by falling frequency, 0 the most frequent; the last code is any other."""
+    """Category codes by decreasing frequency, 0 for the most frequent; the last code is for all others."""
     text = category_texts(values, feature.type)
     counts = text.dropna().value_counts()
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:LARGEST_CODES]
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MAX_CODES]
     codes = {value: code for code, (value, _) in enumerate(ordered)}
-    coded = text.map(lambda value: np.nan if value is None else codes.get(value, LARGEST_CODES))
+    coded = text.map(lambda value: np.nan if value is None else codes.get(value, MAX_CODES))
     return np.asarray(coded, dtype=float)
 
 
 def _signals(column: Array, categorical: bool) -> Iterator[Array]:
-    """What pairs are made of: one column's signals, without those that are the same in all rows."""
+    """One column's signals, from which pairs are formed, without constant ones."""
     missing = np.isnan(column)
     if categorical:
         raw = [column == code for code in range(PAIRED_CATEGORIES)]

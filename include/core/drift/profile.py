@@ -1,7 +1,7 @@
 """The reference profile of a model version: bin edges and counts, without any of the data.
 
-Made once from the data that a version was accepted on and kept with the artifact as ``profile.json``. A window is
-counted into the same bins (:mod:`core.drift.counts`) and the two are compared (:mod:`core.drift.columns`).
+Built once from the data that a version was trained and evaluated on, and stored with the artifact as ``profile.json``.
+A window is counted in the same bins (:mod:`core.drift.counts`) and compared (:mod:`core.drift.columns`).
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import pandas as pd
 from include.core.categories import category_texts
 from include.core.spec import FeatureType, ModelSpec
 
-LARGEST_CATEGORIES = 50
+MAX_CATEGORIES = 50
 FEW_VALUES = 20
-"""A numeric column with at most so many different values gets one bin for each, since quantiles would join them."""
+"""A numeric column with at most this many distinct values has one bin per value; quantiles would merge them."""
 
 QUANTILES = (0, 0.005, 0.01, *(step / 40 for step in range(1, 40)), 0.99, 0.995, 1)
-"""Edges of a numeric column: fine enough for distances between distributions, finer where tails are long."""
+"""Bin edges of a numeric column: fine enough for distances between distributions, and finer in the tails."""
 
 Array = np.ndarray[Any, Any]
 
 
 class NumericDistribution(TypedDict):
-    """Rows of a number by bin: below the first edge, between the edges, above the last."""
+    """Rows of a numeric column by bin: below the first edge, between the edges, above the last."""
 
     kind: Literal["numeric"]
     edges: list[float]
     counts: list[int]
-    """One more than there are edges."""
+    """One more than the number of edges."""
     values: NotRequired[list[float]]
-    """Where each bin is one value."""
+    """The value of each bin, if each bin is one value."""
     missing: int
     rows: int
 
 
 class CategoryDistribution(TypedDict):
-    """Rows of a category by value."""
+    """Rows of a category column by value."""
 
     kind: Literal["category"]
     counts: dict[str, int]
@@ -61,7 +61,7 @@ class Profile(TypedDict):
 
 
 def build_profile(frame: pd.DataFrame, spec: ModelSpec, predictions: Any) -> Profile:
-    """Reference of every feature in ``frame`` and of ``predictions`` (which may have another length)."""
+    """The distributions of every feature in ``frame`` and of ``predictions`` (which may differ in length)."""
     return {
         "rows": len(frame),
         "features": {feature.name: _describe(frame[feature.name], feature.type) for feature in spec.features},
@@ -70,19 +70,19 @@ def build_profile(frame: pd.DataFrame, spec: ModelSpec, predictions: Any) -> Pro
 
 
 def as_numbers(values: pd.Series) -> Array:
-    """The column as floats, shape [n], whatever it came from; what is no number is NaN, infinities stay."""
+    """The column as floats, shape [n], whatever its dtype; non-numbers become NaN, infinities are kept."""
     return np.asarray(pd.to_numeric(values, errors="coerce"), dtype=float)
 
 
 def bin_counts(ordered: Array, edges: Array) -> Array:
-    """How many of the sorted values lie in each bin, shape [edges + 1]; a value on an edge belongs below it."""
+    """The number of sorted values in each bin, shape [edges + 1]; a value on an edge belongs to the lower bin."""
     return np.diff(np.searchsorted(ordered, edges, side="right"), prepend=0, append=len(ordered))
 
 
 def _describe(values: pd.Series, kind: FeatureType) -> Distribution:
     if kind in ("category", "boolean"):
         text = category_texts(values, kind).dropna()
-        counts = {str(value): int(count) for value, count in text.value_counts().head(LARGEST_CATEGORIES).items()}
+        counts = {str(value): int(count) for value, count in text.value_counts().head(MAX_CATEGORIES).items()}
         return {
             "kind": "category",
             "counts": counts,
@@ -106,15 +106,15 @@ def _describe(values: pd.Series, kind: FeatureType) -> Distribution:
 
 
 def _edges(ordered: Array) -> tuple[Array, Array | None]:
-    """Cut points, and the values that they stand around when those are few; else quantiles, first and last value.
+    """The edges: around each value (also returned) if there are few, otherwise quantiles from minimum to maximum.
 
-    A value belongs to the bin whose upper edge it does not exceed, so the first and the last bin hold
-    what lies outside of anything that the reference saw.
+    A value belongs to the bin whose upper edge it does not exceed, so the first and the last bin hold values outside
+    the reference's range.
     """
     if not len(ordered):
         return np.array([]), None
     distinct = np.unique(ordered)
-    with np.errstate(over="ignore", invalid="ignore"):  # of the largest floats; nan_to_num makes them finite again
+    with np.errstate(over="ignore", invalid="ignore"):  # for the largest floats; nan_to_num makes them finite again
         if len(distinct) <= FEW_VALUES:
             # Halfway, but below the upper of two neighbouring floats, which rounding may reach.
             between = np.minimum((distinct[1:] + distinct[:-1]) / 2, np.nextafter(distinct[1:], -np.inf))

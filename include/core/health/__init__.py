@@ -1,1 +1,1 @@
-"""The health of one window, and the policy that decides from its history whether to retrain."""
+"""The health of a window, and the policy that decides from the health history whether to retrain."""

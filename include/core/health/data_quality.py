@@ -1,6 +1,6 @@
-"""Data quality of a window as it was served: what the spec and the reference say values should be, and what came.
+"""Data quality of a window as served: compares values with what the spec and the reference require.
 
-Unlike drift this is a rule and not a statistic: one value out of range is one too many, and is said.
+Unlike drift, these are rules and not statistics: a single value out of range is reported.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from include.core.health.record import DataQuality, FeatureChecks, RowCount, Ske
 from include.core.spec import Feature, ModelSpec
 
 SKEW_ROWS = 100_000
-"""So many rows of a window are compared with their source, which bounds memory and time."""
+"""How many rows of a window are compared with their source at most, which limits memory and time."""
 TOLERANCE = 1e-6
-"""Numbers that differ by less than this share of themselves are equal: a request may carry single precision."""
+"""Relative difference up to which numbers are equal: requests may use single precision."""
 
 
 @dataclass(frozen=True)
 class ServedRows:
-    """What is known of the live version's rows besides their values."""
+    """Facts about the live version's rows other than their values."""
 
     repeats: int = 0
-    """Rows that were logged twice and counted once."""
+    """Rows that were logged more than once; each is counted once."""
     repeated_keys: int = 0
-    """Rows whose key had an answer before."""
+    """Rows whose key had already been predicted."""
     newest: datetime | None = None
-    """Newest event."""
+    """Timestamp of the newest event."""
     until: datetime | None = None
     """The window's end, or now if that is earlier."""
 
     @property
     def hours_old(self) -> float | None:
-        """Age of the newest event at ``until``."""
+        """Age of the newest event at ``until``, in hours."""
         return (self.until - self.newest).total_seconds() / 3600 if self.newest and self.until else None
 
 
@@ -74,29 +74,29 @@ def data_quality(
 
 
 def skew(served: pd.DataFrame, source: pd.DataFrame, spec: ModelSpec, *, drawn_from: int | None = None) -> Skew:
-    """Features as they were served against the same rows, by key, of the data that training reads.
+    """Compare served features with the same rows, by key, of the data that training reads.
 
     ``served`` has ``key`` and features, a sample of ``drawn_from`` rows (:func:`sampled`); ``source`` has ``data.key``
-    and features. Numbers may differ by a millionth; missing on both sides is equal. A key that the source has twice is
-    left out.
+    and features. Numbers may differ by a millionth; values missing on both sides are equal. Keys that occur more than
+    once in the source are ignored.
     """
     known = source.assign(**{spec.data.key: keys_as_text(source[spec.data.key])})
     known = known.dropna(subset=spec.data.key).drop_duplicates(spec.data.key, keep=False).set_index(spec.data.key)
     keys = keys_as_text(served["key"])
     common = keys.isin(known.index).to_numpy()
-    ours, theirs = served[common], known.loc[keys[common]]
+    as_served, in_source = served[common], known.loc[keys[common]]
     features = {
-        feature.name: SkewFigure(len(ours), _different(ours[feature.name], theirs[feature.name], feature))
+        feature.name: SkewFigure(len(as_served), _different(as_served[feature.name], in_source[feature.name], feature))
         for feature in spec.features
-        if feature.name in ours and feature.name in theirs
+        if feature.name in as_served and feature.name in in_source
     }
-    return Skew(len(ours), features, asked=len(served), of=len(served) if drawn_from is None else drawn_from)
+    return Skew(len(as_served), features, asked=len(served), of=len(served) if drawn_from is None else drawn_from)
 
 
 def sampled(rows: Array, *, seed: int = 0) -> Array:
-    """At most SKEW_ROWS of these positions, drawn without repetition and in their order; the same seed, the same ones.
+    """At most SKEW_ROWS of these positions, drawn without replacement, in order; reproducible by seed.
 
-    A difference in one row of 10,000 is missed by so many with probability exp(-10).
+    This many rows miss a difference that affects 1 row in 10,000 with probability exp(-10).
     """
     if len(rows) <= SKEW_ROWS:
         return rows
@@ -104,7 +104,7 @@ def sampled(rows: Array, *, seed: int = 0) -> Array:
 
 
 def keys_as_text(keys: pd.Series) -> pd.Series:
-    """Keys as text by the rule of categories: 3, 3.0 and "3" are the same key. Index from 0, None where missing."""
+    """Keys as text, by the rule for categories: 3, 3.0 and "3" are the same key. Index from 0, None if missing."""
     return category_texts(keys, "category").reset_index(drop=True)
 
 
@@ -119,14 +119,14 @@ def _checks(feature: Feature, window: WindowCount, profile: Profile | None) -> F
 def _findings(feature: Feature, checks: FeatureChecks, count: ColumnCount) -> Iterator[str]:
     share = checks.missing / count.rows if count.rows else 0.0
     if share > feature.missing_at_most:
-        yield f"{checks.missing} of {count.rows} values are missing, {feature.missing_at_most:.1%} may be"
+        yield f"{checks.missing} of {count.rows} values are missing (allowed: {feature.missing_at_most:.1%})"
     if checks.type_errors:
         yield f"{checks.type_errors} values are not of type {feature.type}"
     if checks.out_of_range:
-        yield f"{checks.out_of_range} values are outside of what model.yaml allows"
+        yield f"{checks.out_of_range} values are outside the range or categories allowed in model.yaml"
     if checks.new_categories:
         new = ", ".join(count.new)
-        yield f"{checks.new_categories} values are of categories that the reference does not have ({new})"
+        yield f"{checks.new_categories} values have categories that are not in the reference ({new})"
 
 
 def _of_row_count(count: RowCount | None) -> list[str]:
@@ -136,9 +136,9 @@ def _of_row_count(count: RowCount | None) -> list[str]:
 def _of_age(hours: float | None, spec: ModelSpec) -> Iterator[str]:
     allowed = spec.data.newest_at_most_days_old
     if hours is not None and allowed is not None and hours > allowed * 24:
-        yield f"the newest event is {hours / 24:.1f} days old, {allowed:g} are allowed"
+        yield f"the newest event is {hours / 24:.1f} days old (allowed: {allowed:g})"
     if hours is not None and hours < 0:
-        yield f"events lie up to {-hours:.1f} hours in the future; look at the clocks of those who ask"
+        yield f"events are up to {-hours:.1f} hours in the future; check the clients' clocks"
 
 
 def _of_skew(skew: Skew | None) -> Iterator[str]:
@@ -147,10 +147,10 @@ def _of_skew(skew: Skew | None) -> Iterator[str]:
             yield f"{name}: {figure.different} of {figure.rows} rows differ from the source"
 
 
-def _different(ours: pd.Series, theirs: pd.Series, feature: Feature) -> int:
+def _different(served: pd.Series, source: pd.Series, feature: Feature) -> int:
     if feature.type in ("category", "boolean"):
-        left, right = (category_texts(side, feature.type).to_numpy() for side in (ours, theirs))
+        left, right = (category_texts(side, feature.type).to_numpy() for side in (served, source))
         return int((left != right).sum())
-    left, right = as_numbers(ours), as_numbers(theirs)
+    left, right = as_numbers(served), as_numbers(source)
     close = abs(left - right) <= TOLERANCE * abs(right)
     return int((~(close | (left == right) | ((left != left) & (right != right)))).sum())

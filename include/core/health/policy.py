@@ -2,22 +2,22 @@
 
 The verdict answers:
 
-* ``fail``: health failed, and a retraining starts. The newest window and at least ``degradation.breaches`` of the
+* ``fail``: health has degraded, and a retraining starts. The newest window and at least ``degradation.breaches`` of the
   newest ``degradation.windows`` windows are worse than the live version was on its holdout by more than
   ``degradation.drop``;
-* ``pass``: the newest window is within the drop;
-* ``hold``: not known (the newest window is missing, or not enough windows are beyond the drop yet), or not now
-  (cooling down after an incident, budget spent, or a release that the history does not show yet).
+* ``pass``: the newest window is within the allowed drop;
+* ``hold``: unknown (the newest window is missing, or too few windows are beyond the drop yet), or not now (cooling down
+  after an incident, budget spent, or a new release that has not been measured yet).
 
 A window is *missing*, neither healthy nor beyond the drop, unless it is complete and the live version has at least
-``monitoring.rows_at_least`` predictions with truth in it, a value of the metric, and a reference. A partial window is
-missing even with many rows: truth that arrives early is seldom a fair sample of all. Windows of an earlier live version
-say nothing about the present one and do not count.
+``monitoring.rows_at_least`` predictions with ground truth in it, a value of the metric, and a reference. A partial
+window is missing even with many rows: ground truth that arrives early is rarely a representative sample. Windows of an
+earlier live version say nothing about the current one and do not count.
 
-The newest window is the newest one that is complete or whose truth is due. Younger ones are waited for, not missed:
-else a model whose truth takes longer than a window would never be judged.
+The newest window is the newest one that is complete or whose ground truth is due. Later ones are still pending, not
+missing; otherwise a model whose ground truth takes longer than a window would never be judged.
 
-The incident is keyed by model and window, so a window asks for the same retraining however often it is looked at.
+The incident is keyed by model and window, so a window starts at most one retraining, however often it is judged.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from include.core.windows import windows_before
 
 @dataclass(frozen=True)
 class Decision:
-    """What the policy says, and the incident that a ``fail`` opens (or that is open for this window already)."""
+    """The policy's verdict, and the incident that a ``fail`` opens (or has already opened for this window)."""
 
     verdict: Verdict
     incident: str | None = None
     window: str | None = None
-    """The window that was judged: the newest one that is complete or whose truth is due."""
+    """The judged window: the newest one that is complete or whose ground truth is due."""
     worse_by: float | None = None
-    """How much worse than on its holdout the live version was in that window; None where that can't be judged."""
+    """The live version's drop from its holdout in that window; None if it can't be judged."""
 
     def as_incident(self) -> Incident | None:
-        """The incident to open; None where none is to be opened."""
+        """The incident to open, or None."""
         if self.incident is None or self.window is None:
             return None
         return Incident(self.incident, self.window, self.verdict)
@@ -58,7 +58,7 @@ class _Judged:
     value: float
     """The live version's primary metric."""
     reference: float
-    """On its holdout."""
+    """The metric on its holdout."""
     worse_by: float
 
 
@@ -69,15 +69,15 @@ def evaluate_policy(
     *,
     live_version: str | None = None,
 ) -> Decision:
-    """Judge the newest window of ``history`` in the light of the ones before and of past incidents.
+    """Judge the newest window of ``history``, given earlier windows and past incidents.
 
-    ``live_version`` is what serves now, where that is known: a newer release than the one of the newest window has not
-    been measured yet, so its predecessor's breaches hold.
+    ``live_version`` is the version that serves now, if known: while a release newer than the newest window's has not
+    been measured yet, its predecessor's breaches only hold.
     """
     by_window = {row.window: row for row in history}
     ripe = [row.window for row in by_window.values() if _is_ripe(row)]
     if not ripe:
-        return Decision(Verdict("hold", "no window has been measured yet whose truth is due"))
+        return Decision(Verdict("hold", "no measured window has its ground truth due yet"))
     newest = max(ripe)
     row = by_window[newest]
     now = _judge(row, spec)
@@ -114,7 +114,7 @@ def evaluate_policy(
 
 
 def needed_history(spec: ModelSpec, newest_first: Iterable[HealthRow]) -> list[HealthRow]:
-    """The rows that the policy looks at, newest first; no older ones are taken from ``newest_first``."""
+    """The rows that the policy needs, newest first; stops reading ``newest_first`` after them."""
     taken: list[HealthRow] = []
     oldest: str | None = None
     for row in newest_first:
@@ -129,8 +129,8 @@ def needed_history(spec: ModelSpec, newest_first: Iterable[HealthRow]) -> list[H
 def replay(spec: ModelSpec, history: Sequence[HealthRow]) -> list[Incident]:
     """The incidents that the policy would have opened, window by window.
 
-    The history says which version served when; a different policy would have changed that, so this is
-    exact for the recorded policy and an estimate for others.
+    The history records which version served when; a different policy would have changed that, so the result is exact
+    for the recorded policy and an estimate for others.
     """
     ordered = sorted(history, key=lambda row: row.window)
     opened: dict[str, Incident] = {}
@@ -142,7 +142,7 @@ def replay(spec: ModelSpec, history: Sequence[HealthRow]) -> list[Incident]:
 
 
 def incident_key(model: str, window: str) -> str:
-    """``flights-2013-05``: the stable key of the episode that this window confirmed."""
+    """The stable key of the episode that this window confirmed, for example ``flights-2013-05``."""
     return f"{model}-{window}"
 
 
@@ -161,17 +161,17 @@ def _is_ripe(row: HealthRow) -> bool:
 def _obstacle(
     spec: ModelSpec, newest: str, beyond: list[str], incidents: Collection[str], released: str | None
 ) -> str | None:
-    """Why a window beyond the drop starts nothing (yet).
+    """Why a window beyond the drop does not start a retraining (yet).
 
-    ``incidents`` are their windows; ``released`` is the version that serves now if it is not the window's.
+    ``incidents``: the windows of past incidents; ``released``: the version that serves now, if not the window's.
     """
     policy, grain = spec.degradation, spec.monitoring.window
     if len(beyond) < policy.breaches:
-        return f"{policy.breaches} are needed"
+        return f"{policy.breaches} are required"
     if released is not None:
         return f"version {released} serves now and has not been measured yet"
     if any(window > newest for window in incidents):
-        return "a later window has had an incident already"
+        return "a later window has already had an incident"
     cooling = set(windows_before(newest, grain, policy.cooldown_windows + 1)[:-1]) & set(incidents)
     if cooling:
         return f"cooling down after the incident of {max(cooling)}"
@@ -193,8 +193,8 @@ def _judge(row: HealthRow, spec: ModelSpec) -> _Judged | str:
         return (figure.reason if figure else None) or f"has no {spec.metrics.primary}"
     needed = spec.monitoring.rows_at_least
     if figure.n < needed:
-        return f"has {figure.n} predictions with truth, {needed} are needed"
+        return f"has {figure.n} predictions with ground truth; {needed} are required"
     reference = row.reference.get(spec.metrics.primary)
     if reference is None:
-        return f"version {row.live_version} has no {spec.metrics.primary} of its holdout to compare with"
+        return f"version {row.live_version} has no {spec.metrics.primary} on its holdout to compare with"
     return _Judged(row.window, figure.value, reference, spec.worse_by(figure.value, reference))

@@ -1,4 +1,4 @@
-"""The health of a window as a record, as the store keeps it, and the incidents that degraded health opens."""
+"""Records of a window's health, as stored, and of the incidents that degraded health opens."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ WindowStatus = Literal["complete", "partial", "waiting", "empty"]
 
 @dataclass(frozen=True)
 class FeatureChecks:
-    """How many values of a feature are not as the spec and the reference say."""
+    """Numbers of a feature's values that violate the spec or are missing from the reference."""
 
     missing: int
     type_errors: int
     out_of_range: int
     new_categories: int
-    """Values of categories that the reference does not have; 0 where it does not list all of its own."""
+    """Values whose category is not in the reference; 0 if the reference does not list all of its categories."""
 
 
 @dataclass(frozen=True)
 class SkewFigure:
-    """One feature as it was served against the source."""
+    """Differences between one feature as served and in the source."""
 
     rows: int
     different: int
@@ -36,55 +36,55 @@ class SkewFigure:
 
 @dataclass(frozen=True)
 class Skew:
-    """Rows as they were served against the same rows, by key, of the data that training reads."""
+    """Differences between rows as served and the same rows, by key, of the data that training reads."""
 
     rows: int
-    """Compared: those that the source has."""
+    """Compared rows, those found in the source."""
     features: Mapping[str, SkewFigure]
     asked: int
-    """Rows that were looked for, a sample of ``of``."""
+    """Rows that were looked up, a sample of ``of``."""
     of: int
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Skew:
-        """The comparison as it stands in a health row."""
+        """The comparison from a health row's JSON."""
         return cls(**{**values, "features": {name: SkewFigure(**one) for name, one in values["features"].items()}})
 
 
 @dataclass(frozen=True)
 class RowCount:
-    """The number of predictions of a window against those of earlier windows."""
+    """The number of predictions in a window, compared with earlier windows."""
 
     rows: int
     windows: int
-    """Earlier windows that were looked at."""
+    """Number of earlier windows considered."""
     median: float | None = None
     low: float | None = None
     high: float | None = None
-    """Of the earlier windows; between ``low`` and ``high`` a window is usual."""
+    """Median of the earlier windows, and the range of usual counts."""
     finding: str | None = None
-    """A sentence where it is not usual."""
+    """A sentence if the count is unusual."""
     not_judged: str | None = None
-    """Why that can't be said."""
+    """Why the count could not be judged."""
 
 
 @dataclass(frozen=True)
 class DataQuality:
-    """What of a window's values is not as it should be."""
+    """The results of a window's data quality checks."""
 
     rows: int
     row_count: RowCount | None
     repeats: int
-    """Rows that were logged twice and counted once."""
+    """Rows that were logged more than once; each is counted once."""
     repeated_keys: int
-    """Rows whose key had an answer before."""
+    """Rows whose key had already been predicted."""
     newest: str | None
-    """Newest event, ISO 8601."""
+    """Timestamp of the newest event, ISO 8601."""
     hours_old: float | None
     features: Mapping[str, FeatureChecks]
     skew: Skew | None
     findings: tuple[str, ...]
-    """A sentence for each check that does not hold."""
+    """A sentence for each failed check."""
 
     def as_dict(self) -> JsonObject:
         """JSON values."""
@@ -92,7 +92,7 @@ class DataQuality:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> DataQuality:
-        """The data quality that was written with :meth:`as_dict`."""
+        """The data quality from the output of :meth:`as_dict`."""
         row_count, skew = values["row_count"], values["skew"]
         read = {
             "row_count": None if row_count is None else RowCount(**row_count),
@@ -105,7 +105,7 @@ class DataQuality:
 
 @dataclass(frozen=True)
 class VersionTraffic:
-    """What a version answered."""
+    """The traffic that a version served."""
 
     requests: int
     rows: int
@@ -113,23 +113,23 @@ class VersionTraffic:
 
 @dataclass(frozen=True)
 class ServiceFigures:
-    """Requests of a window, and what the log and the truth had of them."""
+    """Counts of a window's requests, and of irregularities in the prediction log and the ground truth."""
 
     requests: int
     duplicates: int
-    """Rows that were logged twice and counted once."""
+    """Rows that were logged more than once; each is counted once."""
     truth_unknown: int
-    """Truths of keys that nobody asked for."""
+    """Ground truth values whose key has no prediction."""
     truth_conflicts: int
-    """Keys with two different truths."""
+    """Keys with contradictory ground truth."""
     versions: Mapping[str, VersionTraffic]
-    torn_lines: int = 0
-    broken_lines: int = 0
-    """Of the log, in the gathering before the window was measured."""
+    truncated_lines: int = 0
+    malformed_lines: int = 0
+    """Lines of the prediction log, from the gathering before the window was measured."""
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> ServiceFigures:
-        """The figures as they stand in a health row."""
+        """The figures from a health row's JSON."""
         return cls(**{**values, "versions": {name: VersionTraffic(**one) for name, one in values["versions"].items()}})
 
 
@@ -141,17 +141,17 @@ class HealthRow:
     grain: Grain
     versions: tuple[str, ...]
     live_version: str | None
-    """The version that answered most of the window's predictions."""
+    """The version that made most of the window's predictions."""
     predictions: int
     rows: int
-    """Predictions with truth."""
+    """Predictions with ground truth."""
     truth_share: float
     truth_problem: str | None
     status: WindowStatus
     due: bool
-    """Whether the window is over and the truth's delay has passed."""
+    """Whether the window is over and the delay of its ground truth has passed."""
     metric: str
-    """``metrics.primary`` when it was measured."""
+    """``metrics.primary`` at the time of measurement."""
     quality: Quality
     by_version: Mapping[str, Quality]
     slices: Mapping[str, Quality]
@@ -162,27 +162,27 @@ class HealthRow:
     data_quality: DataQuality
     service: ServiceFigures
     report: str = ""
-    """Path of its page."""
+    """Path of the window's page."""
     run_id: str = ""
     """Dag run that measured it."""
     recorded: float | None = field(default=None, compare=False)
-    """When the store got it (epoch seconds); not a part of its JSON."""
+    """When it was stored (epoch seconds); not part of the JSON."""
 
     @property
     def live_quality(self) -> Quality:
-        """The metrics of the live version; empty where there is none."""
+        """The metrics of the live version; empty if there is none."""
         return self.by_version.get(self.live_version or "", {})
 
     def live_figure(self, metric: str) -> QualityFigure | None:
-        """One metric of the live version; None where there is none."""
+        """One metric of the live version, or None."""
         return self.live_quality.get(metric)
 
     def estimated(self, metric: str) -> QualityFigure | None:
-        """The metric of the live version as it was estimated before truth; None where it was not."""
+        """The live version's metric as estimated before ground truth, or None."""
         return self.estimate.quality.get(metric) if self.estimate else None
 
     def as_dict(self) -> JsonObject:
-        """JSON values, as the store and the file beside the page have them."""
+        """JSON values, as in the store and in the file next to the page."""
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "recorded"}
         return plain | {
             "versions": list(self.versions),
@@ -198,7 +198,7 @@ class HealthRow:
 
     @classmethod
     def from_dict(cls, values: JsonObject, recorded: float | None = None) -> HealthRow:
-        """The row that was written with :meth:`as_dict`."""
+        """The row from the output of :meth:`as_dict`."""
         read = {
             "versions": tuple(values["versions"]),
             "quality": quality_from_dict(values["quality"]),
@@ -217,7 +217,7 @@ class Incident:
     """One episode of degradation; it causes at most one retraining."""
 
     key: str
-    """``flights-2013-05``: model and the window that confirmed it."""
+    """Model and the window that confirmed the incident, for example ``flights-2013-05``."""
     window: str
     verdict: Verdict
     recorded: float = 0.0

@@ -1,14 +1,14 @@
-"""Health: quality, drift and service figures of one window, from its predictions and what became of them.
+"""Health: quality, drift and service figures of one window, from its predictions and their ground truth.
 
-Pure: predictions, truth, reference and the moment come in as values. A window's ``status`` is
+Pure: predictions, ground truth, reference and current time are passed in. A window's ``status`` is
 
-* ``empty``: nothing was predicted;
-* ``waiting``: no prediction has truth yet;
-* ``partial``: some have, and more is to come: the window or the truth's delay has not passed, or fewer
-  predictions than ``monitoring.truth_share_at_least`` have truth;
-* ``complete``: the window is over and every prediction has truth, or the delay has passed and enough have.
+* ``empty``: it has no predictions;
+* ``waiting``: no prediction has ground truth yet;
+* ``partial``: some have, and more is expected: the window or the delay of its ground truth has not passed, or fewer
+  predictions than ``monitoring.truth_share_at_least`` have ground truth;
+* ``complete``: the window is over and every prediction has ground truth, or the delay has passed and enough have.
 
-``due`` says whether the delay has passed: until then, truth that has not come is not late.
+``due`` says whether the delay has passed: until then, missing ground truth is not late.
 """
 
 from __future__ import annotations
@@ -34,26 +34,25 @@ from include.core.windows import window_bounds
 
 
 def live_version_of(predictions: pd.DataFrame) -> str | None:
-    """The version that answered most of these predictions (the newest of several); None when there are none."""
+    """The version that made most of these predictions (the newest if tied); None without predictions."""
     counts = {str(version): rows for version, rows in predictions["version"].astype(str).value_counts().items()}
     return max(counts, key=lambda version: (counts[version], _by_number(version)), default=None)
 
 
 def count_once(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Each row of a request once, and how many repeats there were.
+    """Each row of a request once, and the number of repeats.
 
-    The gateway sends a request again when a server fails to answer, so one row may stand in two logs; the
-    answer that was logged last is the one that the client got. The key is part of the identity, since clients may use
-    a request id twice.
+    The gateway retries a request when a server fails to respond, so a row may be in two logs; the client received the
+    prediction that was logged last. The key is part of the identity, since clients may reuse a request id.
     """
     once = predictions.sort_values("received", kind="stable").drop_duplicates(["request_id", "row", "key"], keep="last")
     return once.reset_index(drop=True), len(predictions) - len(once)
 
 
 def predictions_before(window: str, spec: ModelSpec, history: Sequence[HealthRow]) -> list[int]:
-    """How many predictions each window of the same grain before ``window`` had, oldest first; empty ones left out.
+    """The number of predictions of each earlier window of the same grain, oldest first, without empty windows.
 
-    ``history`` is oldest first. Windows before one that is over are over themselves.
+    ``history`` is oldest first. Windows before one that has ended have ended too.
     """
     same = [row for row in history if row.window < window and row.grain == spec.monitoring.window]
     return [row.predictions for row in same if row.predictions]
@@ -61,49 +60,49 @@ def predictions_before(window: str, spec: ModelSpec, history: Sequence[HealthRow
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground truth of a window, as it was read."""
+    """Ground truth of a window."""
 
     values: pd.DataFrame | None = None
-    """Has the spec's truth key and column; None when there is none yet."""
+    """A frame with the spec's truth key and column; None if there is none yet."""
     problem: str | None = None
-    """Why there is none."""
+    """Why there is no ground truth."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the live version's bundle says of it: each part is empty or None where the bundle lacks it."""
+    """The reference in the live version's bundle; fields are empty or None if the bundle lacks them."""
 
     quality: Quality = field(default_factory=dict)
-    """On its holdout."""
+    """Quality on its holdout."""
     profile: Profile | None = None
     estimator: Estimator | None = None
-    """Without it nothing is estimated."""
+    """Without an estimator, nothing is estimated."""
 
 
 @dataclass(frozen=True)
 class WindowInputs:
-    """What the health of a window is made of."""
+    """The inputs of a window's health."""
 
     window: str
     as_of: datetime
     """Naive UTC."""
     predictions: pd.DataFrame
-    """request_id, row, received, version, key, event_time, prediction, and of the features the slices, those that the
-    estimator needs, and all of them where ``counted`` is not given. Repeats are counted once."""
+    """request_id, row, received, version, key, event_time, prediction, and the features used by slices and by the
+    estimator (all features if ``counted`` is not given). Repeats are counted once."""
     truth: Truth = field(default_factory=Truth)
     reference: Reference = field(default_factory=Reference)
     duplicates: int = 0
-    """Rows that were left out as repeats before."""
+    """Repeated rows that have already been removed."""
     counted: WindowCount | None = None
-    """The live version's rows counted with ``reference.profile``, where that is done already."""
+    """The live version's rows counted with ``reference.profile``, if already done."""
     multivariate: MultivariateFigure | None = None
     skew: Skew | None = None
-    """Both of the live version's rows."""
+    """Both for the live version's rows."""
     earlier: Sequence[int] = ()
-    """Predictions of each earlier window, oldest first (:func:`predictions_before`)."""
-    torn_lines: int = 0
-    broken_lines: int = 0
-    """Of the log, in the gathering before."""
+    """Number of predictions in each earlier window, oldest first (:func:`predictions_before`)."""
+    truncated_lines: int = 0
+    malformed_lines: int = 0
+    """Lines of the prediction log, from the preceding gathering."""
 
 
 def measure(inputs: WindowInputs, spec: ModelSpec, *, seed: int = 0) -> HealthRow:
@@ -113,7 +112,7 @@ def measure(inputs: WindowInputs, spec: ModelSpec, *, seed: int = 0) -> HealthRo
     live = live_version_of(predictions)
     joined = _join(predictions, inputs.truth.values, spec)
     known, rows = joined.frame, int(joined.frame[spec.target].notna().sum())
-    versions = {str(version): part for version, part in known.groupby(known["version"].astype(str))}
+    versions = {str(version): rows for version, rows in known.groupby(known["version"].astype(str))}
     whole, by_version = _evaluate(known, versions, spec, seed)
     served = versions[live] if live else known
     reference = inputs.reference
@@ -142,9 +141,9 @@ def measure(inputs: WindowInputs, spec: ModelSpec, *, seed: int = 0) -> HealthRo
             duplicates=repeats,
             truth_unknown=joined.unmatched,
             truth_conflicts=joined.conflicts,
-            versions={name: VersionTraffic(_requests(part), len(part)) for name, part in versions.items()},
-            torn_lines=inputs.torn_lines,
-            broken_lines=inputs.broken_lines,
+            versions={name: VersionTraffic(_requests(frame), len(frame)) for name, frame in versions.items()},
+            truncated_lines=inputs.truncated_lines,
+            malformed_lines=inputs.malformed_lines,
         ),
     )
 
@@ -152,13 +151,13 @@ def measure(inputs: WindowInputs, spec: ModelSpec, *, seed: int = 0) -> HealthRo
 def _evaluate(
     known: pd.DataFrame, versions: Mapping[str, pd.DataFrame], spec: ModelSpec, seed: int
 ) -> tuple[Evaluation, dict[str, Quality]]:
-    """Quality of all rows, and of each version's."""
+    """Quality on all rows, and on each version's rows."""
     if known.empty:
         return Evaluation(), {}
     whole = evaluate(known, spec, seed=seed)
     if len(versions) == 1:
         return whole, dict.fromkeys(versions, whole.quality)
-    return whole, {version: evaluate(part, spec, seed=seed).quality for version, part in versions.items()}
+    return whole, {version: evaluate(rows, spec, seed=seed).quality for version, rows in versions.items()}
 
 
 def _data_quality(
@@ -170,7 +169,7 @@ def _data_quality(
     predictions: int,
     repeats: int,
 ) -> DataQuality:
-    """The checks of the live version's rows, and of the number of all predictions."""
+    """Check the live version's rows, and the total number of predictions."""
     end = window_bounds(inputs.window, spec.monitoring.window)[1]
     rows = ServedRows(
         repeats=repeats,
@@ -185,7 +184,7 @@ def _data_quality(
 def _estimate(
     estimator: Estimator | None, served: pd.DataFrame, spec: ModelSpec, measured: Quality, seed: int
 ) -> Estimate | None:
-    """The live version's metrics as estimated, and the outcome on the rows that have truth."""
+    """The live version's estimated metrics, and the actual values on the rows with ground truth."""
     if estimator is None or served.empty:
         return None
     estimated = estimate(estimator, served, spec, seed=seed)
@@ -214,13 +213,13 @@ def _due(window: str, spec: ModelSpec, as_of: datetime) -> bool:
 
 @dataclass(frozen=True)
 class _Joined:
-    """Predictions with their truth, which is missing where it is not known."""
+    """Predictions with their ground truth, if known."""
 
     frame: pd.DataFrame
     unmatched: int = 0
-    """Truths of unknown keys."""
+    """Ground truth values of unknown keys."""
     conflicts: int = 0
-    """Keys with two different truths; the last one counts."""
+    """Keys with contradictory ground truth; the last value counts."""
 
 
 def _join(predictions: pd.DataFrame, truth: pd.DataFrame | None, spec: ModelSpec) -> _Joined:
@@ -231,7 +230,7 @@ def _join(predictions: pd.DataFrame, truth: pd.DataFrame | None, spec: ModelSpec
     conflicts = int((values.groupby(level=0).nunique() > 1).sum())
     values = values[~values.index.duplicated(keep="last")]
     keys = keys_as_text(known["key"])
-    places = values.index.get_indexer(pd.Index(keys))  # pandas' isin of text goes through it value by value
+    places = values.index.get_indexer(pd.Index(keys))  # much faster than pandas' isin on text
     used = len(pd.unique(places[places >= 0]))
     return _Joined(known.assign(**{spec.target: keys.map(values).to_numpy()}), len(values) - used, conflicts)
 

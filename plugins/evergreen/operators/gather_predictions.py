@@ -36,6 +36,7 @@ class GatherPredictionsOperator(ModelTask):
         gathered = gather_predictions(self.installation, self.spec)
         self.log.info(
             "%d rows from %d segments (%d truncated, %d malformed lines): %s",
-            gathered.rows, gathered.segments, gathered.torn_lines, gathered.broken_lines, dict(gathered.windows),
+            gathered.rows, gathered.segments, gathered.truncated_lines, gathered.malformed_lines,
+            dict(gathered.windows),
         )  # fmt: skip
         return gathered.as_dict()

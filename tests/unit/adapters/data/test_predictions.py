@@ -94,10 +94,10 @@ def test_a_torn_last_line_is_counted_left_and_taken_once_it_is_whole(place: Plac
     line = request(2)
     place.segment("a", request(1) + line[:40])
     found = place.gather()
-    assert (found.rows, found.torn_lines) == (2, 1)
-    assert place.gather().torn_lines == 1
+    assert (found.rows, found.truncated_lines) == (2, 1)
+    assert place.gather().truncated_lines == 1
     place.segment("a", line[40:])
-    assert (place.gather().rows, place.gather().torn_lines) == (2, 0)
+    assert (place.gather().rows, place.gather().truncated_lines) == (2, 0)
     assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
 
 
@@ -117,7 +117,7 @@ def test_a_torn_last_line_is_counted_left_and_taken_once_it_is_whole(place: Plac
 def test_a_broken_line_in_the_middle_is_counted_and_skipped(place: Place, broken: Any) -> None:
     place.segment("a", request(1) + broken + request(2))
     found = place.gather()
-    assert (found.rows, found.broken_lines) == (4, 1)
+    assert (found.rows, found.malformed_lines) == (4, 1)
     assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
 
 

@@ -84,7 +84,7 @@ def test_a_feature_that_the_reference_lacks_is_left_out(lake: Any) -> None:
     assert "zone" not in reference_sample(SPEC, LINEAGE, lake=lake).frame
     figure = compare_window(SPEC, "2013-05", "1", LINEAGE, lake=lake)
     assert figure.status == "drifted", "by distance, which here is a running number"
-    assert "zone" not in {one.feature for one in figure.leaning}
+    assert "zone" not in {one.feature for one in figure.importances}
 
 
 def gone(lake: Any) -> None:

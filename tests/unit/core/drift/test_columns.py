@@ -36,15 +36,15 @@ def test_another_sample_of_the_same_distribution_is_no_drift() -> None:
 
 
 def test_a_shift_of_three_tenths_of_a_deviation_scores_about_what_was_measured() -> None:
-    moved = rides(seed=1).assign(prediction=lambda f: f.prediction + 0.9)
-    figure = found(moved).prediction
+    shifted = rides(seed=1).assign(prediction=lambda f: f.prediction + 0.9)
+    figure = found(shifted).prediction
     assert figure.status == "drifted"
     assert figure.psi == pytest.approx(0.09, abs=0.03)
     assert figure.scores["ks"] == pytest.approx(
-        stats.ks_2samp(REFERENCE.prediction, moved.prediction).statistic, abs=0.01
+        stats.ks_2samp(REFERENCE.prediction, shifted.prediction).statistic, abs=0.01
     )
-    assert figure.moved == pytest.approx(0.12, abs=0.02)
-    earth = stats.wasserstein_distance(REFERENCE.prediction, moved.prediction)
+    assert figure.total_variation == pytest.approx(0.12, abs=0.02)
+    earth = stats.wasserstein_distance(REFERENCE.prediction, shifted.prediction)
     assert figure.scores["wasserstein"] == pytest.approx(earth, rel=0.03)
     assert earth == pytest.approx(0.9, abs=0.1), "Wasserstein is in the column's own units"
 
@@ -92,11 +92,11 @@ def test_a_hundred_thousand_new_categories_are_drift_in_a_row_that_stays_small()
 
 
 def test_small_windows_and_small_references_say_insufficient_and_are_no_drift() -> None:
-    moved = rides(50, seed=1).assign(distance=1000.0)
-    result = found(moved)
+    shifted = rides(50, seed=1).assign(distance=1000.0)
+    result = found(shifted)
     assert (result.status, result.drifted) == ("insufficient", ())
     assert result.features["distance"].psi > 1, "the score is there, only the judgement is not"
-    assert found(moved, rows_at_least=20).drifted == ("distance",)
+    assert found(shifted, rows_at_least=20).drifted == ("distance",)
     small = build_profile(REFERENCE[:50], SPEC, REFERENCE.prediction)
     assert found(rides(seed=1), small).features["distance"].status == "insufficient"
 

@@ -70,7 +70,7 @@ def test_wasserstein_between_edges_is_the_area_between_straight_lines(before: An
 
 
 def test_moved_is_the_share_of_rows_in_another_bin() -> None:
-    assert divergence.moved(np.array([50, 50, 0]), np.array([4, 4, 2])) == pytest.approx(0.2)
+    assert divergence.total_variation(np.array([50, 50, 0]), np.array([4, 4, 2])) == pytest.approx(0.2)
 
 
 def test_many_windows_are_scored_at_once() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from include.core.drift import divergence
-from include.core.drift.limits import Judged, limits, sampling_errors
+from include.core.drift.limits import JudgedColumn, limits, sampling_errors
 
 
 def psi(expected: Any, found: Any) -> Any:
@@ -18,7 +18,7 @@ def test_scores_without_drift_exceed_the_limits_about_as_often_as_accepted() -> 
     shares, alarms, repeats = np.full(10, 0.1), 0, 200
     for _ in range(repeats):
         columns = {
-            str(n): Judged(random.multinomial(4000, shares) * 1.0, random.multinomial(700, shares) * 1.0, psi)
+            str(n): JudgedColumn(random.multinomial(4000, shares) * 1.0, random.multinomial(700, shares) * 1.0, psi)
             for n in range(5)
         }
         allowed = limits(columns, 0.1)
@@ -27,7 +27,7 @@ def test_scores_without_drift_exceed_the_limits_about_as_often_as_accepted() -> 
 
 
 def test_the_same_counts_have_the_same_limits() -> None:
-    column = {"x": Judged(np.array([500.0, 500.0]), np.array([50.0, 60.0]), psi)}
+    column = {"x": JudgedColumn(np.array([500.0, 500.0]), np.array([50.0, 60.0]), psi)}
     assert limits(column, 0.05) == limits(column, 0.05)
 
 

@@ -41,8 +41,8 @@ def test_a_changed_dependence_is_found_though_every_column_is_steady() -> None:
     figure = found(window)
     assert figure.status == "drifted"
     assert figure.auc > figure.low > figure.limit > 0.5
-    assert {one.feature for one in figure.leaning[:2]} == {"distance", "hour"}
-    assert sum(one.share for one in figure.leaning) <= 1 + 1e-9
+    assert {one.feature for one in figure.importances[:2]} == {"distance", "hour"}
+    assert sum(one.share for one in figure.importances) <= 1 + 1e-9
     profile = build_profile(REFERENCE, SPEC, REFERENCE.prediction)
     whole = drift(profile, count_frame(window, profile, SPEC), SPEC, figure)
     assert {one.status for one in whole.features.values()} == {"steady"}
@@ -74,15 +74,15 @@ def test_the_effect_is_a_share_of_rows_and_a_small_one_does_not_matter() -> None
     window = rides(3000, seed=1)
     window["zone"] = np.where(np.arange(3000) % 10 < 2, "new", window.zone)
     figure = found(window)
-    assert figure.moved == pytest.approx(0.2, abs=0.04)
+    assert figure.total_variation == pytest.approx(0.2, abs=0.04)
     small = found(window, drift_effect_at_least=0.5)
     assert (small.status, small.auc > small.limit) == ("steady", True)
 
 
 def test_unequal_sides_do_not_tilt_the_effect() -> None:
-    assert found(rides(300, seed=1)).moved < 0.15
+    assert found(rides(300, seed=1)).total_variation < 0.15
     half = rides(300, seed=1).assign(zone=lambda f: f.zone.where(f.index % 2 == 0, "new"))
-    assert found(half).moved == pytest.approx(0.5, abs=0.1)
+    assert found(half).total_variation == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_same_seed_gives_the_same_figure() -> None:
@@ -95,18 +95,18 @@ def test_the_same_seed_gives_the_same_figure() -> None:
 def test_columns_that_are_empty_or_constant_on_both_sides_say_nothing(value: float | None) -> None:
     same = {"distance": value, "hour": value, "zone": None if value is None else "a", "shared": value}
     figure = found(rides(400, seed=1).assign(**same), rides(400).assign(**same))
-    assert (figure.auc, figure.status, figure.leaning) == (0.5, "steady", ())
+    assert (figure.auc, figure.status, figure.importances) == (0.5, "steady", ())
 
 
 def test_a_column_that_became_empty_is_what_the_classifier_leans_on() -> None:
     figure = found(rides(400, seed=1).assign(distance=None))
     assert figure.status == "drifted"
-    assert figure.leaning[0].feature == "distance"
+    assert figure.importances[0].feature == "distance"
 
 
 def test_a_category_of_a_hundred_thousand_values_is_told_from_few() -> None:
     many = rides(2000, seed=1).assign(zone=[f"z{n * 50}" for n in range(2000)])
-    assert found(many).leaning[0].feature == "zone"
+    assert found(many).importances[0].feature == "zone"
     other = rides(2000).assign(zone=[f"y{n * 50}" for n in range(2000)])
     assert found(many, other).status == "steady", "values that each occur once tell nothing"
 

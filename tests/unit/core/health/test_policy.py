@@ -70,9 +70,9 @@ def test_no_history_holds() -> None:
         ({"status": "partial"}, "is partial"),
         ({"status": "waiting", "truth_problem": "truth of window 2013-03 has not arrived"}, "has not arrived"),
         ({"status": "empty"}, "is empty"),
-        ({"n": 99}, "99 predictions with truth, 100 are needed"),
+        ({"n": 99}, "99 predictions with ground truth; 100 are required"),
         ({"value": None}, "has no roc_auc"),
-        ({"reference": {}}, "no roc_auc of its holdout"),
+        ({"reference": {}}, "no roc_auc on its holdout"),
     ],
 )
 def test_a_missing_newest_window_holds_and_says_why(changes: Any, reason: str) -> None:

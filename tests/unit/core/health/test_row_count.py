@@ -28,7 +28,7 @@ def test_a_window_as_large_as_others_is_usual() -> None:
 
 @pytest.mark.parametrize(("rows", "word"), [(0, "few"), (1, "few"), (400, "few"), (2500, "many")])
 def test_far_fewer_and_far_more_rows_are_a_sentence(rows: int, word: str) -> None:
-    expected = f"unusually {word} predictions: {rows}, while the median of 6 earlier windows is 1010 (505 to 2019 would"
+    expected = f"unusually {word} predictions: {rows}; the median of 6 earlier windows is 1010 (usual: 505 to 2019)"
     assert finding(rows, STEADY).startswith(expected)
 
 

@@ -170,8 +170,8 @@ def test_drift_looks_at_the_live_versions_traffic_and_names_what_drifted() -> No
     profile = build_profile(frame, SPEC, frame.prediction)
     canary = predictions(100, "2", 5000).assign(distance=50.0)
     assert health(pd.concat([frame, canary]), None, profile=profile).drift.drifted == ()
-    moved = frame.assign(distance=frame.distance + 2, prediction=frame.prediction / 2)
-    assert health(moved, None, profile=profile).drift.drifted == ("distance", "prediction")
+    shifted = frame.assign(distance=frame.distance + 2, prediction=frame.prediction / 2)
+    assert health(shifted, None, profile=profile).drift.drifted == ("distance", "prediction")
 
 
 def test_without_reference_and_profile_nothing_is_made_up() -> None:
@@ -209,11 +209,11 @@ def test_without_an_estimator_nothing_is_estimated() -> None:
     assert health(predictions(50), None).estimate is None
 
 
-def test_the_number_of_predictions_is_held_against_earlier_windows_once_the_window_is_over() -> None:
+def test_the_number_of_predictions_is_compared_with_earlier_windows_once_the_window_is_over() -> None:
     usual = [300, 310, 290, 305, 295]
     few = health(predictions(30), None, earlier=usual).data_quality
     assert few.findings == (few.row_count.finding,)
-    assert few.findings[0].startswith("unusually few predictions: 30,")
+    assert few.findings[0].startswith("unusually few predictions: 30;")
     running = health(predictions(30), None, earlier=usual, as_of=datetime(2013, 5, 3)).data_quality
     assert (running.findings, running.row_count.not_judged) == ((), "the window is not over")
     assert health(predictions(0), None, earlier=usual).data_quality.findings[0].startswith("unusually few")
