@@ -1,1 +1,1 @@
-"""The world outside, one driver for each system. A driver decides nothing."""
+"""The outside world: one driver per system. Drivers decide nothing."""

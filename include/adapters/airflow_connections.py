@@ -1,4 +1,4 @@
-"""Airflow's connections, asked for in one way, whoever needs one: Git, data sources, Docker, notifications."""
+"""Airflow's connections, looked up in one way for all users: Git, data sources, Docker, notifications."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def find_connection(name: str) -> Connection | None:
-    """The connection of this name; None where there is none.
+    """The connection with this name, or None.
 
-    Raises PlatformError, which is retried, when Airflow does not answer: that says nothing about the connection.
+    Raises PlatformError, which is retried, if Airflow does not respond; the connection may still exist.
     """
     if not name:
         return None
@@ -27,9 +27,7 @@ def find_connection(name: str) -> Connection | None:
     except AirflowNotFoundException:
         return None
     except AirflowRuntimeError as error:
-        raise PlatformError(
-            f"Airflow could not be asked for its connection '{name}' ({error}). See 'make status'."
-        ) from error
+        raise PlatformError(f"could not look up Airflow's connection '{name}' ({error}). See 'make status'.") from error
 
 
 def require_connection(
@@ -38,7 +36,7 @@ def require_connection(
     remedy: str = "Add it to airflow_settings.yaml and run 'make up'.",
     error: type[EvergreenError] = PlatformError,
 ) -> Connection:
-    """The connection of this name; ``error`` with the remedy where there is none."""
+    """The connection with this name; raises ``error`` with the remedy if there is none."""
     connection = find_connection(name)
     if connection is None:
         raise error(f"Airflow has no connection '{name}'. {remedy}")
@@ -46,7 +44,7 @@ def require_connection(
 
 
 def git_hook(name: str, *, remedy: str, error: type[EvergreenError]) -> GitHook:
-    """The hook of a connection of type git, which has its credentials as the environment of a Git process."""
+    """The hook of a connection of type git, which provides its credentials as a Git process's environment."""
     from airflow.providers.git.hooks.git import GitHook
 
     require_connection(name, remedy=remedy, error=error)
@@ -54,7 +52,7 @@ def git_hook(name: str, *, remedy: str, error: type[EvergreenError]) -> GitHook:
 
 
 def sql_engine(name: str) -> Engine:
-    """SQLAlchemy's engine for a connection of a database; DataError when its type has no provider installed."""
+    """SQLAlchemy's engine for a connection of a database; DataError if no provider for its type is installed."""
     from airflow.sdk.exceptions import AirflowException
 
     connection = require_connection(name)

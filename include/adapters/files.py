@@ -1,4 +1,4 @@
-"""Files that no reader ever sees half written."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from secrets import token_hex
 
 PRIVATE, SHARED = 0o600, 0o666
-"""Modes of new files: for the owner alone, or for everyone whom the umask does not exclude."""
+"""Modes of new files: for the owner only, or for everyone allowed by the umask."""
 
 
 def write_atomically(path: Path, content: bytes, mode: int = PRIVATE) -> None:
-    """Write a file so that it is either there whole or not at all; missing folders are made."""
+    """Write a file atomically: readers see the complete file or none. Missing folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -27,5 +27,5 @@ def write_atomically(path: Path, content: bytes, mode: int = PRIVATE) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a text so that it is either there whole or not at all, for its owner alone to read."""
+    """Write a text file atomically, readable only by the owner."""
     write_atomically(path, text.encode())

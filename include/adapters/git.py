@@ -1,4 +1,4 @@
-"""Git: the newest commit of a branch, and exact checkouts, without hooks, prompts, or credentials left behind."""
+"""Git: the head of a branch, and exact checkouts, without hooks or prompts and without leaving credentials behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FETCH_SECONDS = 600
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]*")
 _SCP = re.compile(r"[\w.-]+@[\w.-]+:")
-_FOR_GOOD = re.compile(
+_PERMANENT = re.compile(
     r"does not appear to be a git repository|repository .*not found|does not exist|not a git repository"
     r"|authentication failed|could not read username|permission denied|returned error: 40[134]|transport .* not allowed"
     r"|not our ref|couldn't find remote ref|reference is not a tree|dubious ownership",
@@ -35,8 +35,8 @@ _NETWORK = re.compile(
     r"|network is unreachable|returned error: (5\d\d|429)|early eof|rpc failed|took longer than",
     re.IGNORECASE,
 )
-# Kept of the platform's environment: where programs, certificates, proxies and a person's own Git set-up are.
-_KEPT = re.compile(
+# Inherited from the platform's environment: the locations of programs, certificates, proxies and Git configuration.
+_INHERITED = re.compile(
     r"PATH|HOME|XDG_CONFIG_HOME|SSL_CERT_(FILE|DIR)|GIT_SSL_CAINFO|SSH_AUTH_SOCK|(https?|no|all)_proxy", re.IGNORECASE
 )
 _SAFE = {
@@ -53,7 +53,7 @@ _credentials = threading.Lock()
 
 
 def repository_url(home: Path, repository: Repository) -> str:
-    """The repository's URL; a relative path is taken below ``home``."""
+    """The repository's URL; a relative path is relative to ``home``."""
     url = repository.url
     if "://" in url or _SCP.match(url) or os.path.isabs(url):
         return url
@@ -61,9 +61,9 @@ def repository_url(home: Path, repository: Repository) -> str:
 
 
 async def newest_commit(url: str, branch: str, connection: str | None = None) -> str:
-    """The commit that a branch of the remote stands at, asked without blocking the event loop.
+    """The head commit of a remote branch, read without blocking the event loop.
 
-    Raises BuildError when repository or branch are not there, PlatformError when it can't be reached.
+    Raises BuildError if the repository or branch does not exist, PlatformError if it can't be reached.
     """
     with contextlib.ExitStack() as stack:
         environment = await asyncio.to_thread(stack.enter_context, _environment(connection))
@@ -76,7 +76,7 @@ async def newest_commit(url: str, branch: str, connection: str | None = None) ->
             start_new_session=True,
         )
         try:
-            answer, error = await asyncio.wait_for(process.communicate(), ASK_SECONDS)
+            output, error = await asyncio.wait_for(process.communicate(), ASK_SECONDS)
         except TimeoutError:
             raise _problem(url, f"git ls-remote took longer than {ASK_SECONDS} s") from None
         finally:
@@ -85,16 +85,16 @@ async def newest_commit(url: str, branch: str, connection: str | None = None) ->
                 await process.wait()
     if process.returncode != 0:
         raise _problem(url, error.decode(errors="replace"))
-    commit = answer.decode().partition("\t")[0]
+    commit = output.decode().partition("\t")[0]
     if not _COMMIT.fullmatch(commit):
         raise _no_such_ref(url, branch)
     return commit
 
 
 def resolve_commit(home: Path, repository: Repository, ref: str = "") -> str:
-    """The full commit of a branch, tag or (short) commit; of the spec's branch when ``ref`` is empty.
+    """The full hash of a branch, tag or (short) commit; of the spec's branch if ``ref`` is empty.
 
-    Raises BuildError when there is no such ref or repository, PlatformError when it can't be reached.
+    Raises BuildError if the ref or repository does not exist, PlatformError if it can't be reached.
     """
     url, ref = repository_url(home, repository), ref or repository.branch
     if _COMMIT.fullmatch(ref):
@@ -113,10 +113,10 @@ def resolve_commit(home: Path, repository: Repository, ref: str = "") -> str:
 
 
 def check_out(home: Path, repository: Repository, commit: str, folder: Path) -> Path:
-    """The files of exactly this commit in ``folder``; a folder that is there already is complete and stays.
+    """Check out exactly this commit into ``folder``; an existing folder is complete and reused.
 
-    The folder appears whole or not at all, and has no ``.git``. Raises BuildError when the commit is not in the
-    repository or has links that lead out of it, PlatformError when the repository can't be reached.
+    The folder appears atomically and has no ``.git``. Raises BuildError if the commit is not in the repository or has
+    links that point outside it, PlatformError if the repository can't be reached.
     """
     if folder.is_dir():
         return folder
@@ -125,25 +125,27 @@ def check_out(home: Path, repository: Repository, commit: str, folder: Path) -> 
     temporary = Path(tempfile.mkdtemp(prefix=".checkout-", dir=folder.parent))
     try:
         database = temporary / "database"
-        files = Path(tempfile.mkdtemp(dir=temporary))  # a name that no link of the commit can go through
+        files = Path(
+            tempfile.mkdtemp(dir=temporary)
+        )  # a random name, so that no link in the commit can point through it
         with _environment(repository.connection) as environment:
             _run(["init", "--quiet", "--bare", str(database)], url, environment, ASK_SECONDS)
             _fetch(url, commit, database, environment)
-        place = [f"--git-dir={database}", f"--work-tree={files}"]
+        options = [f"--git-dir={database}", f"--work-tree={files}"]
         with _environment(None) as environment:
-            _run([*place, "checkout", "--quiet", "--force", commit], url, environment, FETCH_SECONDS)
+            _run([*options, "checkout", "--quiet", "--force", commit], url, environment, FETCH_SECONDS)
         _refuse_links_out(files, url, commit)
         with contextlib.suppress(FileExistsError, OSError):
             files.rename(folder)
         if not folder.is_dir():
-            raise PlatformError(f"{folder}: could not put the checkout there. Look at the disk and its permissions.")
+            raise PlatformError(f"{folder}: could not write the checkout. Check the disk and its permissions.")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
 def _fetch(url: str, commit: str, database: Path, environment: dict[str, str]) -> None:
-    """One commit where the server gives single commits (most do), all branches and tags where it does not."""
+    """Fetch one commit if the server allows that (most do), otherwise all branches and tags."""
     one = [f"--git-dir={database}", "fetch", "--quiet", "--no-tags", "--depth=1", "--", url, commit]
     everything = ["fetch", "--quiet", "--", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
     try:
@@ -158,12 +160,14 @@ def _fetch(url: str, commit: str, database: Path, environment: dict[str, str]) -
 
 def _expand(url: str, short: str, environment: dict[str, str]) -> str:
     with tempfile.TemporaryDirectory(prefix="evergreen-") as folder:
-        place = f"--git-dir={folder}"
+        git_dir = f"--git-dir={folder}"
         refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
         _run(["init", "--quiet", "--bare", folder], url, environment, ASK_SECONDS)
-        _run([place, "fetch", "--quiet", "--", url, *refs], url, environment, FETCH_SECONDS)
+        _run([git_dir, "fetch", "--quiet", "--", url, *refs], url, environment, FETCH_SECONDS)
         try:
-            return _run([place, "rev-parse", "--verify", f"{short}^{{commit}}"], url, environment, ASK_SECONDS).strip()
+            return _run(
+                [git_dir, "rev-parse", "--verify", f"{short}^{{commit}}"], url, environment, ASK_SECONDS
+            ).strip()
         except EvergreenError:
             raise _no_such_ref(url, short) from None
 
@@ -171,39 +175,39 @@ def _expand(url: str, short: str, environment: dict[str, str]) -> str:
 def _refuse_links_out(folder: Path, url: str, commit: str) -> None:
     root = folder.resolve()
     for path in folder.rglob("*"):
-        if path.is_symlink() and (where := _leads_astray(path, root)):
+        if path.is_symlink() and (problem := _link_problem(path, root)):
             raise BuildError(
-                f"{without_credentials(url)} at {commit[:12]}: {path.relative_to(folder)} is a link that leads "
-                f"{where}. Commit the file itself."
+                f"{without_credentials(url)} at {commit[:12]}: {path.relative_to(folder)} is a link that "
+                f"{problem}. Commit the file itself."
             )
 
 
-def _leads_astray(link: Path, root: Path) -> str:
-    """Where a link should not lead; empty when it stays below ``root``."""
+def _link_problem(link: Path, root: Path) -> str:
+    """What is wrong with a link; empty if it stays inside ``root``."""
     try:
         link.stat()
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return "in a circle"
-    return "" if link.resolve().is_relative_to(root) else "out of the repository"
+            return "is circular"
+    return "" if link.resolve().is_relative_to(root) else "points outside the repository"
 
 
 @contextlib.contextmanager
 def _environment(connection: str | None) -> Iterator[dict[str, str]]:
-    """Environment of a Git process: nothing of the platform's; with a connection, its credentials."""
-    kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+    """The environment of a Git process: no secrets of the platform; with a connection, its credentials."""
+    inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
     if connection is None:
-        yield {**kept, **_SAFE}
+        yield {**inherited, **_SAFE}
         return
     remedy = "model.yaml names it as repository.connection: add it, or correct model.yaml."
     hook = git_hook(connection, remedy=remedy, error=BuildError)
-    # The hook also changes os.environ while it is open, so one at a time.
+    # The hook also changes os.environ while it is open, so only one may be open at a time.
     with _credentials, hook.configure_hook_env():
-        yield {**kept, **_SAFE, **hook.env}
+        yield {**inherited, **_SAFE, **hook.env}
 
 
 def _git(*arguments: str) -> list[str]:
-    return ["git", *(word for option in _OPTIONS for word in ("-c", option)), *arguments]
+    return ["git", *(argument for option in _OPTIONS for argument in ("-c", option)), *arguments]
 
 
 def _run(arguments: list[str], url: str, environment: dict[str, str], seconds: float) -> str:
@@ -228,12 +232,12 @@ def _run(arguments: list[str], url: str, environment: dict[str, str], seconds: f
 
 
 def _problem(url: str, message: str) -> EvergreenError:
-    """What went wrong, as an error that says whether trying again can help."""
+    """The error for a Git failure: BuildError if it is permanent, PlatformError if a retry may help."""
     shown = without_credentials(url)
     lines = [line.strip() for line in without_credentials(message).splitlines() if line.strip()]
     first = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0] if lines else "no message")
     reason = first.partition(": ")[2] if first.startswith(("fatal:", "error:")) else first
-    if _FOR_GOOD.search(message) and not _NETWORK.search(message):
+    if _PERMANENT.search(message) and not _NETWORK.search(message):
         return BuildError(
             f"{shown}: {reason}. Check repository.url in model.yaml, that the repository exists, and "
             "repository.connection if it is private."

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 CANDIDATE_TAG = "evergreen.candidate"
 FILES_TAG = "evergreen.files"
-"""JSON on a version: each file of its bundle → sha256. Versions from before it have ``sha256``, of the model alone."""
+"""JSON on a version: each file of its bundle → SHA-256. Older versions only have ``sha256``, for the model file."""
 
 
 class Registry:
-    """The installation's registry. MLflow, whose import takes seconds, is imported at the first question to it."""
+    """The installation's registry. MLflow, whose import takes seconds, is only imported on first use."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
@@ -35,7 +35,7 @@ class Registry:
     @cached_property
     def client(self) -> MlflowClient:
         """A client of the installation's MLflow."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # also in commands outside of Airflow's environment
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # also for commands outside Airflow's environment
         from mlflow.tracking import MlflowClient
 
         uri = self._settings.mlflow
@@ -52,10 +52,10 @@ class Registry:
         tags: Mapping[str, str],
         description: str,
     ) -> str:
-        """Log the bundle as an MLflow run and make it the model's next version; returns the version.
+        """Log the bundle as an MLflow run and register it as the model's next version; returns the version.
 
-        ``candidate`` identifies it (the DAG run that made it): registering the same one again, after a crash, finishes
-        what is missing and never makes a second version.
+        ``candidate`` identifies it (the Dag run that made it): registering the same candidate again after a crash
+        completes the registration and never creates a second version.
         """
         run = self._run_of(model, candidate)
         if run is None or run.info.status != "FINISHED":
@@ -81,18 +81,18 @@ class Registry:
         return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
     def version(self, model: str, number: str) -> ModelVersion:
-        """One version; raises EvergreenError with the known ones when there is none."""
+        """One version; raises EvergreenError with the known versions if it does not exist."""
         from mlflow.exceptions import MlflowException
 
         try:
             return self.client.get_model_version(model, number)
         except MlflowException as error:
             known = ", ".join(str(v.version) for v in self.versions(model)) or "none"
-            message = f"{model}: there is no version {number} (known: {known}). Name one of these."
+            message = f"{model}: there is no version {number} (known: {known}). Choose one of these."
             raise EvergreenError(message) from error
 
     def alias(self, model: str, name: str) -> str | None:
-        """The version that an alias stands on, or None when nothing has that alias."""
+        """The version to which an alias points, or None."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -103,7 +103,7 @@ class Registry:
             return None
 
     def set_alias(self, model: str, name: str, number: str) -> None:
-        """Move an alias. There is no compare-and-swap here: only the reconciler moves ``champion``."""
+        """Move an alias. This is not a compare-and-swap, so only the reconciler moves ``champion``."""
         self.client.set_registered_model_alias(model, name, number)
 
     def tag_version(self, model: str, number: str, name: str, value: str) -> None:
@@ -111,9 +111,9 @@ class Registry:
         self.client.set_model_version_tag(model, number, name, value)
 
     def fetch(self, model: str, number: str) -> Path:
-        """The local folder with the version's bundle, copied from the registry's artifacts when it isn't there yet.
+        """The local folder with the version's bundle, downloaded from the registry if needed.
 
-        Raises ArtifactError when a file is not the one that was registered: gates and monitoring go by them.
+        Raises ArtifactError if a file differs from the registered one, since gates and monitoring rely on them.
         """
         folder = self._settings.artifacts / model / str(number)
         registered = self.version(model, str(number))
@@ -124,7 +124,7 @@ class Registry:
                 self.client.download_artifacts(str(registered.run_id), "", str(staging))
                 os.replace(staging, folder)
             except OSError:
-                if not (folder / "model.skops").exists():  # else another process was first
+                if not (folder / "model.skops").exists():  # otherwise another process was faster
                     raise
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -132,9 +132,9 @@ class Registry:
         return folder
 
     def verify(self, model: str, number: str, folder: Path) -> None:
-        """Compare the files in ``folder`` with the hashes that were recorded at registration.
+        """Compare the files in ``folder`` with the hashes recorded at registration.
 
-        Of a version from before all were recorded, only model.skops is compared.
+        For versions without hashes of all files, only model.skops is compared.
         """
         tags = self.version(model, number).tags
         recorded = {**json.loads(tags.get(FILES_TAG, "{}")), "model.skops": tags.get("sha256")}
@@ -143,12 +143,14 @@ class Registry:
             actual = file_hash(folder / name) if (folder / name).is_file() else "missing"
             if actual != registered:
                 raise ArtifactError(
-                    f"{model} version {number}: {name} has sha256 {actual[:12]}…, registered was "
+                    f"{model} version {number}: {name} has sha256 {actual[:12]}…, expected "
                     f"{str(registered)[:12]}…. {remedy}"
                 )
         added = sorted({path.name for path in folder.glob("*.json")} - set(recorded)) if FILES_TAG in tags else []
         if added:
-            raise ArtifactError(f"{model} version {number}: {', '.join(added)} was not registered with it. {remedy}")
+            raise ArtifactError(
+                f"{model} version {number}: {', '.join(added)} was not registered with this version. {remedy}"
+            )
 
     def sha256(self, model: str, number: str) -> str:
         """The hash that was registered for the version's model.skops."""
@@ -194,12 +196,12 @@ class Registry:
             return str(experiment.experiment_id)
         location = f"{self._settings.artifact_root}/{model}"
         try:
-            # Without a location, a client on SQLite would put artifacts below its own working directory.
+            # Without a location, a client on SQLite would put artifacts in its own working directory.
             return str(self.client.create_experiment(model, artifact_location=location))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            return self._experiment(model)  # another process made it meanwhile
+            return self._experiment(model)  # another process created it in the meantime
 
     def _run_of(self, model: str, candidate: str) -> Run | None:
         query = f"tags.`{CANDIDATE_TAG}` = '{candidate}'"
@@ -208,6 +210,6 @@ class Registry:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file, as hexadecimal digits."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Reading ``model.yaml``: every mistake is reported with file, line, field and remedy."""
+"""Reads ``model.yaml``; every error is reported with file, line, field and remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Path_ = tuple[str | int, ...]
 def load_spec(path: Path) -> ModelSpec:
     """Parse and validate one model.yaml.
 
-    Raises ModelSpecError with one line per mistake: ``<folder>/model.yaml:<line>: <field>: … <remedy>.``
+    Raises ModelSpecError with one line per error: ``<folder>/model.yaml:<line>: <field>: … <remedy>.``
     """
     shown = f"{path.parent.name}/{path.name}"
     try:
@@ -46,7 +46,7 @@ def load_spec(path: Path) -> ModelSpec:
         line = lines.get(("name",), 1)
         raise ModelSpecError(
             f"{shown}:{line}: name: '{spec.name}' is not the folder's name '{path.parent.name}'. "
-            "Rename one of them; DAGs, releases and metrics carry this name."
+            "Rename one of them; Dags, releases and metrics use this name."
         )
     return spec
 
@@ -76,7 +76,7 @@ def _collect_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], shown:
             child = (*path, key.value)
             if child in lines:
                 raise ModelSpecError(
-                    f"{shown}:{key.start_mark.line + 1}: {_dotted(child)}: is given twice "
+                    f"{shown}:{key.start_mark.line + 1}: {_dotted(child)}: appears twice "
                     f"(first in line {lines[child]}). Keep one."
                 )
             lines[child] = key.start_mark.line + 1
@@ -87,7 +87,7 @@ def _collect_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], shown:
 
 
 def _describe(mistake: Any, shown: str, lines: dict[Path_, int]) -> str:
-    # Names of union members ("FileSource") stand in pydantic's location but not in the file.
+    # Pydantic's location contains names of union members ("FileSource"), which are not in the file.
     location = tuple(part for part in mistake["loc"] if part not in ("FileSource", "SqlSource"))
     known = location
     while known and known not in lines:

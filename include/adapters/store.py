@@ -1,6 +1,6 @@
-"""Evergreen's own tables: builds, releases, health, incidents, and how far the prediction log was read.
+"""Evergreen's own tables: builds, releases, health, incidents, and positions in the prediction log.
 
-SQLite by default, PostgreSQL where ``EVERGREEN_STORE_URL`` says so. Every write is one transaction.
+SQLite by default, PostgreSQL if set in ``EVERGREEN_STORE_URL``. Every write is one transaction.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ log_positions = sa.Table(
 
 
 class Store:
-    """The tables, as the operations that the stages need. Connects, and makes missing tables, at its first use."""
+    """The operations on the tables that the stages need. Connects and creates missing tables on first use."""
 
     def __init__(self, url: str):
         self.url = url
 
     @cached_property
     def engine(self) -> sa.Engine:
-        """SQLAlchemy's engine, with all tables made."""
+        """SQLAlchemy's engine, with all tables created."""
         sqlite = self.url.startswith("sqlite")
         engine = sa.create_engine(self.url, **({"connect_args": {"timeout": 30}} if sqlite else {}))
         if sqlite:
@@ -88,13 +88,13 @@ class Store:
         return engine
 
     def create_tables(self) -> None:
-        """Make the tables that are not there yet, before several processes use the store."""
+        """Create missing tables, before several processes use the store."""
         metadata.create_all(self.engine)
 
     # builds
 
     def record_build(self, build: Build) -> None:
-        """Keep the build; recording the same build again replaces it."""
+        """Store the build; recording the same build again replaces it."""
         with self.engine.begin() as connection:
             where = (builds.c.model == build.model) & (builds.c.build_id == build.build_id)
             connection.execute(builds.delete().where(where))
@@ -105,7 +105,7 @@ class Store:
             )
 
     def build(self, model: str, build_id: str) -> Build:
-        """One build; EvergreenError when there is none with this id."""
+        """One build; EvergreenError if no build has this id."""
         with self.engine.connect() as connection:
             where = (builds.c.model == model) & (builds.c.build_id == build_id)
             row = connection.execute(sa.select(builds.c.build).where(where)).scalar()
@@ -120,16 +120,16 @@ class Store:
             return [Build(**row) for row in connection.execute(query).scalars()]
 
     def newest_passed_build(self, model: str) -> Build:
-        """The newest build that can be trained with; EvergreenError when none has passed."""
+        """The newest passed build; EvergreenError if none has passed."""
         for build in self.builds(model):
             if build.status == "passed":
                 return build
-        raise EvergreenError(f"{model}: no build has passed yet. Run {model}.ci, or look at why its runs failed.")
+        raise EvergreenError(f"{model}: no build has passed yet. Run {model}.ci, or find out why its runs failed.")
 
     # releases
 
     def release(self, model: str, environment: Environment) -> Release:
-        """Desired state; revision 0 when nothing was ever deployed."""
+        """Desired state; revision 0 if nothing was ever deployed."""
         with self.engine.connect() as connection:
             where = (releases.c.model == model) & (releases.c.environment == environment)
             row = connection.execute(sa.select(releases.c.release).where(where)).scalar()
@@ -153,7 +153,7 @@ class Store:
         return [RecordedRelease(Release.from_dict(row.release), row.recorded) for row in rows]
 
     def swap_release(self, before: Release, after: Release) -> Release:
-        """Write ``after`` if the row still is at ``before.revision``, else raise DeploymentConflictError."""
+        """Write ``after`` if the row is still at ``before.revision``, else raise DeploymentConflictError."""
         values = {"revision": after.revision, "release": _plain(after.as_dict())}
         where = (
             (releases.c.model == before.model)
@@ -177,13 +177,13 @@ class Store:
         owner = now.rollout.run if now.rollout else "a finished change"
         return (
             f"{before.model}: the {before.environment} release changed from revision {before.revision} to "
-            f"{now.revision} meanwhile ({owner}: {now.note}). Wait for it to end, then deploy again."
+            f"{now.revision} in the meantime ({owner}: {now.note}). Wait for it to end, then deploy again."
         )
 
     # health and incidents
 
     def record_health(self, model: str, row: HealthRow) -> None:
-        """Keep the window's health; measuring a window again replaces it."""
+        """Store the window's health; measuring a window again replaces it."""
         where = (health.c.model == model) & (health.c.window == row.window)
         with self.engine.begin() as connection:
             connection.execute(health.delete().where(where))
@@ -210,7 +210,7 @@ class Store:
         return [HealthRow.from_dict(row.health, row.recorded) for row in reversed(rows)]
 
     def record_incident(self, model: str, incident: Incident) -> bool:
-        """Open the incident; False when it was open already."""
+        """Open the incident; False if it was already open."""
         try:
             with self.engine.begin() as connection:
                 connection.execute(
@@ -236,13 +236,13 @@ class Store:
     # prediction log
 
     def log_position(self, model: str, segment: str) -> int:
-        """Bytes of the segment that were gathered."""
+        """How many bytes of the segment have been gathered."""
         where = (log_positions.c.model == model) & (log_positions.c.segment == segment)
         with self.engine.connect() as connection:
             return connection.execute(sa.select(log_positions.c.position).where(where)).scalar() or 0
 
     def set_log_position(self, model: str, segment: str, position: int) -> None:
-        """Remember that the segment was gathered up to this byte."""
+        """Record that the segment has been gathered up to this byte."""
         with self.engine.begin() as connection:
             where = (log_positions.c.model == model) & (log_positions.c.segment == segment)
             connection.execute(log_positions.delete().where(where))
@@ -255,5 +255,5 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _plain(values: Any) -> Any:
-    """JSON values only: NaN and infinity, which JSON lacks, become null."""
+    """JSON values only; NaN and infinity become null."""
     return json.loads(json.dumps(values, default=str), parse_constant=lambda _: None)

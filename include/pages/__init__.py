@@ -1,1 +1,1 @@
-"""What people look at: the page of a window and the history of a model."""
+"""The HTML pages: one per window, and the history of a model."""

@@ -1,6 +1,6 @@
-"""What pages draw of a model's history: its primary metric over the windows, and drift as a heat map.
+"""Charts of a model's history: its primary metric over the windows, and drift as a heat map.
 
-A chart here is positions and texts; the templates make SVG and HTML of them.
+A chart is positions and texts, which the templates render as SVG and HTML.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from include.core.spec import ModelSpec
 WIDTH, HEIGHT, LEFT, BOTTOM = 760.0, 240.0, 54.0, 28.0
 """Size and margins of the history chart, in SVG units."""
 TOP, RIGHT = 10.0, 20.0
-LABELS = 12
-"""At most so many windows have their name below the chart."""
+MAX_LABELS = 12
+"""At most this many windows are labelled below the chart."""
 COLD, HOT = (255, 255, 255), (232, 131, 111)
-"""Colours of the heat map, for no drift and for twice the limit or more; dark text can be read on both."""
+"""Colours of the heat map, for no drift and for twice the limit or more; dark text is readable on both."""
 UNJUDGED_LIMIT = 0.2
-"""In place of the limit of a column that has too few rows for one: the heat map's colours only."""
+"""Stands for the limit of a column with too few rows to have one; affects only the heat map's colours."""
 
 NOT_MEASURED = QualityFigure(None)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From values of the metric to heights in the chart."""
+    """Maps values of the metric to heights in the chart."""
 
     low: float
     high: float
 
     @classmethod
     def around(cls, values: Sequence[float]) -> Scale:
-        """A scale on which all values can be seen, with some room above and below."""
+        """A scale that fits all values, with some margin above and below."""
         low, high = min(values), max(values)
-        room = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
-        return cls(low - room, high + room)
+        margin = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
+        return cls(low - margin, high + margin)
 
     def y(self, value: float | None) -> float | None:
-        """Distance from the top; None for None."""
+        """Distance from the top, or None for None."""
         if value is None:
             return None
         return round(TOP + (self.high - value) / (self.high - self.low) * (HEIGHT - BOTTOM - TOP), 1)
@@ -51,7 +51,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure and the ends of its interval are; None where there is none."""
+    """The positions of a figure and of the bounds of its interval; None if missing."""
 
     y: float | None
     top: float | None
@@ -70,13 +70,13 @@ class ChartColumn:
     window: str
     x: float
     half: float
-    """Half its width."""
+    """Half of its width."""
     measured: Interval
     estimated: Interval
     limit: float | None
-    """Beyond it the window is degraded."""
+    """The threshold beyond which the window is degraded."""
     release: str | None
-    """The live version, where it is another one than before."""
+    """The live version, if it differs from the previous window's."""
     incident: bool
     text: str
     estimated_text: str
@@ -103,22 +103,25 @@ class Chart:
 
     @property
     def every(self) -> int:
-        """Every so many windows one has its name below the chart."""
-        return max(1, -(-len(self.columns) // LABELS))
+        """One in this many windows is labelled below the chart."""
+        return max(1, -(-len(self.columns) // MAX_LABELS))
 
     @property
     def line(self) -> str:
-        """Points of the line through the measured values."""
+        """The points of the line through the measured values."""
         return " ".join(f"{c.x},{c.measured.y}" for c in self.columns if c.measured.y is not None)
 
 
 def history_chart(spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident]) -> Chart | None:
-    """The primary metric over the windows of ``history``, oldest first; None where there is nothing to draw."""
+    """The primary metric over the windows of ``history``, oldest first; None if there is nothing to draw."""
     metric = spec.metrics.primary
     measured = [row.live_figure(metric) or NOT_MEASURED for row in history]
     estimated = [row.estimated(metric) or NOT_MEASURED for row in history]
     limits = [threshold(row, spec) for row in history]
-    shown = [*limits, *(end for figure in (*measured, *estimated) for end in (figure.value, figure.low, figure.high))]
+    shown = [
+        *limits,
+        *(bound for figure in (*measured, *estimated) for bound in (figure.value, figure.low, figure.high)),
+    ]
     values = [value for value in shown if value is not None]
     if not values:
         return None
@@ -136,7 +139,7 @@ def history_chart(spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequ
             release=release,
             incident=row.window in opened,
             text=f"{row.window}: {_text(measured[index])}, version {row.live_version or '–'}, {row.status}",
-            estimated_text=f"{row.window}: estimate before truth {_text(estimated[index])}",
+            estimated_text=f"{row.window}: estimate before ground truth {_text(estimated[index])}",
         )
         for index, (row, release) in enumerate(zip(history, _releases(history), strict=True))
     ]
@@ -149,16 +152,16 @@ class HeatCell:
     """Drift of a column in a window."""
 
     psi: float | None
-    """None: not known."""
+    """None if unknown."""
     drifted: bool
     heat: float
     """PSI relative to its limit: 0 without drift, 1 at twice the limit or more."""
 
     @property
     def color(self) -> str:
-        """Background, as ``#rrggbb``."""
+        """The background colour, as ``#rrggbb``."""
         mixed = (round(cold + (hot - cold) * self.heat) for cold, hot in zip(COLD, HOT, strict=True))
-        return "#" + "".join(f"{part:02x}" for part in mixed)
+        return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class HeatMap:
 
     windows: tuple[str, ...]
     rows: tuple[tuple[str, tuple[HeatCell, ...]], ...]
-    """Column and its cells; the column that drifted most in any window first."""
+    """Columns and their cells, sorted by their largest drift in any window."""
 
 
 def heat_map(history: Sequence[HealthRow]) -> HeatMap:
@@ -189,11 +192,11 @@ def _cell(figure: DriftFigure | None, drifted: bool) -> HeatCell:
 
 
 def _releases(history: Sequence[HealthRow]) -> list[str | None]:
-    """For each window its live version where that is another one than before, else None."""
+    """Each window's live version if it differs from the previous window's, else None."""
     live: list[str | None] = [None]
     for row in history:
         live.append(row.live_version or live[-1])
-    return [now if now != before else None for before, now in pairwise(live)]
+    return [current if current != previous else None for previous, current in pairwise(live)]
 
 
 def _text(figure: QualityFigure) -> str:

@@ -15,7 +15,7 @@ from include.pages.charts import heat_map, history_chart
 from include.pages.rendering import report_path, template
 
 NEWEST = 24
-"""Windows that the tables and the heat map show; each older one still has its page, and stands in the chart."""
+"""Number of windows in the tables and the heat map; older ones still have their pages and are in the chart."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class WindowLine:
     row: HealthRow
     figure: QualityFigure | None
     estimated: QualityFigure | None
-    """The primary metric of the live version, measured and as it was estimated before truth."""
+    """The primary metric of the live version, measured and as estimated before ground truth."""
     outcome: EstimateOutcome | None
-    """How good the estimate was."""
+    """How accurate the estimate was."""
     incident: str | None
 
     @classmethod
@@ -40,7 +40,7 @@ class WindowLine:
 def write_history(
     reports: Path, spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident], verdict: Verdict
 ) -> Path:
-    """Write the page of all windows of ``history`` (oldest first) and today's ``verdict``; returns its path."""
+    """Write the page of all windows of ``history`` (oldest first) with the current ``verdict``; returns its path."""
     path = report_path(reports, spec.name, "index")
     write_atomically(path, render_history(spec, history, incidents, verdict).encode())
     return path
@@ -49,7 +49,7 @@ def write_history(
 def render_history(
     spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident], verdict: Verdict
 ) -> str:
-    """The page as text. It needs no network; every value is escaped."""
+    """The page as text. It is self-contained, and every value is escaped."""
     shown = list(history)[-NEWEST:]
     opened = {incident.window: incident.key for incident in incidents}
     return template("history.html.j2").render(

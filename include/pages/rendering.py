@@ -1,4 +1,4 @@
-"""How pages are rendered: their templates, and the filters that write figures."""
+"""Rendering of pages: their templates, and filters that format figures."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
 
 
 def report_path(reports: Path, model: str, window: str) -> Path:
-    """Where the window's page is below the folder ``reports``; its health JSON stands beside it."""
+    """The path of the window's page in the folder ``reports``; its health as JSON is next to it."""
     return reports / model / f"{window}.html"
 
 
 def template(name: str) -> Template:
-    """A page's template, with the filters that pages write figures with."""
+    """A page's template, with filters that format figures."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=select_autoescape(default=True),

@@ -1,4 +1,4 @@
-"""Health for people: one self-contained HTML page a window.
+"""A window's health as one self-contained HTML page.
 
 The page of all windows is :mod:`include.pages.history`.
 """
@@ -27,7 +27,7 @@ def write_window(
 ) -> Path:
     """Write the page and the JSON of one window of ``history`` (oldest first); returns the page's path.
 
-    The page shows what was known of the windows up to its own; later ones are only linked.
+    The page shows the windows up to its own; later ones are only linked.
     """
     path = report_path(reports, spec.name, window)
     until = [row for row in history if row.window <= window]
@@ -45,9 +45,9 @@ def render_window(
     verdict: Verdict,
     after: str | None = None,
 ) -> str:
-    """The page of the last window of ``history`` as text, ``after`` being the next one that has a page.
+    """The page of the last window of ``history`` as text; ``after`` is the next window that has a page.
 
-    It needs no network; every value is escaped.
+    It is self-contained, and every value is escaped.
     """
     row = history[-1]
     drifted = sorted(row.drift.features.items(), key=lambda item: -(item[1].psi or 0))

@@ -151,7 +151,7 @@ def count_live(
         window,
         live.version,
         live.reference.profile,
-        parts=predictions.parts,
+        files=predictions.files,
         lake=installation.settings.lake,
         progress=_log_tenths(spec, window),
     )

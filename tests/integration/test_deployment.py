@@ -220,7 +220,7 @@ def test_a_file_that_was_added_to_a_version_is_refused(standing: ModelSpec) -> N
     assert not added.exists()
     added.write_text("{}")
     try:
-        with pytest.raises(ArtifactError, match=r"thresholds.json was not registered with it. .* delete"):
+        with pytest.raises(ArtifactError, match=r"thresholds.json was not registered with this version. .* delete"):
             open_installation().registry.fetch(standing.name, "2")
     finally:
         added.unlink()

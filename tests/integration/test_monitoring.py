@@ -199,8 +199,8 @@ def test_truth_that_cannot_be_read_holds_with_its_reason_on_the_page(monitored: 
     monitored.monitor("2013-05")
     row = monitored.health("2013-05")
     assert row.status == "waiting"
-    assert "lacks the column(s) late" in row.truth_problem
-    assert "lacks the column(s) late" in Path(row.report).read_text().partition("over time")[0]
+    assert "lacks the columns late" in row.truth_problem
+    assert "lacks the columns late" in Path(row.report).read_text().partition("over time")[0]
 
 
 def test_a_window_with_one_class_and_an_empty_one_are_published_without_figures(monitored: MonitoredModel) -> None:

@@ -1,1 +1,1 @@
-"""Data at rest: sources, snapshots with their expectations, logged predictions, and counting them."""
+"""Data at rest: sources, snapshots and their expectations, logged predictions, and counting."""

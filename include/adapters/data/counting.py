@@ -1,7 +1,7 @@
-"""Counting Parquet into a reference's bins: one column of one row group at a time, and each file only once.
+"""Counts Parquet files in a reference's bins: one column of one row group at a time, and each file only once.
 
-Memory is bounded by one column of one row group, whatever the number of rows and columns. What was counted of a part is
-kept beside it, so that a window that grows is never read again as a whole.
+Memory is bounded by one column of one row group, whatever the number of rows and columns. The counts of a file are
+cached next to it, so that a growing window is never read again as a whole.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from include.core.errors import DataError
 from include.core.spec import Feature, ModelSpec
 
 FORMAT = 1
-"""Raise it when a count of the same rows would be another; what was kept before is then not used."""
+"""Increment when counts of the same rows would change; older cached counts are then ignored."""
 
 Progress = Callable[[int, int], None]
-"""Told how much is counted, and how much there is (rows of a file, bytes of a window)."""
+"""Called with how much has been counted and the total (rows of a file, bytes of a window)."""
 
 
 def count_window(
@@ -45,24 +45,24 @@ def count_window(
     version: str,
     profile: Profile | None,
     *,
-    parts: Mapping[Path, Array] | None = None,
+    files: Mapping[Path, Array] | None = None,
     lake: Path,
     progress: Progress = lambda *_: None,
 ) -> WindowCount:
-    """The rows that ``version`` answered in a window: those of ``parts`` (part → which of its rows), or all.
+    """Count the rows that ``version`` predicted in a window: those of ``files`` (file → mask of its rows), or all.
 
-    Parts that were counted with this profile before are not opened, but for those of which some rows are left out.
-    Raises DataError for a part that can't be read, or that has other rows than ``parts`` says.
+    Files already counted with this profile are not opened, unless some of their rows are excluded. Raises DataError for
+    a file that can't be read, or whose number of rows differs from its mask.
     """
-    files = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet")) if parts is None else list(parts)
-    sizes = [part.stat().st_size for part in files]
+    paths = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet")) if files is None else list(files)
+    sizes = [path.stat().st_size for path in paths]
     total = WindowCount()
-    for number, part in enumerate(files, 1):
-        rows = None if parts is None else parts[part]
+    for number, path in enumerate(paths, 1):
+        rows = None if files is None else files[path]
         if rows is None or rows.all():
-            total += _counted_once(part, spec, version, profile)
+            total += _counted_once(path, spec, version, profile)
         else:
-            total += count_parquet(part, spec, profile, version=version, rows=rows)
+            total += count_parquet(path, spec, profile, version=version, rows=rows)
         progress(sum(sizes[:number]), sum(sizes))
     return total
 
@@ -78,14 +78,14 @@ def count_parquet(
 ) -> WindowCount:
     """Count one Parquet file: a path, or an open file of any fsspec filesystem.
 
-    With ``version``, only the rows whose column ``version`` says so; with ``rows`` (true or false for each row of the
-    file), only these. A column that the file lacks counts as missing.
+    With ``version``, only rows with this value in the column ``version``; with ``rows`` (a mask over the file's rows),
+    only these. The values of an absent column count as missing.
     """
     texts = [feature.name for feature in counted_columns(spec) if feature.type == "category"]
     try:
         file = pq.ParquetFile(source, read_dictionary=texts)
         if rows is not None and len(rows) != file.metadata.num_rows:
-            raise DataError(f"{source} was written again while its window was measured. Run measure_health again.")
+            raise DataError(f"{source} changed while its window was measured. Run measure_health again.")
         total = WindowCount()
         done = 0
         for group in range(file.num_row_groups):
@@ -98,18 +98,18 @@ def count_parquet(
     return total
 
 
-def _counted_once(part: Path, spec: ModelSpec, version: str, profile: Profile | None) -> WindowCount:
-    """The count of a part, from the file beside it if that was made of the same bytes with the same reference."""
-    state = part.stat()
+def _counted_once(path: Path, spec: ModelSpec, version: str, profile: Profile | None) -> WindowCount:
+    """The count of a file, from its cache if that was made from the same file with the same reference."""
+    state = path.stat()
     features = [feature.model_dump() for feature in spec.features]
-    basis = [FORMAT, part.name, state.st_size, state.st_mtime_ns, version, features, profile]
+    basis = [FORMAT, path.name, state.st_size, state.st_mtime_ns, version, features, profile]
     key = hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:24]
-    kept = part.parent / ".counted" / f"{part.stem}-{key}.json"
+    cache = path.parent / ".counted" / f"{path.stem}-{key}.json"
     try:
-        return WindowCount.from_dict(json.loads(kept.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or torn
-        count = count_parquet(part, spec, profile, version=version)
-        write_atomically(kept, json.dumps(count.as_dict()).encode())
+        return WindowCount.from_dict(json.loads(cache.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):  # missing or truncated
+        count = count_parquet(path, spec, profile, version=version)
+        write_atomically(cache, json.dumps(count.as_dict()).encode())
         return count
 
 
@@ -119,11 +119,11 @@ def _count_group(
     spec: ModelSpec,
     profile: Profile | None,
     version: str | None,
-    kept: Array | None,
+    mask: Array | None,
 ) -> WindowCount:
-    chosen = kept if version is None else _rows_of(file, group, version)
-    if version is not None and kept is not None:
-        chosen = chosen & kept
+    chosen = mask if version is None else _rows_of(file, group, version)
+    if version is not None and mask is not None:
+        chosen = chosen & mask
     rows = file.metadata.row_group(group).num_rows if chosen is None else int(chosen.sum())
     columns = {}
     for feature in counted_columns(spec):
@@ -145,7 +145,7 @@ def _rows_of(file: pq.ParquetFile, group: int, version: str) -> Array:
 
 
 def _count_values(values: Any, feature: Feature, reference: Distribution | None) -> ColumnCount:
-    """Count an Arrow array; a type that is not the feature's own takes the slower way over pandas."""
+    """Count an Arrow array; a type other than the feature's own is counted through pandas, which is slower."""
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if feature.type in ("integer", "number") and pa.types.is_floating(kind):
         return count_numbers(values.to_numpy(zero_copy_only=False).astype(float, copy=False), feature, reference)

@@ -1,4 +1,4 @@
-"""Checking a snapshot with Great Expectations, with a suite that is made from the model spec."""
+"""Validates a snapshot with Great Expectations, with a suite generated from the model spec."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TYPES = {
     "category": TEXTS,
     "boolean": BOOLEANS + NUMBERS,
 }
-LARGEST = sys.float_info.max
+MAX_FLOAT = sys.float_info.max
 
 
 class Failure(TypedDict):
@@ -41,7 +41,7 @@ class Failure(TypedDict):
 
 
 def check_snapshot(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> Verdict:
-    """The verdict on a snapshot: types, ranges, missing values, categories, uniqueness, row counts, freshness.
+    """The verdict on a snapshot: types, ranges, missing values, categories, uniqueness, row counts and freshness.
 
     ``signals`` holds ``checks`` (how many) and ``failures``, each with column, check and what was observed.
     """
@@ -52,14 +52,14 @@ def check_snapshot(spec: ModelSpec, snapshot: Snapshot, frame: pd.DataFrame) -> 
     checks = len(suite) + len(snapshot.partitions) + len(spec.features)
     signals = {"rows": len(frame), "checks": checks, "failures": failures}
     if not failures:
-        return Verdict("pass", f"{checks} checks hold on {len(frame)} rows", signals)
+        return Verdict("pass", f"{checks} checks passed on {len(frame)} rows", signals)
     shown = "; ".join(f"{f['column']}: {f['check']} ({f['observed']})" for f in failures[:5])
     more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
     return Verdict("fail", f"{len(failures)} of {checks} checks failed: {shown}{more}", signals)
 
 
 def expectations(spec: ModelSpec, snapshot: Snapshot) -> list[Expectation]:
-    """The suite: what the spec says about each column, as Great Expectations' own expectations."""
+    """The suite: the spec's rules for each column, as Great Expectations' expectations."""
     suite: list[Expectation] = [
         gxe.ExpectColumnValuesToNotBeNull(column=spec.data.key),
         gxe.ExpectColumnValuesToBeUnique(column=spec.data.key),
@@ -69,7 +69,7 @@ def expectations(spec: ModelSpec, snapshot: Snapshot) -> list[Expectation]:
     if spec.task == "binary_classification":
         suite.append(gxe.ExpectColumnDistinctValuesToEqualSet(column=spec.target, value_set=[0, 1]))
     else:
-        suite.append(gxe.ExpectColumnValuesToBeBetween(column=spec.target, min_value=-LARGEST, max_value=LARGEST))
+        suite.append(gxe.ExpectColumnValuesToBeBetween(column=spec.target, min_value=-MAX_FLOAT, max_value=MAX_FLOAT))
     if spec.data.newest_at_most_days_old is not None:
         _, end = window_bounds(snapshot.window, spec.monitoring.window)
         suite.append(
@@ -85,11 +85,11 @@ def expectations(spec: ModelSpec, snapshot: Snapshot) -> list[Expectation]:
 def _feature_expectations(feature: Feature) -> Iterator[Expectation]:
     yield gxe.ExpectColumnValuesToNotBeNull(column=feature.name, mostly=1 - feature.missing_at_most)
     if feature.type in ("integer", "number"):
-        # An infinity is outside of the largest finite numbers, also where the spec sets no range.
+        # The bounds exclude infinity, even if the spec sets no range.
         yield gxe.ExpectColumnValuesToBeBetween(
             column=feature.name,
-            min_value=-LARGEST if feature.minimum is None else feature.minimum,
-            max_value=LARGEST if feature.maximum is None else feature.maximum,
+            min_value=-MAX_FLOAT if feature.minimum is None else feature.minimum,
+            max_value=MAX_FLOAT if feature.maximum is None else feature.maximum,
         )
     if feature.categories is not None:
         yield gxe.ExpectColumnValuesToBeInSet(column=feature.name, value_set=list(feature.categories))
@@ -120,7 +120,7 @@ def _failure(result: Any) -> Failure:
     elif outcome.get("observed_value") is not None:
         seen = f"observed {outcome['observed_value']}"
     else:
-        seen = "it does not hold"
+        seen = "violated"
     limits = ", ".join(f"{name} {_readable(value)}" for name, value in details.items())
     check = config.type.removeprefix("expect_column_").removeprefix("values_to_").replace("_", " ")
     return {"column": config.kwargs.get("column", "table"), "check": f"{check} {limits}".strip(), "observed": seen}
@@ -132,11 +132,11 @@ def _exceptions(info: JsonObject) -> list[JsonObject]:
 
 
 def _readable(value: Any) -> str:
-    return "finite" if value in (LARGEST, -LARGEST) else str(value)
+    return "finite" if value in (MAX_FLOAT, -MAX_FLOAT) else str(value)
 
 
 def _types(spec: ModelSpec, frame: pd.DataFrame) -> list[Failure]:
-    """Whole-column types; Great Expectations would look at text columns value by value, 50 times slower."""
+    """Check column types by dtype; Great Expectations would check text columns value by value, 50 times slower."""
     return [
         {
             "column": feature.name,

@@ -1,7 +1,7 @@
-"""The prediction log: from the servers' append-only segments to Parquet in the lake.
+"""Copies the prediction log from the servers' append-only segments to Parquet files in the lake.
 
-Gathering is incremental and idempotent. A part is named for its segment and the byte where it starts, and the position
-in the store moves on only when the parts are there, so a crash in between writes the same parts again.
+Gathering is incremental and idempotent. A file is named for its segment and the byte where it starts, and the position
+in the store advances only after the files are written, so that after a crash the same files are written again.
 """
 
 from __future__ import annotations
@@ -35,74 +35,74 @@ from include.core.windows import Grain, window_of
 
 log = logging.getLogger(__name__)
 
-ANSWER = ["request_id", "row", "received", "version", "key", "event_time", "prediction"]
-"""What is read of every prediction: who asked for what, when, and what was answered."""
+PREDICTION_COLUMNS = ["request_id", "row", "received", "version", "key", "event_time", "prediction"]
+"""The columns that are read for every prediction."""
 
 Array = np.ndarray[Any, Any]
 
 CHUNK_BYTES = 16 * 2**20
-"""How much of a segment becomes one part; bounds the memory that gathering takes."""
+"""How much of a segment is processed at once, which limits memory."""
 
 
 @dataclass
 class Gathered:
-    """What one gathering found."""
+    """The counts of one gathering."""
 
     rows: int = 0
     segments: int = 0
-    """Segments that had something new."""
+    """Segments with new lines."""
     windows: Counter[str] = field(default_factory=Counter)
-    """Window → rows written for it."""
+    """Window → number of rows written."""
     truncated_lines: int = 0
-    """Segments that end in the middle of a line: being written, or their server was killed. Left for later."""
+    """Segments that end in the middle of a line: still being written, or the server was killed. Read later."""
     malformed_lines: int = 0
-    """Whole lines that are not a request as the server writes it; skipped."""
+    """Complete lines that are not valid log entries; skipped."""
 
     def as_dict(self) -> JsonObject:
-        """JSON values, as they stand in XCom."""
+        """JSON values, for XCom."""
         return asdict(self) | {"windows": dict(self.windows)}
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Gathered:
-        """What was written with :meth:`as_dict`."""
+        """The counts from the output of :meth:`as_dict`."""
         return cls(**{**values, "windows": Counter(values["windows"])})
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of a window, each counted once. Features are read one at a time, when they are asked for."""
+    """The predictions of a window, each once. Features are read lazily, one at a time."""
 
     frame: pd.DataFrame
     """request_id, row, received, version, key, event_time, prediction."""
     duplicates: int
-    places: Array
-    """Of each row of ``frame``: its place among all the rows of the parts."""
-    parts: dict[Path, Array]
-    """Part → which of its rows are counted."""
+    positions: Array
+    """The position of each row of ``frame`` among all rows of the files."""
+    files: dict[Path, Array]
+    """File → mask of its counted rows."""
     spec: ModelSpec
 
     def feature(self, name: str, rows: Array | None = None) -> pd.Series:
-        """A feature of all rows, or of those at the positions ``rows``, as it was logged; missing where it was not.
+        """A logged feature of all rows, or of those at the positions ``rows``; missing if it was not logged.
 
-        Raises DataError when a part has other rows than before.
+        Raises DataError when a file has changed in the meantime.
         """
         schema = pa.schema([_schema(self.spec).field(name)])
         tables = [schema.empty_table()]
-        for part, counted in self.parts.items():
-            file = pq.ParquetFile(part)
+        for path, counted in self.files.items():
+            file = pq.ParquetFile(path)
             if file.metadata.num_rows != len(counted):
-                raise DataError(f"{part} was written again while its window was measured. Run measure_health again.")
+                raise DataError(f"{path} changed while its window was measured. Run measure_health again.")
             tables.append(file.read(columns=[name]) if name in file.schema_arrow.names else _missing(len(counted)))
-        places = self.places if rows is None else self.places[rows]
+        positions = self.positions if rows is None else self.positions[rows]
         whole = pa.concat_tables(tables, promote_options="default").column(name)
-        values: pd.Series = whole.take(pa.array(places)).to_pandas()
+        values: pd.Series = whole.take(pa.array(positions)).to_pandas()
         return values.rename(name)
 
 
 def gather(spec: ModelSpec, store: Store, log_dir: Path, lake: Path) -> Gathered:
-    """Move what is new in the segments of ``log_dir`` into ``lake/predictions/<model>/<window>/``.
+    """Copy new lines of the segments in ``log_dir`` to ``lake/predictions/<model>/<window>/``.
 
-    Only whole lines are taken. Running it twice, or again after it was killed anywhere, gives the same rows.
+    Only complete lines are read. Idempotent: running it twice, or again after a crash, gives the same rows.
     """
     folder = predictions_folder(spec.name, lake)
     gathered = Gathered()
@@ -113,46 +113,50 @@ def gather(spec: ModelSpec, store: Store, log_dir: Path, lake: Path) -> Gathered
 
 
 def read_predictions(spec: ModelSpec, window: str, lake: Path) -> Predictions:
-    """All predictions of the window; a row that stands in two logs is there once.
+    """All predictions of the window; a row in two logs is included once.
 
-    Raises DataError for a part that can't be read.
+    Raises DataError for a file that can't be read.
     """
-    parts = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
-    schema = pa.schema([_schema(spec).field(name) for name in ANSWER])
-    tables = [_read_part(part) for part in parts]
-    whole = pa.concat_tables([schema.empty_table(), *tables], promote_options="default").select(ANSWER).to_pandas()
-    frame, duplicates = count_once(whole.assign(place=np.arange(len(whole))))
-    places = frame.pop("place").to_numpy()
+    paths = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
+    schema = pa.schema([_schema(spec).field(name) for name in PREDICTION_COLUMNS])
+    tables = [_read_file(path) for path in paths]
+    whole = (
+        pa.concat_tables([schema.empty_table(), *tables], promote_options="default")
+        .select(PREDICTION_COLUMNS)
+        .to_pandas()
+    )
+    frame, duplicates = count_once(whole.assign(position=np.arange(len(whole))))
+    positions = frame.pop("position").to_numpy()
     counted = np.zeros(len(whole), dtype=bool)
-    counted[places] = True
+    counted[positions] = True
     ends = np.cumsum([table.num_rows for table in tables], dtype=int)
-    kept = np.split(counted, ends[:-1]) if parts else []
-    return Predictions(frame, duplicates, places, dict(zip(parts, kept, strict=True)), spec)
+    masks = np.split(counted, ends[:-1]) if paths else []
+    return Predictions(frame, duplicates, positions, dict(zip(paths, masks, strict=True)), spec)
 
 
 def gathered_rows(model: str, lake: Path) -> dict[str, int]:
-    """Window → rows gathered so far, repeats included; oldest window first."""
+    """Window → number of rows gathered so far, including repeats; oldest window first."""
     folders = sorted(path for path in predictions_folder(model, lake).glob("*") if path.is_dir())
     return {
-        folder.name: sum(pq.ParquetFile(part).metadata.num_rows for part in folder.glob("*.parquet"))
+        folder.name: sum(pq.ParquetFile(path).metadata.num_rows for path in folder.glob("*.parquet"))
         for folder in folders
     }
 
 
 def predictions_folder(model: str, lake: Path) -> Path:
-    """Where a model's gathered predictions are: a folder for each window."""
+    """The folder of a model's gathered predictions, with a folder per window."""
     return lake / "predictions" / model
 
 
-def _read_part(part: Path) -> pa.Table:
+def _read_file(path: Path) -> pa.Table:
     try:
-        return pq.ParquetFile(part).read(columns=ANSWER)
+        return pq.ParquetFile(path).read(columns=PREDICTION_COLUMNS)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{part}: can't be read ({error}). Remove the file, or write it again.") from error
+        raise DataError(f"{path}: can't be read ({error}). Remove the file, or write it again.") from error
 
 
 def _missing(rows: int) -> pa.Table:
-    """So many rows without any column, which have nulls once they are joined with others."""
+    """This many rows without any columns; concatenated with other tables, they become nulls."""
     return pa.table({"": pa.nulls(rows)})
 
 
@@ -161,18 +165,18 @@ def _gather_segment(segment: Path, spec: ModelSpec, store: Store, folder: Path, 
     size = segment.stat().st_size
     with segment.open("rb") as file:
         while position < size:
-            content = _whole_lines(file, position)
+            content = _complete_lines(file, position)
             if not content:
                 gathered.truncated_lines += 1
                 break
-            _write_parts(content, segment, position, spec, folder, gathered)
+            _write_files(content, segment, position, spec, folder, gathered)
             position += len(content)
             store.set_log_position(spec.name, segment.name, position)
     gathered.segments += position > start
 
 
-def _whole_lines(file: Any, position: int) -> bytes:
-    """About CHUNK_BYTES from ``position``, up to the end of a line; empty when there is no whole line."""
+def _complete_lines(file: Any, position: int) -> bytes:
+    """About CHUNK_BYTES from ``position``, up to the end of a line; empty if there is no complete line."""
     file.seek(position)
     content = file.read(CHUNK_BYTES)
     while b"\n" not in content:
@@ -183,7 +187,7 @@ def _whole_lines(file: Any, position: int) -> bytes:
     return bytes(content[: content.rindex(b"\n") + 1])
 
 
-def _write_parts(
+def _write_files(
     content: bytes, segment: Path, position: int, spec: ModelSpec, folder: Path, gathered: Gathered
 ) -> None:
     columns: dict[str, list[Any]] = {name: [] for name in _schema(spec).names}
@@ -193,7 +197,7 @@ def _write_parts(
             rows = _rows(json.loads(line), spec)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             gathered.malformed_lines += 1
-            log.warning("%s: the line at byte %d is not a logged request and is skipped (%s)", segment, offset, error)
+            log.warning("%s: skipping the line at byte %d, which is not a valid log entry (%s)", segment, offset, error)
         else:
             for name, values in rows.items():
                 columns[name].extend(values)
@@ -201,16 +205,16 @@ def _write_parts(
     table = _table(columns, spec)
     windows = _windows(table["event_time"], spec.monitoring.window)
     for window in windows.unique():
-        part = table.filter(pa.array(windows == window))
+        rows = table.filter(pa.array(windows == window))
         buffer = BytesIO()
-        pq.write_table(part, buffer, compression="zstd")
+        pq.write_table(rows, buffer, compression="zstd")
         write_atomically(folder / window / f"{segment.stem}-{position}.parquet", buffer.getvalue())
-        gathered.windows[window] += len(part)
+        gathered.windows[window] += len(rows)
     gathered.rows += len(table)
 
 
 def _rows(line: JsonObject, spec: ModelSpec) -> dict[str, list[Any]]:
-    """The columns of one logged request; ValueError when it is not as the server writes it."""
+    """The columns of one logged request; ValueError if it is malformed."""
     predictions = [float(value) for value in line["predictions"]]
     count = len(predictions)
     times = [_naive_utc(value) for value in line["event_times"]]
@@ -235,15 +239,15 @@ def _rows(line: JsonObject, spec: ModelSpec) -> dict[str, list[Any]]:
 
 
 def _text(value: Any) -> str:
-    """The value as text; ValueError for what has no UTF-8, such as half a surrogate pair."""
+    """The value as text; ValueError if it has no UTF-8 encoding, such as half a surrogate pair."""
     text = str(value)
     text.encode()
     return text
 
 
 def _naive_utc(value: str) -> datetime:
-    moment = datetime.fromisoformat(value)
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+    time = datetime.fromisoformat(value)
+    return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
 
 
 def _typed(values: list[Any], kind: str) -> list[Any]:
@@ -282,7 +286,7 @@ def _windows(times: pa.ChunkedArray, grain: Grain) -> pd.Series:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Two gatherings of one model take turns; the lock goes with its process."""
+    """Serialize gatherings of one model; the lock is released when its process ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

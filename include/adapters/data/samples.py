@@ -1,8 +1,7 @@
-"""Rows for the multivariate drift test: random samples of a window, and of the rows that its version was trained on.
+"""Random samples of a window and of its version's training data, for the multivariate drift test.
 
-The reference's rows are not kept with the version. They are read again from the snapshot that its lineage names, which
-is immutable; where that is gone, the test says so and nothing else is touched. Of each file, one column of one row
-group is in memory at a time.
+The reference's rows are not stored with the version but read from the immutable snapshot in its lineage; if that is
+gone, only this test fails. One column of one row group is in memory at a time.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from include.core.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 
-LARGEST_SAMPLE = 5_000
-"""Rows of each side: more would find smaller changes, and take longer."""
+MAX_SAMPLE_ROWS = 5_000
+"""Rows per side: more would detect smaller changes but take longer."""
 IDENTITY = ("request_id", "row", "key")
 
 Array = np.ndarray[Any, Any]
 Chosen = Callable[[pq.ParquetFile, int], Array]
-"""From a file and a row group to the rows that may be drawn, shape [rows of the group]."""
+"""A function from a file and a row group to the mask of rows that may be drawn."""
 
 
 def compare_window(
     spec: ModelSpec, window: str, version: str, lineage: Lineage | None, *, lake: Path
 ) -> MultivariateFigure:
-    """The multivariate drift figure of a window; ``unknown`` with the reason where it can't be had.
+    """The multivariate drift figure of a window; ``unknown`` with the reason if the test can't be made.
 
     Never raises: the window's other figures don't depend on it.
     """
@@ -53,16 +52,16 @@ def compare_window(
         return unknown(str(error))
     except Exception as error:
         log.exception("%s %s: no multivariate drift", spec.name, window)
-        return unknown(f"the test failed ({type(error).__name__}: {error}); the log of the run has more")
+        return unknown(f"the test failed ({type(error).__name__}: {error}); see the run's log")
 
 
 def reference_sample(
-    spec: ModelSpec, lineage: Lineage | None, *, rows: int = LARGEST_SAMPLE, seed: int = 0, lake: Path
+    spec: ModelSpec, lineage: Lineage | None, *, rows: int = MAX_SAMPLE_ROWS, seed: int = 0, lake: Path
 ) -> Sample:
-    """Rows that a version was trained on; only the features that they have. Raises DataError when they are gone."""
+    """Rows of a version's training data, with the features in all files. Raises DataError if they are gone."""
     if lineage is None or not lineage.snapshot or not lineage.trained_until:
         raise DataError(
-            f"{spec.name}: the version's lineage.json does not say what it was trained on. "
+            f"{spec.name}: the version's lineage.json does not name its training data. "
             "The next training writes it again."
         )
     snapshot = load_snapshot(lake, spec.name, lineage.snapshot)
@@ -84,29 +83,29 @@ def reference_sample(
 
 
 def window_sample(
-    spec: ModelSpec, window: str, version: str, *, rows: int = LARGEST_SAMPLE, seed: int = 0, lake: Path
+    spec: ModelSpec, window: str, version: str, *, rows: int = MAX_SAMPLE_ROWS, seed: int = 0, lake: Path
 ) -> Sample:
-    """Rows that ``version`` answered in a window; a row that was drawn twice, from two logs, is there once.
+    """Rows that ``version`` predicted in a window; a row drawn from two logs is included once.
 
-    Raises DataError for a part that can't be read.
+    Raises DataError for a file that can't be read.
     """
-    parts = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
+    paths = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
 
-    def answered(file: pq.ParquetFile, group: int) -> Array:
+    def predicted(file: pq.ParquetFile, group: int) -> Array:
         versions: pd.Series = _column(file, group, "version").to_pandas()
         return (versions.astype(str) == version).to_numpy(dtype=bool)
 
     try:
-        sample = _sample(parts, [*IDENTITY, *spec.feature_names], answered, rows, seed)
+        sample = _sample(paths, [*IDENTITY, *spec.feature_names], predicted, rows, seed)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{spec.name}: a part of window {window} can't be read ({error}). Remove it, or write it again."
+            f"{spec.name}: a file of window {window} can't be read ({error}). Remove it, or write it again."
         ) from error
     return Sample(sample.frame.drop_duplicates(list(IDENTITY))[spec.feature_names], sample.drawn_from)
 
 
 def _sample(paths: Sequence[Path | str], names: Sequence[str], chosen: Chosen, rows: int, seed: int) -> Sample:
-    """Draw ``rows`` of the chosen rows of all files without replacement; a column that a file lacks is missing."""
+    """Draw ``rows`` of the chosen rows of all files without replacement; columns absent from a file are missing."""
     counts: list[tuple[Path | str, int, int]] = []
     for path in paths:
         with pq.ParquetFile(path) as file:
@@ -115,21 +114,21 @@ def _sample(paths: Sequence[Path | str], names: Sequence[str], chosen: Chosen, r
     drawn = np.sort(np.random.default_rng(seed).choice(total, min(rows, total), replace=False))
     frames, start = [pd.DataFrame(columns=list(names), dtype="object")], 0
     for path, group, count in counts:
-        mine = drawn[(drawn >= start) & (drawn < start + count)] - start
+        local = drawn[(drawn >= start) & (drawn < start + count)] - start
         start += count
-        if len(mine):
+        if len(local):
             with pq.ParquetFile(path) as file:
-                positions = pa.array(np.flatnonzero(chosen(file, group))[mine])
+                positions = pa.array(np.flatnonzero(chosen(file, group))[local])
                 frames.append(_rows(file, group, names, positions))
     return Sample(pd.concat(frames[1:] or frames, ignore_index=True), total)
 
 
 def _rows(file: pq.ParquetFile, group: int, names: Sequence[str], positions: pa.Array) -> pd.DataFrame:
-    there = set(file.schema_arrow.names)
+    present = set(file.schema_arrow.names)
     return pd.DataFrame(
         {
             name: _column(file, group, name).take(positions).to_pandas()
-            if name in there
+            if name in present
             else pd.Series([None] * len(positions), dtype="object")
             for name in names
         }

@@ -1,7 +1,7 @@
 """Snapshots: immutable sets of partitions of training data.
 
-A snapshot is content-addressed: each partition is kept once as ``lake/snapshots/objects/<sha256>.parquet`` and a
-manifest lists them, so that the same data has the same hash and nothing that a model was trained on changes later.
+A snapshot is content-addressed: each partition is stored once as ``lake/snapshots/objects/<sha256>.parquet`` and a
+manifest lists them, so that the same data has the same hash and training data never changes later.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class Snapshot:
     model: str
     hash: str
     window: str
-    """Newest window in it."""
+    """The newest window in the snapshot."""
     partitions: dict[str, str]
     """Window → path of its Parquet object, oldest first."""
     rows: int
 
     @property
     def paths(self) -> list[str]:
-        """Its Parquet objects, oldest window first."""
+        """The paths of its Parquet objects, oldest window first."""
         return list(self.partitions.values())
 
 
 def take_snapshot(settings: Settings, spec: ModelSpec, window: str | None) -> Snapshot:
-    """Freeze the newest ``training.windows`` partitions up to ``window`` (default: the newest there is).
+    """Freeze the newest ``training.windows`` partitions up to ``window`` (default: the newest one).
 
-    Older windows may be missing (the model is young); the newest one must exist.
+    Older windows may be missing (for young models); the newest one must exist.
     """
     source, grain = spec.data.source, spec.monitoring.window
     newest = newest_window(settings.home, source, window)
@@ -57,7 +57,7 @@ def take_snapshot(settings: Settings, spec: ModelSpec, window: str | None) -> Sn
         frame = read_window(settings.home, source, key, grain, columns)
         _check_within_window(frame, spec, key)
         rows += len(frame)
-        partitions[key] = str(_keep_object(settings.lake, frame))
+        partitions[key] = str(_store_object(settings.lake, frame))
     content = hashlib.sha256("\n".join(f"{key} {Path(path).stem}" for key, path in partitions.items()).encode())
     snapshot = Snapshot(spec.name, content.hexdigest(), newest, partitions, rows)
     write_atomically(
@@ -67,7 +67,7 @@ def take_snapshot(settings: Settings, spec: ModelSpec, window: str | None) -> Sn
 
 
 def load_snapshot(lake: Path, model: str, snapshot_hash: str) -> Snapshot:
-    """A snapshot taken before, by its hash."""
+    """An existing snapshot, by its hash."""
     path = _manifest(lake, model, snapshot_hash)
     try:
         return Snapshot(**json.loads(path.read_text(encoding="utf-8")))
@@ -82,7 +82,7 @@ def read_snapshot(snapshot: Snapshot) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)
 
 
-def _keep_object(lake: Path, frame: pd.DataFrame) -> Path:
+def _store_object(lake: Path, frame: pd.DataFrame) -> Path:
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata(None)  # the same rows give the same bytes
     buffer = pa.BufferOutputStream()
@@ -112,7 +112,7 @@ def _check_within_window(frame: pd.DataFrame, spec: ModelSpec, window: str) -> N
     outside = int(((times < start) | (times >= end)).sum())
     if outside:
         raise DataError(
-            f"{spec.name}: {outside} rows of window {window} have '{column}' outside of it. "
-            "Put each row into the partition of its own time."
+            f"{spec.name}: {outside} rows of window {window} have '{column}' outside it. "
+            "Put each row into the partition of its event time."
         )
     frame[column] = times

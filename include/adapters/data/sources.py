@@ -1,4 +1,4 @@
-"""Data sources: partitions of training data and truth, as files of any fsspec filesystem or as SQL queries."""
+"""Data sources: partitions of training data and ground truth, as files of any fsspec filesystem or SQL queries."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from include.core.windows import Grain, is_window, window_bounds
 Source = FileSource | SqlSource
 
 BATCH_ROWS = 50_000
-"""So many rows of a partition are held at a time where only some of them are wanted."""
+"""How many rows of a partition are in memory at a time if only some are needed."""
 
 
 def read_window(
     home: Path, source: Source, window: str, grain: Grain, columns: list[str] | None = None
 ) -> pd.DataFrame:
-    """The rows of one window; relative paths of ``source`` are taken below ``home``.
+    """The rows of one window; relative paths in ``source`` are relative to ``home``.
 
     Raises DataError when the partition is missing, empty, unreadable or lacks a column.
     """
@@ -41,20 +41,20 @@ def read_window(
 def read_keys(
     home: Path, source: Source, window: str, grain: Grain, columns: list[str], key: str, keys: Set[str]
 ) -> pd.DataFrame:
-    """The rows of one window whose ``key``, as text, is among ``keys``; no other rows are held in memory.
+    """The rows of one window whose ``key``, as text, is in ``keys``; other rows are not kept in memory.
 
-    Raises DataError as :func:`read_window` does, but not where there is no row.
+    Raises DataError like :func:`read_window`, but not if there are no rows.
     """
-    wanted = []
+    selected = []
     with _opened(home, source, window, grain) as opened:
         for batch in opened.batches(columns):
             rows = _with_columns(batch, columns, source, window)
-            wanted.append(rows[[text in keys for text in keys_as_text(rows[key])]])
-    return pd.concat(wanted, ignore_index=True) if wanted else pd.DataFrame(columns=columns)
+            selected.append(rows[[text in keys for text in keys_as_text(rows[key])]])
+    return pd.concat(selected, ignore_index=True) if selected else pd.DataFrame(columns=columns)
 
 
 def window_exists(home: Path, source: Source, window: str, grain: Grain) -> bool:
-    """Whether there is anything to read for the window."""
+    """Whether there is any data for the window."""
     if isinstance(source, SqlSource):
         with _query(source, window, grain) as result:
             return result.first() is not None
@@ -63,13 +63,13 @@ def window_exists(home: Path, source: Source, window: str, grain: Grain) -> bool
 
 
 def newest_window(home: Path, source: Source, window: str | None) -> str:
-    """``window``, or the newest one for which files exist when it is None."""
+    """``window`` or, if None, the newest window that has a file."""
     if window:
         return window
     windows = known_windows(home, source)
     if not windows:
         raise DataError(
-            f"{_name(source, '{window}')}: no partition exists yet. Load data, or name the window to train up to."
+            f"{_name(source, '{window}')}: no partition exists yet. Load data, or choose the window to train up to."
         )
     return windows[-1]
 
@@ -80,16 +80,16 @@ def known_windows(home: Path, source: Source) -> list[str]:
 
 
 def partition_states(home: Path, source: Source) -> dict[str, str]:
-    """Each window that has a file, oldest first, and what the file system says of the file (size, time, and so on).
+    """Each window that has a file, oldest first, with the file's metadata (size, time, and so on).
 
-    Files whose name is not that of a window, such as temporary ones, are left out. Raises DataError for SQL sources.
+    Files that are not named for a window, such as temporary ones, are ignored. Raises DataError for SQL sources.
     """
     if isinstance(source, SqlSource):
-        raise DataError("data from SQL can't be listed: name the newest window in the run's 'window' parameter.")
+        raise DataError("data from SQL can't be listed: set the newest window in the run's parameter 'window'.")
     filesystem, pattern = _locate(home, source, "*")
     before, _, after = pattern.partition("*")
-    filesystem.invalidate_cache()  # listings of object storage are kept for as long as the process runs
-    filesystem.dircache.clear()  # where the former does nothing, such as HTTP
+    filesystem.invalidate_cache()  # listings of object storage are cached for the lifetime of the process
+    filesystem.dircache.clear()  # for filesystems where the call above does nothing, such as HTTP
     files = filesystem.glob(pattern, detail=True)
     states = {path[len(before) : len(path) - len(after)]: str(about) for path, about in files.items()}
     return {window: states[window] for window in sorted(states) if is_window(window)}
@@ -99,7 +99,7 @@ class _Rows(Protocol):
     """An opened partition."""
 
     def whole(self, columns: list[str] | None, /) -> pd.DataFrame:
-        """All rows; of a Parquet file only ``columns``, where it has all of them."""
+        """All rows; from a Parquet file only ``columns``, if it has all of them."""
 
     def batches(self, columns: list[str], /) -> Iterator[pd.DataFrame]:
         """At most BATCH_ROWS rows at a time."""
@@ -154,15 +154,15 @@ def _with_columns(frame: pd.DataFrame, columns: list[str], source: Source, windo
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(
-            f"{_name(source, window)} lacks the column(s) {', '.join(missing)} (found: "
-            f"{', '.join(map(str, frame.columns))}). Add them there, or correct model.yaml."
+            f"{_name(source, window)} lacks the columns {', '.join(missing)} (present: "
+            f"{', '.join(map(str, frame.columns))}). Add them, or correct model.yaml."
         )
     return frame[columns]
 
 
 @contextmanager
 def _opened(home: Path, source: Source, window: str, grain: Grain) -> Iterator[_Rows]:
-    """The partition, open; what can't be read inside is a DataError."""
+    """Open a partition; errors while reading it become DataErrors."""
     if isinstance(source, SqlSource):
         with _query(source, window, grain) as result:
             yield _SqlRows(result)

@@ -1,1 +1,1 @@
-"""The gateway in front of the model servers, and the client of their protocol."""
+"""The gateway in front of the model servers, and the client for their protocol."""

@@ -1,4 +1,4 @@
-"""Talking to one model server: is it ready, what has it counted, what does it predict."""
+"""Client of one model server: readiness, metrics, and predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from include.core.spec import ModelSpec
 
 
 class InferenceClient:
-    """An Open Inference Protocol v2 server at ``address`` (host:port), behind its bearer token."""
+    """Client of an Open Inference Protocol v2 server at ``address`` (host:port), with its bearer token."""
 
     def __init__(self, model: str, address: str, token: str):
         self.model = model
@@ -26,23 +26,23 @@ class InferenceClient:
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def ready(self) -> bool:
-        """Whether it has loaded its model and takes requests."""
+        """Whether the server has loaded its model and accepts requests."""
         try:
             return self._session.get(f"http://{self.address}/v2/health/ready", timeout=2).status_code == 200
         except requests.RequestException:
             return False
 
     def figures(self) -> ServerFigures:
-        """What it has counted since it started; raises PlatformError when it doesn't answer."""
+        """The server's counters since it started; raises PlatformError if it does not respond."""
         try:
             response = self._session.get(f"http://{self.address}/metrics", timeout=5)
             response.raise_for_status()
         except requests.RequestException as error:
-            raise PlatformError(f"{self.model}: the server at {self.address} gives no metrics: {error}") from error
+            raise PlatformError(f"{self.model}: the server at {self.address} returns no metrics: {error}") from error
         return parse_figures(response.text)
 
     def predict(self, spec: ModelSpec, rows: Sequence[Mapping[str, object]], request_id: str) -> list[float]:
-        """Predictions for the rows; raises GateError with the server's message when it refuses them."""
+        """Predictions for the rows; raises GateError with the server's message if it refuses them."""
         from include.adapters.serving.inference_request import inference_inputs  # imports pandas
 
         body = {"id": request_id, "inputs": inference_inputs(spec, rows)}
@@ -50,15 +50,15 @@ class InferenceClient:
         try:
             response = self._session.post(url, json=body, timeout=30)
         except requests.RequestException as error:
-            raise PlatformError(f"{self.model}: the server at {self.address} does not answer: {error}") from error
+            raise PlatformError(f"{self.model}: the server at {self.address} does not respond: {error}") from error
         if response.status_code != 200:
-            raise GateError(f"{self.model}: the server answered {response.status_code}: {response.text[:500]}")
+            raise GateError(f"{self.model}: the server responded with {response.status_code}: {response.text[:500]}")
         return [float(value) for value in response.json()["outputs"][0]["data"]]
 
     def time_requests(
         self, spec: ModelSpec, rows: Sequence[Mapping[str, object]], count: int, clients: int
     ) -> LoadTest:
-        """Send ``count`` one-row requests, ``clients`` at a time; every answer but 200 is a failure."""
+        """Send ``count`` one-row requests from ``clients`` concurrent clients; any status but 200 is a failure."""
         numbers = iter(range(count))
 
         def client(_: int) -> tuple[list[float], list[str]]:
@@ -74,14 +74,15 @@ class InferenceClient:
             return seconds, failures
 
         with ThreadPoolExecutor(clients) as pool:
-            parts = list(pool.map(client, range(clients)))
+            results = list(pool.map(client, range(clients)))
         return LoadTest(
-            sorted(second for part in parts for second in part[0]), [why for part in parts for why in part[1]]
+            sorted(second for seconds, _ in results for second in seconds),
+            [failure for _, failures in results for failure in failures],
         )
 
 
 def parse_figures(text: str) -> ServerFigures:
-    """Read the counters out of a server's Prometheus page."""
+    """Parse the counters on a server's metrics page."""
     requests_total, errors, started = 0.0, 0.0, 0.0
     latency: dict[str, float] = {}
     predictions: dict[str, float] = {}

@@ -21,7 +21,7 @@ class InferenceInput(TypedDict):
 
 
 def inference_inputs(spec: ModelSpec, rows: Sequence[Mapping[str, object]]) -> list[InferenceInput]:
-    """Rows as the protocol's named columns; missing is null; key and event time go along if the rows have them."""
+    """Rows as the protocol's named columns, missing values as null, with key and event time if the rows have them."""
     columns = [(feature.name, DATATYPES[feature.type]) for feature in spec.features]
     columns += [(name, "BYTES") for name in (spec.data.key, spec.data.event_time) if rows and name in rows[0]]
     return [

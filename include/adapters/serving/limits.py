@@ -1,4 +1,4 @@
-"""What one prediction request may hold; the servers refuse more, and the gateway is ready for as much."""
+"""Limits of a prediction request: servers refuse larger ones, and the gateway buffers requests up to these limits."""
 
 MAX_ROWS = 10_000
 MAX_BODY_BYTES = 16 * 1024 * 1024

@@ -34,7 +34,7 @@ def test_an_airflow_that_does_not_answer_is_worth_a_retry_for_everyone(
         raise AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR))
 
     monkeypatch.setattr(BaseHook, "get_connection", fails)
-    with pytest.raises(PlatformError, match="could not be asked for its connection 'c'"):
+    with pytest.raises(PlatformError, match="could not look up Airflow's connection 'c'"):
         ASKING[who](tmp_path)
 
 

@@ -107,7 +107,7 @@ def test_malformed_yaml_is_located(wrong: Any) -> None:
 
 
 def test_a_field_given_twice_is_an_error(wrong: Any) -> None:
-    assert "is given twice" in wrong("target: late", "target: late\ntarget: early")
+    assert "appears twice" in wrong("target: late", "target: late\ntarget: early")
 
 
 def test_a_file_that_is_not_a_mapping_is_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Counting Parquet gives the counts of its rows, reads every part once, and knows when a part is another one."""
+"""Counting Parquet gives the counts of its rows, reads every file once, and knows when a file is another one."""
 
 import io
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def lake(tmp_path: Path) -> Any:
     return tmp_path
 
 
-def part(lake: Any, number: int) -> Any:
+def file_of(lake: Any, number: int) -> Any:
     return lake / "predictions" / "taxi" / "2013-05" / f"segment-{number}.parquet"
 
 
@@ -119,36 +119,36 @@ def test_what_was_counted_is_not_read_again_and_new_parts_are(lake: Any, monkeyp
     monkeypatch.setattr(counting, "count_parquet", noting(read))
     first = count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
     assert count_window(SPEC, "2013-05", "1", PROFILE, lake=lake) == first
-    assert read == [part(lake, number) for number in range(3)]
-    write(odd_rows(7), part(lake, 7))
+    assert read == [file_of(lake, number) for number in range(3)]
+    write(odd_rows(7), file_of(lake, 7))
     assert count_window(SPEC, "2013-05", "1", PROFILE, lake=lake).rows == first.rows + 700
-    assert read[3:] == [part(lake, 7)]
+    assert read[3:] == [file_of(lake, 7)]
 
 
 def test_only_parts_of_which_rows_are_left_out_are_read_again(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row in two logs counts once; the parts that it does not touch are not opened for it."""
+    """A row in two logs counts once; the files that it does not touch are not opened for it."""
     count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
     read: list[Path] = []
     monkeypatch.setattr(counting, "count_parquet", noting(read))
     random = np.random.default_rng(0)
-    rows = {part(lake, n): np.ones(1000, dtype=bool) if n else random.random(1000) < 0.6 for n in range(3)}
-    counted = count_window(SPEC, "2013-05", "1", PROFILE, parts=rows, lake=lake)
-    whole = pd.concat([odd_rows(n)[rows[part(lake, n)]] for n in range(3)])
+    rows = {file_of(lake, n): np.ones(1000, dtype=bool) if n else random.random(1000) < 0.6 for n in range(3)}
+    counted = count_window(SPEC, "2013-05", "1", PROFILE, files=rows, lake=lake)
+    whole = pd.concat([odd_rows(n)[rows[file_of(lake, n)]] for n in range(3)])
     assert counted == count_frame(whole[whole.version == "1"], PROFILE, SPEC)
-    assert read == [part(lake, 0)]
-    rows[part(lake, 0)] = rows[part(lake, 0)][:900]
-    with pytest.raises(DataError, match=r"segment-0.parquet was written again .* Run measure_health again"):
-        count_window(SPEC, "2013-05", "1", PROFILE, parts=rows, lake=lake)
+    assert read == [file_of(lake, 0)]
+    rows[file_of(lake, 0)] = rows[file_of(lake, 0)][:900]
+    with pytest.raises(DataError, match=r"segment-0.parquet changed while its window .* Run measure_health again"):
+        count_window(SPEC, "2013-05", "1", PROFILE, files=rows, lake=lake)
 
 
 def test_parts_that_came_since_the_predictions_were_read_wait_for_the_next_measuring(lake: Any) -> None:
-    rows = {part(lake, n): np.ones(1000, dtype=bool) for n in range(2)}
-    assert count_window(SPEC, "2013-05", "1", PROFILE, parts=rows, lake=lake).rows == 1400
+    rows = {file_of(lake, n): np.ones(1000, dtype=bool) for n in range(2)}
+    assert count_window(SPEC, "2013-05", "1", PROFILE, files=rows, lake=lake).rows == 1400
 
 
 def test_a_part_that_was_written_again_and_another_reference_are_counted_anew(lake: Any) -> None:
     before = count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
-    write(odd_rows(0, 2000), part(lake, 0))
+    write(odd_rows(0, 2000), file_of(lake, 0))
     assert count_window(SPEC, "2013-05", "1", PROFILE, lake=lake).rows == before.rows + 700
     other = build_profile(REFERENCE[:100], SPEC, REFERENCE.prediction)
     assert count_window(SPEC, "2013-05", "1", other, lake=lake).columns != before.columns
@@ -159,7 +159,7 @@ def test_a_window_without_parts_counts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_torn_part_is_named_with_the_remedy(lake: Any) -> None:
-    part(lake, 1).write_bytes(part(lake, 1).read_bytes()[:500])
+    file_of(lake, 1).write_bytes(file_of(lake, 1).read_bytes()[:500])
     with pytest.raises(DataError, match=r"segment-1.parquet: can't be counted .* Remove the file"):
         count_window(SPEC, "2013-05", "1", PROFILE, lake=lake)
 

@@ -72,7 +72,7 @@ def test_requests_become_rows_in_the_window_of_their_event(place: Place) -> None
     written = pd.read_parquet(place.lake / "predictions" / "late" / "2013-05" / "a-0.parquet")
     assert written.release.tolist() == ["production@7"] * 2
     read = read_predictions(MODEL, "2013-05", place.lake)
-    assert list(read.frame.columns) == predictions.ANSWER, "features are read when they are asked for"
+    assert list(read.frame.columns) == predictions.PREDICTION_COLUMNS, "features are read when they are asked for"
     first = read.frame.iloc[0]
     assert (first.request_id, first.row, first.version) == ("r1", 0, "3")
     assert first.event_time == pd.Timestamp("2013-05-17 08:00")
@@ -154,17 +154,17 @@ def test_a_part_that_was_written_again_meanwhile_is_an_error_and_not_other_rows(
     place.segment("a", request(1))
     place.gather()
     read = read_predictions(MODEL, "2013-05", place.lake)
-    (part,) = read.parts
-    pd.read_parquet(part).iloc[:1].to_parquet(part)
-    with pytest.raises(DataError, match=r"a-0.parquet was written again .* Run measure_health again"):
+    (path,) = read.files
+    pd.read_parquet(path).iloc[:1].to_parquet(path)
+    with pytest.raises(DataError, match=r"a-0.parquet changed while its window .* Run measure_health again"):
         read.feature("distance")
 
 
 def test_a_torn_part_is_named_with_its_remedy(place: Place) -> None:
     place.segment("a", request(1))
     place.gather()
-    (part,) = read_predictions(MODEL, "2013-05", place.lake).parts
-    part.write_bytes(part.read_bytes()[:200])
+    (path,) = read_predictions(MODEL, "2013-05", place.lake).files
+    path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"a-0.parquet: can't be read .* Remove the file, or write it again"):
         read_predictions(MODEL, "2013-05", place.lake)
 
@@ -201,7 +201,7 @@ def test_a_large_segment_is_gathered_in_parts(place: Place, monkeypatch: pytest.
 
 def test_a_window_that_nothing_was_predicted_in_is_an_empty_frame(place: Place) -> None:
     read = read_predictions(MODEL, "2013-05", place.lake)
-    assert (len(read.frame), read.duplicates, read.parts) == (0, 0, {})
+    assert (len(read.frame), read.duplicates, read.files) == (0, 0, {})
     assert len(read.feature("distance")) == 0
     assert place.gather().rows == 0
 
@@ -225,7 +225,7 @@ KILLED = """
         return write(*arguments)
     if moment == "before the position moves":
         store.set_log_position = die
-    elif moment == "between two parts":
+    elif moment == "between two files":
         predictions.write_atomically = die_at_third
     else:
         os.replace = die
@@ -233,7 +233,7 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("moment", ["before the position moves", "between two parts", "before the rename"])
+@pytest.mark.parametrize("moment", ["before the position moves", "between two files", "before the rename"])
 def test_kill_9_in_the_middle_then_a_retry_gives_the_same_rows(place: Place, moment: str) -> None:
     text = "".join(request(n, month=5 + n % 2) for n in range(40))
     place.segment("a", text)

@@ -92,7 +92,7 @@ def test_rows_are_found_by_key_a_batch_at_a_time(
     assert found.to_dict("list") == {"id": [3, 20, 49], "x": [1.5, 10.0, 24.5]}
     assert read_keys(settings.home, source, "2013-01", "month", ["id", "x"], "id", set()).empty
     assert window_exists(settings.home, source, "2013-01", "month")
-    with pytest.raises(DataError, match=r"lacks the column\(s\) y \(found: id, x, other\)"):
+    with pytest.raises(DataError, match=r"lacks the columns y \(present: id, x, other\)"):
         read_keys(settings.home, source, "2013-01", "month", ["id", "y"], "id", keys)
 
 

@@ -63,7 +63,7 @@ def test_a_question_on_which_it_hangs_up_is_asked_again(here: Settings, api: Adm
 def test_a_change_on_which_it_hangs_up_is_not_made_twice(here: Settings, api: AdminApi) -> None:
     gateway = Gateway(here)
     api.hangs_up = 10
-    with pytest.raises(PlatformError, match="admin API does not answer"):
+    with pytest.raises(PlatformError, match="admin API does not respond"):
         gateway._ask("PUT", "/config/", json={})
     assert api.asked == ["PUT"]
 
