@@ -221,7 +221,7 @@ def test_an_occupied_port_is_named_before_anything_is_started(tmp_path: Path) ->
         holder.listen()
         done = other.command("up")
     assert done.returncode == 1
-    assert f"port {other.settings.mlflow_port}, wanted by MLflow, is taken" in done.stderr
+    assert f"port {other.settings.mlflow_port}, needed by MLflow, is in use" in done.stderr
     assert "EVERGREEN_MLFLOW_PORT" in done.stderr
     assert processes(other) == []
 
