@@ -55,14 +55,6 @@ class AirflowClient:
             run = self._ask("POST", f"dags/{quote(dag)}/dagRuns", json=body)
         return run
 
-    def await_dag(self, dag: str, timeout: float) -> None:
-        """Wait until Airflow has parsed the DAG."""
-        self.await_for(
-            lambda: self._ask("GET", f"dags/{quote(dag)}", missing=None),
-            timeout,
-            f"the DAG {dag}. Look at import errors in the web UI",
-        )
-
     def await_caused(self, dag: str, accept: Callable[[dict[str, Any]], bool], timeout: float, what: str) -> Run:
         """Wait until the Dag has a run that was started by an asset event for which ``accept`` is true."""
         other: set[str] = set()
