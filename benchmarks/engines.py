@@ -8,7 +8,6 @@ images.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import signal
@@ -51,8 +50,7 @@ def _place(engine: str) -> Iterator[tuple[Serving, RealRepository]]:
     with installation(engine) as home:
         os.environ |= {"AIRFLOW_HOME": str(home / "airflow"), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
         repository = RealRepository(home / "git")
-        with contextlib.redirect_stdout(io.StringIO()):
-            place = Serving(repository)
+        place = Serving(repository)
         with contextlib.closing(place):
             yield place, repository
 
@@ -127,8 +125,7 @@ def _images(place: Serving, repository: RealRepository) -> Iterator[tuple[str, s
     repository.commit({"model.py": f"{MODEL_CODE}\nNUMBER = 'cold'\n"})
     with patch.object(client.api, "build", partial(client.api.build, nocache=True)):
         start = time.perf_counter()
-        with contextlib.redirect_stdout(io.StringIO()):
-            built = _build(place)
+        built = _build(place)
         yield "docker: a build image without any cache", f"{time.perf_counter() - start:.0f} s"
     image = client.images.get(built.environment)
     layers = [step for step in image.history() if step["Size"]]
@@ -140,8 +137,7 @@ def _median(what: Callable[[int], Any]) -> str:
     durations = []
     for number in range(RUNS):
         start = time.perf_counter()
-        with contextlib.redirect_stdout(io.StringIO()):
-            what(number)
+        what(number)
         durations.append(time.perf_counter() - start)
     return f"{statistics.median(durations):.2f} s"
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +127,7 @@ def score_versions(story: Story, releases: Sequence[Mapping[str, Any]]) -> dict[
     def score(version: str) -> dict[str, float]:
         return score_version(story.spec, version, data, folder / version)
 
-    # Jobs print their output, which belongs in a task's log and not in the story.
-    with redirect_stdout(io.StringIO()), ThreadPoolExecutor(max_workers=2) as pool:
+    with ThreadPoolExecutor(max_workers=2) as pool:
         return dict(zip(versions, pool.map(score, versions), strict=True))
 
 

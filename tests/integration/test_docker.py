@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import time
@@ -232,7 +233,7 @@ def as_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_next_try_of_a_killed_task_goes_on_with_its_container(
-    place: Serving, as_a_task: Any, capfd: pytest.CaptureFixture[str]
+    place: Serving, as_a_task: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec, build_id = build_of(place, {})
     folder = new_folder("resumed")
@@ -249,11 +250,12 @@ def test_the_next_try_of_a_killed_task_goes_on_with_its_container(
     assert sweep(docker_host()) == [], "the next try is to find it"
     (left,) = jobs_that_said(b"begun")
     me = left.logs().split()[1].decode()
-    done = _run(arguments, folder)
+    with caplog.at_level(logging.INFO, logger="include.adapters.engines.docker.job"):
+        done = _run(arguments, folder)
     assert (done.code, done.output_tail) == (0, f"begun {me}\ndone\n")
     assert (folder / "result").read_text(encoding="utf-8") == me
     assert log_of(folder).read_text(encoding="utf-8") == done.output_tail
-    assert "which an earlier try of this task started" in capfd.readouterr().out
+    assert "which an earlier try of this task started" in caplog.text
     assert jobs() == []
 
 

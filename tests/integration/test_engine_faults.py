@@ -27,7 +27,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.needs(*NEEDS)]
 
-GONE = r"no Docker Engine answers.*bin/docker-engine"
+GONE = r"no Docker Engine responds.*bin/docker-engine"
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""Where a model's code runs: builds, jobs and servers, as processes or as containers."""
+"""The engines that run a model's code: builds, jobs and servers, as processes or as containers."""

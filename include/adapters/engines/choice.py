@@ -1,4 +1,4 @@
-"""Which engine an installation has."""
+"""Opens the installation's engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from include.settings import Settings
 
 
 def open_engine(settings: Settings, registry: Registry) -> Engine:
-    """The engine that ``settings.engine`` names; importing the other one's libraries is spared."""
+    """The engine that ``settings.engine`` names; the other engine's libraries are not imported."""
     if settings.engine == "docker":
         from include.adapters.engines.docker.engine import DockerEngine
 

@@ -1,7 +1,7 @@
-"""The engine: where a build is made, where its code runs, and where models are served. One contract, two engines.
+"""The engine: makes builds, runs their code, and serves models. One contract, two engines.
 
-``process`` keeps virtual environments and supervised processes on this machine; ``docker`` keeps images and
-containers on a Docker host. ``EVERGREEN_ENGINE`` chooses; nothing else in the project knows which one it is.
+``process`` uses virtual environments and supervised processes on this machine; ``docker`` uses images and containers on
+a Docker host. ``EVERGREEN_ENGINE`` selects one; nothing else in the project depends on the choice.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from include.core.release.release import Environment
 from include.core.spec import ModelSpec
 
 SERVER_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
-"""What each server gets beyond its command. One request is one thread's work: a team of threads for each of a hundred
-trees costs more than the trees, and where processors are busy the threads wait for each other (decision 0004)."""
+"""The environment variables of each server. Each request runs on one thread: a team of threads for each of a hundred
+trees costs more than the trees, and on busy CPUs the threads wait for each other (decision 0004)."""
 
 
 def job_environment(spec: ModelSpec) -> dict[str, str]:
-    """What each job gets beyond its command: as many OpenMP threads as it has processors, which sleep while they wait.
+    """The environment variables of each job: one OpenMP thread per CPU, and idle threads sleep.
 
-    By default they spin. Beside other work, that slows a fit of boosted trees down several times over (decision 0004).
+    By default they spin, which makes fitting boosted trees several times slower on a busy machine (decision 0004).
     """
     threads = {"OMP_NUM_THREADS": str(max(1, int(spec.training.cpus)))} if spec.training.cpus else {}
     return {"OMP_WAIT_POLICY": "PASSIVE", **threads}
@@ -32,29 +32,29 @@ def job_environment(spec: ModelSpec) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class RunningServer:
-    """One server, as the engine sees it."""
+    """A server, as reported by the engine."""
 
     version: str
     address: str
     state: str
     """``ready``, ``starting`` or ``broken``."""
     image: str | None = None
-    """By digest or id; None where servers are no containers."""
+    """The image's digest or id; None if servers are not containers."""
 
 
 class Engine(Protocol):
-    """What every engine can do. Each method may be called again after a crash and finishes what is missing."""
+    """The operations of every engine. Each is idempotent: called again after a crash, it completes."""
 
     def prepare_build(self, spec: ModelSpec, commit: str, checkout: Path, *, again: bool = False) -> PreparedBuild:
-        """Make the build of a commit, whose files are in ``checkout``, or take the one that is there already.
+        """Make the build of a commit, whose files are in ``checkout``, or reuse the existing build.
 
-        With ``again`` its requirements are resolved again, though they were resolved before.
+        With ``again``, its requirements are resolved again, even if they were already resolved.
 
-        Raises BuildError when the commit's requirements can't be met.
+        Raises BuildError when the commit's requirements can't be installed.
         """
 
     def code(self, spec: ModelSpec, build_id: str) -> Path:
-        """The model's folder, as programs that run in the build see it."""
+        """The path of the model's folder, as seen by programs that run in the build."""
 
     def run(
         self,
@@ -69,17 +69,17 @@ class Engine(Protocol):
         time_limit: float | None = None,
         file_mb: int | None = None,
     ) -> Completed:
-        """Run the build's Python with these arguments to its end: no platform environment, no keys, and no network
-        unless the spec's ``training.network`` says so.
+        """Run the build's Python with these arguments until it exits: without the platform's environment and keys, and
+        without network access unless the spec's ``training.network`` allows it.
 
-        It works in the model's folder with ``in_code``, else where it can import ``runtime``. Beside the build it can
-        read ``readable`` and change ``writable``, a folder of its own; both keep their absolute paths.
-        ``time_limit`` (seconds) defaults to the spec's, ``file_mb`` (MiB of one file) to the engine's. Output goes to
-        stdout and to ``log``, which lies outside of ``writable``.
+        Its working directory is the model's folder with ``in_code``, else a folder where it can import ``runtime``.
+        Apart from the build, it can read ``readable`` and write to ``writable``, its own folder; both keep their
+        absolute paths. ``time_limit`` (seconds) defaults to the spec's, ``file_mb`` (MiB per file) to the engine's.
+        Output is logged, and written to ``log``, which is outside ``writable``.
         """
 
     def isolation(self) -> str:
-        """What keeps model code from the platform here, for the report of a check."""
+        """How model code is isolated from the platform, for the report of a check."""
 
     def servers(self, model: str, environment: Environment) -> dict[str, RunningServer]:
         """The servers of one model in one environment, by version."""
@@ -88,10 +88,10 @@ class Engine(Protocol):
         """Start the server of a version; a broken one of the same version is replaced."""
 
     def stop(self, model: str, environment: Environment, version: str) -> None:
-        """Stop a server (it drains first) and forget it; harmless when there is none."""
+        """Stop a server (it drains first) and remove it, if there is one."""
 
     def log_tail(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
-        """The end of a server's log, for the error message about it."""
+        """The tail of a server's log, for error messages."""
 
     def fetch_predictions(self, model: str) -> None:
-        """Bring what is new in the model's prediction log into ``settings.prediction_log / model``."""
+        """Copy new lines of the model's prediction log to ``settings.prediction_log / model``."""

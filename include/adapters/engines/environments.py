@@ -1,7 +1,7 @@
-"""Environments of builds: locked, cached by the hash of the lock, made by uv; and the folder of a build.
+"""Environments of builds (locked, cached by the lock's hash, created by uv), and the folder of a build.
 
-Nothing of a commit or of its dependencies runs unconfined: uv itself is confined (network, its cache and the new
-environment only) and installs wheels only, which runs no code of theirs.
+No code of a commit or its dependencies runs unconfined: uv itself is confined (network, its cache and the new
+environment only) and installs only wheels, which does not run any of their code.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ for worker in range(workers):
 for _ in range(workers):
     os.wait()
 """
-"""Not ``python -m compileall -j``: from Python 3.12 on its workers talk over sockets, which confined jobs lack."""
+"""Not ``python -m compileall -j``: since Python 3.12 its workers use sockets, which confined jobs may not use."""
 LEFTOVER_SECONDS = 86_400
 
 _NETWORK = re.compile(
@@ -53,8 +53,8 @@ _NETWORK = re.compile(
     re.IGNORECASE,
 )
 _FROM_SOURCE = re.compile(r"no (usable )?wheels|building (from source|source distributions) is disabled", re.IGNORECASE)
-# Kept of the platform's environment for uv, which runs nothing of the commit: where packages come from.
-KEPT = re.compile(
+# Inherited by uv, which runs no code of the commit: where packages come from.
+INHERITED = re.compile(
     r"UV_(DEFAULT_|EXTRA_)?INDEX.*|UV_(HTTP|CONCURRENT)_.*|SSL_CERT_(FILE|DIR)|(https?|no|all)_proxy", re.IGNORECASE
 )
 
@@ -64,43 +64,43 @@ class Lock:
     """Every package of an environment, with version and hashes."""
 
     hash: str
-    """Names the environment: SHA-256 of the lock and the version of Python."""
+    """Identifies the environment: SHA-256 of the lock and the Python version."""
     file: Path
 
 
 class Python(NamedTuple):
-    """A Python that packages are locked for."""
+    """The Python for which packages are locked."""
 
     version: str
     platform: str
-    """As uv names it, such as ``x86_64-unknown-linux-gnu``."""
+    """In uv's notation, for example ``x86_64-unknown-linux-gnu``."""
 
 
 @dataclass(frozen=True)
 class PreparedBuild:
-    """The folder of a build that can be checked, trained and served from."""
+    """A build that is ready for checks, training and serving."""
 
     build_id: str
     environment: str
-    """Hash of the lock, or the image (digest or id) that has the environment."""
+    """Hash of the lock, or the image (digest or id) with the environment."""
     folder: Path
     cached: bool
-    """Whether the environment was there already."""
+    """Whether an existing environment was reused."""
     seconds: float
 
 
 def build_name(commit: str, lock: Lock) -> str:
-    """The id of the build of a commit with the environment of a lock."""
+    """The id of a commit's build with the environment of a lock."""
     return f"{commit[:12]}-{lock.hash[:8]}"
 
 
 def checkout_folder(settings: Settings, model: str, commit: str) -> Path:
-    """Where a commit is checked out before its build has a name."""
+    """The folder where a commit is checked out before its build has an id."""
     return settings.home / "checkouts" / model / commit
 
 
 def model_folder(checkout: Path, spec: ModelSpec) -> Path:
-    """The model's folder in a checkout; BuildError when the commit has none there."""
+    """The model's folder in a checkout; BuildError if the commit does not have it."""
     folder = (checkout / spec.repository.path).resolve()
     if not folder.is_relative_to(checkout.resolve()) or not folder.is_dir():
         raise BuildError(
@@ -113,23 +113,23 @@ def model_folder(checkout: Path, spec: ModelSpec) -> Path:
 def resolve_lock(
     settings: Settings, model: str, folder: Path, *, again: bool = False, python: Python | None = None
 ) -> Lock:
-    """The full lock of the commit's requirements and the runtime's; the same requirements give the same lock.
+    """The complete lock of the commit's and the runtime's requirements; the same requirements give the same lock.
 
-    It is for the Python that runs this unless ``python`` names another.
+    It is for the current Python unless ``python`` is given.
 
-    Raises BuildError with uv's message when they can't be met together.
+    Raises BuildError with uv's message if they can't be resolved together.
     """
     requirements = next((folder / name for name in REQUIREMENTS if (folder / name).is_file()), None)
     if requirements is None:
         raise BuildError(
             f"{model}: the commit has no requirements.lock or requirements.txt next to the model's code. Add one that "
-            "names the libraries the model needs; an empty file is fine when it needs none."
+            "lists the libraries the model needs; an empty file is fine if it needs none."
         )
     runtime = RUNTIME / "requirements.txt"
     version = " ".join(python) if python else platform.python_version()
-    known = hashlib.sha256(b"\0".join([requirements.read_bytes(), runtime.read_bytes(), version.encode()])).hexdigest()
-    kept = settings.environments / "locks" / f"{known}.txt"
-    if again or not kept.exists():
+    key = hashlib.sha256(b"\0".join([requirements.read_bytes(), runtime.read_bytes(), version.encode()])).hexdigest()
+    cached = settings.environments / "locks" / f"{key}.txt"
+    if again or not cached.exists():
         with _scratch(settings) as scratch:
             resolved = scratch / "lock.txt"
             arguments = ["pip", "compile", str(requirements), str(runtime), "--output-file", str(resolved)]
@@ -137,14 +137,14 @@ def resolve_lock(
             if python:
                 arguments += ["--python-version", python.version, "--python-platform", python.platform]
             done = _uv(settings, arguments, readable=[folder, runtime], writable=[scratch], seconds=RESOLVE_SECONDS)
-            require(done, model, f"{requirements.name} can't be met")
-            write_atomically(kept, resolved.read_bytes())
-    text = kept.read_text(encoding="utf-8")
-    return Lock(hashlib.sha256(f"{text}\n# Python {version}\n".encode()).hexdigest(), kept)
+            require(done, model, f"{requirements.name} can't be resolved")
+            write_atomically(cached, resolved.read_bytes())
+    text = cached.read_text(encoding="utf-8")
+    return Lock(hashlib.sha256(f"{text}\n# Python {version}\n".encode()).hexdigest(), cached)
 
 
 def build_environment(settings: Settings, model: str, lock: Lock) -> Path:
-    """The virtual environment of a lock; made once, also when several builds ask for it at the same time."""
+    """The virtual environment of a lock; created once, even if several builds need it at the same time."""
     folder = settings.environments / lock.hash
     complete = folder / ".complete"
     if complete.exists():
@@ -164,7 +164,7 @@ def build_environment(settings: Settings, model: str, lock: Lock) -> Path:
                 seconds=60,
             ),
             model,
-            "the environment can't be made",
+            "the environment can't be created",
         )
         python = str(folder / "bin" / "python")
         arguments = ["pip", "sync", "--quiet", "--require-hashes", "--python", python, str(lock.file)]
@@ -177,21 +177,21 @@ def build_environment(settings: Settings, model: str, lock: Lock) -> Path:
 
 
 def discard_checkout(settings: Settings, model: str, commit: str) -> None:
-    """Forget a checkout whose build is recorded, and what killed runs of more than a day ago left behind."""
+    """Delete a checkout whose build is recorded, and leftovers of runs that were killed more than a day ago."""
     folder = checkout_folder(settings, model, commit)
     leftovers = [*folder.parent.glob(".checkout-*"), *(settings.builds / model).glob(".build-*")]
-    doomed = [path for path in leftovers if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS]
+    obsolete = [path for path in leftovers if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS]
     if folder.is_dir():
-        # Renamed first: a checkout that stands under its own name is always complete.
+        # Renamed first, so that a checkout under its own name is always complete.
         aside = Path(tempfile.mkdtemp(prefix=".checkout-", dir=folder.parent))
         folder.rename(aside / "files")
-        doomed.append(aside)
-    for path in doomed:
+        obsolete.append(aside)
+    for path in obsolete:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def assemble(build: Path, checkout: Path, environment: Path | None = None) -> Path:
-    """The build's folder, whole or not at all: code, runtime, reports, and a link to its environment if it has one."""
+    """Create the build's folder atomically: code, runtime, reports, and a link to its environment, if any."""
     if not build.is_dir():
         build.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".build-", dir=build.parent))
@@ -209,7 +209,7 @@ def assemble(build: Path, checkout: Path, environment: Path | None = None) -> Pa
 
 
 def _compile(settings: Settings, folder: Path) -> None:
-    """Bytecode of all packages but their tests, without loading any (-S: no .pth files). For faster starts only."""
+    """Compile all packages except tests to bytecode, for faster starts, without loading any (-S: no .pth files)."""
     python = str(folder / "bin" / "python")
     run_confined(
         [python, "-I", "-S", "-c", COMPILE, str(folder / "lib")],
@@ -241,7 +241,7 @@ def _uv(
     wheels_only = ["--only-binary", ":all:"] if arguments[0] == "pip" else []
     return run_confined(
         [uv.find_uv_bin(), *arguments, *wheels_only],
-        cwd=Path("/"),  # uv would look for a pyproject.toml in every folder above
+        cwd=Path("/"),  # otherwise uv would look for a pyproject.toml in every parent folder
         readable=[*(readable or []), configuration / "uv", Path("/etc/uv"), *_base_folders(), *certificates],
         writable=[*writable, cache],
         scratch=settings.scratch,
@@ -250,7 +250,7 @@ def _uv(
         memory_mb=MEMORY_MB,
         connect=True,
         env={
-            **{name: value for name, value in os.environ.items() if KEPT.fullmatch(name)},
+            **{name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)},
             "UV_CACHE_DIR": str(cache),
             "UV_SYSTEM_CERTS": "1",
             "UV_PYTHON_DOWNLOADS": "never",
@@ -262,19 +262,19 @@ def _uv(
 
 
 def require(done: Completed, model: str, problem: str) -> None:
-    """Raise BuildError with uv's output unless it succeeded, or PlatformError where a retry may help."""
+    """Raise BuildError with uv's output unless it succeeded, or PlatformError if a retry may help."""
     if done.code == 0:
         return
     message = "\n".join(line.strip() for line in done.output_tail.strip().splitlines()[-15:])
     if done.limit:
-        raise PlatformError(f"{model}: {problem}: uv ran into its {done.limit} limit. {message}")
+        raise PlatformError(f"{model}: {problem}: uv exceeded its {done.limit} limit. {message}")
     if _NETWORK.search(message):
         raise PlatformError(f"{model}: the package index can't be reached. Check the network.\n{message}")
     remedy = "Correct the commit's requirements."
     if _FROM_SOURCE.search(message):
         remedy = (
-            "Only wheels are installed, because building from source runs the package's code: name a version that has "
-            "wheels for this Python, or put a wheel of it on your package index."
+            "Only wheels are installed, because building from source runs the package's code: choose a version that "
+            "has wheels for this Python, or upload a wheel to your package index."
         )
     raise BuildError(f"{model}: {problem}. {remedy}\n{message}")
 

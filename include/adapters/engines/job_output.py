@@ -1,8 +1,8 @@
-"""What a job leaves: taken out of the folder that it wrote to, into one that it never saw.
+"""Copies a job's output from the folder that it wrote to into one that it could not access.
 
-A job's code is not trusted, and it may leave anything in its folder: links to the platform's keys, pipes that nobody
-writes to, devices, files without end. So the platform writes nothing there and reads nothing there but the files that
-it expects, each opened without following links, and only once every process of the job has ended.
+A job's code is untrusted, and it may leave anything in its folder: links to the platform's keys, pipes without a
+writer, devices, huge files. So the platform writes nothing there, and reads only the expected files, opened without
+following links, after all processes of the job have ended.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from include.adapters.engines.process.confinement import FILE_MB
 from include.adapters.engines.process.confinement_guard import remove_tree
 from include.core.errors import TrainingError
 
-LARGEST_BYTES = FILE_MB * 2**20
+MAX_BYTES = FILE_MB * 2**20
 KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",
@@ -31,7 +31,7 @@ KINDS = {
 
 @contextlib.contextmanager
 def job_folder(path: Path) -> Iterator[Path]:
-    """An empty folder for one job to write to; whatever is in it afterwards is removed."""
+    """An empty folder for one job to write to; it is removed afterwards."""
     remove_tree(path)
     path.mkdir(parents=True, mode=0o700)
     try:
@@ -40,11 +40,11 @@ def job_folder(path: Path) -> Iterator[Path]:
         remove_tree(path)
 
 
-def take_files(left: Path, names: Sequence[str], into: Path, *, largest_bytes: int = LARGEST_BYTES) -> None:
-    """Copy these files out of the folder that a job wrote to. Only after all its processes have ended.
+def take_files(left: Path, names: Sequence[str], into: Path, *, largest_bytes: int = MAX_BYTES) -> None:
+    """Copy these files from the folder that a job wrote to. Call only after all its processes have ended.
 
-    Raises TrainingError that names the file which is missing, not a regular file, a second name of a file elsewhere,
-    or with which they are more than ``largest_bytes`` together. What was taken before stays.
+    Raises TrainingError that names a file which is missing, not a regular file, a hard link, or with which the total
+    exceeds ``largest_bytes``. Files copied before it are kept.
     """
     into.mkdir(parents=True, exist_ok=True)
     directory = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -59,9 +59,9 @@ def _take(directory: int, name: str, target: Path, largest_bytes: int) -> int:
     if name in ("", ".", "..") or "/" in name:
         raise ValueError(f"'{name}' is not the name of a file in the job's folder.")
     try:
-        source = os.open(name, _CAREFULLY, dir_fd=directory)
+        source = os.open(name, _SAFE_FLAGS, dir_fd=directory)
     except OSError as error:
-        raise TrainingError(f"the job left '{name}' as {_what_is_there(directory, name, error)}. {_REMEDY}") from None
+        raise TrainingError(f"the job left '{name}' as {_open_problem(directory, name, error)}. {_REMEDY}") from None
     status = os.fstat(source)
     if not stat.S_ISREG(status.st_mode):
         os.close(source)
@@ -71,8 +71,8 @@ def _take(directory: int, name: str, target: Path, largest_bytes: int) -> int:
             raise TrainingError(f"the job left '{name}' as a hard link: it has {status.st_nlink} names. {_REMEDY}")
         if status.st_size > largest_bytes:
             raise TrainingError(
-                f"the job left '{name}' with {status.st_size} bytes, and {largest_bytes} is the most that is taken. "
-                "Write less there."
+                f"the job left '{name}' with {status.st_size} bytes; at most {largest_bytes} are accepted. "
+                "Write less to it."
             )
         temporary = target.with_name(f".{name}.taken")
         temporary.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def _take(directory: int, name: str, target: Path, largest_bytes: int) -> int:
     return status.st_size
 
 
-def _what_is_there(directory: int, name: str, error: OSError) -> str:
+def _open_problem(directory: int, name: str, error: OSError) -> str:
     """Why a name can't be opened."""
     try:
         mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
@@ -95,6 +95,6 @@ def _kind(mode: int) -> str:
     return KINDS.get(stat.S_IFMT(mode), "something unknown")
 
 
-# Not blocking: a named pipe would wait for somebody who writes.
-_CAREFULLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_REMEDY = "Only regular files are taken: let the model's code write nothing of this name."
+# Non-blocking, because opening a named pipe would wait for a writer.
+_SAFE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_REMEDY = "Only regular files are accepted: the model's code must not write anything with this name."

@@ -1,4 +1,4 @@
-"""Running training and scoring in a build's own environment: one JSON file in, files out."""
+"""Runs training and scoring in a build's own environment: one JSON file in, files out."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def run_job(
     leaves: Sequence[str],
     readable: list[Path],
 ) -> None:
-    """Run ``python -m runtime.<module>`` on ``job``, confined, and take the files that it ``leaves`` into ``folder``.
+    """Run ``python -m runtime.<module>`` on ``job``, confined, and copy its outputs ``leaves`` into ``folder``.
 
-    The job writes to a folder of its own, which is removed; ``job["out"]`` is a path below it. It never sees
-    ``folder``, where its job file and its log are too.
+    The job writes to its own folder, which is removed afterwards; ``job["out"]`` is a path inside it. It has no access
+    to ``folder``, which also contains its job file and its log.
 
-    Raises TrainingError with the runtime's own message when it fails, runs out of time or of memory, or when a file
-    that it should leave is missing or not a regular file.
+    Raises TrainingError with the runtime's own message if it fails or exceeds its time or memory limit, or if an output
+    is missing or not a regular file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     job_file = folder / f"{module}.json"
@@ -55,12 +55,12 @@ def run_job(
 def _require_success(spec: ModelSpec, module: str, done: Completed) -> None:
     if done.limit == "time":
         raise TrainingError(
-            f"{spec.name}: {module} took longer than training.time_limit_minutes "
+            f"{spec.name}: {module} exceeded training.time_limit_minutes "
             f"({spec.training.time_limit_minutes:g}). Raise it in model.yaml, or make the model faster."
         )
     if done.limit == "memory":
         raise TrainingError(
-            f"{spec.name}: {module} needed more than training.memory_mb ({spec.training.memory_mb}). "
+            f"{spec.name}: {module} exceeded training.memory_mb ({spec.training.memory_mb}). "
             "Raise it in model.yaml, or train on fewer windows."
         )
     if done.code != 0:

@@ -1,4 +1,4 @@
-"""Ports of 127.0.0.1: which are free, and which one the next model server gets."""
+"""Ports on 127.0.0.1: whether one is free, and the port of the next model server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from include.settings import Settings
 
 
 def is_free(port: int) -> bool:
-    """Whether a program could listen on this port now."""
+    """Whether the port is free to listen on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

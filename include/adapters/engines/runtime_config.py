@@ -1,4 +1,4 @@
-"""What the runtime is told of a model, and where a build's files are."""
+"""The runtime's configuration of a model, and the folder of a build."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FeatureBlock(TypedDict):
 
 
 class ModelBlock(TypedDict):
-    """What the runtime needs to know of the spec: ``model`` in each of its JSON files."""
+    """What the runtime needs from the spec: ``model`` in each of its JSON files."""
 
     name: str
     task: str
@@ -34,14 +34,14 @@ class ModelBlock(TypedDict):
 
 
 class ArtifactBlock(TypedDict):
-    """A version to load: the folder of its bundle, and the hash that was registered for the artifact in it."""
+    """A version to load: the folder of its bundle, and the registered hash of its artifact."""
 
     artifact: str
     sha256: str
 
 
 class TrainJob(TypedDict):
-    """What ``runtime.train`` does; times are ISO 8601."""
+    """The job file of ``runtime.train``; times are ISO 8601."""
 
     model: ModelBlock
     data: list[str]
@@ -49,19 +49,19 @@ class TrainJob(TypedDict):
     holdout_from: str
     holdout_until: str
     out: str
-    """Path below the job's own folder."""
+    """A path inside the job's own folder."""
     champion: ArtifactBlock | None
-    """Predicts the holdout too, where it was trained in the same build."""
+    """A version that also predicts the holdout, if it was trained in the same build."""
 
 
 class CheckJob(TypedDict):
-    """What ``runtime.check`` does."""
+    """The job file of ``runtime.check``."""
 
     model: ModelBlock
     sample: list[str]
-    """Parquet files with real rows; none while there is no data yet."""
+    """Parquet files with real rows; empty while there is no data yet."""
     rows: int
-    """How many rows are tried at most."""
+    """Maximum number of rows."""
     out: str
 
 
@@ -77,16 +77,16 @@ ScoreJob = TypedDict(
         "out": str,
     },
 )
-"""What ``runtime.score`` does; without ``from`` and ``until``, for all rows."""
+"""The job file of ``runtime.score``; all rows if ``from`` and ``until`` are None."""
 
 
 def build_folder(settings: Settings, model: str, build_id: str) -> Path:
-    """Where a build's code, runtime and environment are."""
+    """The folder of a build's code, runtime and environment."""
     return settings.builds / model / build_id
 
 
 def model_block(spec: ModelSpec, code: Path, parameters: Mapping[str, object] | None = None) -> ModelBlock:
-    """The block of a spec; ``code`` is the model's folder as the runtime sees it."""
+    """The block for a spec; ``code`` is the path of the model's folder as seen by the runtime."""
     return {
         "name": spec.name,
         "task": spec.task,

@@ -1,6 +1,6 @@
-"""Which model servers there are, for Prometheus: one file for each model and environment, read by its file discovery.
+"""Lists the model servers for Prometheus' file discovery: one file per model and environment.
 
-Ports and containers come and go with every release; Prometheus sees a changed file at once. No file is half written.
+Ports and containers change with every release; Prometheus notices a changed file immediately. Writes are atomic.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from include.core.release.release import Environment
 
 
 def targets_file(folder: Path, model: str, environment: Environment) -> Path:
-    """Where in ``folder`` the servers of one model in one environment are listed."""
+    """The file in ``folder`` that lists the servers of one model in one environment."""
     return folder / f"{model}.{environment}.json"
 
 
 def write_targets(folder: Path, model: str, environment: Environment, servers: Mapping[str, RunningServer]) -> None:
-    """List these servers, by version, with the labels that their own figures have."""
+    """List these servers, by version, with the labels of their own metrics."""
     content = [
         {"targets": [server.address], "labels": {"model": model, "version": version, "environment": environment}}
         for version, server in sorted(servers.items())
     ]
-    # In compose.yaml Prometheus is another user.
+    # In compose.yaml, Prometheus runs as another user.
     write_atomically(targets_file(folder, model, environment), json.dumps(content, indent=1).encode(), SHARED)

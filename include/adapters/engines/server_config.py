@@ -1,4 +1,4 @@
-"""What a model server is told: the one JSON file that ``runtime.serve`` reads, the same for both engines."""
+"""A model server's configuration: the JSON file that ``runtime.serve`` reads, the same for both engines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from include.core.release.release import Environment
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """The configuration of one model server; paths are as the server sees them."""
+    """The configuration of one model server; paths are as seen by the server."""
 
     model: ModelBlock
     version: str
@@ -23,7 +23,7 @@ class ServerConfig:
     artifact: str
     """Folder with the version's bundle."""
     sha256: str
-    """Of the artifact, as registered."""
+    """The registered hash of the artifact."""
     host: str
     port: int
     token_file: str
@@ -34,7 +34,7 @@ class ServerConfig:
 
     @property
     def address(self) -> str:
-        """Host and port that it listens on."""
+        """The host and port on which the server listens."""
         return f"{self.host}:{self.port}"
 
     def as_json(self) -> str:
@@ -43,6 +43,6 @@ class ServerConfig:
 
     @classmethod
     def read(cls, file: Path) -> ServerConfig:
-        """The configuration in a file; OSError or ValueError when it is not (or no longer) there, or not whole."""
+        """Read a configuration file; OSError or ValueError if it does not exist (any more) or is incomplete."""
         values = json.loads(file.read_text(encoding="utf-8"))
         return cls(**values)

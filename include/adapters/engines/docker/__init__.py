@@ -1,1 +1,1 @@
-"""The engine ``docker``: builds are images; jobs and servers are hardened containers."""
+"""The engine ``docker``: builds are images, and jobs and servers are hardened containers."""

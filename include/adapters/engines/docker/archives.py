@@ -1,7 +1,7 @@
-"""Files into containers and images, and out of containers again, as tar archives.
+"""Copies files into containers and images, and out of containers, as tar archives.
 
-What goes in is the same for the same files: sorted, without times, owners or the machine's modes. What comes out was
-written by code that is not trusted: only the regular files of one folder are taken.
+Archives are reproducible: sorted, without times, owners or the machine's modes. Files that come out of a container were
+written by untrusted code, so only the regular files of one folder are copied.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import IO, Any, cast
 from include.core.errors import TrainingError
 
 USER = 10001
-"""The numeric user that everything of a model runs as in its container; its group has the same number."""
-MOST_ENTRIES = 100_000
-"""Files, folders and links that a job may leave."""
+"""The numeric user as which all of a model's code runs in its container; its group has the same number."""
+MAX_ENTRIES = 100_000
+"""Maximum number of files, folders and links in a job's output."""
 
 
 def archive(files: Mapping[str, Path | bytes], folders: Iterable[str] = (), *, into: IO[bytes], owner: int = 0) -> None:
-    """Write files and whole folders, by their place in the archive, as a tar file.
+    """Write files and whole folders, keyed by their path in the archive, as a tar file.
 
-    What belongs to ``owner`` can be changed by it; everybody else may only read. ``folders`` are made beside them,
-    empty, for USER to write to.
+    Only ``owner`` may change the files; everyone else may only read them. ``folders`` are also created, empty and
+    writable by USER.
     """
     with tarfile.open(fileobj=into, mode="w", format=tarfile.PAX_FORMAT) as tar:
         made: set[str] = set()
@@ -42,24 +42,24 @@ def archive(files: Mapping[str, Path | bytes], folders: Iterable[str] = (), *, i
 
 
 def archived(files: Mapping[str, Path | bytes], folders: Iterable[str] = (), owner: int = 0) -> bytes:
-    """The same, in memory: for what is small."""
+    """The same, in memory, for small archives."""
     buffer = io.BytesIO()
     archive(files, folders, into=buffer, owner=owner)
     return buffer.getvalue()
 
 
 def take_out(chunks: Iterable[bytes], folder: Path, *, largest_bytes: int) -> None:
-    """Put the regular files of an archived folder into ``folder``; its folders, links and devices are left out.
+    """Extract the regular files of an archived folder into ``folder``; folders, links and devices are ignored.
 
-    Raises TrainingError when the archive has more than ``largest_bytes`` or MOST_ENTRIES in all.
+    Raises TrainingError when the archive has more than ``largest_bytes`` or MAX_ENTRIES in all.
     """
     total = entries = 0
     with tarfile.open(fileobj=cast(Any, _Reader(iter(chunks))), mode="r|") as tar:
         for member in tar:
             total, entries = total + member.size, entries + 1
-            if total > largest_bytes or entries > MOST_ENTRIES:
+            if total > largest_bytes or entries > MAX_ENTRIES:
                 raise TrainingError(
-                    f"the job left more than {largest_bytes // 2**20} MiB or {MOST_ENTRIES} files. Write less there."
+                    f"the job left more than {largest_bytes // 2**20} MiB or {MAX_ENTRIES} files. Write less."
                 )
             name = _name(member)
             content = tar.extractfile(member) if name and member.isreg() else None
@@ -69,7 +69,7 @@ def take_out(chunks: Iterable[bytes], folder: Path, *, largest_bytes: int) -> No
 
 
 def take_new(chunks: Iterable[bytes], folder: Path) -> None:
-    """Append to the files in ``folder`` what files of the same names in the archive have more."""
+    """Append to the files in ``folder`` what files with the same names in the archive have in addition."""
     with tarfile.open(fileobj=cast(Any, _Reader(iter(chunks))), mode="r|") as tar:
         for member in tar:
             path = folder / PurePosixPath(member.name).name
@@ -121,26 +121,26 @@ def _make_parents(tar: tarfile.TarFile, place: str, made: set[str]) -> None:
 
 
 def _name(member: tarfile.TarInfo) -> str:
-    """The name of what lies in the archived folder itself, which is the first part; empty for everything else."""
+    """The name of a direct child of the archived folder; empty for everything else."""
     path = PurePosixPath(member.name)
     return path.name if len(path.parts) == 2 and not path.is_absolute() and ".." not in path.parts else ""
 
 
 class _Reader:
-    """Chunks of bytes as the file that tarfile reads from."""
+    """A file object over chunks of bytes, for tarfile."""
 
     def __init__(self, chunks: Iterator[bytes]):
         self._chunks, self._chunk, self._at = chunks, b"", 0
 
     def read(self, size: int) -> bytes:
-        parts = []
+        pieces = []
         while size > 0:
             if self._at >= len(self._chunk):
                 self._chunk, self._at = next(self._chunks, b""), 0
                 if not self._chunk:
                     break
-            part = self._chunk[self._at : self._at + size]
-            self._at += len(part)
-            size -= len(part)
-            parts.append(part)
-        return b"".join(parts)
+            piece = self._chunk[self._at : self._at + size]
+            self._at += len(piece)
+            size -= len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)

@@ -1,8 +1,8 @@
-"""The way to a Docker Engine: local, or remote over TLS or ssh; and what all that Evergreen keeps there is labelled.
+"""Connects to a Docker Engine (local, or remote over TLS or SSH), and defines the labels of Evergreen's objects on it.
 
-The Airflow connection that ``EVERGREEN_DOCKER_CONNECTION`` names says where it is: ``host`` is a URL such as
-``tcp://build-host:2376`` (its extra: ``ca_cert``, ``client_cert``, ``client_key``, files) or ``ssh://user@host``.
-Where there is no such connection, ``DOCKER_HOST`` or the local socket is used, as by Docker's own command.
+The Airflow connection named by ``EVERGREEN_DOCKER_CONNECTION`` has its address: ``host`` is a URL such as
+``tcp://build-host:2376`` (with the files ``ca_cert``, ``client_cert`` and ``client_key`` in its extra) or
+``ssh://user@host``. Without such a connection, ``DOCKER_HOST`` or the local socket is used, as by the Docker CLI.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from include.adapters.airflow_connections import find_connection
 from include.core.errors import PlatformError
 from include.settings import Settings
 
-ANSWER_SECONDS = 120
+TIMEOUT_SECONDS = 120
 UNREACHABLE = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError)
 _UNREACHABLE = (
-    "no Docker Engine answers{where} ({error}). Start one ('bin/docker-engine' installs and starts one on Debian, as "
-    "root), name one in DOCKER_HOST or in the Airflow connection '{name}', or set EVERGREEN_ENGINE=process."
+    "no Docker Engine responds{where} ({error}). Start one ('bin/docker-engine' installs and starts one on Debian, as "
+    "root), set DOCKER_HOST or the Airflow connection '{name}' to one, or set EVERGREEN_ENGINE=process."
 )
 
 
@@ -40,10 +40,10 @@ class DockerHost:
 
     @cached_property
     def client(self) -> docker.DockerClient:
-        """A client of it; PlatformError when it does not answer."""
+        """A client of the Docker Engine; PlatformError if it does not respond."""
         connection = find_connection(self.settings.docker_connection)
         try:
-            client = _connected(connection) if connection else docker.from_env(timeout=ANSWER_SECONDS)
+            client = _connected(connection) if connection else docker.from_env(timeout=TIMEOUT_SECONDS)
             client.ping()
         except (*UNREACHABLE, OSError) as error:
             raise self._unreachable(error, f" at {connection.host}" if connection else "") from error
@@ -51,20 +51,20 @@ class DockerHost:
 
     @property
     def instance(self) -> str:
-        """Names this installation on a Docker host that several may share."""
+        """Identifies this installation on a Docker host, which several may share."""
         return hashlib.sha256(str(self.settings.home).encode()).hexdigest()[:12]
 
     def labels(self, kind: str, **more: str) -> dict[str, str]:
-        """Labels of an image, container, volume or network: whose it is, what it is, and what is known of it."""
+        """Labels of an image, container, volume or network: its installation, its kind, and more."""
         values = {"instance": self.instance, "kind": kind, **more}
         return {f"evergreen.{name}": value for name, value in values.items()}
 
     def with_labels(self, kind: str, **more: str) -> dict[str, str | list[str] | bool]:
-        """The filter that finds what carries these labels."""
+        """The filter for objects with these labels."""
         return {"label": [f"{name}={value}" for name, value in self.labels(kind, **more).items()]}
 
     def server_addresses(self) -> dict[str, str]:
-        """``<model>.<environment>.<version>`` of each model server that is published on this host → its address."""
+        """``<model>.<environment>.<version>`` of each model server published on this host → its address."""
         with self.errors():
             servers = self.client.containers.list(all=True, filters=self.with_labels("server"), ignore_removed=True)
         return {
@@ -77,13 +77,13 @@ class DockerHost:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """What the engine refuses, or that it is gone, as a PlatformError."""
+        """Convert errors of the Docker Engine, or of the connection to it, to PlatformErrors."""
         try:
             yield
         except APIError as error:
             message = str(error.explanation or error)
             if "no space left" in message:
-                message += ". Free some, such as with 'docker system prune'"
+                message += ". Free some space, for example with 'docker system prune'"
             raise PlatformError(f"the Docker Engine refused: {message}") from error
         except UNREACHABLE as error:
             raise self._unreachable(error) from error
@@ -104,6 +104,6 @@ def _connected(connection: Any) -> docker.DockerClient:
 
 
 def _open(url: str, tls: Any, version: str) -> docker.DockerClient:
-    client = docker.DockerClient(url, version=version, tls=tls, timeout=ANSWER_SECONDS, use_ssh_client=True)
-    client.api.trust_env = False  # REQUESTS_CA_BUNDLE would take the place of the connection's own ca_cert
+    client = docker.DockerClient(url, version=version, tls=tls, timeout=TIMEOUT_SECONDS, use_ssh_client=True)
+    client.api.trust_env = False  # otherwise REQUESTS_CA_BUNDLE would replace the connection's own ca_cert
     return client

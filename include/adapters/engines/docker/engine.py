@@ -1,8 +1,8 @@
 """The engine ``docker``: builds are images, jobs and model servers are containers.
 
-A server is one container, whose labels say what it is; they and the releases in the store are all that is needed to
-find every server again. It reads a volume of its own (configuration and token) and writes the model's prediction log,
-a named volume on the Docker host, from which :meth:`DockerEngine.fetch_predictions` brings what is new.
+A server is one container, which is identified by its labels; these and the releases in the store are enough to find all
+servers. It reads its own volume (configuration and token) and writes to the model's prediction log, a named volume on
+the Docker host, from which :meth:`DockerEngine.fetch_predictions` copies new lines.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FETCH_SECONDS = 600
 
 
 class DockerEngine:
-    """Images and containers on the Docker host; see :class:`DockerHost` for which one."""
+    """Images and containers on the Docker host (see :class:`DockerHost`)."""
 
     def __init__(self, settings: Settings, registry: Registry):
         self._settings, self._registry = settings, registry
@@ -67,7 +67,7 @@ class DockerEngine:
         image, cached = images.take_image(self.host, spec, build_id, commit, folder, lock, base)
         return environments.PreparedBuild(build_id, image, folder, cached, time.monotonic() - started)
 
-    def code(self, spec: ModelSpec, build_id: str) -> Path:  # noqa: ARG002 - the place is the same in every image
+    def code(self, spec: ModelSpec, build_id: str) -> Path:  # noqa: ARG002 - the path is the same in every image
         """The model's folder in its image."""
         return INSIDE / "code" / spec.repository.path
 
@@ -128,7 +128,7 @@ class DockerEngine:
             build=lineage.build,
             artifact=str(ARTIFACT),
             sha256=self._registry.sha256(spec.name, version),
-            host="0.0.0.0",  # of its container; published on the Docker host's 127.0.0.1 alone
+            host="0.0.0.0",  # inside the container; only published on the Docker host's 127.0.0.1
             port=PORT,
             token_file=str(CONFIG / "token"),
             log_dir=str(LOG) if environment == "production" else None,
@@ -149,46 +149,46 @@ class DockerEngine:
                 raise
 
     def stop(self, model: str, environment: Environment, version: str) -> None:
-        """Stop a server (it drains first) and forget it; harmless when there is none."""
+        """Stop a server (it drains first) and remove it, if there is one."""
         for container in self._containers(model=model, environment=environment, version=version):
             end_server(self.host, container)
 
     def stop_servers(self) -> None:
-        """Stop and forget every model server of this installation; the reconciler starts them again."""
+        """Stop and remove all model servers of this installation; the reconciler starts them again."""
         for container in self._containers():
             end_server(self.host, container)
 
     def prepare_host(self) -> None:
-        """See that the Docker host answers and has the base image; PlatformError with the remedy otherwise."""
+        """Ensure that the Docker host responds and has the base image; PlatformError with the remedy otherwise."""
         images.base_image(self.host)
 
     def remove_everything(self) -> None:
-        """Remove all that this installation has on the Docker host: containers, networks, volumes, images."""
-        mine: Any = {"label": f"evergreen.instance={self.host.instance}"}
+        """Remove everything of this installation from the Docker host: containers, networks, volumes, images."""
+        own: Any = {"label": f"evergreen.instance={self.host.instance}"}
         with self.host.errors():
             client = self.host.client
-            for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
+            for container in client.containers.list(all=True, filters=own, ignore_removed=True):
                 container.remove(force=True, v=True)
-            for network in client.networks.list(filters=mine):
+            for network in client.networks.list(filters=own):
                 network.remove()
-            for volume in client.volumes.list(filters=mine):
+            for volume in client.volumes.list(filters=own):
                 volume.remove()
-            _remove_images(client, {str(image.id) for image in client.images.list(filters=mine)})
+            _remove_images(client, {str(image.id) for image in client.images.list(filters=own)})
 
     def log_tail(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
-        """The end of a server's log, and what ended it, for the error message about it."""
+        """The tail of a server's log, and why it ended, for error messages."""
         for container in self._containers(model=model, environment=environment, version=version):
             with self.host.errors():
                 tail = container.logs(tail=lines).decode("utf-8", errors="replace").rstrip()
             if container.attrs["State"]["OOMKilled"]:
-                tail += "\nIt needed more memory than deployment.memory_mb allows. Raise it in model.yaml."
+                tail += "\nIt exceeded deployment.memory_mb. Raise it in model.yaml."
             return tail
         return "(no container)"
 
     def fetch_predictions(self, model: str) -> None:
-        """Append what is new in the model's log volume to the same segments in ``settings.prediction_log``.
+        """Append new lines in the model's log volume to the same segments in ``settings.prediction_log``.
 
-        A container that is never started gives the way to the volume, so this works whether or not a server runs.
+        The volume is read through a container that is never started, so this works whether or not a server runs.
         """
         name = log_volume(self.host, model)
         folder = self._settings.prediction_log / model
@@ -213,7 +213,7 @@ class DockerEngine:
                 container.remove(force=True)
 
     def _image(self, spec: ModelSpec, version: str, lineage: Lineage, bundle: Path) -> str:
-        """The release image that the version's tag in the registry names, so that every environment gets the same."""
+        """The release image recorded in the version's registry tag, so that all environments use the same image."""
         tag = f"image.{self.host.instance}"
         image = self._registry.version(spec.name, version).tags.get(tag)
         if not image or not images.present(self.host, image):
@@ -234,18 +234,18 @@ class DockerEngine:
 
 
 def _remove_images(client: docker.DockerClient, images: set[str]) -> None:
-    """Remove images, those first that no other one stands on."""
+    """Remove images, children before their parents."""
     while images:
-        kept = set()
+        in_use = set()
         for image in images:
             try:
                 client.images.remove(image, force=True)
             except ImageNotFound:
-                continue  # it went with its child
+                continue  # it was removed with its child
             except APIError as error:
                 if error.status_code != HTTPStatus.CONFLICT:
                     raise
-                kept.add(image)
-        if kept == images:
-            raise PlatformError(f"images that something still uses are not removed: {', '.join(sorted(kept))}.")
-        images = kept
+                in_use.add(image)
+        if in_use == images:
+            raise PlatformError(f"images that are still in use could not be removed: {', '.join(sorted(in_use))}.")
+        images = in_use

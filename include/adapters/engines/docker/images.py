@@ -1,8 +1,8 @@
-"""Images: a build is one, and a release is one more layer on it.
+"""Images: a build is an image, and a release adds one layer to it.
 
-A build image has the base, the locked packages, the runtime and the commit's code, in layers of this order. A release
-image adds the version's artifact. Images are used by digest (with a registry) or by id, never by a tag; the tags that
-they get only keep ``docker image prune`` away from them. Their labels say where they come from.
+A build image has the base, the locked packages, the runtime and the commit's code, in layers in this order. A release
+image adds the version's artifact. Images are used by digest (with a registry) or by id, never by tag; tags only protect
+them from ``docker image prune``. Labels record their origin.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ log = logging.getLogger(__name__)
 
 RECIPE = Path(__file__).with_name("build.Dockerfile")
 INSIDE = Path("/evergreen")
-"""Where a build's code, runtime and environment, and a release's artifact, are in their image."""
+"""The folder of a build's code, runtime and environment, and of a release's artifact, in their image."""
 ARTIFACT, CONFIG, LOG = INSIDE / "artifact", INSIDE / "server", INSIDE / "log"
-"""In a server: what it serves, the volume with its configuration and token, and the one with the prediction log."""
+"""In a server: its artifact, the volume with its configuration and token, and the volume with the prediction log."""
 BUILD_SECONDS = 1800
 
 
 def take_image(
     host: DockerHost, spec: ModelSpec, build_id: str, commit: str, folder: Path, lock: Lock, base: str
 ) -> tuple[str, bool]:
-    """The image of a build, by digest or id, and whether it was there already.
+    """The image of a build, by digest or id, and whether an existing image was reused.
 
-    Its folder gets ``image``, which names it, and ``sbom.cdx.json``, the bill of materials.
+    Writes ``image``, its name, and ``sbom.cdx.json``, the bill of materials, to the build's folder.
     """
     with FileLock(folder.with_name(f".{build_id}.lock")):
-        image = _kept_image(host, spec.name, build_id)
+        image = _existing_image(host, spec.name, build_id)
         if image is not None:
             return image, True
         built = _build_image(host, spec, build_id, commit, folder, lock, base)
@@ -68,8 +68,8 @@ def take_image(
 
 
 def build_image(host: DockerHost, model: str, build_id: str) -> str:
-    """The image of a build, which is on the Docker host then; EvergreenError when there is none to be had."""
-    image = _kept_image(host, model, build_id)
+    """The image of a build, present on the Docker host; EvergreenError if there is none."""
+    image = _existing_image(host, model, build_id)
     if image is None:
         raise EvergreenError(
             f"{model}: there is no image of build '{build_id}' on the Docker host. Run {model}.ci for its commit."
@@ -78,7 +78,7 @@ def build_image(host: DockerHost, model: str, build_id: str) -> str:
 
 
 def release_image(host: DockerHost, spec: ModelSpec, version: str, bundle: Path, lineage: Lineage) -> str:
-    """The image of a model version: its build's image and one small layer with its artifact."""
+    """The image of a model version: its build's image plus one small layer with its artifact."""
     recipe = f"FROM {_id_of(host, build_image(host, spec.name, lineage.build))}\nADD artifact.tar /\n".encode()
     layer = archived({_in_tar(ARTIFACT): bundle})
     about = host.labels("release", model=spec.name, build=lineage.build, version=version) | {
@@ -91,7 +91,7 @@ def release_image(host: DockerHost, spec: ModelSpec, version: str, bundle: Path,
 
 
 def present(host: DockerHost, image: str) -> bool:
-    """Whether the image is on the Docker host, or could be pulled to it by its digest."""
+    """Whether the image is on the Docker host, or could be pulled by its digest."""
     with host.errors():
         client = host.client
         try:
@@ -102,7 +102,7 @@ def present(host: DockerHost, image: str) -> bool:
 
 
 def base_image(host: DockerHost) -> str:
-    """The id of the base image, which is pulled where it is not there yet."""
+    """The id of the base image, which is pulled if needed."""
     name = host.settings.base_image
     with host.errors():
         client = host.client
@@ -115,12 +115,12 @@ def base_image(host: DockerHost) -> str:
         except docker.errors.DockerException as error:
             raise PlatformError(
                 f"the base image '{name}' is not on the Docker host and can't be pulled ({error}). 'bin/docker-engine' "
-                "makes one from Debian's packages; EVERGREEN_BASE_IMAGE names another."
+                "builds one from Debian's packages; set EVERGREEN_BASE_IMAGE to use another."
             ) from error
 
 
 def bill_of_materials(lock: Lock) -> JsonObject:
-    """Every locked package in CycloneDX's JSON form, version 1.6."""
+    """All locked packages as CycloneDX JSON, version 1.6."""
     pinned = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", lock.file.read_text(encoding="utf-8"), re.MULTILINE)
     packages = [
         {"type": "library", "name": name, "version": version, "bom-ref": purl, "purl": purl}
@@ -146,7 +146,7 @@ def _build_image(
     context = archived(
         {
             "Dockerfile": RECIPE.read_bytes() + _label(about),
-            "certificates.pem": Path(certificates).read_bytes() if certificates else b"",  # often a link
+            "certificates.pem": Path(certificates).read_bytes() if certificates else b"",  # often a symbolic link
             "uv.txt": _locked_uv(),
             "uv.env": _index_environment(),
             "requirements.lock": lock.file,
@@ -158,7 +158,7 @@ def _build_image(
 
 
 def _build(host: DockerHost, model: str, context: bytes, arguments: dict[str, str]) -> str:
-    """Build an image; its id. What the steps print goes to stdout while it is built."""
+    """Build an image and return its id. The output of the steps is logged during the build."""
     output: list[str] = []
     image = ""
     with host.errors():
@@ -174,14 +174,14 @@ def _build(host: DockerHost, model: str, context: bytes, arguments: dict[str, st
         for entry in progress:
             text = entry.get("stream", "").strip()
             if text and not text.startswith(("--->", "Removing intermediate")):
-                print(text, flush=True)
+                log.info("%s", text)
                 output.append(text)
             image = (entry.get("aux") or {}).get("ID", image)
             if "error" in entry:
                 _explain(model, str(entry["error"]), output)
     if not image:
         raise PlatformError(
-            f"{model}: the Docker Engine ended the build without an answer. Look at its log; run again."
+            f"{model}: the Docker Engine ended the build without a result. Check its log, then run again."
         )
     return image
 
@@ -196,8 +196,8 @@ def _explain(model: str, error: str, output: list[str]) -> None:
     environments.require(Completed(1, error, 0.0, None), model, "the image can't be built")
 
 
-def _kept_image(host: DockerHost, model: str, build_id: str) -> str | None:
-    """The build's image if it is there: as its folder says, or by its labels when the folder was lost."""
+def _existing_image(host: DockerHost, model: str, build_id: str) -> str | None:
+    """The build's existing image: as recorded in its folder, or by its labels if the folder was lost."""
     file = build_folder(host.settings, model, build_id) / "image"
     image = file.read_text(encoding="utf-8") if file.is_file() else ""
     if image and present(host, image):
@@ -208,7 +208,7 @@ def _kept_image(host: DockerHost, model: str, build_id: str) -> str | None:
 
 
 def _publish(host: DockerHost, image: str, model: str, tag: str) -> str:
-    """Tag an image so that it is kept; push it where there is a registry. Its digest there, else its id."""
+    """Tag an image so that it is kept, and push it if there is a registry; returns its digest there, else its id."""
     name, repository = host.settings.image_registry_connection, f"evergreen/{model}"
     if not name:
         with host.errors():
@@ -234,7 +234,7 @@ def _digest(pushed: Iterable[JsonObject], server: str, connection: str) -> str:
             )
         if "Digest" in (entry.get("aux") or {}):
             return str(entry["aux"]["Digest"])
-    raise PlatformError(f"the image registry {server} did not say which digest the image has. Run again.")
+    raise PlatformError(f"the image registry {server} did not report the image's digest. Run again.")
 
 
 def _pull(host: DockerHost, image: str) -> bool:
@@ -256,21 +256,21 @@ def _id_of(host: DockerHost, image: str) -> str:
 
 
 def python_of(host: DockerHost, base: str) -> Python:
-    """Which Python the base image has; asked once and kept by the image's id."""
-    kept = host.settings.environments / f"python-of-{base.removeprefix('sha256:')[:16]}.json"
-    if not kept.exists():
+    """The base image's Python; determined once and cached by the image's id."""
+    cached = host.settings.environments / f"python-of-{base.removeprefix('sha256:')[:16]}.json"
+    if not cached.exists():
         program = "import json, platform; print(json.dumps([platform.python_version(), platform.machine()]))"
         with host.errors():
             output = host.client.containers.run(
                 base, ["python3", "-c", program], remove=True, network_mode="none", labels=job_labels(host, 60)
             )
-        write_atomically(kept, output)
-    version, machine = json.loads(kept.read_text(encoding="utf-8"))
+        write_atomically(cached, output)
+    version, machine = json.loads(cached.read_text(encoding="utf-8"))
     return Python(version, f"{'aarch64' if machine == 'arm64' else machine}-unknown-linux-gnu")
 
 
 def _locked_uv() -> bytes:
-    """uv's own entry, with hashes, of the platform's lock."""
+    """uv's own entry, with hashes, from the platform's lock."""
     entry = re.search(
         r"^uv==.*?(?=^\S)", (PROJECT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -280,14 +280,14 @@ def _locked_uv() -> bytes:
 
 
 def _index_environment() -> bytes:
-    """Where packages come from, for the stage that installs them: a shell file, which is in no image that stays."""
-    kept = {name: value for name, value in os.environ.items() if environments.KEPT.fullmatch(name)}
-    wanted = {name: value for name, value in kept.items() if not name.startswith("SSL_")}
-    wanted["UV_SYSTEM_CERTS"] = "1"
-    index = wanted.get("UV_DEFAULT_INDEX") or wanted.get("UV_INDEX_URL")
+    """Package index settings as a shell file, for the build stage that installs packages; not in the final image."""
+    inherited = {name: value for name, value in os.environ.items() if environments.INHERITED.fullmatch(name)}
+    variables = {name: value for name, value in inherited.items() if not name.startswith("SSL_")}
+    variables["UV_SYSTEM_CERTS"] = "1"
+    index = variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL")
     if index:
-        wanted["PIP_INDEX_URL"] = index  # pip installs uv itself
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(wanted.items())).encode()
+        variables["PIP_INDEX_URL"] = index  # pip installs uv itself
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())).encode()
 
 
 def _in_tar(path: Path) -> str:
@@ -295,6 +295,6 @@ def _in_tar(path: Path) -> str:
 
 
 def _label(about: dict[str, str]) -> bytes:
-    """The instruction that sets these labels, in one step: each takes the engine a tenth of a second."""
+    """One instruction that sets all labels, since each instruction takes the engine a tenth of a second."""
     quoted = (f"{name}={json.dumps(value, ensure_ascii=False)}".replace("$", "\\$") for name, value in about.items())
     return f"LABEL {' '.join(sorted(quoted))}\n".encode()

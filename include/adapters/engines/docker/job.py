@@ -1,12 +1,12 @@
-"""One command in a container of its own, to its end: a check, a training, a scoring.
+"""Runs one command (a check, a training, a scoring) in its own container until it exits.
 
-It has no network, no capabilities and no platform environment, a read-only root, and limits of time, memory,
-processors and processes. Its files lie in a volume at the platform's own home, so that paths are the same on both
-sides, and the Docker host may be another machine. The container goes when the command has ended, whatever happened.
+It has no network, no capabilities and none of the platform's environment, a read-only root, and limits on time, memory,
+CPUs and processes. Its files are in a volume at the same path as the platform's home, so that paths are the same on
+both sides, and the Docker host may be another machine. The container is removed after the command, whatever happened.
 
-A container whose task was killed works on, until its time limit at most. Airflow's next try of that task goes on with
-it, if it would start the very same: its labels name the task, and a hash of the image, the command and all the files.
-What nobody can go on with is removed by the next job.
+A container whose task was killed keeps running, at most until its time limit. The next try of the Airflow task
+reattaches to it if it would start an identical job: labels name the task, and a hash of the image, the command and all
+the files. Containers to which no task can reattach are removed by the next job.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -37,14 +38,16 @@ from include.adapters.engines.docker.client import DockerHost
 from include.adapters.engines.process.confinement import FILE_MB, NO_MEMORY, TAIL_BYTES, Completed
 from include.core.errors import PlatformError
 
+_log = logging.getLogger(__name__)
+
 TMP_MB = 256
 OUTPUT_BYTES = 16 * 2**20
-"""More than this of a command's output goes neither into its log nor the task's."""
+"""Output beyond this size goes neither to the command's log nor to the task's."""
 GRACE_SECONDS = 30
 
 
 class Hardening(TypedDict):
-    """Options of a container that take away what a model's code does not need."""
+    """Container options that remove what a model's code does not need."""
 
     user: str
     read_only: bool
@@ -56,10 +59,10 @@ class Hardening(TypedDict):
 
 
 class LimitOptions(TypedDict):
-    """Options of a container that limit what it may use."""
+    """Container options that limit resources."""
 
     mem_limit: int
-    """Bytes, as the next one."""
+    """In bytes, like the next field."""
     memswap_limit: int
     pids_limit: int
     nano_cpus: int
@@ -75,12 +78,12 @@ HARDENED: Hardening = {
     "init": True,
     "use_config_proxy": False,
 }
-"""What every container gets that runs a model's code."""
+"""Options of every container that runs a model's code."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a container may use."""
+    """A container's resource limits."""
 
     memory_mb: int
     processes: int
@@ -88,7 +91,7 @@ class Limits:
     file_mb: int | None = None
 
     def options(self, host_cpus: int) -> LimitOptions:
-        """The same, as the engine's options; swap would only hide that memory is out."""
+        """The limits as Docker's options; no swap, which would only hide that memory is exhausted."""
         options: LimitOptions = {
             "mem_limit": self.memory_mb * 2**20,
             "memswap_limit": self.memory_mb * 2**20,
@@ -115,11 +118,10 @@ def run_in_container(
     environment: Mapping[str, str],
     about: Mapping[str, str],
 ) -> Completed:
-    """Run a command in ``image`` to its end; see :meth:`include.adapters.engines.contract.Engine.run`.
+    """Run a command in ``image`` until it exits; see :meth:`include.adapters.engines.contract.Engine.run`.
 
-    ``environment`` has further variables. With ``network`` it is on the Docker host's default one, else on none.
-    ``about`` goes into the container's labels.
-    Raises PlatformError when the engine is gone.
+    ``environment`` has additional variables. With ``network`` it joins the Docker host's default network, else none.
+    ``about`` is added to the container's labels. Raises PlatformError if the Docker Engine does not respond.
     """
     sweep(host)
     with host.errors(), _inputs(host.settings.home, readable, writable) as inputs:
@@ -141,7 +143,7 @@ def run_in_container(
                 **HARDENED,
             )
         else:
-            print(f"going on with container {container.name}, which an earlier try of this task started", flush=True)
+            _log.info("reattaching to container %s, which an earlier try of this task started", container.name)
         try:
             if container.status == "created":
                 for file in inputs:
@@ -182,9 +184,9 @@ def sweep(host: DockerHost) -> list[str]:
 
 
 def job_labels(host: DockerHost, time_limit: float, about: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The labels of a container that must outlive neither who made it nor ``time_limit`` (seconds).
+    """The labels of a container that must outlive neither its creator nor ``time_limit`` (seconds).
 
-    Who made it is the Airflow task, in any try; outside of Airflow, this process.
+    The creator is the Airflow task, in any try; outside Airflow, this process.
     """
     me = psutil.Process()
     owner = {"host": socket.gethostname(), "pid": str(me.pid), "since": str(me.create_time()), "task": _task()}
@@ -192,7 +194,7 @@ def job_labels(host: DockerHost, time_limit: float, about: Mapping[str, str] | N
 
 
 def _task() -> str:
-    """The Airflow task instance that this process runs, whatever its try; empty outside of one."""
+    """The Airflow task instance that this process runs, regardless of the try; empty outside a task."""
     parts = [os.environ.get(f"AIRFLOW_CTX_{name}", "") for name in ("DAG_ID", "DAG_RUN_ID", "TASK_ID")]
     return "/".join(parts) if all(parts) else ""
 
@@ -206,9 +208,9 @@ def _job_hash(what: Sequence[str], inputs: Iterable[BufferedRandom]) -> str:
 
 
 def _left_by_earlier_try(host: DockerHost, job: str) -> Container | None:
-    """The container of this very job that an earlier try of this task left, at work or done; its others are removed.
+    """The container of an identical job from an earlier try of this task, running or finished; others are removed.
 
-    One that failed is no result: it may have gone down with the engine.
+    A failed container is not reused: it may have failed because the Docker Engine stopped.
     """
     if not (task := _task()):
         return None
@@ -216,8 +218,8 @@ def _left_by_earlier_try(host: DockerHost, job: str) -> Container | None:
     for container in host.client.containers.list(
         all=True, filters=host.with_labels("job", task=task), ignore_removed=True
     ):
-        well = container.status in ("running", "exited") and container.attrs["State"]["ExitCode"] == 0
-        if resumable is None and well and container.labels.get("evergreen.job") == job:
+        usable = container.status in ("running", "exited") and container.attrs["State"]["ExitCode"] == 0
+        if resumable is None and usable and container.labels.get("evergreen.job") == job:
             resumable = container
         else:
             container.remove(force=True, v=True)
@@ -238,7 +240,7 @@ def _is_left_over(values: Mapping[str, str]) -> bool:
 
 @contextlib.contextmanager
 def _inputs(home: Path, readable: Sequence[Path], writable: Path) -> Iterator[list[BufferedRandom]]:
-    """What the command finds: an archive of what it may read, and one of what it may change."""
+    """The command's inputs: an archive of what it may read, and one of what it may change."""
     with tempfile.TemporaryFile() as fixed, tempfile.TemporaryFile() as changeable:
         for file, owner, paths in ((fixed, 0, readable), (changeable, USER, [writable])):
             archive({_place(home, path): path.resolve() for path in paths}, into=file, owner=owner)
@@ -247,12 +249,12 @@ def _inputs(home: Path, readable: Sequence[Path], writable: Path) -> Iterator[li
 
 def _place(home: Path, path: Path) -> str:
     if not path.is_relative_to(home):
-        raise PlatformError(f"{path} is not below {home}, so no container can be given it. Move it there.")
+        raise PlatformError(f"{path} is not inside {home}, so it can't be copied into a container. Move it there.")
     return str(path.relative_to(home))
 
 
 def _await_end(container: Container, time_limit: float) -> Literal["time"] | None:
-    """Wait for the container to end, or end it when its time, which an earlier try may have used, is over."""
+    """Wait for the container to exit, or kill it after its time limit, which includes the time of earlier tries."""
     container.reload()
     running = datetime.now(UTC) - datetime.fromisoformat(container.attrs["State"]["StartedAt"])
     deadline = time.monotonic() + time_limit - running.total_seconds()
@@ -270,13 +272,13 @@ def _await_end(container: Container, time_limit: float) -> Literal["time"] | Non
 
 
 def _exit_code(code: int) -> int:
-    """Negative for a signal, as of a process: the container's first process says 128 more than the signal."""
+    """Negative for a signal, as for a process; a container's first process reports 128 plus the signal."""
     return 128 - code if code - 128 in set(signal.Signals) else code
 
 
 @dataclass
 class _Output:
-    """What a command prints: into its log and, line by line, to stdout, while it runs."""
+    """A command's output: written to its log file and logged line by line while it runs."""
 
     log: Path
     tail: str = ""
@@ -287,24 +289,24 @@ class _Output:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as file:
             for chunk in chunks:
-                part = chunk[: self._left]
-                self._left -= len(part)
-                file.write(part)
+                kept = chunk[: self._left]
+                self._left -= len(kept)
+                file.write(kept)
                 file.flush()
-                self._show(part)
-                if part and not self._left:
-                    print(f"(more than {OUTPUT_BYTES // 2**20} MiB of output: the rest is left out)", flush=True)
+                self._add(kept)
+                if kept and not self._left:
+                    _log.warning("more than %d MiB of output: the rest is omitted", OUTPUT_BYTES // 2**20)
 
-    def _show(self, part: bytes) -> None:
-        *lines, self._line = (self._line + part).split(b"\n")
+    def _add(self, content: bytes) -> None:
+        *lines, self._line = (self._line + content).split(b"\n")
         for line in lines:
-            self._print(line)
+            self._log_line(line)
 
     def close(self) -> None:
         if self._line:
-            self._print(self._line)
+            self._log_line(self._line)
 
-    def _print(self, line: bytes) -> None:
+    def _log_line(self, line: bytes) -> None:
         text = line.decode("utf-8", errors="replace")
         self.tail = (self.tail + text + "\n")[-TAIL_BYTES:]
-        print(text, flush=True)
+        _log.info("%s", text)

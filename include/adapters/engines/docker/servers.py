@@ -1,4 +1,4 @@
-"""Containers of model servers: how one is made, which network it is on, and what its state and address are."""
+"""Containers of model servers: creation, network, state and address."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from include.core.release.release import Environment
 from include.core.spec import ModelSpec
 
 PORT = 8000
-"""The server's port inside of its container."""
+"""The server's port inside its container."""
 STOP_SECONDS = 30
 RESTARTS = 3
-"""A server that ended this often without becoming ready is broken."""
+"""A server that exited this often without becoming ready is broken."""
 MISTAKE = 3
-"""The runtime's exit code for what no restart can put right."""
+"""The runtime's exit code for errors that no restart can fix."""
 RESTART: Any = {"Name": "always", "MaximumRetryCount": 0}
-"""Not unless-stopped: for an engine that crashed and starts again, its containers count as stopped by somebody."""
+"""Not unless-stopped: after a crash of the Docker Engine, its containers would count as stopped by a user."""
 _SECOND = 1_000_000_000
 
 
 def create_server(
     host: DockerHost, image: str, spec: ModelSpec, environment: Environment, about: dict[str, str]
 ) -> Container:
-    """A container that is ready to start: hardened, limited, with the labels ``about``."""
+    """Create a container that can be started: hardened, with resource limits and the labels ``about``."""
     volumes = {log_volume(host, spec.name): {"bind": str(LOG), "mode": "rw"}} if environment == "production" else {}
-    with contextlib.suppress(APIError):  # it is there
+    with contextlib.suppress(APIError):  # it already exists
         if volumes:
             host.client.volumes.create(log_volume(host, spec.name), labels=host.labels("log", model=spec.name))
     deployment = spec.deployment
@@ -62,7 +62,7 @@ def create_server(
 
 
 def end_server(host: DockerHost, container: Container) -> None:
-    """Stop a server, which drains first, and remove it; harmless when it is gone."""
+    """Stop a server, which drains first, and remove it, if it still exists."""
     with host.errors(), contextlib.suppress(NotFound):
         container.stop(timeout=STOP_SECONDS)
         container.remove(force=True, v=True)
@@ -79,23 +79,23 @@ def server_state(host: DockerHost, container: Container, model: str) -> str:
 
 
 def server_address(container: Container) -> str:
-    """Where the gateway and the tasks reach a server: at its published port, or by name on a network they share.
+    """The address at which gateway and tasks reach a server: its published port, or its name on a shared network.
 
-    That name is the container's short id: with a long model name, its own would be too long for DNS.
+    That name is the container's short id, because its full name may be too long for DNS.
     """
     port = container.labels.get("evergreen.port")
     return f"127.0.0.1:{port}" if port else f"{container.short_id}:{PORT}"
 
 
 def log_volume(host: DockerHost, model: str) -> str:
-    """The volume that a model's production servers write the prediction log to."""
+    """The volume to which a model's production servers write the prediction log."""
     return f"evergreen-{host.instance}-log-{model}"
 
 
 def _network(host: DockerHost, environment: Environment) -> str:
-    """The environment's bridge. What is on it can neither see each other nor, without masquerade, the world.
+    """The environment's bridge. Containers on it can't reach each other or, without masquerading, the outside world.
 
-    Where the gateway is a container too, both are on a network that is there already (EVERGREEN_SERVER_NETWORK).
+    If the gateway is a container too, both use an existing network (EVERGREEN_SERVER_NETWORK).
     """
     if host.settings.server_network:
         return f"{host.settings.server_network}-{environment}"

@@ -1,8 +1,8 @@
-"""Running a model team's code without the platform's environment, keys, files or network.
+"""Runs a model team's code without access to the platform's environment, keys, files or network.
 
-Code of a commit is not trusted: it runs in a process with a clean environment, sees only the system's libraries,
-its own Python and what it is given, and has limits of time and memory. Files and TCP ports are held by Landlock,
-other sockets by seccomp, where the kernel has them; :func:`isolation` says which protection holds here.
+A commit's code is untrusted: it runs in a process with a clean environment, has access only to the system's libraries,
+its own Python and its inputs, and has time and memory limits. Landlock restricts files and TCP ports, and seccomp other
+sockets, if the kernel supports them; :func:`isolation` returns the protection on this machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOT_CONFINED = 125
 FILE_MB = 8192
 TAIL_BYTES = 16_000
 
-# What any program needs of the system: libraries, locale, time zone, certificates, names; no keys, no homes.
+# System files that any program needs: libraries, locale, time zone, certificates, name resolution; no keys, no homes.
 SYSTEM = [
     *("/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin", "/proc"),
     *(f"/usr/{name}" for name in ("bin", "lib", "lib32", "lib64", "libexec", "libx32", "sbin", "share", "include")),
@@ -40,7 +40,7 @@ SYSTEM = [
     *("/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols"),
     *("/dev/urandom", "/dev/random", "/dev/zero", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
 ]
-# Of an installation of Python; its prefix may be a folder with much else in it, such as /usr/local.
+# Folders of a Python installation; its prefix may contain much else, such as /usr/local.
 PREFIX = ("bin", "include", "lib", "lib64", "share")
 DEVICES = ["/dev/null", "/dev/full", "/dev/shm"]
 
@@ -55,12 +55,12 @@ class Completed:
     """How a confined command ended."""
 
     code: int
-    """Exit code; negative: the signal that ended it."""
+    """Exit code; negative: the signal that killed it."""
     output_tail: str
-    """The end of what it printed (stdout and stderr together)."""
+    """The tail of its output (stdout and stderr combined)."""
     seconds: float
     limit: Literal["time", "memory"] | None
-    """The limit that ended it."""
+    """The limit that it exceeded, if any."""
 
 
 def run_confined(
@@ -78,15 +78,15 @@ def run_confined(
     bind_ports: Sequence[int] = (),
     connect: bool = False,
 ) -> Completed:
-    """Run a command to its end, confined; every process that it started is gone afterwards.
+    """Run a command, confined, until it exits; afterwards all processes that it started have ended.
 
-    ``command[0]`` is an absolute path. ``readable`` and ``writable`` are files or folders beyond the system's
-    libraries and the command's own Python; ``cwd`` is not among them by itself. HOME and TMPDIR are a folder below
-    ``scratch`` that is removed afterwards. ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) holds for
-    each process and for all of them together, ``file_mb`` for each file that it writes. TCP is refused except listening
-    on ``bind_ports`` and, with ``connect``, connecting. Output goes to ``log`` (replaced).
+    ``command[0]`` is an absolute path. ``readable`` and ``writable`` are files or folders in addition to the system's
+    libraries and the command's own Python; ``cwd`` is not included automatically. HOME and TMPDIR are a folder in
+    ``scratch`` that is removed afterwards. ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) applies to
+    each process and to all of them together, ``file_mb`` to each file that it writes. TCP is refused except for
+    listening on ``bind_ports`` and, with ``connect``, connecting. Output is written to ``log`` (overwritten).
 
-    Raises PlatformError when the confinement itself could not be set up.
+    Raises PlatformError if the confinement itself could not be set up.
     """
     home = Path(tempfile.mkdtemp(prefix="job-", dir=_made(scratch)))
     receive, send = os.pipe()
@@ -119,12 +119,12 @@ def run_confined(
         report = os.read(receive, 4096)
         tail = _tail(output)
     if not report:
-        raise PlatformError(f"{command[0]} was cut short: its guard ended with code {launcher.returncode}. {tail}")
+        raise PlatformError(f"{command[0]} was aborted: its guard exited with code {launcher.returncode}. {tail}")
     result = json.loads(report)
     if result["code"] == NOT_CONFINED and "could not confine" in tail:
         raise PlatformError(f"{tail.strip()}. Nothing was run.")
     limit = result["limit"]
-    # Only the kernel's out-of-memory killer sends SIGKILL besides the guard.
+    # Apart from the guard, only the kernel's out-of-memory killer sends SIGKILL.
     if limit is None and (result["code"] == -9 or (result["code"] != 0 and NO_MEMORY.search(tail))):
         limit = "memory"
     return Completed(result["code"], tail, result["seconds"], limit)
@@ -142,10 +142,10 @@ def confined_command(
     bind_ports: Sequence[int] = (),
     connect: bool = False,
 ) -> list[str]:
-    """The command line that confines itself as :func:`run_confined` does and becomes ``command``.
+    """A command line that confines itself like :func:`run_confined` and then becomes ``command``.
 
-    For servers under a supervisor: the process id stays, so signals reach the server, and the supervisor holds
-    its life. The memory limit holds for each process. Starting it again clears its HOME and TMPDIR.
+    For servers under a supervisor: the process id stays the same, so that signals reach the server. The memory limit
+    applies to each process. A restart clears its HOME and TMPDIR.
     """
     name = hashlib.sha256("\0".join([str(cwd), *command]).encode()).hexdigest()[:16]
     home = _made(scratch) / f"server-{name}"
@@ -154,7 +154,7 @@ def confined_command(
 
 @lru_cache(maxsize=1)
 def isolation() -> Literal["landlock", "environment"]:
-    """``landlock`` where the kernel confines files and network; else ``environment``: clean environment and limits."""
+    """``landlock`` if the kernel restricts files and network, else ``environment``: clean environment and limits."""
     if sys.platform == "linux":
         from py_landlock import LandlockError, get_abi_version
 
@@ -176,7 +176,7 @@ def _policy(
     connect: bool,
 ) -> Policy:
     if not os.path.isabs(command[0]):
-        raise ValueError(f"'{command[0]}' must be an absolute path: a confined command is not looked up in PATH.")
+        raise ValueError(f"'{command[0]}' must be an absolute path: confined commands are not looked up on PATH.")
     return {
         "cwd": str(cwd),
         "readable": [*SYSTEM, *_python_folders(Path(command[0])), *(str(path) for path in readable)],
@@ -201,7 +201,7 @@ def _policy(
 
 
 def _python_folders(executable: Path) -> list[str]:
-    """The virtual environment of an executable, and the installation of Python that it was made from."""
+    """The virtual environment of an executable, and the Python installation that it was created from."""
     environment = executable.parent.parent
     if not (environment / "pyvenv.cfg").is_file():
         return []

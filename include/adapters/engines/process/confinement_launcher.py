@@ -1,11 +1,11 @@
-"""Confines itself, then becomes the given command. A script of its own: run with ``python -I``.
+"""Confines itself, then becomes the given command. A standalone script, run with ``python -I``.
 
-``python -I confinement_launcher.py '<policy JSON>' -- command…`` replaces itself by the command (same process id,
-so that signals of a supervisor reach it). With ``"watch"`` in the policy it stays as the command's guard instead:
-it holds the time and memory limits of the whole tree, and ends all of it when its own parent dies.
-It needs the standard library, py_landlock and psutil only.
+``python -I confinement_launcher.py '<policy JSON>' -- command…`` replaces itself with the command (same process id, so
+that a supervisor's signals reach it). With ``"watch"`` in the policy, it stays as the command's guard instead: it
+enforces the time and memory limits of the whole process tree, and kills the tree when its own parent dies. It needs
+only the standard library, py_landlock and psutil.
 
-The policy is made by :mod:`include.adapters.engines.process.confinement`, which says what each field means.
+The policy is created by :mod:`include.adapters.engines.process.confinement`, which documents its fields.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ PR_GET_SECCOMP, PR_SET_SECCOMP, PR_SET_SECUREBITS = 21, 22, 28
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 SECBIT_NOROOT_LOCKED = 0b11
 NOT_CONFINED = 125
-"""Exit code when the confinement itself could not be set up; the command was not started."""
+"""Exit code if the confinement itself could not be set up; the command was not started."""
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Confine this process as the policy in the first argument says, and become the command after ``--``."""
+    """Confine this process by the policy in the first argument, and become the command after ``--``."""
     policy, command = json.loads(arguments[0]), arguments[2:]
     if policy.get("watch"):
         watch(policy, lambda: become(policy, command))
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def become(policy: Policy, command: list[str]) -> NoReturn:
-    """Confine this process and replace it by the command."""
+    """Confine this process and replace it with the command."""
     scratch = Path(policy["scratch"])
     try:
         remove_tree(scratch)
@@ -71,7 +71,7 @@ def become(policy: Policy, command: list[str]) -> NoReturn:
 
 
 def set_limits(policy: Policy) -> None:
-    """Memory of each process, size of each file, open files, no core dumps."""
+    """Limit memory per process, size per file and open files; disable core dumps."""
     for name, value in (
         (resource.RLIMIT_DATA, policy["memory_mb"] * 2**20),
         (resource.RLIMIT_FSIZE, policy["file_mb"] * 2**20),
@@ -84,14 +84,14 @@ def set_limits(policy: Policy) -> None:
 
 
 def drop_capabilities() -> None:
-    """Started as root, the command keeps the user id but none of root's capabilities after exec."""
+    """Drop root's capabilities: a command started as root keeps the user id but loses them on exec."""
     call_prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     if sys.platform == "linux" and os.geteuid() == 0:
         call_prctl(PR_SET_SECUREBITS, SECBIT_NOROOT_LOCKED)
 
 
 def restrict_with_landlock(policy: Policy) -> None:
-    """Only the policy's files and TCP ports, and no signals to others, as far as the kernel has Landlock."""
+    """Allow only the policy's files and TCP ports, and no signals to other processes, as far as Landlock can."""
     if sys.platform != "linux":
         return
     from py_landlock import (
@@ -133,7 +133,7 @@ def restrict_with_landlock(policy: Policy) -> None:
 
 
 def allow_path(rules: Any, path: str, access: int) -> None:
-    """Allow what is asked below the path; a path that does not exist has nothing to allow."""
+    """Allow this access to the path and everything inside it; nonexistent paths are skipped."""
     from py_landlock import AccessFs, PathBeneathAttr, add_rule
 
     try:
@@ -153,7 +153,7 @@ def allow_path(rules: Any, path: str, access: int) -> None:
 
 
 def restrict_system_calls(program: bytes) -> None:
-    """Load a seccomp program, where the kernel has seccomp and there is one for this machine."""
+    """Load a seccomp program, if the kernel has seccomp and there is a program for this architecture."""
     if not program or not call_prctl(PR_GET_SECCOMP, 0):
         return
     buffer = ctypes.create_string_buffer(program)

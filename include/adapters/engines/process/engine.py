@@ -1,12 +1,13 @@
-"""The engine ``process``: model servers as processes that supervisord keeps alive.
+"""The engine ``process``: model servers are processes supervised by supervisord.
 
-One server is two files in ``run/servers``: ``<name>.json``, which the server reads, and ``<name>.conf``, which
-supervisord reads. They are all that is needed to find every server again, also after supervisord itself has gone.
+Each server has two files in ``run/servers``: ``<name>.json``, which the server reads, and ``<name>.conf``, which
+supervisord reads. They are enough to find all servers, even after supervisord itself has stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,11 +33,13 @@ from include.core.release.release import Environment
 from include.core.spec import ModelSpec
 from include.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 RUNNING, STARTING, BACKOFF = 20, 10, 30
 
 
 class ProcessEngine:
-    """Confined processes on this machine; model servers through supervisord's XML-RPC interface."""
+    """Confined processes on this machine; model servers are controlled through supervisord's XML-RPC interface."""
 
     def __init__(self, settings: Settings, registry: Registry):
         self._settings, self._registry = settings, registry
@@ -91,7 +94,8 @@ class ProcessEngine:
             connect=spec.training.network,
             env=job_environment(spec),
         )
-        print(done.output_tail)
+        for line in done.output_tail.splitlines():
+            _log.info("%s", line)
         return done
 
     def isolation(self) -> str:
@@ -99,7 +103,7 @@ class ProcessEngine:
         return isolation()
 
     def fetch_predictions(self, model: str) -> None:
-        """Nothing to do: servers write to the folder itself."""
+        """Do nothing: servers write directly to the folder."""
 
     def servers(self, model: str, environment: Environment) -> dict[str, RunningServer]:
         """The servers of one model in one environment, by version."""
@@ -107,7 +111,7 @@ class ProcessEngine:
         for path in sorted(self.folder.glob(f"{_name(model, environment, '')}*.json")):
             config = ServerConfig.read(path)
             if config.model["name"] != model or config.environment != environment:
-                continue  # a model whose name begins with this one's
+                continue  # a model whose name starts with this model's name
             state = self._state(path.stem, config)
             servers[config.version] = RunningServer(config.version, config.address, state)
         return servers
@@ -140,7 +144,7 @@ class ProcessEngine:
             self._call("addProcessGroup", name)
 
     def stop(self, model: str, environment: Environment, version: str) -> None:
-        """Stop a server (it drains first) and forget it; harmless when there is none."""
+        """Stop a server (it drains first) and remove it, if there is one."""
         name = _name(model, environment, version)
         with self._locked():
             self._remove(name)
@@ -149,7 +153,7 @@ class ProcessEngine:
             self._call("reloadConfig")
 
     def log_tail(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
-        """The end of a server's log, for the error message about it."""
+        """The tail of a server's log, for error messages."""
         path = self._settings.home / "logs" / f"{_name(model, environment, version)}.log"
         try:
             return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
@@ -158,7 +162,7 @@ class ProcessEngine:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One change of the servers at a time."""
+        """Serialize changes of the servers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / ".lock"):
             yield
@@ -206,7 +210,7 @@ class ProcessEngine:
         except Fault as fault:
             if fault.faultCode == Faults.BAD_NAME:
                 return "broken"
-            raise PlatformError(f"supervisord could not say how {name} is: {fault.faultString}") from fault
+            raise PlatformError(f"supervisord could not report the state of {name}: {fault.faultString}") from fault
         except OSError as error:
             raise PlatformError(_NO_SUPERVISOR.format(error)) from error
         if state in (RUNNING, STARTING) and self._client(config).ready():
@@ -233,7 +237,7 @@ class ProcessEngine:
         return InferenceClient(config.model["name"], config.address, self._settings.secret("prediction_token"))
 
 
-_NO_SUPERVISOR = "supervisord does not answer ({}). 'make status' shows the platform; 'make up' starts it."
+_NO_SUPERVISOR = "supervisord does not respond ({}). 'make status' shows the platform; 'make up' starts it."
 
 
 def _name(model: str, environment: str, version: str) -> str:

@@ -101,7 +101,7 @@ def test_more_than_may_be_taken_is_refused_also_with_holes_and_in_several_files(
         take_files(left, ["sparse"], tmp_path / "into")
     for name in ("a", "b"):
         (left / name).write_bytes(bytes(600))
-    with pytest.raises(TrainingError, match="'b' with 600 bytes, and 400 is"):
+    with pytest.raises(TrainingError, match="'b' with 600 bytes; at most 400 are"):
         take_files(left, ["a", "b"], tmp_path / "into", largest_bytes=1000)
 
 

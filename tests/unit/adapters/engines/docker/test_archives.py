@@ -81,7 +81,7 @@ def test_only_plain_files_of_the_folder_itself_come_out(tmp_path: Path) -> None:
 def test_more_than_may_come_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TrainingError, match="Write less"):
         take_out(tar(("out/a", b"x" * 600, {}), ("out/b", b"x" * 600, {})), tmp_path, largest_bytes=1000)
-    monkeypatch.setattr(container_files, "MOST_ENTRIES", 20)
+    monkeypatch.setattr(container_files, "MAX_ENTRIES", 20)
     with pytest.raises(TrainingError, match="20 files"):
         take_out(tar(*((f"out/{number}", None, {}) for number in range(21))), tmp_path, largest_bytes=1000)
 

@@ -1,4 +1,4 @@
-"""What is said when no Docker Engine answers."""
+"""The message when no Docker Engine responds."""
 
 from pathlib import Path
 
@@ -11,5 +11,5 @@ from include.settings import Settings
 
 def test_an_engine_that_is_gone_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    with pytest.raises(PlatformError, match=r"no Docker Engine answers.*bin/docker-engine.*DOCKER_HOST"):
+    with pytest.raises(PlatformError, match=r"no Docker Engine responds.*bin/docker-engine.*DOCKER_HOST"):
         DockerHost(Settings(home=tmp_path)).client.ping()
