@@ -49,21 +49,21 @@ def main() -> None:
         show(f"parse dags/ with {models} model(s), {dags} Dags", f"{seconds:.2f} s")
     for what, figure in coverage():
         show(what, figure)
-    with platform() as here:
-        show("start of the platform, databases already created", f"{start_seconds(here):.0f} s")
-        show("memory of the idle platform (PSS)", f"{memory_mb(here):.0f} MB")
-        demo = run(here, "-m", "demo", "--months", str(MONTHS), check=False)
-        if not (here.home / "demo" / "report.json").exists():
+    with platform() as settings:
+        show("start of the platform, databases already created", f"{start_seconds(settings):.0f} s")
+        show("memory of the idle platform (PSS)", f"{memory_mb(settings):.0f} MB")
+        demo = run(settings, "-m", "demo", "--months", str(MONTHS), check=False)
+        if not (settings.home / "demo" / "report.json").exists():
             raise SystemExit(demo.stdout + demo.stderr)
-        report = json.loads((here.home / "demo" / "report.json").read_text(encoding="utf-8"))
-        airflow = AirflowClient(f"http://127.0.0.1:{here.airflow_port}", "admin", here.secret("admin_password"))
-        show("from pushing a commit to the first task of ci", f"{push_to_ci(here, airflow):.1f} s")
+        report = json.loads((settings.home / "demo" / "report.json").read_text(encoding="utf-8"))
+        airflow = AirflowClient(f"http://127.0.0.1:{settings.airflow_port}", "admin", settings.secret("admin_password"))
+        show("from pushing a commit to the first task of ci", f"{push_to_ci(settings, airflow):.1f} s")
         show("from degraded health to the better version in production", f"{health_to_release(report):.1f} s")
-        by_airflow, plain = training_pairs(here, airflow)
+        by_airflow, plain = training_pairs(settings, airflow)
         show("training as a Dag run", f"{by_airflow:.1f} s")
         show("the same work as a plain script", f"{plain:.1f} s")
         show("ratio (goal: at most 1.2)", f"{by_airflow / plain:.2f}")
-        for name, figures in prediction_load(here).items():
+        for name, figures in prediction_load(settings).items():
             show(f"prediction {name}", figures)
     for module in ("benchmarks.engines", "benchmarks.drift"):
         process = subprocess.Popen([sys.executable, "-m", module], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
@@ -83,16 +83,16 @@ def main() -> None:
 def platform() -> Iterator[Settings]:
     """A temporary platform on the default ports."""
     with tempfile.TemporaryDirectory(prefix="eg-bench-", ignore_cleanup_errors=True) as folder:
-        here = Settings(home=Path(folder).resolve())
+        settings = Settings(home=Path(folder).resolve())
         try:
-            yield here
+            yield settings
         finally:
-            run(here, "-m", "include.embedded", "down")
+            run(settings, "-m", "include.embedded", "down")
 
 
-def run(here: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run(settings: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments on the platform; its output is shown if it fails."""
-    environment = {**os.environ, "EVERGREEN_HOME": str(here.home), "AIRFLOW_CONN_EVERGREEN_LAKE": LAKE}
+    environment = {**os.environ, "EVERGREEN_HOME": str(settings.home), "AIRFLOW_CONN_EVERGREEN_LAKE": LAKE}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
     )
@@ -101,30 +101,30 @@ def run(here: Settings, *arguments: str, check: bool = True) -> subprocess.Compl
     return done
 
 
-def start_seconds(here: Settings) -> float:
+def start_seconds(settings: Settings) -> float:
     """Seconds of the second start; the first one creates the databases and is not counted."""
-    run(here, "-m", "include.embedded", "up")
-    run(here, "-m", "include.embedded", "down")
+    run(settings, "-m", "include.embedded", "up")
+    run(settings, "-m", "include.embedded", "down")
     start = time.perf_counter()
-    run(here, "-m", "include.embedded", "up")
+    run(settings, "-m", "include.embedded", "up")
     return time.perf_counter() - start
 
 
-def memory_mb(here: Settings) -> float:
+def memory_mb(settings: Settings) -> float:
     """Proportional set size of all the platform's processes, in MB."""
     total = 0
     for process in psutil.process_iter():
         try:
-            if process.environ().get(INSTANCE) == str(here.home):
+            if process.environ().get(INSTANCE) == str(settings.home):
                 total += process.memory_full_info().pss
         except psutil.Error:
             continue
     return total / 1e6
 
 
-def push_to_ci(here: Settings, airflow: AirflowClient) -> float:
+def push_to_ci(settings: Settings, airflow: AirflowClient) -> float:
     """Seconds from the end of a push to the start of the first task of the run that it causes."""
-    bare = here.home / "repositories" / "flights.git"
+    bare = settings.home / "repositories" / "flights.git"
     commit = repository.change(bare, "A commit to measure", {"README.md": {"# ": "# Measured: "}})
     pushed = pd.Timestamp.now(tz="UTC")
     caused = airflow.await_caused("flights.ci", lambda event: commit in json.dumps(event), 120, commit)
@@ -148,7 +148,7 @@ def health_to_release(report: dict[str, Any]) -> float:
     return (pd.Timestamp(deployed["ended"]) - pd.Timestamp(measured["ended"])).total_seconds()
 
 
-def training_pairs(here: Settings, airflow: AirflowClient) -> tuple[float, float]:
+def training_pairs(settings: Settings, airflow: AirflowClient) -> tuple[float, float]:
     """Median seconds of a training by Airflow, from trigger to end, and of the plain script."""
     useless = {"parameters": {"smallest_leaf": 10**6}}  # never promoted, so that no deployment runs at the same time
     by_airflow, plain = [], []
@@ -159,28 +159,28 @@ def training_pairs(here: Settings, airflow: AirflowClient) -> tuple[float, float
         by_airflow.append(time.perf_counter() - start)
         start = time.perf_counter()
         script = ["-m", "include.embedded", "env", "--", sys.executable, "-m", "benchmarks.plain_training"]
-        run(here, *script, "flights", WINDOW, json.dumps(useless["parameters"]))
+        run(settings, *script, "flights", WINDOW, json.dumps(useless["parameters"]))
         plain.append(time.perf_counter() - start)
     return statistics.median(by_airflow), statistics.median(plain)
 
 
-def prediction_load(here: Settings) -> dict[str, str]:
+def prediction_load(settings: Settings) -> dict[str, str]:
     """One row per request: over one and eight connections, directly and through the gateway, and on a busy machine."""
-    body = json.loads((here.home / "demo" / "request.json").read_text(encoding="utf-8"))
+    body = json.loads((settings.home / "demo" / "request.json").read_text(encoding="utf-8"))
     one_row = [{**column, "shape": [1], "data": column["data"][:1]} for column in body["inputs"]]
-    configs = [json.loads(path.read_text(encoding="utf-8")) for path in (here.run / "servers").glob("*.json")]
-    live = (here.run / "gateway" / "flights" / "live").read_text(encoding="utf-8")
+    configs = [json.loads(path.read_text(encoding="utf-8")) for path in (settings.run / "servers").glob("*.json")]
+    live = (settings.run / "gateway" / "flights" / "live").read_text(encoding="utf-8")
     assert live in {f"{config['host']}:{config['port']}" for config in configs}
 
     def figures(address: str, clients: int, requests: int) -> str:
-        token, path = here.secret("prediction_token"), "/v2/models/flights/infer"
+        token, path = settings.secret("prediction_token"), "/v2/models/flights/infer"
         result = load(address, path, token, {"inputs": one_row}, clients=clients, requests=requests)
         speed = f"{result.requests_per_second:.0f}/s, p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms"
         return f"{speed}, {result.failed} failed"
 
     measured = {}
     for clients in (1, 8):
-        for name, address in {"directly": live, "through the gateway": f"127.0.0.1:{here.gateway_port}"}.items():
+        for name, address in {"directly": live, "through the gateway": f"127.0.0.1:{settings.gateway_port}"}.items():
             measured[f"{name}, {clients} connection(s)"] = figures(address, clients, 1600)
     with busy_processors():
         measured["directly, 1 connection, with one busy process per CPU"] = figures(live, 1, 200)

@@ -66,8 +66,8 @@ def _health() -> str:
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return f"failed: {done.stderr.strip().splitlines()[-1:]}"
-    found = json.loads(done.stdout.splitlines()[-1])
-    return f"{found['seconds']:.0f} s, {found['peak_mb'] - found['before_mb']:.0f} MB above its imports"
+    result = json.loads(done.stdout.splitlines()[-1])
+    return f"{result['seconds']:.0f} s, {result['peak_mb'] - result['before_mb']:.0f} MB above its imports"
 
 
 def _false_alarms() -> Iterator[tuple[str, str]]:
@@ -214,10 +214,10 @@ def _run(python: str | None, engine: str, numbers: int, categories: int, *files:
         return {"text": f"did not finish within {TIME_LIMIT} s"}
     if done.returncode != 0:
         return {"text": f"failed: {done.stderr.strip().splitlines()[-1:]}"}
-    found = json.loads(done.stdout.splitlines()[-1])
-    above = found["peak_mb"] - found["before_mb"]
-    text = f"{found['seconds']:.2f} s, {above:.0f} MB above its imports ({found['peak_mb']:.0f} MB)"
-    return {"seconds": found["seconds"], "text": f"{text}{found.get('more', '')}"}
+    result = json.loads(done.stdout.splitlines()[-1])
+    above = result["peak_mb"] - result["before_mb"]
+    text = f"{result['seconds']:.2f} s, {above:.0f} MB above its imports ({result['peak_mb']:.0f} MB)"
+    return {"seconds": result["seconds"], "text": f"{text}{result.get('more', '')}"}
 
 
 def _evidently(folder: Path) -> str | None:

@@ -95,7 +95,7 @@ def _describe(mistake: Any, shown: str, lines: dict[Path_, int]) -> str:
     message = mistake["msg"].removeprefix("Value error, ").rstrip(".")
     given = mistake.get("input")
     if mistake["type"] not in ("missing", "extra_forbidden", "value_error") and isinstance(given, str | int | float):
-        message += f" (found: {given!r})"
+        message += f" (value: {given!r})"
     remedy = REMEDIES.get(mistake["type"], "" if mistake["type"] == "value_error" else "Correct the value")
     field = _dotted(location) or "model"
     return f"{shown}:{lines.get(known, 1)}: {field}: {message}." + (f" {remedy}." if remedy else "")

@@ -1,4 +1,4 @@
-"""The JSON files that the platform writes for the runtime: what a job does, what a server serves.
+"""The JSON files that the platform writes for the runtime: job files and server configurations.
 
 The platform has the same types in ``include/adapters/engines``; since neither imports the other, a test compares them.
 """
@@ -16,7 +16,7 @@ class Feature(TypedDict):
 
 
 class Model(TypedDict):
-    """What is needed of the spec; estimator and feature code are ``module:function`` in the folder ``code``."""
+    """What the runtime needs from the spec; ``estimator`` and ``feature_code`` are functions in the folder ``code``."""
 
     name: str
     task: str
@@ -71,7 +71,7 @@ ScoreJob = TypedDict(
         "out": str,
     },
 )
-"""Predict the rows from ``from`` until before ``until``; None is no bound."""
+"""Predict the rows from ``from`` until before ``until``; None means unbounded."""
 
 
 class ServerConfig(TypedDict):

@@ -34,18 +34,18 @@ class Choice:
 
     version: str
     champion: str | None
-    """Version in production until then."""
+    """The version in production so far."""
     already_serves: bool
-    """Whether the version already has all of production's traffic, so that there is nothing to deploy."""
+    """Whether the version already has all production traffic, so that nothing needs to be deployed."""
 
 
 def choose_version(
     installation: Installation, spec: ModelSpec, *, requested: str = "", offered: str | None = None
 ) -> Choice:
-    """The version to deploy: the requested one, else the offered one, else the newest that was promoted.
+    """The version to deploy: the requested one, else the offered one, else the newest promoted one.
 
-    Raises RunRefusedError when there is none, or when the requested one is not in the registry. What already serves is
-    reconciled once more.
+    Raises RunRefusedError if there is none, or if the requested one is not in the registry. A version that already
+    serves is reconciled again.
     """
     if requested:
         known = [str(version.version) for version in installation.registry.versions(spec.name)]
@@ -61,7 +61,7 @@ def choose_version(
 
 
 def check_rollback(installation: Installation, spec: ModelSpec, run: str) -> None:
-    """Raise RunRefusedError when there is no earlier release that :func:`roll_back` could put into production."""
+    """Raise RunRefusedError if there is no earlier release to which :func:`roll_back` could roll back."""
     installation.store.release(spec.name, "production").roll_back(run)
 
 

@@ -230,9 +230,9 @@ def _log_tenths(spec: ModelSpec, window: str) -> Callable[[int, int], None]:
     """Returns a callback that logs progress in steps of a tenth."""
     reported = 0
 
-    def report(done: int, whole: int) -> None:
+    def report(done: int, total: int) -> None:
         nonlocal reported
-        if (tenths := 10 * done // max(whole, 1)) > reported:
+        if (tenths := 10 * done // max(total, 1)) > reported:
             reported = tenths
             log.info("%s %s: counted %d %% of the window", spec.name, window, 10 * tenths)
 

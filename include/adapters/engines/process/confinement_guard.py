@@ -1,6 +1,6 @@
-"""The guards of a confined command: they hold its limits, and end every process that it left.
+"""The guards of a confined command: they enforce its limits, and kill every process that it leaves behind.
 
-Loaded by :mod:`confinement_launcher`, so it needs the standard library, py_landlock and psutil only.
+Loaded by :mod:`confinement_launcher`, so it needs only the standard library, py_landlock and psutil.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SETTLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 WALL = 0x40000000
-"""Of waitpid(2): children that end with another signal than SIGCHLD too."""
+"""Option of waitpid(2): also wait for children whose exit signal is not SIGCHLD."""
 
 
 class Watch(TypedDict):
-    """What the guards of a job know of it."""
+    """The guards' parameters for a job."""
 
     time_limit: float
     """Seconds of wall time."""
     parent: int
-    """Process that the job must not outlive."""
+    """The process that the job must not outlive."""
     result: int
-    """File descriptor that the report is written to."""
+    """The file descriptor to which the report is written."""
 
 
 class Policy(TypedDict):
-    """What a confined command may do; JSON, since it is handed over on the command line."""
+    """What a confined command may do; JSON, because it is passed on the command line."""
 
     cwd: str
     readable: list[str]
@@ -47,17 +47,17 @@ class Policy(TypedDict):
     file_mb: int
     bind_ports: list[int]
     connect: bool
-    """Whether it may connect to others over TCP."""
+    """Whether it may open TCP connections."""
     env: dict[str, str]
-    """All of its environment."""
+    """Its complete environment."""
     watch: NotRequired[Watch]
-    """Of a job; a server has none, since its supervisor holds its life."""
+    """Only for jobs; servers are watched by their supervisor."""
 
 
 def watch(policy: Policy, become: Callable[[], NoReturn]) -> NoReturn:
-    """Run the command below two guards, of which each ends everything when the other one is killed.
+    """Run the command under two guards, each of which kills everything if the other one is killed.
 
-    The inner guard holds the limits and reports; the outer one only waits for it.
+    The inner guard enforces the limits and reports; the outer one only waits for it.
     """
     scoped = stand_guard(policy["watch"]["parent"])
     me = os.getpid()
@@ -73,7 +73,7 @@ def watch(policy: Policy, become: Callable[[], NoReturn]) -> NoReturn:
 
 
 def guard(policy: Policy, become: Callable[[], NoReturn], parent: int) -> NoReturn:
-    """Run the command as a child, hold its limits, end every process it left, and report through the result file."""
+    """Run the command as a child, enforce its limits, kill all leftover processes, and write the report."""
     import psutil
 
     scoped = stand_guard(parent)
@@ -91,7 +91,7 @@ def guard(policy: Policy, become: Callable[[], NoReturn], parent: int) -> NoRetu
     try:
         deadline = started + policy["watch"]["time_limit"]
         while status is None:
-            wait_a_moment(child)
+            wait_briefly(child)
             status = reap(child)
             if status is None and time.monotonic() > deadline:
                 limit, status = "time", -signal.SIGKILL
@@ -106,7 +106,7 @@ def guard(policy: Policy, become: Callable[[], NoReturn], parent: int) -> NoRetu
 
 
 def stand_guard(parent: int) -> bool:
-    """End with the parent, and adopt every orphan below; True where :func:`scope_signals` holds."""
+    """Exit when the parent exits, and adopt all orphans in the tree; returns the result of :func:`scope_signals`."""
     for number in SETTLE:
         signal.signal(number, lambda *_: sys.exit(143))
     call_prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -117,9 +117,9 @@ def stand_guard(parent: int) -> bool:
 
 
 def scope_signals() -> bool:
-    """From now on this process and all below it can signal nobody else; False where the kernel can't hold that.
+    """Prevent this process and its descendants from signalling other processes; False if the kernel can't.
 
-    Landlock does it since version 6 (Linux 6.12). A command below is confined once more, so it can't signal its guard.
+    Landlock supports it since version 6 (Linux 6.12). The command is confined again, so it can't signal its guard.
     """
     if sys.platform != "linux":
         return False
@@ -142,7 +142,7 @@ def scope_signals() -> bool:
         return False
     ruleset = RulesetAttr()
     ruleset.scoped = Scope.SIGNAL
-    # Every ruleset refuses moving and linking files between folders, unless it allows that by name.
+    # Every ruleset forbids moving and linking files between folders unless it explicitly allows it.
     ruleset.handled_access_fs = AccessFs.REFER
     rules = create_ruleset(ruleset)
     everywhere = PathBeneathAttr()
@@ -159,8 +159,8 @@ def scope_signals() -> bool:
     return False
 
 
-def wait_a_moment(child: int) -> None:
-    """Until the child ends, at most a tenth of a second."""
+def wait_briefly(child: int) -> None:
+    """Wait until the child exits, at most a tenth of a second."""
     if not hasattr(os, "pidfd_open"):
         time.sleep(0.05)
         return
@@ -173,7 +173,7 @@ def wait_a_moment(child: int) -> None:
 
 
 def reap(child: int) -> int | None:
-    """The child's exit code (negative: signal) once it ended; orphans that ended are collected on the way."""
+    """The child's exit code (negative: signal) once it has exited; also reaps exited orphans."""
     status = None
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG | WALL))[0]:
@@ -183,7 +183,7 @@ def reap(child: int) -> int | None:
 
 
 def tree_memory(me: Any) -> int:
-    """Bytes that the command and all its descendants hold for themselves (shared pages left out)."""
+    """Bytes used by the command and all its descendants, without shared pages."""
     import psutil
 
     total = 0
@@ -195,9 +195,9 @@ def tree_memory(me: Any) -> int:
 
 
 def end_tree(scoped: bool) -> None:
-    """Kill every process below this one. Whoever loses its parent becomes a child of this one: no child, none left.
+    """Kill all descendants. Orphans become children of this process, so no process is left once it has no children.
 
-    Where signals are scoped, "everybody" is exactly who is below, and the kernel lets nobody fork out of it.
+    If signals are scoped, signalling "all processes" (-1) reaches exactly the descendants, and no fork can escape it.
     """
     for number in SETTLE:
         signal.signal(number, signal.SIG_IGN)
@@ -206,12 +206,12 @@ def end_tree(scoped: bool) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGKILL)
         else:
-            kill_all_found()
+            kill_descendants()
         time.sleep(0.005)
 
 
 def has_children() -> bool:
-    """Whether there is a child, running or not; those that ended are collected."""
+    """Whether this process has children; exited ones are reaped."""
     try:
         while os.waitpid(-1, os.WNOHANG | WALL)[0]:
             pass
@@ -220,8 +220,8 @@ def has_children() -> bool:
     return True
 
 
-def kill_all_found() -> None:
-    """Stop every descendant until a look finds no new one, so that they can't fork meanwhile; then kill them."""
+def kill_descendants() -> None:
+    """Suspend descendants until no new ones appear, so that they can't fork in the meantime; then kill them."""
     import psutil
 
     me = psutil.Process()
@@ -237,35 +237,35 @@ def kill_all_found() -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder with all that code which is not trusted left in it; links are not followed.
+    """Remove a folder and everything that untrusted code left in it; links are not followed.
 
-    Deeper than Python can recurse, and folders without permissions, are no hindrance. Nothing that still writes there
-    may be running.
+    It handles trees deeper than Python's recursion limit and folders without permissions. No process may still write to
+    the folder.
     """
     if folder.is_symlink():
         folder.unlink()
     if not folder.exists():
         return
     folder.chmod(0o700)
-    here = os.open(folder, FOLDER)
+    current = os.open(folder, FOLDER)
     path: list[str] = []
-    inner = [remove_files(here)]
+    inner = [remove_files(current)]
     while inner[-1] or path:
         if inner[-1]:
             path.append(inner[-1].pop())
-            os.chmod(path[-1], 0o700, dir_fd=here)
-            here = go(here, path[-1])
-            inner.append(remove_files(here))
+            os.chmod(path[-1], 0o700, dir_fd=current)
+            current = change_folder(current, path[-1])
+            inner.append(remove_files(current))
         else:
-            here = go(here, "..")
+            current = change_folder(current, "..")
             inner.pop()
-            os.rmdir(path.pop(), dir_fd=here)
-    os.close(here)
+            os.rmdir(path.pop(), dir_fd=current)
+    os.close(current)
     folder.rmdir()
 
 
 def remove_files(folder: int) -> list[str]:
-    """Remove what is not a folder; returns the names of the folders."""
+    """Remove everything except folders; returns the folders' names."""
     entries = list(os.scandir(folder))
     folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     for name in {entry.name for entry in entries}.difference(folders):
@@ -273,17 +273,17 @@ def remove_files(folder: int) -> list[str]:
     return folders
 
 
-def go(here: int, name: str) -> int:
-    """The folder of this name instead of the one that is open."""
-    there = os.open(name, FOLDER, dir_fd=here)
-    os.close(here)
-    return there
+def change_folder(current: int, name: str) -> int:
+    """Open a folder relative to ``current``, which is closed."""
+    opened = os.open(name, FOLDER, dir_fd=current)
+    os.close(current)
+    return opened
 
 
 def call_prctl(option: int, value: int, pointer: int = 0) -> bool:
-    """prctl(2); False where it is refused or the system has none."""
+    """Call prctl(2); False if it is refused or not available."""
     if sys.platform != "linux":
         return False
     library = ctypes.CDLL(None, use_errno=True)
-    words = [ctypes.c_ulong(word) for word in (value, pointer, 0, 0)]
-    return bool(library.prctl(ctypes.c_int(option), *words) == 0)
+    arguments = [ctypes.c_ulong(argument) for argument in (value, pointer, 0, 0)]
+    return bool(library.prctl(ctypes.c_int(option), *arguments) == 0)

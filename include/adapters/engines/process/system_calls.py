@@ -1,8 +1,8 @@
-"""The system calls that model code is refused, as one table, and the seccomp program made of it.
+"""The table of system calls that model code may not use, and the seccomp program generated from it.
 
-Landlock judges files, TCP ports and signals by who asks. Seccomp sees the number and the plain arguments of a call
-only, and covers what Landlock does not: sockets, and calls that name another process. Everything else is allowed, but
-calls that are newer than the table: they answer "no such call", for which libraries have another way.
+Landlock restricts files, TCP ports and signals. Seccomp only sees the number and the plain arguments of a call, and
+covers what Landlock does not: sockets, and calls that affect another process. Everything else is allowed, except calls
+newer than the table: they fail with "no such call", for which libraries have a fallback.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 FIRST_UNKNOWN = 450
-"""Calls from this number on are newer than the table, on all machines; x32's numbers are far above."""
+"""Calls from this number on are newer than the table, on all architectures; x32's numbers are far higher."""
 
 AF_INET, AF_INET6 = 2, 10
 SOCK_STREAM, SOCK_DGRAM, SOCK_TYPE_MASK = 1, 2, 0xF
@@ -36,34 +36,34 @@ class Test(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A call, its number on each machine (None: not there), and when it is refused."""
+    """A call, its number on each architecture (None: does not exist), and when it is refused."""
 
     name: str
     x86_64: int | None
     aarch64: int | None
     when: tuple[tuple[Test, ...], ...] = ((),)
-    """Refused when all tests of any one of these hold; an empty one always holds."""
+    """Refused if all tests of any of these tuples are true; an empty tuple is always true."""
     answer: int = errno.EPERM
 
 
 def has(argument: int, bits: int) -> Test:
-    """Whether any of these bits is set."""
+    """A test whether any of these bits is set."""
     return Test(argument, 0, equal=False, mask=bits)
 
 
 def differs(argument: int, value: int) -> Test:
-    """Whether an argument of a call is another value."""
+    """A test whether an argument differs from a value."""
     return Test(argument, value, equal=False)
 
 
-# A call that takes a process id is refused any but 0, which is the caller itself: a filter is the same for all
-# processes of a job, so it can't know the number of each.
+# Calls with a process id are refused unless it is 0, the caller itself: the filter is the same for all processes of a
+# job, so it can't know their ids.
 OTHER_PROCESS = ((differs(0, 0),),)
 OTHER_OWNER = ((differs(1, 0),), (differs(0, 0),))  # of setpriority(2): PRIO_PROCESS is 0
 OTHER_IO_OWNER = ((differs(1, 0),), (differs(0, 1),))  # of ioprio_set(2): IOPRIO_WHO_PROCESS is 1
 
 ALWAYS_THERE = (
-    # Limits, priorities, processors and scheduling of other processes
+    # Limits, priorities, CPUs and scheduling of other processes
     Refused("prlimit64", 302, 261, OTHER_PROCESS),
     Refused("sched_setaffinity", 203, 122, OTHER_PROCESS),
     Refused("sched_setscheduler", 144, 119, OTHER_PROCESS),
@@ -92,19 +92,19 @@ ALWAYS_THERE = (
     Refused("io_uring_setup", 425, 425, answer=errno.ENOSYS),
     Refused("io_uring_enter", 426, 426, answer=errno.ENOSYS),
     Refused("io_uring_register", 427, 427, answer=errno.ENOSYS),
-    # Namespaces, in which a process has capabilities; clone3 takes its flags from memory, where no filter can look
+    # Namespaces, in which a process has capabilities; clone3 reads its flags from memory, which a filter can't inspect
     Refused("unshare", 272, 97),
     Refused("setns", 308, 268),
     Refused("clone", 56, 220, ((has(0, NEW_NAMESPACES),),)),
     Refused("clone3", 435, 435, answer=errno.ENOSYS),
-    # Objects of the kernel that outlive every process of the job and that no limit counts
+    # Kernel objects that outlive all processes of the job and that no limit covers
     Refused("shmget", 29, 194),
     Refused("semget", 64, 190),
     Refused("msgget", 68, 186),
     Refused("mq_open", 240, 180),
     # Typing into a terminal
     Refused("ioctl", 16, 29, ((Test(1, TIOCSTI),), (Test(1, TIOCLINUX),))),
-    # TCP Fast Open connects without connect(2), and so without Landlock
+    # TCP Fast Open connects without connect(2), and therefore bypasses Landlock
     Refused("sendto", 44, 206, ((has(3, MSG_FASTOPEN),),)),
     Refused("sendmsg", 46, 211, ((has(2, MSG_FASTOPEN),),)),
     Refused("sendmmsg", 307, 269, ((has(3, MSG_FASTOPEN),),)),
@@ -121,10 +121,10 @@ ALWAYS_THERE = (
 
 
 def socket_call(*, listen: bool, connect: bool) -> Refused:
-    """Which sockets are refused: all, all but TCP for who may ``listen``, all but TCP and UDP for who may ``connect``.
+    """The refused sockets: all; with ``listen`` all but TCP; with ``connect`` all but TCP and UDP.
 
-    A unix socket would reach the platform's own services (supervisord, Caddy, Docker) by path; MPTCP, SCTP and
-    others would go round Landlock's TCP rules. socketpair(2), which reaches nobody else, is another call.
+    A unix socket could reach the platform's own services (supervisord, Caddy, Docker) by path; MPTCP, SCTP and others
+    would bypass Landlock's TCP rules. socketpair(2), which can't reach other processes, is a different call.
     """
     kind = SOCK_TYPE_MASK
     stream, datagram = Test(1, SOCK_STREAM, mask=kind), Test(1, SOCK_DGRAM, mask=kind)
@@ -140,9 +140,9 @@ def socket_call(*, listen: bool, connect: bool) -> Refused:
 
 
 def seccomp_program(*, listen: bool, connect: bool, machine: str | None = None) -> bytes:
-    """The filter, ready for prctl(2); empty on machines whose numbers the table lacks.
+    """The filter in the format of prctl(2); empty on architectures that are not in the table.
 
-    Calls of another architecture (32 bits) are refused: they have other numbers.
+    Calls of another architecture (32 bits) are refused, because their numbers differ.
     """
     machine = machine or (platform.machine() if sys.platform == "linux" else "")
     architecture = AUDIT_ARCHITECTURES.get(machine)
@@ -165,7 +165,7 @@ def seccomp_program(*, listen: bool, connect: bool, machine: str | None = None) 
 
 
 Instruction = tuple[int, int, int, int]
-"""Of the kernel's classic BPF: operation, how many to skip when true and when false, and a constant."""
+"""A classic BPF instruction: operation, number of instructions to skip if true and if false, and a constant."""
 
 _LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _ALLOW: Instruction = (_RETURN, 0, 0, 0x7FFF0000)
@@ -178,7 +178,7 @@ def _refuse(answer: int) -> Instruction:
 
 
 def _compile(call: Refused) -> list[Instruction]:
-    """What follows when the number is this call's; every way through it ends with an answer."""
+    """The instructions for this call; every path through them ends with a return."""
     rule: list[Instruction] = []
     for tests in call.when:
         alternative: list[Instruction] = [_refuse(call.answer)]

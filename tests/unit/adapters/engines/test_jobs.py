@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from collections.abc import Callable
@@ -108,6 +109,14 @@ for name in {PLATFORMS_FILES!r}:
     assert [path.name for path in folder.parent.iterdir()] == ["run"], "the job's own folder must be gone"
     assert (secrets / "token").read_text() == KEY
     assert len(pd.read_parquet(folder / "holdout.parquet")) == 39
+
+
+def test_what_a_job_prints_is_logged_line_by_line(secrets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec = regression()
+    with caplog.at_level(logging.INFO, logger="include.adapters.engines.process.engine"):
+        folder = train(spec, build(spec, ESTIMATOR.format(kind="LinearRegression")))
+    printed = (folder / "train.log").read_text(encoding="utf-8").splitlines()
+    assert printed and caplog.messages == printed
 
 
 @pytest.mark.parametrize(
