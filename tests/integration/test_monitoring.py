@@ -115,7 +115,7 @@ def test_a_window_with_far_fewer_predictions_than_earlier_ones_says_so_on_its_pa
     monitored.month("2012-06", rows=40)
     fifth, sixth = monitored.health("2012-05"), monitored.health("2012-06")
     assert "5 earlier windows" in fifth.data_quality.row_count.not_judged
-    assert "is not judged: it takes 5 earlier windows" in Path(fifth.report).read_text()
+    assert "is not judged: fewer than 5 earlier windows" in Path(fifth.report).read_text()
     sentence = "unusually few predictions: 40; the median of 5 earlier windows is 100"
     assert sixth.data_quality.findings[0].startswith(sentence)
     assert sentence in Path(sixth.report).read_text()
