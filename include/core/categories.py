@@ -8,6 +8,7 @@ cases in ``tests/support/category_cases.py``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -76,3 +77,8 @@ def _boolean_text(value: Any) -> str | None:
     except ValueError:
         return None
     return None if truth is None else category_text(truth)
+
+
+def with_boolean_texts(values: Mapping[str, int]) -> dict[str, int]:
+    """The values with each key that names a boolean in its one form; version 0.1.0 wrote ``True``, ``1`` and others."""
+    return {_boolean_text(text) or text: value for text, value in values.items()}

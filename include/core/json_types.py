@@ -13,3 +13,17 @@ Signal = str | float | bool | None | Sequence[str]
 
 Signals = Mapping[str, object]
 """Name → figure, as JSON values; each gate has its own."""
+
+
+FORMER_NAMES = {
+    "moved": "total_variation",
+    "leaning": "importances",
+    "torn_lines": "truncated_lines",
+    "broken_lines": "malformed_lines",
+}
+"""Keys in records that version 0.1.0 wrote → their present names."""
+
+
+def with_present_names(values: Mapping[str, Any]) -> JsonObject:
+    """The values with keys that version 0.1.0 wrote under their present names; nested values stay as they are."""
+    return {FORMER_NAMES.get(name, name): value for name, value in values.items()}

@@ -24,6 +24,7 @@ from include.adapters.data.sources import read_keys, read_window, window_exists
 from include.core.build import Lineage
 from include.core.drift.counts import WindowCount
 from include.core.drift.figures import MultivariateFigure
+from include.core.drift.profile import read_profile
 from include.core.errors import DataError, PlatformError
 from include.core.health.data_quality import sampled, skew
 from include.core.health.policy import Decision, evaluate_policy
@@ -120,10 +121,10 @@ def live_version(installation: Installation, spec: ModelSpec, predictions: Predi
     if version is None:
         return None
     bundle = installation.registry.fetch(spec.name, version)
-    metrics = _read(bundle / "metrics.json") or {}
+    metrics, profile = _read(bundle / "metrics.json") or {}, _read(bundle / "profile.json")
     reference = Reference(
         quality=quality_from_dict(metrics.get("quality", {})),
-        profile=_read(bundle / "profile.json"),
+        profile=read_profile(profile, spec) if profile else None,
         estimator=_read(bundle / "estimator.json"),
     )
     lineage = _read(bundle / "lineage.json")

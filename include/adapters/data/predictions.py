@@ -29,7 +29,7 @@ from include.adapters.store import Store
 from include.core.categories import boolean_value, category_text
 from include.core.errors import DataError
 from include.core.health.window import count_once
-from include.core.json_types import JsonObject
+from include.core.json_types import JsonObject, with_present_names
 from include.core.spec import ModelSpec
 from include.core.windows import Grain, window_of
 
@@ -65,7 +65,7 @@ class Gathered:
     @classmethod
     def from_dict(cls, values: JsonObject) -> Gathered:
         """The counts from the output of :meth:`as_dict`."""
-        return cls(**{**values, "windows": Counter(values["windows"])})
+        return cls(**{**with_present_names(values), "windows": Counter(values["windows"])})
 
 
 @dataclass(frozen=True)

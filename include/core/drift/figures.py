@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
-from include.core.json_types import JsonObject
+from include.core.json_types import JsonObject, with_present_names
 
 DriftStatus = Literal["steady", "drifted", "insufficient", "unknown"]
 """``unknown``: no rows or no reference; ``insufficient``: too few rows, which never counts as drift."""
@@ -77,6 +77,9 @@ class DriftFigure:
     @classmethod
     def from_dict(cls, values: JsonObject) -> DriftFigure:
         """The figure from the output of :meth:`as_dict`."""
+        values = with_present_names(values)
+        if "errors" in values:
+            values["errors"] = with_present_names(values["errors"])
         scores = {name: value for name, value in values.items() if name in SCORES}
         rest = {name: value for name, value in values.items() if name not in (*SCORES, "vanished", "distribution")}
         vanished, distribution = values.get("vanished"), values.get("distribution")
@@ -142,6 +145,7 @@ class MultivariateFigure:
     @classmethod
     def from_dict(cls, values: JsonObject) -> MultivariateFigure:
         """The figure from the output of :meth:`as_dict`."""
+        values = with_present_names(values)
         drawn_from = values["drawn_from"]
         read = {
             "importances": tuple(FeatureShare(**one) for one in values["importances"]),

@@ -11,7 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 import numpy as np
 import pandas as pd
 
-from include.core.categories import category_texts
+from include.core.categories import category_texts, with_boolean_texts
 from include.core.spec import FeatureType, ModelSpec
 
 MAX_CATEGORIES = 50
@@ -67,6 +67,18 @@ def build_profile(frame: pd.DataFrame, spec: ModelSpec, predictions: Any) -> Pro
         "features": {feature.name: _describe(frame[feature.name], feature.type) for feature in spec.features},
         "prediction": _describe(pd.Series(predictions), "number"),
     }
+
+
+def read_profile(document: Profile, spec: ModelSpec) -> Profile:
+    """The profile with the values of boolean features in the form that windows are counted in."""
+    booleans = {feature.name for feature in spec.features if feature.type == "boolean"}
+
+    def read(name: str, stored: Distribution) -> Distribution:
+        if name in booleans and stored["kind"] == "category":
+            return {**stored, "counts": with_boolean_texts(stored["counts"])}
+        return stored
+
+    return {**document, "features": {name: read(name, stored) for name, stored in document["features"].items()}}
 
 
 def as_numbers(values: pd.Series) -> Array:

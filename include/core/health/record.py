@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 from include.core.drift.figures import DriftSummary
-from include.core.json_types import JsonObject
+from include.core.json_types import JsonObject, with_present_names
 from include.core.quality.figures import Estimate, Quality, QualityFigure, quality_as_dict, quality_from_dict
 from include.core.verdict import Verdict
 from include.core.windows import Grain
@@ -130,6 +130,7 @@ class ServiceFigures:
     @classmethod
     def from_dict(cls, values: JsonObject) -> ServiceFigures:
         """The figures from a health row's JSON."""
+        values = with_present_names(values)
         return cls(**{**values, "versions": {name: VersionTraffic(**one) for name, one in values["versions"].items()}})
 
 

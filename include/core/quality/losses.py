@@ -21,7 +21,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 import pandas as pd
 
-from include.core.categories import category_texts
+from include.core.categories import category_texts, with_boolean_texts
 from include.core.quality.evaluation import unknown
 from include.core.quality.figures import Quality, QualityFigure
 from include.core.quality.metrics import Array
@@ -84,7 +84,12 @@ def estimate_losses(tree: LossTree, frame: pd.DataFrame, spec: ModelSpec) -> Qua
     """
     figures: dict[str, QualityFigure] = {}
     used = set(features_of(tree))
-    columns = _columns(frame, [feature for feature in spec.features if feature.name in used], tree["categories"])
+    features = [feature for feature in spec.features if feature.name in used]
+    booleans = {feature.name for feature in features if feature.type == "boolean"}
+    categories = {
+        name: with_boolean_texts(codes) if name in booleans else codes for name, codes in tree["categories"].items()
+    }
+    columns = _columns(frame, features, categories)
     leaf = _leaf_of_each(tree, columns, len(frame))
     rows = np.bincount(leaf, minlength=len(tree["leaves"])).astype(float)
     for name in spec.metrics.names:

@@ -8,7 +8,7 @@ import pytest
 
 from include.core.categories import boolean_value, category_text, category_texts
 from include.core.drift.counts import count_column
-from include.core.drift.profile import build_profile
+from include.core.drift.profile import build_profile, read_profile
 from include.core.quality.losses import build_loss_tree, estimate_losses
 from include.core.spec import Feature
 from include.runtime.frames import feature_frame
@@ -86,3 +86,24 @@ def test_a_boolean_has_the_same_bins_in_every_form(form: Any) -> None:
     values = pd.Series([False, True, True], dtype="object")
     profile = build_profile(pd.DataFrame({"night": values.map(form)}), NIGHT_RIDES, [0.0])
     assert profile["features"]["night"]["counts"] == {"true": 2, "false": 1}
+
+
+@pytest.mark.parametrize("former", [("True", "False"), ("1", "0"), ("1.0", "0.0"), ("true", "false")])
+def test_a_version_of_before_keeps_its_profile_and_its_estimates(former: Any) -> None:
+    """Version 0.1.0 wrote booleans in several forms; its versions go on serving after an upgrade."""
+    random = np.random.default_rng(0)
+    night = random.integers(0, 2, 2_000)
+    minutes = np.where(night, random.normal(0, 10, 2_000), random.normal(0, 1, 2_000))
+    holdout = pd.DataFrame({"night": night, "minutes": minutes, "prediction": 0.0})
+    tree, profile = build_loss_tree(holdout, NIGHT_RIDES), build_profile(holdout, NIGHT_RIDES, [0.0])
+    names = dict(zip(("true", "false"), former, strict=True))
+    old_tree = {
+        **tree,
+        "categories": {"night": {names[text]: code for text, code in tree["categories"]["night"].items()}},
+    }
+    described: Any = profile["features"]["night"]
+    old_counts = {names[text]: count for text, count in described["counts"].items()}
+    old_profile: Any = {**profile, "features": {"night": {**described, "counts": old_counts}}}
+    window = pd.DataFrame({"night": [False, True] * 250, "prediction": 0.0})
+    assert estimate_losses(old_tree, window, NIGHT_RIDES) == estimate_losses(tree, window, NIGHT_RIDES)
+    assert read_profile(old_profile, NIGHT_RIDES) == profile
