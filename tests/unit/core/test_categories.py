@@ -97,7 +97,7 @@ def test_a_version_of_before_keeps_its_profile_and_its_estimates(former: Any) ->
     holdout = pd.DataFrame({"night": night, "minutes": minutes, "prediction": 0.0})
     tree, profile = build_loss_tree(holdout, NIGHT_RIDES), build_profile(holdout, NIGHT_RIDES, [0.0])
     names = dict(zip(("true", "false"), former, strict=True))
-    old_tree = {
+    old_tree: Any = {
         **tree,
         "categories": {"night": {names[text]: code for text, code in tree["categories"]["night"].items()}},
     }
