@@ -125,9 +125,8 @@ def check_out(home: Path, repository: Repository, commit: str, folder: Path) -> 
     temporary = Path(tempfile.mkdtemp(prefix=".checkout-", dir=folder.parent))
     try:
         database = temporary / "database"
-        files = Path(
-            tempfile.mkdtemp(dir=temporary)
-        )  # a random name, so that no link in the commit can point through it
+        # A random name, so that no link in the commit can point through it.
+        files = Path(tempfile.mkdtemp(dir=temporary))
         with _environment(repository.connection) as environment:
             _run(["init", "--quiet", "--bare", str(database)], url, environment, ASK_SECONDS)
             _fetch(url, commit, database, environment)

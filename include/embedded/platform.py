@@ -67,9 +67,8 @@ def up(settings: Settings) -> None:
 
 def down(settings: Settings) -> list[str]:
     """Stop every process of this installation; returns those that supervisord did not stop and that were killed."""
-    ours = _processes(
-        settings
-    )  # before stopping: a confined job is not marked, and only found as a child of a marked process
+    # Before stopping: a confined job carries no mark and is only found as a child of a marked process.
+    ours = _processes(settings)
     if running(settings):
         _shut_down(settings)
         deadline = time.monotonic() + STOP_SECONDS

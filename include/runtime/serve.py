@@ -45,10 +45,9 @@ class ModelServer:
         self.metrics = ServerMetrics(config, artifact.describe(folder)["prediction_edges"])
         self.token = Path(config["token_file"]).read_text(encoding="utf-8").strip()
         with contextlib.suppress(Exception):  # some models reject synthetic values; serve them anyway
+            # Warm-up, so that the first request is not slower.
             rows = sample(self.model, [], 1)
-            predict(
-                self.model, self.fitted, prepare(self.model, rows)
-            )  # warm-up, so that the first request is not slower
+            predict(self.model, self.fitted, prepare(self.model, rows))
         self.log = None
         if config["log_dir"]:
             revision = config["release"].rpartition("@")[2]
@@ -213,9 +212,8 @@ def make_app(server: ModelServer) -> Starlette:
 
 def main(config: ServerConfig) -> None:
     """Load the model and serve it until SIGTERM."""
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(0)
-    )  # uvicorn raises the signal again once all requests are answered
+    # uvicorn raises the signal again once all requests are answered.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = ModelServer(config)
     uvicorn.run(
         make_app(server),

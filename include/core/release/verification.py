@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,5 @@ def judge_verification(
 
 def _difference(now: float, then: float) -> float:
     difference = abs(now - then)
-    return (
-        float("inf") if difference != difference else difference
-    )  # max() may miss NaN, because comparisons with it are false
+    # max() may miss NaN, because comparisons with it are false.
+    return float("inf") if math.isnan(difference) else difference
