@@ -1,0 +1,35 @@
+"""The model spec: everything that a team declares about a model, in ``model.yaml``; one file a group of sections."""
+
+from include.core.spec.data import PREDICTION, Data, Expectation, Feature, FileSource, SqlSource, Truth
+from include.core.spec.fields import RESERVED, Column, Entrypoint, FeatureType, Fraction, Identifier, SpecSection, Task
+from include.core.spec.model import ModelSpec, Repository
+from include.core.spec.monitoring import Degradation, Monitoring
+from include.core.spec.release import Canary, Deployment, Promotion
+from include.core.spec.training import Metrics, Training
+
+__all__ = [
+    "PREDICTION",
+    "RESERVED",
+    "Canary",
+    "Column",
+    "Data",
+    "Degradation",
+    "Deployment",
+    "Entrypoint",
+    "Expectation",
+    "Feature",
+    "FeatureType",
+    "FileSource",
+    "Fraction",
+    "Identifier",
+    "Metrics",
+    "ModelSpec",
+    "Monitoring",
+    "Promotion",
+    "Repository",
+    "SpecSection",
+    "SqlSource",
+    "Task",
+    "Training",
+    "Truth",
+]

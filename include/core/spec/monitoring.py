@@ -1,0 +1,55 @@
+"""The sections on health: monitoring and degradation."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from include.core.spec.fields import Fraction, SpecSection
+from include.core.windows import Grain
+
+
+class Monitoring(SpecSection):
+    """What is measured in each window."""
+
+    window: Grain = Field("day", description="Length of a window: day, week or month.")
+    schedule: str | None = Field(
+        "@daily", description="When to measure: a cron expression, @daily and so on; null: only by hand."
+    )
+    rows_at_least: int = Field(
+        200,
+        ge=1,
+        description="Minimum number of predictions (for quality: with ground truth) for a window to be judged.",
+    )
+    truth_share_at_least: Fraction = Field(
+        0.5, description="Share of predictions that need ground truth, once its delay has passed, to judge a window."
+    )
+    drift_false_alarm_rate: float = Field(
+        0.05,
+        ge=0.001,
+        le=0.5,
+        description="Share of windows that may be reported as drifted although nothing has changed.",
+    )
+    drift_effect_at_least: Fraction = Field(
+        0.02,
+        description="Smallest share of a column's rows that must have changed (total variation) to count as drift.",
+    )
+
+
+class Degradation(SpecSection):
+    """When health is bad enough to retrain."""
+
+    drop: float = Field(
+        gt=0,
+        description="How much worse than on its holdout the live version's primary metric may be, in metric units.",
+    )
+    windows: int = Field(3, ge=1, description="How many of the newest windows are considered (n).")
+    breaches: int = Field(2, ge=1, description="How many of them must exceed the drop (k), the newest included.")
+    cooldown_windows: int = Field(1, ge=0, description="Windows after an incident in which no new one starts.")
+    budget: int = Field(6, ge=0, description="Maximum number of retrainings within budget_windows.")
+    budget_windows: int = Field(12, ge=1, description="Number of windows that the budget covers.")
+
+    @model_validator(mode="after")
+    def _k_of_n(self) -> Degradation:
+        if self.breaches > self.windows:
+            raise ValueError("breaches can't be more than windows")
+        return self

@@ -1,0 +1,58 @@
+"""The sections on what may replace what: promotion, deployment and its canary."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from include.core.spec.fields import Fraction, SpecSection
+
+
+class Promotion(SpecSection):
+    """When a candidate may replace the champion."""
+
+    threshold: float | None = Field(
+        None, description="Worst value of the primary metric that any candidate may have, champion or not."
+    )
+    improvement: float = Field(0.0, description="How much better than the champion it must be, in metric units.")
+    holdout_rows_at_least: int = Field(500, ge=20, description="Minimum number of unseen rows to compare on.")
+    slice_drop_at_most: float = Field(
+        0.05, ge=0, description="How much worse than the champion a slice may be, in metric units."
+    )
+    slice_rows_at_least: int = Field(200, ge=20, description="Smaller slices are reported but not judged.")
+
+
+class Canary(SpecSection):
+    """How production traffic moves to a new release."""
+
+    steps: list[Annotated[int, Field(ge=1, le=100)]] = Field(
+        default_factory=lambda: [10, 50],
+        description="Shares of traffic in percent, in order; after the last one, all of it.",
+    )
+    requests_at_least: int = Field(100, ge=1, description="Requests the canary must answer in each step.")
+    step_timeout_minutes: float = Field(
+        30, gt=0, description="Roll back if a step has not had enough requests after this time."
+    )
+    error_rate_at_most: Fraction = Field(0.01, description="Largest share of responses with 5xx.")
+    latency_ratio_at_most: float = Field(3.0, gt=0, description="Largest p95 latency as a multiple of production's.")
+    prediction_shift_at_most: float = Field(
+        0.5, gt=0, description="Largest Kolmogorov-Smirnov distance (0 to 1) from production's predictions."
+    )
+    check_seconds: float = Field(10, gt=0, description="Seconds between two checks of the canary.")
+
+
+class Deployment(SpecSection):
+    """How a release gets into production."""
+
+    golden_examples: int = Field(50, ge=1, description="Holdout rows replayed in the test environment.")
+    golden_tolerance: float = Field(1e-6, ge=0, description="Largest difference from the recorded prediction.")
+    latency_p95_ms: float = Field(
+        250, gt=0, description="Latency budget for a one-row request, in the test environment."
+    )
+    load_requests: int = Field(200, ge=20, description="One-row requests of the load test, in the test environment.")
+    load_clients: int = Field(4, ge=1, le=64, description="Clients that send them concurrently; no request may fail.")
+    canary: Canary = Field(default_factory=Canary, description="How production traffic moves to a new release.")
+    memory_mb: int = Field(2048, ge=256, description="Memory that one model server may use, in MiB.")
+    cpus: float | None = Field(None, gt=0, description="CPUs that one model server may use; null: all (engine docker).")
+    processes: int = Field(128, ge=16, description="Processes and threads that one server may have (engine docker).")
