@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dotenv import load_dotenv
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -28,6 +29,7 @@ def browser(width: int = 1440, height: int = 900) -> Iterator[webdriver.Chrome]:
     """A headless Chromium that talks to nobody but the pages it is sent to."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for argument in (
         *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "hide-scrollbars"),
         *("disable-background-networking", "disable-component-update", "disable-sync", f"window-size={width},{height}"),
@@ -50,10 +52,23 @@ def log_in(driver: webdriver.Chrome, settings: Settings) -> None:
 
 
 def wait_for(driver: webdriver.Chrome, selector: str) -> webdriver.remote.webelement.WebElement:
-    """The first element that the selector finds, as soon as it is there and shown."""
-    return WebDriverWait(driver, SECONDS).until(  # type: ignore[return-value]
-        lambda found: next((one for one in found.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()), False)
-    )
+    """The first element that the selector matches, as soon as it is displayed.
+
+    If it does not appear, raises TimeoutException with the page's address, text and console.
+    """
+    try:
+        return WebDriverWait(driver, SECONDS).until(  # type: ignore[return-value]
+            lambda page: next(
+                (one for one in page.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()), False
+            )
+        )
+    except TimeoutException:
+        shown = driver.find_element(By.TAG_NAME, "body").text
+        console = "\n".join(entry["message"] for entry in driver.get_log("browser"))
+        raise TimeoutException(
+            f"{selector} did not appear on {driver.current_url} within {SECONDS} s. The page says: {shown}\n"
+            f"Its console: {console}"
+        ) from None
 
 
 def take(driver: webdriver.Chrome, name: str, selector: str) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -21,6 +21,7 @@ pytest_plugins = [
     "pytester",
     "tests.support.coverage_summary",
     "tests.support.environment_guard",
+    "tests.support.groups",
     "tests.support.needs",
     "tests.support.progress",
 ]
@@ -40,51 +41,6 @@ os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{SCRATCH / 'airf
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as in the platform's own processes
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-
-
-ON_THE_ENGINE = {"docker", "docker_images", "image_registry", "compose"}
-"""Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one test at a time."""
-ON_THE_PLATFORM = ["platform", "observability", "trigger_forms"]
-"""Modules that share the running platform, in this order: the first one wants it as it was started."""
-LONGEST = ["e2e", "engine", "platform", "tests/integration/test_deployment.py"]
-"""These groups start first, so that no process ends up waiting for one of them."""
-
-
-def group_of(nodeid: str) -> str:
-    """What shares something runs in one process: the engine, the demo of the end-to-end tests, a module's fixtures."""
-    path = Path(nodeid.partition("::")[0])
-    if path.parts[1:2] == ("e2e",):
-        return "e2e"
-    name = path.stem.removeprefix("test_")
-    if name in ON_THE_PLATFORM:
-        return "platform"
-    return "engine" if name in ON_THE_ENGINE or "[docker" in nodeid else str(path)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring the tests of a group together, the longest groups first."""
-    order = {group: number for number, group in enumerate(LONGEST)}
-    groups = {group_of(item.nodeid): None for item in items}
-    order |= {group: order.get(group, len(order) + number) for number, group in enumerate(groups)}
-
-    def place(item: pytest.Item) -> tuple[int, int]:
-        name = item.path.stem.removeprefix("test_")
-        within = ON_THE_PLATFORM.index(name) if name in ON_THE_PLATFORM else 0
-        return order[group_of(item.nodeid)], within
-
-    items.sort(key=place)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """How ``make test`` spreads the groups over its processes."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            return group_of(nodeid)
-
-    return ByGroup(config, log)
 
 
 def pytest_sessionfinish() -> None:

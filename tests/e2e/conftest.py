@@ -1,11 +1,11 @@
-"""The demo, played once a session on a platform of its own, for all end-to-end tests."""
+"""The demo, played once on a platform of its own, for all end-to-end tests."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ MONTHS = ["2013-03", "2013-04", "2013-05", "2013-06"]
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[Platform]:
+def platform(until_group_ends: ExitStack) -> Platform:
     """A platform that the demo starts; whatever happens, it is down afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets lie below it
     platform = new_platform(folder / "h")
-    yield platform
-    platform.command("down")
-    shutil.rmtree(folder, ignore_errors=True)
+    until_group_ends.callback(shutil.rmtree, folder, ignore_errors=True)
+    until_group_ends.callback(platform.down)
+    return platform
 
 
 def play(platform: Platform) -> Completed:

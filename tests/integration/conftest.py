@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,8 @@ def watching_model(name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[Platform]:
-    """The platform that the modules of one session share; what each expects of it: tests.conftest.ON_THE_PLATFORM.
+def platform(until_group_ends: ExitStack) -> Platform:
+    """The platform that several modules share; what each expects of it: tests.support.groups.ON_THE_PLATFORM.
 
     Its models: ``flights``; ``fares`` and ``tides``, which train on new data; ``late``, monthly, which is released and
     monitored; ``rides``, weekly and never released.
@@ -83,12 +84,10 @@ def platform() -> Iterator[Platform]:
         "EVERGREEN_DATA_POLL_SECONDS": "1",
         "AIRFLOW_CONN_EVERGREEN_LAKE": json.dumps({"conn_type": "fs", "extra": {"path": str(running.lake)}}),
     }
-    try:
-        running.up()
-        yield running
-    finally:
-        running.down()
-        shutil.rmtree(root, ignore_errors=True)
+    until_group_ends.callback(shutil.rmtree, root, ignore_errors=True)
+    until_group_ends.callback(running.down)
+    running.up()
+    return running
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,81 @@
+"""Tests that share something run one after another in one process; what they share ends with the last of them.
+
+A session's fixtures end with the session. A platform that only a few modules need would run beside all later tests,
+and stopping it would be the last thing that a process does, while the other one has nothing left to do.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ON_THE_ENGINE = {"docker", "docker_images", "image_registry", "compose"}
+"""Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one test at a time."""
+ON_THE_PLATFORM = ["platform", "observability", "trigger_forms"]
+"""Modules that share the running platform, in this order: the first one wants it as it was started."""
+LONGEST = ["e2e", "engine", "platform", "tests/integration/test_deployment.py"]
+"""These groups start first, so that no process ends up waiting for one of them."""
+
+SHARED = pytest.StashKey[ExitStack]()
+
+
+def group_of(nodeid: str) -> str:
+    """What shares something runs in one process: the engine, the demo of the end-to-end tests, a module's fixtures."""
+    path = Path(nodeid.partition("::")[0])
+    if path.parts[1:2] == ("e2e",):
+        return "e2e"
+    name = path.stem.removeprefix("test_")
+    if name in ON_THE_PLATFORM:
+        return "platform"
+    return "engine" if name in ON_THE_ENGINE or "[docker" in nodeid else str(path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the tests of a group together, the longest groups first."""
+    order = {group: number for number, group in enumerate(LONGEST)}
+    groups = {group_of(item.nodeid): None for item in items}
+    order |= {group: order.get(group, len(order) + number) for number, group in enumerate(groups)}
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        name = item.path.stem.removeprefix("test_")
+        within = ON_THE_PLATFORM.index(name) if name in ON_THE_PLATFORM else 0
+        return order[group_of(item.nodeid)], within
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How ``make test`` spreads the groups over its processes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SHARED] = ExitStack()
+
+
+@pytest.fixture(scope="session")
+def until_group_ends(pytestconfig: pytest.Config) -> ExitStack:
+    """What a session fixture enters here is exited after the last test of the group that asked for it."""
+    return pytestconfig.stash[SHARED]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the test's own fixtures have ended: end what the group shares if this was its last test."""
+    if nextitem is None or group_of(nextitem.nodeid) != group_of(item.nodeid):
+        item.config.stash[SHARED].close()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A session that was interrupted had no last test."""
+    config.stash[SHARED].close()
