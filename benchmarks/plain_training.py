@@ -43,7 +43,7 @@ def main(model: str, window: str, parameters: str) -> None:
         build = installation.store.newest_passed_build(model)
         made = candidate.train(installation, spec, build, snapshot, run_id, json.loads(parameters))
     with timed("compare"):
-        verdict = candidate.compare(spec, Path(made["folder"]), made["champion"])
+        verdict = candidate.compare(spec, made)
     with timed("register"):
         lineage = Lineage(model=model, build=build.build_id, commit=build.commit, run_id=run_id)
         bundle = candidate.complete_bundle(spec, Path(made["folder"]), snapshot, lineage)

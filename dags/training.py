@@ -106,8 +106,7 @@ def build_dag(model: ModelSpec) -> None:
         verdict = CompareWithChampionOperator(
             task_id="compare_with_champion",
             model=model.name,
-            folder="{{ ti.xcom_pull('train_candidate')['folder'] }}",
-            champion="{{ ti.xcom_pull('train_candidate')['champion'] or '' }}",
+            candidate=candidate.output,
         )
         registered = RegisterCandidateOperator(
             task_id="register_candidate",

@@ -18,7 +18,7 @@ from demo.story import Story
 from include.core.quality.evaluation import figures
 from include.core.spec import ModelSpec
 from include.stages.installation import open_installation
-from include.stages.training import score
+from include.stages.scoring import score
 
 Outcome = Mapping[str, Any]
 FIRST_VERSION = "1"

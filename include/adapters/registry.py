@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from include.core.build import Lineage
 from include.core.errors import ArtifactError, EvergreenError
+from include.core.spec import ModelSpec, spec_of_version
 from include.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CANDIDATE_TAG = "evergreen.candidate"
+SPEC_FILE = "spec.json"
+"""The specification that a version was made with, in its bundle; written by the platform, not by the training."""
 FILES_TAG = "evergreen.files"
 """JSON on a version: each file of its bundle → SHA-256. Older versions only have ``sha256``, for the model file."""
 
@@ -160,6 +163,20 @@ class Registry:
         """Where a version comes from."""
         file = self.fetch(model, number) / "lineage.json"
         return Lineage.from_dict(json.loads(file.read_text(encoding="utf-8")))
+
+    def spec(self, today: ModelSpec, number: str) -> ModelSpec:
+        """The specification that applies to a version: what it was made with, operated as ``today`` says.
+
+        Earlier releases of Evergreen only recorded the features, the task and the feature code (``model.json``).
+        """
+        folder = self.fetch(today.name, number)
+        if (folder / SPEC_FILE).exists():
+            return spec_of_version(today, json.loads((folder / SPEC_FILE).read_text(encoding="utf-8")))
+        file = folder / "model.json"
+        described = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return spec_of_version(
+            today, {name: described[name] for name in ("task", "features", "feature_code") if name in described}
+        )
 
     def _fill_run(
         self,

@@ -17,6 +17,7 @@ from include.core.errors import DeploymentConflictError, EvergreenError
 from include.core.health.record import HealthRow, Incident
 from include.core.release.release import Environment, RecordedRelease, Release
 from include.core.verdict import Verdict
+from include.core.windows import Grain, key_length
 
 metadata = sa.MetaData()
 
@@ -193,16 +194,18 @@ class Store:
                 )
             )
 
-    def health(self, model: str) -> list[HealthRow]:
-        """The health of all windows, oldest window first."""
-        query = sa.select(health.c.recorded, health.c.health).where(health.c.model == model)
+    def health(self, model: str, grain: Grain | None = None) -> list[HealthRow]:
+        """The health of all windows (of this grain), oldest window first."""
+        query = _health_of(model, grain)
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(health.c.window)).all()
         return [HealthRow.from_dict(row.health, row.recorded) for row in rows]
 
-    def newest_health(self, model: str, count: int, before: str | None = None) -> list[HealthRow]:
-        """The health of the newest ``count`` windows (before the window ``before``), oldest first."""
-        query = sa.select(health.c.recorded, health.c.health).where(health.c.model == model)
+    def newest_health(
+        self, model: str, count: int, before: str | None = None, grain: Grain | None = None
+    ) -> list[HealthRow]:
+        """The health of the newest ``count`` windows (before the window ``before``; of this grain), oldest first."""
+        query = _health_of(model, grain)
         if before is not None:
             query = query.where(health.c.window < before)
         with self.engine.connect() as connection:
@@ -228,7 +231,7 @@ class Store:
 
     def incidents(self, model: str) -> list[Incident]:
         """All incidents, oldest first."""
-        query = sa.select(incidents).where(incidents.c.model == model).order_by(incidents.c.window)
+        query = sa.select(incidents).where(incidents.c.model == model).order_by(incidents.c.recorded)
         with self.engine.connect() as connection:
             rows = connection.execute(query).all()
         return [Incident(row.incident, row.window, Verdict.from_dict(row.verdict), row.recorded) for row in rows]
@@ -247,6 +250,12 @@ class Store:
             where = (log_positions.c.model == model) & (log_positions.c.segment == segment)
             connection.execute(log_positions.delete().where(where))
             connection.execute(log_positions.insert().values(model=model, segment=segment, position=position))
+
+
+def _health_of(model: str, grain: Grain | None) -> sa.Select[Any]:
+    """The health of a model. After monitoring.window has changed, there are windows of several grains."""
+    query = sa.select(health.c.recorded, health.c.health).where(health.c.model == model)
+    return query if grain is None else query.where(sa.func.length(health.c.window) == key_length(grain))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -29,6 +29,27 @@ def is_window(key: str) -> bool:
     return any(re.fullmatch(pattern, key) for pattern in _PATTERNS.values())
 
 
+def grain_of(key: str) -> Grain:
+    """The grain of a window key; raises DataError if it has the format of none."""
+    for grain, pattern in _PATTERNS.items():
+        if re.fullmatch(pattern, key):
+            return grain
+    raise DataError(f"'{key}' is not a window. Write it like {', '.join(_EXAMPLES.values())}.")
+
+
+def key_length(grain: Grain) -> int:
+    """The number of characters of this grain's keys; no two grains have the same."""
+    return len(_EXAMPLES[grain])
+
+
+def in_grain(key: str, grain: Grain) -> str:
+    """The window of this grain in which the window ``key``, of any grain, begins.
+
+    Keys of different grains must never be compared as text: 2013-W20 would be later than every month of 2013.
+    """
+    return key if grain_of(key) == grain else window_of(window_bounds(key, grain_of(key))[0], grain)
+
+
 def window_bounds(window: str, grain: Grain) -> tuple[datetime, datetime]:
     """Start of the window and of the next one, as naive UTC datetimes.
 

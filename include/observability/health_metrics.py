@@ -26,7 +26,7 @@ MAX_WINDOWS = 12
 def add_model(page: Exposition, spec: ModelSpec, store: Store, decision: Decision) -> None:
     """Add one model's metrics to the page, including the policy's current verdict."""
     live = store.release(spec.name, "production").champion
-    history = store.newest_health(spec.name, max(MAX_WINDOWS, spec.degradation.windows))
+    history = store.newest_health(spec.name, max(MAX_WINDOWS, spec.degradation.windows), grain=spec.monitoring.window)
     _add_limits(page, spec)
     _add_changes(page, spec, store)
     if live:

@@ -101,10 +101,11 @@ def verify(installation: Installation, spec: ModelSpec, version: str) -> Verdict
     bundle = installation.registry.fetch(spec.name, version)
     golden = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
     client = _client(installation, spec, server)
-    predicted = client.predict(spec, golden["inputs"], f"golden-{version}")
+    own = installation.registry.spec(spec, version)
+    predicted = client.predict(own, golden["inputs"], f"golden-{version}")
     limits = spec.deployment
-    alone = client.time_requests(spec, golden["inputs"], LATENCY_REQUESTS, clients=1)
-    loaded = client.time_requests(spec, golden["inputs"], limits.load_requests, limits.load_clients)
+    alone = client.time_requests(own, golden["inputs"], LATENCY_REQUESTS, clients=1)
+    loaded = client.time_requests(own, golden["inputs"], limits.load_requests, limits.load_clients)
     return judge_verification(limits, predicted, golden["predictions"], alone, loaded)
 
 

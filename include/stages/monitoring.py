@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,20 @@ from include.core.build import Lineage
 from include.core.drift.counts import WindowCount
 from include.core.drift.figures import MultivariateFigure
 from include.core.drift.profile import read_profile
-from include.core.errors import DataError, PlatformError
+from include.core.errors import DataError, EvergreenError, PlatformError
 from include.core.health.data_quality import sampled, skew
 from include.core.health.policy import Decision, evaluate_policy
 from include.core.health.record import HealthRow, Incident, Skew
 from include.core.health.window import Reference, Truth, WindowInputs, live_version_of, measure, predictions_before
 from include.core.quality.estimation import features_needed
 from include.core.quality.figures import quality_from_dict
-from include.core.spec import ModelSpec
+from include.core.spec import ModelSpec, change_between
 from include.core.windows import window_bounds, window_of, windows_before
 from include.pages.history import write_history
 from include.pages.rendering import report_path
 from include.pages.window import write_window
 from include.stages.installation import Installation
-from include.stages.retraining import decide
+from include.stages.retraining import decide, past_incidents
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,16 @@ def gather_predictions(installation: Installation, spec: ModelSpec) -> Gathered:
     """Copy new lines of the model's prediction log into the lake."""
     settings = installation.settings
     installation.engine.fetch_predictions(spec.name)
-    return gather(spec, installation.store, settings.prediction_log / spec.name, settings.lake)
+
+    @cache
+    def spec_of(version: str) -> ModelSpec:
+        try:
+            return installation.registry.spec(spec, version)
+        except EvergreenError as error:  # its predictions are gathered all the same
+            log.warning("%s: predictions of version %s are read by today's model.yaml: %s", spec.name, version, error)
+            return spec
+
+    return gather(spec, installation.store, settings.prediction_log / spec.name, settings.lake, spec_of)
 
 
 def last_ended(spec: ModelSpec, time: datetime) -> str:
@@ -64,8 +74,8 @@ def windows_to_measure(installation: Installation, spec: ModelSpec, newest: str)
     """The earlier windows with new predictions or ground truth since they were measured, followed by ``newest``."""
     window_bounds(newest, spec.monitoring.window)
     home = installation.settings.home
-    measured = {row.window: row for row in installation.store.health(spec.name)}
-    rows = gathered_rows(spec.name, installation.settings.lake)
+    measured = {row.window: row for row in installation.store.health(spec.name, spec.monitoring.window)}
+    rows = gathered_rows(spec.name, installation.settings.lake, spec.monitoring.window)
 
     def changed(window: str) -> bool:
         row = measured.get(window)
@@ -86,31 +96,36 @@ def measure_health(
     now = datetime.now(UTC).replace(tzinfo=None)
     predictions = read_predictions(spec, window, installation.settings.lake)
     live = live_version(installation, spec, predictions)
+    own = live.spec if live else spec
+    predictions = replace(predictions, spec=own)
     inputs = WindowInputs(
         window=window,
         as_of=now,
-        predictions=_columns_for_quality(spec, predictions, live),
+        predictions=_columns_for_quality(own, predictions, live),
         truth=read_truth(installation, spec, window),
         reference=live.reference if live else Reference(),
         duplicates=predictions.duplicates,
-        counted=count_live(installation, spec, window, predictions, live) if live else None,
-        multivariate=compare_with_training(installation, spec, window, live) if live else None,
+        counted=count_live(installation, window, predictions, live) if live else None,
+        multivariate=compare_with_training(installation, window, live) if live else None,
         skew=compare_with_source(installation, spec, window, predictions, live) if live else None,
         earlier=predictions_before(window, spec, installation.store.health(spec.name)),
         truncated_lines=gathered.truncated_lines if gathered else 0,
         malformed_lines=gathered.malformed_lines if gathered else 0,
     )
     report = report_path(installation.settings.reports, spec.name, window)
-    row = replace(measure(inputs, spec), report=str(report), run_id=run_id)
+    change = change_between(own, spec)
+    row = replace(measure(inputs, own), spec_change=str(change) if change else "", report=str(report), run_id=run_id)
     installation.store.record_health(spec.name, row)
     return row
 
 
 @dataclass(frozen=True)
 class LiveVersion:
-    """The version that made most of a window's predictions, with the reference and lineage from its bundle."""
+    """The version that made most of a window's predictions, with what its bundle says of it."""
 
     version: str
+    spec: ModelSpec
+    """The specification that it was made with."""
     reference: Reference
     lineage: Lineage | None
 
@@ -120,15 +135,15 @@ def live_version(installation: Installation, spec: ModelSpec, predictions: Predi
     version = live_version_of(predictions.frame)
     if version is None:
         return None
-    bundle = installation.registry.fetch(spec.name, version)
+    bundle, own = installation.registry.fetch(spec.name, version), installation.registry.spec(spec, version)
     metrics, profile = _read(bundle / "metrics.json") or {}, _read(bundle / "profile.json")
     reference = Reference(
         quality=quality_from_dict(metrics.get("quality", {})),
-        profile=read_profile(profile, spec) if profile else None,
+        profile=read_profile(profile, own) if profile else None,
         estimator=_read(bundle / "estimator.json"),
     )
     lineage = _read(bundle / "lineage.json")
-    return LiveVersion(version, reference, Lineage.from_dict(lineage) if lineage else None)
+    return LiveVersion(version, own, reference, Lineage.from_dict(lineage) if lineage else None)
 
 
 def read_truth(installation: Installation, spec: ModelSpec, window: str) -> Truth:
@@ -143,31 +158,27 @@ def read_truth(installation: Installation, spec: ModelSpec, window: str) -> Trut
         return Truth(problem=str(error))
 
 
-def count_live(
-    installation: Installation, spec: ModelSpec, window: str, predictions: Predictions, live: LiveVersion
-) -> WindowCount:
+def count_live(installation: Installation, window: str, predictions: Predictions, live: LiveVersion) -> WindowCount:
     """Count the live version's predictions, each once, file by file."""
     count = count_window(
-        spec,
+        live.spec,
         window,
         live.version,
         live.reference.profile,
         files=predictions.files,
         lake=installation.settings.lake,
-        progress=_log_tenths(spec, window),
+        progress=_log_tenths(live.spec, window),
     )
     if count.rows != (predictions.frame["version"] == live.version).sum():
         raise DataError(
-            f"{spec.name}: predictions of {window} changed while they were counted. Measure the window again."
+            f"{live.spec.name}: predictions of {window} changed while they were counted. Measure the window again."
         )
     return count
 
 
-def compare_with_training(
-    installation: Installation, spec: ModelSpec, window: str, live: LiveVersion
-) -> MultivariateFigure:
+def compare_with_training(installation: Installation, window: str, live: LiveVersion) -> MultivariateFigure:
     """Compare a sample of the live version's rows with a sample of its training data."""
-    return compare_window(spec, window, live.version, live.lineage, lake=installation.settings.lake)
+    return compare_window(live.spec, window, live.version, live.lineage, lake=installation.settings.lake)
 
 
 def compare_with_source(
@@ -182,10 +193,11 @@ def compare_with_source(
         live_rows = np.flatnonzero(frame["version"] == live.version)
         rows = sampled(live_rows)
         keys = frame["key"].iloc[rows].reset_index(drop=True)
-        columns = [spec.data.key, *spec.feature_names]
-        known = read_keys(home, source, window, grain, columns, spec.data.key, set(keys.dropna()))
-        served = pd.DataFrame({"key": keys, **{name: predictions.feature(name, rows) for name in spec.feature_names}})
-        return skew(served, known, spec, drawn_from=len(live_rows))
+        names = [name for name in live.spec.feature_names if name in spec.feature_names]
+        known = read_keys(home, source, window, grain, [spec.data.key, *names], spec.data.key, set(keys.dropna()))
+        served = pd.DataFrame({"key": keys, **{name: predictions.feature(name, rows) for name in names}})
+        compared = live.spec.model_copy(update={"data": spec.data})
+        return skew(served, known, compared, drawn_from=len(live_rows))
     except (DataError, PlatformError) as error:
         log.warning("%s could not be compared with the training source: %s", window, error)
         return None
@@ -194,7 +206,7 @@ def compare_with_source(
 def publish_health(installation: Installation, spec: ModelSpec, measured: Sequence[str]) -> HealthRow:
     """Write the pages of the measured windows and the history page; returns the row of the last measured window."""
     store, reports = installation.store, installation.settings.reports
-    history, incidents = store.health(spec.name), store.incidents(spec.name)
+    history, incidents = store.health(spec.name, spec.monitoring.window), past_incidents(installation, spec)
     now = decide(installation, spec)
     for window in _pages_to_write(history, measured):
         before = [incident for incident in incidents if incident.window <= window]

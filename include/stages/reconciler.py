@@ -74,7 +74,8 @@ def reconcile_all(installation: Installation) -> list[str]:
 def _act(installation: Installation, action: Action, spec: ModelSpec, desired: Release) -> None:
     environment, version = desired.environment, action.version or ""
     if action.verb == "start":
-        installation.engine.start(spec, environment, version, f"{environment}@{desired.revision}")
+        own = installation.registry.spec(spec, version)
+        installation.engine.start(own, environment, version, f"{environment}@{desired.revision}")
     elif action.verb == "await_ready":
         _await_ready(installation.engine, spec, environment, version)
     elif action.verb == "route":

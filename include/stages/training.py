@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pandas as pd
 
 from include.adapters.data.snapshots import Snapshot, load_snapshot, read_snapshot, take_snapshot
 from include.adapters.data.sources import window_exists
 from include.adapters.engines.jobs import run_job
-from include.adapters.engines.runtime_config import ArtifactBlock, ScoreJob, TrainJob, model_block
+from include.adapters.engines.runtime_config import TrainJob, model_block
 from include.adapters.files import write_atomically
+from include.adapters.registry import SPEC_FILE
 from include.core.build import Build, Lineage, TrainingReport
 from include.core.drift.profile import build_profile
 from include.core.errors import DataError, RunRefusedError
@@ -31,16 +32,24 @@ from include.core.quality.estimation import build_estimator
 from include.core.quality.figures import Quality, quality_from_dict
 from include.core.quality.promotion import holdout_start, judge_promotion
 from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
-from include.core.spec import ModelSpec
+from include.core.spec import ModelSpec, SpecChange, change_between
 from include.core.verdict import Verdict
 from include.settings import Settings
 from include.stages.installation import Installation
+from include.stages.scoring import IncomparableError, artifact_of, champion_spec, score_champion
 
 TRAINED = ("holdout.parquet", "training.json", "model.skops", "model.json")
 """The files that a training writes."""
-SCORED = "scored.parquet"
-"""The file that a scoring job writes."""
-BUNDLE = ("model.skops", "model.json", "metrics.json", "profile.json", "estimator.json", "golden.json", "lineage.json")
+BUNDLE = (
+    "model.skops",
+    "model.json",
+    SPEC_FILE,
+    "metrics.json",
+    "profile.json",
+    "estimator.json",
+    "golden.json",
+    "lineage.json",
+)
 
 
 class Candidate(TypedDict):
@@ -48,7 +57,9 @@ class Candidate(TypedDict):
 
     folder: str
     champion: str | None
-    """The version whose predictions for the same rows are in the holdout; None without a champion."""
+    """The version whose predictions for the same rows are in the holdout; None without a champion to compare with."""
+    incomparable: NotRequired[str]
+    """Why the version in production could not predict the holdout; missing if it could, or if there is none."""
     build: str
     commit: str
     holdout_from: str
@@ -71,7 +82,8 @@ def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingPar
             f"parameter 'window': {spec.name} has no training data for {window}. "
             "Load it, choose another window, or clear the field for the newest window."
         )
-    return take_snapshot(installation.settings, spec, window or None)
+    champion = champion_spec(installation, spec)
+    return take_snapshot(installation.settings, spec, window or None, also=champion.feature_names if champion else ())
 
 
 def validate(installation: Installation, spec: ModelSpec, snapshot_hash: str) -> tuple[Verdict, Path]:
@@ -114,11 +126,13 @@ def train(
 ) -> Candidate:
     """Train on all but the newest days of the snapshot and predict those; the champion, if any, predicts them too.
 
-    The candidate's folder then holds the artifact, ``training.json`` and ``holdout.parquet`` with the columns
-    ``prediction`` and, if there is one, ``champion``.
+    The champion predicts from its own features (:func:`include.core.spec.spec_of_version`). The candidate's folder then
+    holds the artifact, ``training.json``, the specification, and ``holdout.parquet`` with the columns ``prediction``
+    and, if there is a champion that could predict, ``champion``.
     """
     folder = candidate_folder(installation.settings, spec.name, run_id)
     shutil.rmtree(folder, ignore_errors=True)
+    write_atomically(folder / SPEC_FILE, spec.model_dump_json(by_alias=True, indent=1).encode())
     champion = installation.store.release(spec.name, "production").champion
     champion_lineage = installation.registry.lineage(spec.name, champion) if champion else None
     trained_until = datetime.fromisoformat(champion_lineage.trained_until) if champion_lineage else None
@@ -141,19 +155,15 @@ def train(
         "champion": None,
     }
     readable = [Path(path) for path in snapshot.paths]
-    same_build = champion_lineage is not None and champion_lineage.build == build.build_id
-    if champion and same_build:
-        artifact = _artifact_of(installation, spec, champion)
+    own = champion_spec(installation, spec)
+    change = change_between(own, spec) if own else SpecChange()
+    together = champion_lineage is not None and champion_lineage.build == build.build_id and not change
+    if champion and together:
+        artifact = artifact_of(installation, spec, champion)
         job["champion"] = artifact
         readable.append(Path(artifact["artifact"]))
     run_job(installation.engine, spec, build.build_id, "train", job, folder, leaves=TRAINED, readable=readable)
-    if champion and not same_build:
-        scored = score(installation, spec, champion, snapshot.paths, folder, since=holdout_from, until=holdout_until)
-        holdout = pd.read_parquet(folder / "holdout.parquet")
-        champion_scores = scored.rename(columns={"prediction": "champion"})
-        joined = holdout.merge(champion_scores, on=spec.data.key, how="left", validate="1:1")
-        joined.to_parquet(folder / "holdout.parquet", index=False)
-    return {
+    candidate: Candidate = {
         "folder": str(folder),
         "champion": champion,
         "build": build.build_id,
@@ -161,46 +171,26 @@ def train(
         "holdout_from": job["holdout_from"],
         "holdout_until": job["holdout_until"],
     }
+    if champion and not together:
+        try:
+            score_champion(installation, spec, champion, change, snapshot, folder, holdout_from, holdout_until)
+        except IncomparableError as error:
+            candidate |= {"champion": None, "incomparable": str(error)}
+    return candidate
 
 
-def score(
-    installation: Installation,
-    spec: ModelSpec,
-    version: str,
-    data: Sequence[str],
-    folder: Path,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> pd.DataFrame:
-    """A version's predictions for rows of ``data`` from ``since`` until before ``until``: key and ``prediction``.
-
-    They are made in the environment of the version's own build; ``folder`` receives the job's file, log and result.
-    """
-    build_id = installation.registry.lineage(spec.name, version).build
-    artifact = _artifact_of(installation, spec, version)
-    job: ScoreJob = {
-        "model": model_block(spec, installation.engine.code(spec, build_id)),
-        **artifact,
-        "data": list(data),
-        "from": since.isoformat() if since else None,
-        "until": until.isoformat() if until else None,
-        "out": SCORED,
-    }
-    readable = [Path(path) for path in (artifact["artifact"], *data)]
-    run_job(installation.engine, spec, build_id, "score", job, folder, leaves=[SCORED], readable=readable)
-    return pd.read_parquet(folder / SCORED, columns=[spec.data.key, "prediction"])
-
-
-def compare(spec: ModelSpec, folder: Path, champion: str | None) -> Verdict:
+def compare(spec: ModelSpec, made: Candidate) -> Verdict:
     """The promotion verdict, from the holdout's predictions; writes ``metrics.json`` next to them."""
+    folder, champion = Path(made["folder"]), made["champion"]
     holdout = pd.read_parquet(folder / "holdout.parquet")
     candidate = evaluation.evaluate(holdout, spec, seed=0)
     previous = comparison = None
     if champion:
         previous = evaluation.evaluate(holdout, spec, prediction="champion", seed=0)
         comparison = evaluation.compare(holdout, spec, candidate="prediction", champion="champion", seed=0)
-    verdict = judge_promotion(spec, candidate, previous, comparison.overall if comparison else None)
+    verdict = judge_promotion(
+        spec, candidate, previous, comparison.overall if comparison else None, incomparable=made.get("incomparable")
+    )
     figures = {
         **candidate.as_dict(),
         "champion": previous.as_dict() if previous else None,
@@ -286,11 +276,6 @@ def _metric_values(quality: Quality) -> dict[str, float]:
             if value is not None:
                 values[key] = float(value)
     return values
-
-
-def _artifact_of(installation: Installation, spec: ModelSpec, version: str) -> ArtifactBlock:
-    folder = installation.registry.fetch(spec.name, version)
-    return {"artifact": str(folder), "sha256": installation.registry.sha256(spec.name, version)}
 
 
 def _newest_time(snapshot: Snapshot, column: str) -> datetime:

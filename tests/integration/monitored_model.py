@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from include.core.health.record import HealthRow
 from include.core.release.rollout import Rollout
@@ -59,6 +60,7 @@ class MonitoredModel:
 
         frame, folder = self.frame(2000), self.home / "artifacts" / "late" / version
         folder.mkdir(parents=True)
+        (folder / "spec.json").write_text(self.spec.model_dump_json(by_alias=True))
         figure = {"value": 0.9, "low": 0.88, "high": 0.92, "n": 2000}
         (folder / "metrics.json").write_text(json.dumps({"quality": {"roc_auc": figure}, "slices": {}}))
         (folder / "profile.json").write_text(json.dumps(build_profile(frame, self.spec, frame.prediction)))
@@ -131,6 +133,13 @@ class MonitoredModel:
 
     def health(self, window: str) -> HealthRow:
         return next(row for row in self.store.health("late") if row.window == window)
+
+    def change_spec(self, **changes: Any) -> None:
+        """Write a model.yaml that differs from what version 1 was made with; sections may name some fields only."""
+        values = dict(MODEL)
+        for name, change in changes.items():
+            values[name] = {**values[name], **change} if isinstance(change, dict) else change
+        (self.installation.settings.models / "late" / "model.yaml").write_text(yaml.safe_dump(values))
 
     def release(self, version: str) -> None:
         """Make the version the one that serves."""

@@ -194,9 +194,11 @@ def own_build(place: Serving, spec: ModelSpec) -> Build:
 def trained(spec: ModelSpec, build: Build, run: str) -> Path:
     """The bundle of a candidate."""
     snapshot = take_snapshot(open_installation().settings, spec, None)
-    folder = Path(candidate.train(open_installation(), spec, build, snapshot, run, {})["folder"])
-    candidate.compare(spec, folder, None)
-    return candidate.complete_bundle(spec, folder, snapshot, Lineage(model=spec.name, build=build.build_id))
+    made = candidate.train(open_installation(), spec, build, snapshot, run, {})
+    candidate.compare(spec, made)
+    return candidate.complete_bundle(
+        spec, Path(made["folder"]), snapshot, Lineage(model=spec.name, build=build.build_id)
+    )
 
 
 def test_a_model_that_asks_for_the_network_gets_it(place: Serving) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 
 from include.core.health.record import SkewFigure
 from tests.integration.monitored_model import MonitoredModel
+from tests.support.specs import columns
 
 WINDOWS = ("2013-03", "2013-04", "2013-05")
 
@@ -22,8 +24,6 @@ def is_self_contained(page: str) -> None:
 
 
 def test_a_model_that_was_never_released_has_no_health(monitored: MonitoredModel) -> None:
-    from airflow.sdk.exceptions import AirflowSkipException
-
     from evergreen.operators.gather_predictions import GatherPredictionsOperator
 
     task = GatherPredictionsOperator(task_id="gather_predictions", model="another")
@@ -46,6 +46,48 @@ def test_a_window_is_measured_and_published(monitored: MonitoredModel) -> None:
     assert "Lateness &lt;of&gt; flights." in page
     assert "origin=EWR" in page
     is_self_contained(page)
+
+
+@pytest.mark.parametrize(("grain", "window"), [("week", "2013-W20"), ("day", "2013-05-15")])
+def test_a_history_of_another_grain_is_no_obstacle(monitored: MonitoredModel, grain: str, window: str) -> None:
+    for month in ("2013-03", "2013-04"):
+        monitored.month(month, noise=1.0)
+    assert monitored.ask().xcom_value["incident"] == "late-2013-04"
+    monitored.predict("2013-05")
+    monitored.monitor("2013-05")
+
+    monitored.change_spec(monitoring={"window": grain})
+    path = monitored.lake / "truth" / f"{window}.parquet"
+    monitored.truth["2013-05"].to_parquet(path)
+    event = monitored.monitor(window)
+    assert (event["window"], event["status"]) == (window, "complete")
+    row = monitored.health(window)
+    assert (row.predictions, row.rows) == (300, 300), "gathered into the folder of the month"
+    assert row.quality["roc_auc"].value > 0.85
+    with pytest.raises(AirflowSkipException, match=f"window {window} is within the allowed drop"):
+        monitored.ask()
+    assert window in Path(row.report).read_text()
+    history = (Path(row.report).parent / "index.html").read_text()
+    assert ">2013-04<" not in history, "windows of different lengths are not one history"
+
+
+def test_a_version_is_measured_by_the_specification_that_it_was_made_with(monitored: MonitoredModel) -> None:
+    monitored.predict("2013-04")
+    monitored.monitor("2013-04")
+    monitored.change_spec(features=columns(distance="category", rain="number"), metrics={"slices": ["distance"]})
+    monitored.predict("2013-05")
+    monitored.truth_arrives("2013-05")
+    monitored.monitor("2013-05")
+    row = monitored.health("2013-05")
+    assert (row.service.malformed_lines, row.predictions, row.status) == (0, 300, "complete")
+    assert row.quality["roc_auc"].value > 0.85
+    assert set(row.drift.features) == {"distance", "origin"}
+    assert row.drift.drifted == ()
+    assert row.data_quality.findings == ()
+    assert (
+        row.spec_change == "feature added: rain; feature removed: origin; feature retyped: distance: number → category"
+    )
+    assert row.spec_change in Path(row.report).read_text()
 
 
 def test_a_window_that_drifted_and_differs_from_its_source_says_so_on_its_page(monitored: MonitoredModel) -> None:

@@ -32,14 +32,15 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 COMPONENTS = ("scheduler", "dag-processor", "triggerer", "api-server", "caddy", "mlflow")
 
 
-def processes(platform: Platform) -> Any:
-    """Every process that carries the mark of this platform."""
+def processes(platform: Platform, program: str = "") -> Any:
+    """Every process that carries the mark of this platform, or those of this program."""
     found = []
     for process in psutil.process_iter():
         try:
             if (
                 process.status() != psutil.STATUS_ZOMBIE
                 and process.environ().get(INSTANCE) == platform.env["EVERGREEN_HOME"]
+                and (not program or program in process.cmdline())  # raises for one that has just ended
             ):
                 found.append(process)
         except psutil.Error:
@@ -206,7 +207,7 @@ def test_no_other_user_can_read_the_platforms_files(platform: Platform) -> None:
 
 def test_a_part_that_is_killed_comes_back(platform: Platform) -> None:
     def mlflow() -> Any:
-        return next((one for one in processes(platform) if "mlflow.server.fastapi_app:app" in one.cmdline()), None)
+        return next(iter(processes(platform, "mlflow.server.fastapi_app:app")), None)
 
     before = mlflow()
     before.kill()

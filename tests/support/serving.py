@@ -158,7 +158,7 @@ class Serving:
     def _train(self, spec: ModelSpec, run: str, parameters: dict[str, Any]) -> Path:
         snapshot = take_snapshot(open_installation().settings, spec, None)
         made = candidate.train(open_installation(), spec, self.build, snapshot, run, parameters)
-        assert candidate.compare(spec, Path(made["folder"]), made["champion"]).passed
+        assert candidate.compare(spec, made).passed
         lineage = Lineage(
             spec.name, self.build.build_id, self.build.commit, snapshot.hash, run_id=run, reason="for tests"
         )

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from include.adapters.data.predictions import predictions_folder
+from include.adapters.data.predictions import prediction_files
 from include.adapters.files import write_atomically
 from include.core.drift.counts import (
     ColumnCount,
@@ -54,7 +54,7 @@ def count_window(
     Files already counted with this profile are not opened, unless some of their rows are excluded. Raises DataError for
     a file that can't be read, or whose number of rows differs from its mask.
     """
-    paths = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet")) if files is None else list(files)
+    paths = prediction_files(spec.name, window, lake) if files is None else list(files)
     sizes = [path.stat().st_size for path in paths]
     total = WindowCount()
     for number, path in enumerate(paths, 1):

@@ -11,8 +11,8 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
@@ -31,7 +31,7 @@ from include.core.errors import DataError
 from include.core.health.window import count_once
 from include.core.json_types import JsonObject, with_present_names
 from include.core.spec import ModelSpec
-from include.core.windows import Grain, window_of
+from include.core.windows import Grain, grain_of, is_window, window_bounds, window_of
 
 log = logging.getLogger(__name__)
 
@@ -92,23 +92,29 @@ class Predictions:
             file = pq.ParquetFile(path)
             if file.metadata.num_rows != len(counted):
                 raise DataError(f"{path} changed while its window was measured. Run measure_health again.")
-            tables.append(file.read(columns=[name]) if name in file.schema_arrow.names else _missing(len(counted)))
+            # Rows of versions for which the feature had another type are none of the live version's.
+            readable = name in file.schema_arrow.names and file.schema_arrow.field(name).type == schema.field(0).type
+            tables.append(file.read(columns=[name]) if readable else _missing(len(counted)))
         positions = self.positions if rows is None else self.positions[rows]
         whole = pa.concat_tables(tables, promote_options="default").column(name)
         values: pd.Series = whole.take(pa.array(positions)).to_pandas()
         return values.rename(name)
 
 
-def gather(spec: ModelSpec, store: Store, log_dir: Path, lake: Path) -> Gathered:
+def gather(
+    spec: ModelSpec, store: Store, log_dir: Path, lake: Path, spec_of: Callable[[str], ModelSpec] | None = None
+) -> Gathered:
     """Copy new lines of the segments in ``log_dir`` to ``lake/predictions/<model>/<window>/``.
 
-    Only complete lines are read. Idempotent: running it twice, or again after a crash, gives the same rows.
+    ``spec_of``: the specification of a version, whose features its lines have (default: ``spec`` for all); a segment is
+    the log of one version. Only complete lines are read. Idempotent: running it twice, or again after a crash, gives
+    the same rows.
     """
     folder = predictions_folder(spec.name, lake)
     gathered = Gathered()
     with _only_one(folder):
         for segment in sorted(log_dir.glob("*.jsonl")):
-            _gather_segment(segment, spec, store, folder, gathered)
+            _gather_segment(segment, spec, spec_of, store, folder, gathered)
     return gathered
 
 
@@ -117,7 +123,7 @@ def read_predictions(spec: ModelSpec, window: str, lake: Path) -> Predictions:
 
     Raises DataError for a file that can't be read.
     """
-    paths = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
+    paths = prediction_files(spec.name, window, lake)
     schema = pa.schema([_schema(spec).field(name) for name in PREDICTION_COLUMNS])
     tables = [_read_file(path) for path in paths]
     whole = (
@@ -125,7 +131,9 @@ def read_predictions(spec: ModelSpec, window: str, lake: Path) -> Predictions:
         .select(PREDICTION_COLUMNS)
         .to_pandas()
     )
-    frame, duplicates = count_once(whole.assign(position=np.arange(len(whole))))
+    start, end = window_bounds(window, grain_of(window))
+    whole = whole.assign(position=np.arange(len(whole)))
+    frame, duplicates = count_once(whole[(whole["event_time"] >= start) & (whole["event_time"] < end)])
     positions = frame.pop("position").to_numpy()
     counted = np.zeros(len(whole), dtype=bool)
     counted[positions] = True
@@ -134,13 +142,35 @@ def read_predictions(spec: ModelSpec, window: str, lake: Path) -> Predictions:
     return Predictions(frame, duplicates, positions, dict(zip(paths, masks, strict=True)), spec)
 
 
-def gathered_rows(model: str, lake: Path) -> dict[str, int]:
-    """Window → number of rows gathered so far, including repeats; oldest window first."""
-    folders = sorted(path for path in predictions_folder(model, lake).glob("*") if path.is_dir())
-    return {
-        folder.name: sum(pq.ParquetFile(path).metadata.num_rows for path in folder.glob("*.parquet"))
-        for folder in folders
-    }
+def gathered_rows(model: str, lake: Path, grain: Grain) -> dict[str, int]:
+    """Window of this grain → number of rows gathered so far, including repeats; oldest window first."""
+    rows: Counter[str] = Counter()
+    for folder in predictions_folder(model, lake).glob("*"):
+        if not is_window(folder.name):
+            continue
+        for path in folder.glob("*.parquet"):
+            if grain_of(folder.name) == grain:
+                rows[folder.name] += pq.ParquetFile(path).metadata.num_rows
+            else:
+                times = pq.read_table(path, columns=["event_time"]).column(0)
+                rows.update(_windows(times, grain).tolist())
+    return dict(sorted(rows.items()))
+
+
+def prediction_files(model: str, window: str, lake: Path) -> list[Path]:
+    """The files that may have rows of the window.
+
+    A file lies in the folder of the window that its rows had when they were gathered. After monitoring.window has
+    changed, that may be a longer or a shorter one, with rows of other windows.
+    """
+    start, end = window_bounds(window, grain_of(window))
+    paths: list[Path] = []
+    for folder in predictions_folder(model, lake).glob("*"):
+        if is_window(folder.name):
+            begins, ends = window_bounds(folder.name, grain_of(folder.name))
+            if begins < end and ends > start:
+                paths += folder.glob("*.parquet")
+    return sorted(paths)
 
 
 def predictions_folder(model: str, lake: Path) -> Path:
@@ -160,7 +190,14 @@ def _missing(rows: int) -> pa.Table:
     return pa.table({"": pa.nulls(rows)})
 
 
-def _gather_segment(segment: Path, spec: ModelSpec, store: Store, folder: Path, gathered: Gathered) -> None:
+def _gather_segment(
+    segment: Path,
+    spec: ModelSpec,
+    spec_of: Callable[[str], ModelSpec] | None,
+    store: Store,
+    folder: Path,
+    gathered: Gathered,
+) -> None:
     start = position = store.log_position(spec.name, segment.name)
     size = segment.stat().st_size
     with segment.open("rb") as file:
@@ -169,10 +206,20 @@ def _gather_segment(segment: Path, spec: ModelSpec, store: Store, folder: Path, 
             if not content:
                 gathered.truncated_lines += 1
                 break
-            _write_files(content, segment, position, spec, folder, gathered)
+            version = _version_of(content)
+            own = spec_of(version) if spec_of and version else spec
+            _write_files(content, segment, position, own, folder, gathered)
             position += len(content)
             store.set_log_position(spec.name, segment.name, position)
     gathered.segments += position > start
+
+
+def _version_of(content: bytes) -> str | None:
+    """The version in the first well-formed line; None if there is none."""
+    for line in content.splitlines():
+        with suppress(ValueError, KeyError, TypeError):
+            return str(json.loads(line)["version"])
+    return None
 
 
 def _complete_lines(file: Any, position: int) -> bytes:

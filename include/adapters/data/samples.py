@@ -17,13 +17,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.adapters.data.predictions import predictions_folder
+from include.adapters.data.predictions import prediction_files
 from include.adapters.data.snapshots import load_snapshot
 from include.core.build import Lineage
 from include.core.drift.figures import MultivariateFigure
 from include.core.drift.multivariate import Sample, compare, unknown
 from include.core.errors import DataError
 from include.core.spec import ModelSpec
+from include.core.windows import grain_of, window_bounds
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +90,13 @@ def window_sample(
 
     Raises DataError for a file that can't be read.
     """
-    paths = sorted((predictions_folder(spec.name, lake) / window).glob("*.parquet"))
+    paths = prediction_files(spec.name, window, lake)
+    start, end = window_bounds(window, grain_of(window))
 
     def predicted(file: pq.ParquetFile, group: int) -> Array:
         versions: pd.Series = _column(file, group, "version").to_pandas()
-        return (versions.astype(str) == version).to_numpy(dtype=bool)
+        times: pd.Series = _column(file, group, "event_time").to_pandas()
+        return ((versions.astype(str) == version) & (times >= start) & (times < end)).to_numpy(dtype=bool)
 
     try:
         sample = _sample(paths, [*IDENTITY, *spec.feature_names], predicted, rows, seed)

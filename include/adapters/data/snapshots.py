@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,12 @@ import pyarrow.parquet as pq
 from include.adapters.data.sources import newest_window, read_window, window_exists
 from include.adapters.files import write_atomically
 from include.core.errors import DataError
-from include.core.spec import ModelSpec
+from include.core.spec import FeatureType, ModelSpec
 from include.core.windows import window_bounds, windows_before
 from include.settings import Settings
+
+EMPTY: dict[FeatureType, str] = {"integer": "float64", "number": "float64", "category": "str", "boolean": "boolean"}
+"""Data type of a feature's column in a partition that lacks it."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +45,27 @@ class Snapshot:
         return list(self.partitions.values())
 
 
-def take_snapshot(settings: Settings, spec: ModelSpec, window: str | None) -> Snapshot:
+def take_snapshot(settings: Settings, spec: ModelSpec, window: str | None, *, also: Sequence[str] = ()) -> Snapshot:
     """Freeze the newest ``training.windows`` partitions up to ``window`` (default: the newest one).
 
-    Older windows may be missing (for young models); the newest one must exist.
+    Older windows may be missing (for young models); the newest one must exist. A feature of which all values may be
+    missing (``missing_at_most: 1``) may be missing as a column. ``also``: columns that are kept where they exist, for
+    the version in production, which may have other features.
     """
     source, grain = spec.data.source, spec.monitoring.window
     newest = newest_window(settings.home, source, window)
-    columns = [spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]
-    columns = list(dict.fromkeys(columns))
+    may_lack = [feature.name for feature in spec.features if feature.missing_at_most == 1]
+    needed = [spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]
+    needed = [name for name in dict.fromkeys(needed) if name not in may_lack]
+    optional = [name for name in dict.fromkeys([*may_lack, *also]) if name not in needed]
     partitions, rows = {}, 0
     for key in windows_before(newest, grain, spec.training.windows):
         if key != newest and not window_exists(settings.home, source, key, grain):
             continue
-        frame = read_window(settings.home, source, key, grain, columns)
+        frame = read_window(settings.home, source, key, grain, needed, optional)
+        for feature in spec.features:
+            if feature.name not in frame.columns:
+                frame[feature.name] = pd.Series(dtype=EMPTY[feature.type])
         _check_within_window(frame, spec, key)
         rows += len(frame)
         partitions[key] = str(_store_object(settings.lake, frame))

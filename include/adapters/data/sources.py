@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +25,25 @@ BATCH_ROWS = 50_000
 
 
 def read_window(
-    home: Path, source: Source, window: str, grain: Grain, columns: list[str] | None = None
+    home: Path,
+    source: Source,
+    window: str,
+    grain: Grain,
+    columns: list[str] | None = None,
+    optional: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The rows of one window; relative paths in ``source`` are relative to ``home``.
 
-    Raises DataError when the partition is missing, empty, unreadable or lacks a column.
+    ``columns`` are needed, of ``optional`` those are read that exist; without ``columns``, all are read. Raises
+    DataError when the partition is missing, empty, unreadable or lacks a column.
     """
     with _opened(home, source, window, grain) as opened:
-        frame = opened.whole(columns)
+        frame = opened.whole(columns, optional)
     if frame.empty:
         raise DataError(f"{_name(source, window)} has no rows. Load the window's data, then run again.")
-    return frame if columns is None else _with_columns(frame, columns, source, window)
+    if columns is None:
+        return frame
+    return _with_columns(frame, [*columns, *(name for name in optional if name in frame.columns)], source, window)
 
 
 def read_keys(
@@ -98,8 +106,8 @@ def partition_states(home: Path, source: Source) -> dict[str, str]:
 class _Rows(Protocol):
     """An opened partition."""
 
-    def whole(self, columns: list[str] | None, /) -> pd.DataFrame:
-        """All rows; from a Parquet file only ``columns``, if it has all of them."""
+    def whole(self, columns: list[str] | None, optional: Sequence[str], /) -> pd.DataFrame:
+        """All rows; from a Parquet file only ``columns``, if it has all of them, and those of ``optional`` it has."""
 
     def batches(self, columns: list[str], /) -> Iterator[pd.DataFrame]:
         """At most BATCH_ROWS rows at a time."""
@@ -109,19 +117,23 @@ class _Rows(Protocol):
 class _ParquetRows:
     file: IO[bytes]
 
-    def whole(self, columns: list[str] | None) -> pd.DataFrame:
+    def whole(self, columns: list[str] | None, optional: Sequence[str]) -> pd.DataFrame:
         opened = pq.ParquetFile(self.file)
-        frame: pd.DataFrame = opened.read(columns=self._known(opened, columns)).to_pandas()
+        frame: pd.DataFrame = opened.read(columns=self._known(opened, columns, optional)).to_pandas()
         return frame
 
     def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
         opened = pq.ParquetFile(self.file)
-        for batch in opened.iter_batches(BATCH_ROWS, columns=self._known(opened, columns)):
+        for batch in opened.iter_batches(BATCH_ROWS, columns=self._known(opened, columns, ())):
             yield batch.to_pandas()
 
     @staticmethod
-    def _known(opened: pq.ParquetFile, columns: list[str] | None) -> list[str] | None:
-        return columns if columns is None or set(columns) <= set(opened.schema_arrow.names) else None
+    def _known(opened: pq.ParquetFile, columns: list[str] | None, optional: Sequence[str]) -> list[str] | None:
+        """What to read; None for all columns, as also when one is missing, so that the error lists what is there."""
+        present = set(opened.schema_arrow.names)
+        if columns is None or not set(columns) <= present:
+            return None
+        return [*columns, *(name for name in optional if name in present)]
 
 
 @dataclass(frozen=True)
@@ -129,7 +141,7 @@ class _CsvRows:
     file: IO[bytes]
     compression: Literal["gzip"] | None
 
-    def whole(self, _columns: list[str] | None) -> pd.DataFrame:
+    def whole(self, _columns: list[str] | None, _optional: Sequence[str]) -> pd.DataFrame:
         return pd.read_csv(self.file, compression=self.compression)
 
     def batches(self, _columns: list[str]) -> Iterator[pd.DataFrame]:
@@ -140,7 +152,7 @@ class _CsvRows:
 class _SqlRows:
     result: Any
 
-    def whole(self, _columns: list[str] | None) -> pd.DataFrame:
+    def whole(self, _columns: list[str] | None, _optional: Sequence[str]) -> pd.DataFrame:
         return self._frame(self.result.fetchall())
 
     def batches(self, _columns: list[str]) -> Iterator[pd.DataFrame]:

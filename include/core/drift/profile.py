@@ -70,7 +70,11 @@ def build_profile(frame: pd.DataFrame, spec: ModelSpec, predictions: Any) -> Pro
 
 
 def read_profile(document: Profile, spec: ModelSpec) -> Profile:
-    """The profile with the values of boolean features in the form that windows are counted in."""
+    """The profile with the values of boolean features in the form that windows are counted in.
+
+    A feature that the spec gives another type than the profile has no distribution: it can't be compared.
+    """
+    numeric = {feature.name: feature.type in ("integer", "number") for feature in spec.features}
     booleans = {feature.name for feature in spec.features if feature.type == "boolean"}
 
     def read(name: str, stored: Distribution) -> Distribution:
@@ -78,7 +82,14 @@ def read_profile(document: Profile, spec: ModelSpec) -> Profile:
             return {**stored, "counts": with_boolean_texts(stored["counts"])}
         return stored
 
-    return {**document, "features": {name: read(name, stored) for name, stored in document["features"].items()}}
+    return {
+        **document,
+        "features": {
+            name: read(name, stored)
+            for name, stored in document["features"].items()
+            if numeric.get(name, stored["kind"] == "numeric") == (stored["kind"] == "numeric")
+        },
+    }
 
 
 def as_numbers(values: pd.Series) -> Array:

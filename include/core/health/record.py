@@ -162,6 +162,8 @@ class HealthRow:
     drift: DriftSummary
     data_quality: DataQuality
     service: ServiceFigures
+    spec_change: str = ""
+    """How model.yaml differed from what the live version was made with, in words; empty if it did not."""
     report: str = ""
     """Path of the window's page."""
     run_id: str = ""

@@ -11,6 +11,9 @@ from include.core.verdict import Verdict
 
 NOT_MEASURED = QualityFigure(None, reason="no holdout rows")
 
+ROUNDING = 1e-9
+"""Relative difference up to which two models are equally good."""
+
 
 def holdout_start(newest: datetime, holdout_days: float, champion_trained_until: datetime | None) -> datetime:
     """Start of the holdout: the newest days of the data, excluding everything that the champion was trained on.
@@ -28,12 +31,17 @@ def judge_promotion(
     candidate: Evaluation,
     champion: Evaluation | None,
     difference: Difference | None,
+    *,
+    incomparable: str | None = None,
 ) -> Verdict:
     """The verdict on a candidate.
 
     ``candidate`` and ``champion`` are evaluated on the same rows; ``difference`` is how much better the candidate is in
     the primary metric (paired bootstrap). A candidate is promoted only if the lower bound of its interval reaches
-    ``promotion.improvement``, so that a model that is worse, or only better by chance, never replaces the champion.
+    ``promotion.improvement``, so that a model that is worse, as good, or better by chance never replaces the champion.
+
+    ``incomparable`` says why there is a champion that can't be measured on these rows: the specification has changed.
+    The candidate is then judged by ``promotion.threshold`` alone, and without one it is not promoted.
     """
     metric = spec.metrics.primary
     figure = candidate.quality.get(metric, NOT_MEASURED)
@@ -41,6 +49,8 @@ def judge_promotion(
     problem = _unfit(spec, figure)
     if problem:
         return Verdict("fail", problem, signals)
+    if incomparable:
+        return _without_comparison(spec, incomparable, signals)
     if champion is None:
         return Verdict("pass", "first model: there is no champion to compare with", signals)
     before = champion.quality.get(metric, NOT_MEASURED)
@@ -48,12 +58,26 @@ def judge_promotion(
     if before.value is None or difference is None or difference.value is None or difference.low is None:
         return Verdict("fail", "the champion could not be measured on the same rows", signals)
     signals |= {"better_by": difference.value, "better_low": difference.low, "better_high": difference.high}
+    if _no_difference(difference, before):
+        return Verdict(
+            "fail", f"predicts as well as the champion ({metric} {before.value:.4f}): no difference", signals
+        )
     if difference.low < spec.promotion.improvement:
         return Verdict("fail", _not_better(spec, figure, before, difference), signals)
     problem = _worse_slice(spec, candidate, champion)
     if problem:
         return Verdict("fail", problem, signals)
     return Verdict("pass", f"better than the champion by {difference.value:+.4f} {metric}", signals)
+
+
+def _without_comparison(spec: ModelSpec, incomparable: str, signals: dict[str, Signal]) -> Verdict:
+    """The verdict on a candidate that is fit, but that can't be compared with the champion."""
+    signals["incomparable"] = incomparable
+    if spec.promotion.threshold is None:
+        remedy = "Set promotion.threshold, by which such a candidate is judged, or deploy its version by hand"
+        return Verdict("fail", f"the champion can't be compared: {incomparable}. {remedy}", signals)
+    reason = f"reaches promotion.threshold {spec.promotion.threshold:g}; the champion can't be compared: {incomparable}"
+    return Verdict("pass", reason, signals)
 
 
 def _unfit(spec: ModelSpec, figure: QualityFigure) -> str | None:
@@ -66,6 +90,12 @@ def _unfit(spec: ModelSpec, figure: QualityFigure) -> str | None:
     if policy.threshold is not None and spec.worse_by(figure.value, policy.threshold) > 0:
         return f"{metric} {figure.value:.4f} is worse than the threshold {policy.threshold}"
     return None
+
+
+def _no_difference(difference: Difference, before: QualityFigure) -> bool:
+    """Whether the two differ by rounding at most: trained again from the same data by the same code, say."""
+    rounding = ROUNDING * max(1.0, abs(before.value or 0.0))
+    return all(abs(bound or 0.0) <= rounding for bound in (difference.value, difference.low, difference.high))
 
 
 def _not_better(spec: ModelSpec, figure: QualityFigure, before: QualityFigure, difference: Difference) -> str:

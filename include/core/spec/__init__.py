@@ -6,6 +6,7 @@ from include.core.spec.model import ModelSpec, Repository
 from include.core.spec.monitoring import Degradation, Monitoring
 from include.core.spec.release import Canary, Deployment, Promotion
 from include.core.spec.training import Metrics, Training
+from include.core.spec.versions import SpecChange, change_between, spec_of_version
 
 __all__ = [
     "PREDICTION",
@@ -27,9 +28,12 @@ __all__ = [
     "Monitoring",
     "Promotion",
     "Repository",
+    "SpecChange",
     "SpecSection",
     "SqlSource",
     "Task",
     "Training",
     "Truth",
+    "change_between",
+    "spec_of_version",
 ]

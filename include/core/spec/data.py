@@ -13,7 +13,10 @@ class Expectation(SpecSection):
     minimum: float | None = Field(None, description="Smallest allowed value.")
     maximum: float | None = Field(None, description="Largest allowed value.")
     categories: list[str] | None = Field(None, description="The only allowed values.")
-    missing_at_most: Fraction = Field(0.0, description="Largest allowed share of missing values.")
+    missing_at_most: Fraction = Field(
+        0.0,
+        description="Largest allowed share of missing values. With 1, a partition of the data may lack the column.",
+    )
 
 
 class Feature(Expectation):

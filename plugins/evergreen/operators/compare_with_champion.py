@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import Context
 
 from evergreen.model_task import TRAINING, ModelTask
 from include.core.json_types import JsonObject
+
+if TYPE_CHECKING:
+    from include.stages.training import Candidate
 
 
 class CompareWithChampionOperator(ModelTask):
@@ -16,19 +19,17 @@ class CompareWithChampionOperator(ModelTask):
     A failed verdict does not fail the run: the candidate is kept, but not offered for deployment.
 
     :param model: name of the model.
-    :param folder: the candidate's folder.
-    :param champion: version of the champion whose predictions are in the holdout; empty without one.
+    :param candidate: what :class:`TrainCandidateOperator` returned.
     """
 
-    inputs = ("folder", "champion")
+    inputs = ("candidate",)
     ui_color = TRAINING
-    folder: str
-    champion: str
+    candidate: Candidate
 
     def execute(self, context: Context) -> JsonObject:
         """Return the verdict, passed or not."""
-        from include.stages import training as candidate
+        from include.stages import training
 
-        verdict = candidate.compare(self.spec, Path(self.folder), self.champion or None)
+        verdict = training.compare(self.spec, self.candidate)
         self.log.info("%s", verdict)
         return verdict.as_dict()

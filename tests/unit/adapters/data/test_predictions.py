@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import pandas as pd
 import pytest
 
 from include.adapters.data import predictions
+from include.adapters.data.counting import count_window
 from include.adapters.data.predictions import gather, gathered_rows, read_predictions
+from include.adapters.data.samples import window_sample
 from include.adapters.store import Store
 from include.core.errors import DataError
 from include.core.spec import ModelSpec
+from include.core.windows import in_grain
 from include.runtime.prediction_log import LogEntry
 from tests.support.specs import columns, spec_values
 
@@ -78,7 +82,7 @@ def test_requests_become_rows_in_the_window_of_their_event(place: Place) -> None
     assert first.event_time == pd.Timestamp("2013-05-17 08:00")
     assert read.feature("origin").isna().tolist() == read.feature("night").isna().tolist() == [False, True]
     assert read.feature("distance").tolist() == [100.5, 100.5]
-    assert gathered_rows("late", place.lake) == {"2013-05": 2, "2013-06": 2}
+    assert gathered_rows("late", place.lake, "month") == {"2013-05": 2, "2013-06": 2}
 
 
 def test_gathering_again_takes_only_what_is_new(place: Place) -> None:
@@ -245,3 +249,47 @@ def test_kill_9_in_the_middle_then_a_retry_gives_the_same_rows(place: Place, mom
     assert place.keys("2013-05") == sorted(f"{n}-{row}" for n in range(0, 42, 2) for row in (0, 1))
     assert place.keys("2013-06") == sorted(f"{n}-{row}" for n in range(1, 40, 2) for row in (0, 1))
     assert place.gather().rows == 0
+
+
+def test_lines_are_read_by_the_specification_of_the_version_that_wrote_them(place: Place) -> None:
+    """Today 'distance' is a category and 'night' is gone; version 3 was made before."""
+    today = ModelSpec.model_validate(spec_values(features=columns(distance="category", rain="number")))
+    place.segment("3-1", request(1))
+    place.segment("4-1", request(2, version="4", features={"distance": ["far"] * 2, "rain": [1.5] * 2}))
+    specs = {"3": MODEL, "4": today}
+    found = gather(today, place.store, place.log, place.lake, specs.__getitem__)
+    assert (found.rows, found.malformed_lines) == (4, 0)
+
+    both = read_predictions(today, "2013-05", place.lake)
+    assert both.frame.version.tolist() == ["3", "3", "4", "4"]
+    assert both.feature("distance").tolist()[2:] == ["far", "far"]
+    assert both.feature("distance").isna().tolist() == [True, True, False, False]
+    assert replace(both, spec=MODEL).feature("distance").tolist()[:2] == [100.5, 100.5]
+    assert replace(both, spec=MODEL).feature("night").isna().tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("day", "month"), ("month", "day"), ("week", "month"), ("month", "week")]
+)
+def test_rows_are_found_again_after_the_length_of_windows_has_changed(place: Place, before: Any, after: Any) -> None:
+    def of(grain: str) -> ModelSpec:
+        return ModelSpec.model_validate(SPEC | {"monitoring": {"window": grain}})
+
+    days = ["2013-05-01", "2013-05-17", "2013-05-31", "2013-06-01"]
+    for number, day in enumerate(days):
+        place.segment(f"3-{number}", request(number, rows=1, event_times=[f"{day}T08:00:00Z"]))
+    gather(of(before), place.store, place.log, place.lake)
+    place.segment("3-9", request(9, rows=1, event_times=["2013-05-17T20:00:00Z"]))
+    gather(of(after), place.store, place.log, place.lake)
+
+    expected: dict[str, int] = {}
+    for day in [*days, "2013-05-17"]:
+        window = in_grain(day, after)
+        expected[window] = expected.get(window, 0) + 1
+    assert gathered_rows("late", place.lake, after) == dict(sorted(expected.items()))
+    for window, rows in expected.items():
+        read = read_predictions(of(after), window, place.lake)
+        assert len(read.frame) == len(read.feature("distance").dropna()) == rows, window
+        count = count_window(of(after), window, "3", None, files=read.files, lake=place.lake)
+        assert count.rows == rows
+        assert window_sample(of(after), window, "3", lake=place.lake).drawn_from == rows

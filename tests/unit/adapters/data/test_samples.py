@@ -43,6 +43,7 @@ def lake(tmp_path: Path) -> Any:
     for number in range(3):
         frame = rides(400, seed=10 + number).assign(version=np.where(np.arange(400) < 300, "1", "2"), row=0)
         frame["request_id"] = frame["key"] = [f"{number}/{n}" for n in range(400)]
+        frame["event_time"] = pd.Timestamp("2013-05-17")
         write(frame, place / "predictions" / "taxi" / "2013-05" / f"{number}.parquet")
     return place
 

@@ -81,3 +81,38 @@ def test_the_holdout_is_the_newest_days() -> None:
 def test_the_holdout_begins_after_what_the_champion_was_trained_on() -> None:
     trained = NEWEST - timedelta(days=2)
     assert holdout_start(NEWEST, 7, trained) > trained
+
+
+@pytest.mark.parametrize("improvement", [0.0, -0.01])
+@pytest.mark.parametrize("rounding", [0.0, 1e-12, -1e-12])
+def test_a_candidate_that_is_the_champion_again_is_not_better(
+    spec: ModelSpec, rounding: float, improvement: float
+) -> None:
+    policy = spec.promotion.model_copy(update={"improvement": improvement})
+    same = Difference(rounding, rounding, rounding, n=5000)
+    verdict = judge_promotion(spec.model_copy(update={"promotion": policy}), measured(0.7), measured(0.7), same)
+    assert verdict.answer == "fail"
+    assert "no difference" in verdict.reason
+
+
+def test_a_small_difference_that_is_no_chance_is_one(spec: ModelSpec) -> None:
+    assert judge_promotion(spec, measured(0.7001), measured(0.7), better_by(0.0001, 0.00005)).answer == "pass"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "value", "answer", "words"),
+    [
+        (None, 0.9, "fail", "Set promotion.threshold"),
+        (0.6, 0.9, "pass", "reaches promotion.threshold 0.6; the champion can't be compared: its column is gone"),
+        (0.6, 0.5, "fail", "worse than the threshold"),
+        (0.6, None, "fail", "could not be measured"),
+    ],
+)
+def test_without_a_comparison_only_a_threshold_lets_a_candidate_pass(
+    spec: ModelSpec, threshold: Any, value: Any, answer: str, words: str
+) -> None:
+    policy = spec.promotion.model_copy(update={"threshold": threshold})
+    judged = spec.model_copy(update={"promotion": policy})
+    verdict = judge_promotion(judged, measured(value), None, None, incomparable="its column is gone")
+    assert verdict.answer == answer
+    assert words in verdict.reason
