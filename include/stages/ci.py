@@ -26,6 +26,7 @@ from include.adapters.spec_file import load_spec
 from include.core.build import Build, CheckReport, judge_build
 from include.core.errors import EvergreenError, ModelSpecError, TrainingError
 from include.core.spec import ModelSpec
+from include.core.typed_columns import kinds_of
 from include.stages.installation import Installation
 
 log = logging.getLogger(__name__)
@@ -276,11 +277,10 @@ def _sample(installation: Installation, spec: ModelSpec, folder: Path) -> list[s
     """Rows of the newest partition of training data; empty if there is no usable data yet."""
     from include.adapters.data.sources import newest_window, read_window
 
-    columns = list(dict.fromkeys([spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]))
     try:
         source, grain = spec.data.source, spec.monitoring.window
         home = installation.settings.home
-        rows = read_window(home, source, newest_window(home, source, None), grain, columns)
+        rows = read_window(home, source, newest_window(home, source, None), grain, kinds_of(spec))
     except (EvergreenError, OSError) as error:
         log.info("no sample of training data, using synthetic rows: %s", error)
         return []

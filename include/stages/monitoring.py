@@ -34,6 +34,7 @@ from include.core.health.window import Reference, Truth, WindowInputs, live_vers
 from include.core.quality.estimation import features_needed
 from include.core.quality.figures import quality_from_dict
 from include.core.spec import ModelSpec, change_between
+from include.core.typed_columns import kinds_of
 from include.core.windows import window_bounds, window_of, windows_before
 from include.pages.history import write_history
 from include.pages.rendering import report_path
@@ -152,7 +153,7 @@ def read_truth(installation: Installation, spec: ModelSpec, window: str) -> Trut
     if not window_exists(home, source, window, grain):
         return Truth(problem=f"ground truth of window {window} has not arrived")
     try:
-        return Truth(read_window(home, source, window, grain, [spec.truth.key, spec.truth.column]))
+        return Truth(read_window(home, source, window, grain, {spec.truth.key: "key", spec.truth.column: "target"}))
     except DataError as error:
         log.error("no ground truth for %s: %s", window, error)
         return Truth(problem=str(error))
@@ -194,7 +195,8 @@ def compare_with_source(
         rows = sampled(live_rows)
         keys = frame["key"].iloc[rows].reset_index(drop=True)
         names = [name for name in live.spec.feature_names if name in spec.feature_names]
-        known = read_keys(home, source, window, grain, [spec.data.key, *names], spec.data.key, set(keys.dropna()))
+        kinds = {name: kind for name, kind in kinds_of(spec).items() if name in (spec.data.key, *names)}
+        known = read_keys(home, source, window, grain, kinds, spec.data.key, set(keys.dropna()))
         served = pd.DataFrame({"key": keys, **{name: predictions.feature(name, rows) for name in names}})
         compared = live.spec.model_copy(update={"data": spec.data})
         return skew(served, known, compared, drawn_from=len(live_rows))

@@ -33,6 +33,7 @@ from include.core.quality.figures import Quality, quality_from_dict
 from include.core.quality.promotion import holdout_start, judge_promotion
 from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
 from include.core.spec import ModelSpec, SpecChange, change_between
+from include.core.typed_columns import kinds_of
 from include.core.verdict import Verdict
 from include.settings import Settings
 from include.stages.installation import Installation
@@ -83,7 +84,7 @@ def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingPar
             "Load it, choose another window, or clear the field for the newest window."
         )
     champion = champion_spec(installation, spec)
-    return take_snapshot(installation.settings, spec, window or None, also=champion.feature_names if champion else ())
+    return take_snapshot(installation.settings, spec, window or None, also=kinds_of(champion) if champion else {})
 
 
 def validate(installation: Installation, spec: ModelSpec, snapshot_hash: str) -> tuple[Verdict, Path]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +20,7 @@ from include.adapters.data.sources import newest_window, read_window, window_exi
 from include.adapters.files import write_atomically
 from include.core.errors import DataError
 from include.core.spec import FeatureType, ModelSpec
+from include.core.typed_columns import Kinds, kinds_of
 from include.core.windows import window_bounds, windows_before
 from include.settings import Settings
 
@@ -45,7 +46,9 @@ class Snapshot:
         return list(self.partitions.values())
 
 
-def take_snapshot(settings: Settings, spec: ModelSpec, window: str | None, *, also: Sequence[str] = ()) -> Snapshot:
+def take_snapshot(
+    settings: Settings, spec: ModelSpec, window: str | None, *, also: Kinds = MappingProxyType({})
+) -> Snapshot:
     """Freeze the newest ``training.windows`` partitions up to ``window`` (default: the newest one).
 
     Older windows may be missing (for young models); the newest one must exist. A feature of which all values may be
@@ -55,9 +58,9 @@ def take_snapshot(settings: Settings, spec: ModelSpec, window: str | None, *, al
     source, grain = spec.data.source, spec.monitoring.window
     newest = newest_window(settings.home, source, window)
     may_lack = [feature.name for feature in spec.features if feature.missing_at_most == 1]
-    needed = [spec.data.key, spec.data.event_time, *spec.feature_names, spec.target]
-    needed = [name for name in dict.fromkeys(needed) if name not in may_lack]
-    optional = [name for name in dict.fromkeys([*may_lack, *also]) if name not in needed]
+    kinds = kinds_of(spec)
+    needed = {name: kind for name, kind in kinds.items() if name not in may_lack}
+    optional = {name: kind for name, kind in {**also, **kinds}.items() if name not in needed}
     partitions, rows = {}, 0
     for key in windows_before(newest, grain, spec.training.windows):
         if key != newest and not window_exists(settings.home, source, key, grain):
@@ -112,18 +115,9 @@ def _manifest(lake: Path, model: str, snapshot_hash: str) -> Path:
 def _check_within_window(frame: pd.DataFrame, spec: ModelSpec, window: str) -> None:
     column = spec.data.event_time
     start, end = window_bounds(window, spec.monitoring.window)
-    try:
-        times = pd.to_datetime(frame[column])
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{spec.name}: column '{column}' of window {window} is not a time ({error}). Correct the partition."
-        ) from error
-    if getattr(times.dt, "tz", None) is not None:
-        times = times.dt.tz_convert("UTC").dt.tz_localize(None)
-    outside = int(((times < start) | (times >= end)).sum())
+    outside = int(((frame[column] < start) | (frame[column] >= end)).sum())
     if outside:
         raise DataError(
             f"{spec.name}: {outside} rows of window {window} have '{column}' outside it. "
             "Put each row into the partition of its event time."
         )
-    frame[column] = times

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+import gzip
+import zlib
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from types import MappingProxyType
+from typing import IO, Any, Protocol, cast
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 from include.adapters.airflow_connections import require_connection, sql_engine
-from include.core.errors import DataError
-from include.core.health.data_quality import keys_as_text
+from include.core.errors import DataError, PlatformError
 from include.core.spec import FileSource, SqlSource
+from include.core.typed_columns import Kinds, typed_columns
 from include.core.windows import Grain, is_window, window_bounds
 
 Source = FileSource | SqlSource
@@ -25,40 +29,34 @@ BATCH_ROWS = 50_000
 
 
 def read_window(
-    home: Path,
-    source: Source,
-    window: str,
-    grain: Grain,
-    columns: list[str] | None = None,
-    optional: Sequence[str] = (),
+    home: Path, source: Source, window: str, grain: Grain, kinds: Kinds, optional: Kinds = MappingProxyType({})
 ) -> pd.DataFrame:
-    """The rows of one window; relative paths in ``source`` are relative to ``home``.
+    """The rows of one window, each column as its kind; relative paths in ``source`` are relative to ``home``.
 
-    ``columns`` are needed, of ``optional`` those are read that exist; without ``columns``, all are read. Raises
-    DataError when the partition is missing, empty, unreadable or lacks a column.
+    The columns in ``kinds`` are needed; of ``optional``, those are read that exist. Raises DataError when the partition
+    is missing, empty or unreadable, when it lacks a column, and when a value is not of its kind.
     """
     with _opened(home, source, window, grain) as opened:
-        frame = opened.whole(columns, optional)
+        frame = opened.whole(list(kinds), list(optional))
     if frame.empty:
         raise DataError(f"{_name(source, window)} has no rows. Load the window's data, then run again.")
-    if columns is None:
-        return frame
-    return _with_columns(frame, [*columns, *(name for name in optional if name in frame.columns)], source, window)
+    present = {name: kind for name, kind in optional.items() if name in frame.columns}
+    return _typed(frame, {**kinds, **present}, source, window)
 
 
 def read_keys(
-    home: Path, source: Source, window: str, grain: Grain, columns: list[str], key: str, keys: Set[str]
+    home: Path, source: Source, window: str, grain: Grain, kinds: Kinds, key: str, keys: Set[str]
 ) -> pd.DataFrame:
-    """The rows of one window whose ``key``, as text, is in ``keys``; other rows are not kept in memory.
+    """The rows of one window whose ``key`` is in ``keys``; other rows are not kept in memory.
 
     Raises DataError like :func:`read_window`, but not if there are no rows.
     """
     selected = []
     with _opened(home, source, window, grain) as opened:
-        for batch in opened.batches(columns):
-            rows = _with_columns(batch, columns, source, window)
-            selected.append(rows[[text in keys for text in keys_as_text(rows[key])]])
-    return pd.concat(selected, ignore_index=True) if selected else pd.DataFrame(columns=columns)
+        for batch in opened.batches(list(kinds)):
+            rows = _typed(batch, kinds, source, window)
+            selected.append(rows[rows[key].isin(keys)])
+    return pd.concat(selected, ignore_index=True) if selected else pd.DataFrame(columns=list(kinds))
 
 
 def window_exists(home: Path, source: Source, window: str, grain: Grain) -> bool:
@@ -106,8 +104,8 @@ def partition_states(home: Path, source: Source) -> dict[str, str]:
 class _Rows(Protocol):
     """An opened partition."""
 
-    def whole(self, columns: list[str] | None, optional: Sequence[str], /) -> pd.DataFrame:
-        """All rows; from a Parquet file only ``columns``, if it has all of them, and those of ``optional`` it has."""
+    def whole(self, columns: list[str], optional: list[str], /) -> pd.DataFrame:
+        """All rows, of at least ``columns`` and those of ``optional`` that exist; of all columns if one is missing."""
 
     def batches(self, columns: list[str], /) -> Iterator[pd.DataFrame]:
         """At most BATCH_ROWS rows at a time."""
@@ -117,64 +115,86 @@ class _Rows(Protocol):
 class _ParquetRows:
     file: IO[bytes]
 
-    def whole(self, columns: list[str] | None, optional: Sequence[str]) -> pd.DataFrame:
+    def whole(self, columns: list[str], optional: list[str]) -> pd.DataFrame:
         opened = pq.ParquetFile(self.file)
-        frame: pd.DataFrame = opened.read(columns=self._known(opened, columns, optional)).to_pandas()
-        return frame
+        return self._frame(opened.read(columns=self._known(opened, columns, optional)))
 
     def batches(self, columns: list[str]) -> Iterator[pd.DataFrame]:
         opened = pq.ParquetFile(self.file)
-        for batch in opened.iter_batches(BATCH_ROWS, columns=self._known(opened, columns, ())):
-            yield batch.to_pandas()
+        yield from map(self._frame, opened.iter_batches(BATCH_ROWS, columns=self._known(opened, columns, [])))
 
     @staticmethod
-    def _known(opened: pq.ParquetFile, columns: list[str] | None, optional: Sequence[str]) -> list[str] | None:
-        """What to read; None for all columns, as also when one is missing, so that the error lists what is there."""
+    def _known(opened: pq.ParquetFile, columns: list[str], optional: list[str]) -> list[str] | None:
         present = set(opened.schema_arrow.names)
-        if columns is None or not set(columns) <= present:
-            return None
-        return [*columns, *(name for name in optional if name in present)]
+        return [*columns, *(name for name in optional if name in present)] if set(columns) <= present else None
+
+    @staticmethod
+    def _frame(rows: pa.Table | pa.RecordBatch) -> pd.DataFrame:
+        # Otherwise, integers beside a missing one become floats, which changes keys of 16 digits and more.
+        frame: pd.DataFrame = rows.to_pandas(integer_object_nulls=True)
+        return frame
 
 
 @dataclass(frozen=True)
 class _CsvRows:
-    file: IO[bytes]
-    compression: Literal["gzip"] | None
+    """All columns are text: the spec says what they are. Rows with too many or too few fields are errors."""
 
-    def whole(self, _columns: list[str] | None, _optional: Sequence[str]) -> pd.DataFrame:
-        return pd.read_csv(self.file, compression=self.compression)
+    file: IO[bytes]
+    source: FileSource
+
+    def whole(self, _columns: list[str], _optional: list[str]) -> pd.DataFrame:
+        frame: pd.DataFrame = self._open().read_all().to_pandas()
+        return frame
 
     def batches(self, _columns: list[str]) -> Iterator[pd.DataFrame]:
-        yield from pd.read_csv(self.file, compression=self.compression, chunksize=BATCH_ROWS)
+        for block in self._open():
+            for start in range(0, block.num_rows, BATCH_ROWS):
+                yield block.slice(start, BATCH_ROWS).to_pandas()
+
+    def _open(self) -> csv.CSVStreamingReader:
+        return self._reader(dict.fromkeys(self._reader({}).schema.names, pa.string()))
+
+    def _reader(self, types: dict[str, pa.DataType]) -> csv.CSVStreamingReader:
+        self.file.seek(0)
+        return csv.open_csv(
+            pa.PythonFile(self.file, "r"),
+            read_options=csv.ReadOptions(encoding=self.source.encoding),
+            parse_options=csv.ParseOptions(delimiter=self.source.delimiter, newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                column_types=types, null_values=["", *self.source.na_values], strings_can_be_null=True
+            ),
+        )
 
 
 @dataclass(frozen=True)
 class _SqlRows:
     result: Any
 
-    def whole(self, _columns: list[str] | None, _optional: Sequence[str]) -> pd.DataFrame:
+    def whole(self, _columns: list[str], _optional: list[str]) -> pd.DataFrame:
         return self._frame(self.result.fetchall())
 
     def batches(self, _columns: list[str]) -> Iterator[pd.DataFrame]:
         yield from map(self._frame, self.result.partitions(BATCH_ROWS))
 
     def _frame(self, rows: Any) -> pd.DataFrame:
-        return pd.DataFrame(rows, columns=list(self.result.keys()))
+        # As Python's objects: pandas would make floats of integers beside a null.
+        return pd.DataFrame(rows, columns=list(self.result.keys()), dtype="object")
 
 
-def _with_columns(frame: pd.DataFrame, columns: list[str], source: Source, window: str) -> pd.DataFrame:
-    missing = [column for column in columns if column not in frame.columns]
+def _typed(frame: pd.DataFrame, kinds: Kinds, source: Source, window: str) -> pd.DataFrame:
+    place = _name(source, window)
+    missing = [column for column in kinds if column not in frame.columns]
     if missing:
         raise DataError(
-            f"{_name(source, window)} lacks the columns {', '.join(missing)} (present: "
-            f"{', '.join(map(str, frame.columns))}). Add them, or correct model.yaml."
+            f"{place} lacks the columns {', '.join(missing)} (present: {', '.join(map(str, frame.columns))}). "
+            "Add them, or correct model.yaml."
         )
-    return frame[columns]
+    return typed_columns(frame, kinds, place, text=isinstance(source, FileSource) and ".csv" in source.path)
 
 
 @contextmanager
 def _opened(home: Path, source: Source, window: str, grain: Grain) -> Iterator[_Rows]:
-    """Open a partition; errors while reading it become DataErrors."""
+    """Open a partition; errors while reading it become DataErrors, or PlatformErrors where a retry may help."""
     if isinstance(source, SqlSource):
         with _query(source, window, grain) as result:
             yield _SqlRows(result)
@@ -182,14 +202,23 @@ def _opened(home: Path, source: Source, window: str, grain: Grain) -> Iterator[_
     filesystem, path = _locate(home, source, window)
     try:
         with filesystem.open(path, "rb") as file:
-            zipped: Literal["gzip"] | None = "gzip" if path.endswith(".gz") else None
-            yield _ParquetRows(file) if path.endswith(".parquet") else _CsvRows(file, zipped)
+            if path.endswith(".parquet"):
+                yield _ParquetRows(file)
+            else:
+                yield _CsvRows(cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if path.endswith(".gz") else file, source)
     except FileNotFoundError:
         raise DataError(
             f"{_name(source, window)} does not exist. Load this window, or train up to an earlier one."
         ) from None
-    except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{_name(source, window)} can't be read: {error}. Write the file again.") from error
+    except (ConnectionError, TimeoutError) as error:
+        raise PlatformError(f"{_name(source, window)} can't be reached: {error}. Run again later.") from error
+    except UNREADABLE as error:
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
+        raise DataError(f"{_name(source, window)} can't be read ({reason}). Write the file again.") from error
+
+
+UNREADABLE = (pa.ArrowException, UnicodeError, EOFError, zlib.error, OSError)
+"""What the libraries raise for a file that is damaged, cut off, not in its format, a folder, or not readable."""
 
 
 def _locate(home: Path, source: FileSource, window: str) -> tuple[Any, str]:
@@ -214,10 +243,22 @@ def _query(source: SqlSource, window: str, grain: Grain) -> Iterator[Any]:
     import sqlalchemy as sa
 
     start, end = window_bounds(window, grain)
-    with sql_engine(source.connection).connect() as connection:
-        streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS)
-        with streaming.execute(sa.text(source.query), {"start": start, "end": end}) as result:
-            yield result
+    try:
+        with sql_engine(source.connection).connect() as connection:
+            streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS)
+            with streaming.execute(sa.text(source.query), {"start": start, "end": end}) as result:
+                yield result
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        raise PlatformError(
+            f"{_name(source, window)} failed: {_cause(error)}. Check the connection and the query; then run again."
+        ) from error
+    except sa.exc.SQLAlchemyError as error:
+        raise DataError(f"{_name(source, window)} failed: {_cause(error)}. Correct the query in model.yaml.") from error
+
+
+def _cause(error: Exception) -> str:
+    """The driver's own words, without the statement and its parameters."""
+    return str(getattr(error, "orig", None) or error).strip().rstrip(".")
 
 
 def _name(source: Source, window: str) -> str:

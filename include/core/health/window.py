@@ -14,7 +14,7 @@ Pure: predictions, ground truth, reference and current time are passed in. A win
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -31,6 +31,11 @@ from include.core.quality.evaluation import evaluate
 from include.core.quality.figures import Estimate, Evaluation, Quality
 from include.core.spec import ModelSpec
 from include.core.windows import window_bounds
+
+ROWS_TO_JOIN = 20
+"""From this many keys on both sides, ground truth that does not join is reported."""
+SHARE_JOINED = 0.01
+"""Share of the smaller side's keys up to which (almost) none has joined."""
 
 
 def live_version_of(predictions: pd.DataFrame) -> str | None:
@@ -125,7 +130,7 @@ def measure(inputs: WindowInputs, spec: ModelSpec, *, seed: int = 0) -> HealthRo
         predictions=len(known),
         rows=rows,
         truth_share=rows / len(known) if len(known) else 0.0,
-        truth_problem=inputs.truth.problem,
+        truth_problem=inputs.truth.problem or joined.problem,
         status=_status(inputs.window, spec, len(known), rows, inputs.as_of),
         due=_due(inputs.window, spec, inputs.as_of),
         metric=spec.metrics.primary,
@@ -135,7 +140,7 @@ def measure(inputs: WindowInputs, spec: ModelSpec, *, seed: int = 0) -> HealthRo
         reference={name: figure.value for name, figure in reference.quality.items()},
         estimate=_estimate(reference.estimator, served, spec, by_version.get(live or "", {}), seed),
         drift=drift(reference.profile, count, spec, inputs.multivariate),
-        data_quality=_data_quality(inputs, spec, count, served, predictions=len(known), repeats=repeats),
+        data_quality=_data_quality(inputs, spec, count, served, predictions=len(known), repeats=repeats, joined=joined),
         service=ServiceFigures(
             requests=_requests(known),
             duplicates=repeats,
@@ -168,8 +173,9 @@ def _data_quality(
     *,
     predictions: int,
     repeats: int,
+    joined: _Joined,
 ) -> DataQuality:
-    """Check the live version's rows, and the total number of predictions."""
+    """Check the live version's rows, the total number of predictions, and whether ground truth belongs to them."""
     end = window_bounds(inputs.window, spec.monitoring.window)[1]
     rows = ServedRows(
         repeats=repeats,
@@ -178,7 +184,8 @@ def _data_quality(
         until=min(inputs.as_of, end),
     )
     row_count = judge_row_count(predictions, inputs.earlier, over=inputs.as_of >= end)
-    return data_quality(count, spec, inputs.reference.profile, rows, skew=inputs.skew, row_count=row_count)
+    checked = data_quality(count, spec, inputs.reference.profile, rows, skew=inputs.skew, row_count=row_count)
+    return replace(checked, findings=(*checked.findings, joined.problem)) if joined.problem else checked
 
 
 def _estimate(
@@ -220,6 +227,8 @@ class _Joined:
     """Ground truth values of unknown keys."""
     conflicts: int = 0
     """Keys with contradictory ground truth; the last value counts."""
+    problem: str | None = None
+    """Why (almost) none of the ground truth belongs to a prediction, with examples of both sides' keys."""
 
 
 def _join(predictions: pd.DataFrame, truth: pd.DataFrame | None, spec: ModelSpec) -> _Joined:
@@ -232,7 +241,24 @@ def _join(predictions: pd.DataFrame, truth: pd.DataFrame | None, spec: ModelSpec
     keys = keys_as_text(known["key"])
     places = values.index.get_indexer(pd.Index(keys))  # much faster than pandas' isin on text
     used = len(pd.unique(places[places >= 0]))
-    return _Joined(known.assign(**{spec.target: keys.map(values).to_numpy()}), len(values) - used, conflicts)
+    problem = _keys_differ(list(values.index), keys.dropna().unique().tolist(), used)
+    return _Joined(known.assign(**{spec.target: keys.map(values).to_numpy()}), len(values) - used, conflicts, problem)
+
+
+def _keys_differ(truth: Sequence[str], predicted: Sequence[str], joined: int) -> str | None:
+    """A finding if there is ground truth enough to join, and almost none of it does: the keys are written differently.
+
+    Where ground truth of some predictions is missing or early, or covers more than was predicted, more than a
+    hundredth of the smaller side joins.
+    """
+    smaller = min(len(truth), len(predicted))
+    if smaller < ROWS_TO_JOIN or joined > smaller * SHARE_JOINED:
+        return None
+    theirs, ours = (", ".join(map(repr, sorted(keys)[:3])) for keys in (truth, predicted))
+    return (
+        f"{joined} of {len(predicted)} predicted keys have ground truth: its {len(truth)} keys, such as {theirs}, are "
+        f"not those of the predictions, such as {ours}. Write the same key in requests and in the ground truth"
+    )
 
 
 def _requests(frame: pd.DataFrame) -> int:

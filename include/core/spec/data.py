@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 from pydantic import Field, model_validator
 
 from include.core.spec.fields import Column, FeatureType, Fraction, SpecSection
@@ -37,6 +39,11 @@ class FileSource(SpecSection):
     connection: str = Field(
         "evergreen_lake", description="Airflow connection with the root path or the storage options."
     )
+    delimiter: str = Field(",", min_length=1, max_length=1, description="Character between the fields of CSV.")
+    encoding: str = Field("utf-8", description="Encoding of CSV, such as utf-8 or latin-1.")
+    na_values: list[str] = Field(
+        default_factory=list, description="Texts that stand for a missing value in CSV, besides the empty field."
+    )
 
     @model_validator(mode="after")
     def _names_window(self) -> FileSource:
@@ -44,6 +51,18 @@ class FileSource(SpecSection):
             raise ValueError("must contain {window}, which stands for the partition's key")
         if not self.path.endswith((".parquet", ".csv", ".csv.gz")):
             raise ValueError("must end in .parquet, .csv or .csv.gz")
+        return self
+
+    @model_validator(mode="after")
+    def _csv_can_be_read(self) -> FileSource:
+        given = {"delimiter": self.delimiter != ",", "encoding": self.encoding != "utf-8", "na_values": self.na_values}
+        if any(given.values()) and self.path.endswith(".parquet"):
+            names = ", ".join(name for name, value in given.items() if value)
+            raise ValueError(f"{names}: only for CSV. Remove them, or name a .csv file")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding '{self.encoding}' is not known. Use a name such as utf-8 or latin-1") from None
         return self
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from include.adapters.data.expectations import check_snapshot
 from include.adapters.data.snapshots import read_snapshot, take_snapshot
+from include.core.errors import DataError
 from include.core.spec import ModelSpec
 from include.settings import Settings
 from tests.unit.adapters.data.flights_data import flights_of
@@ -31,7 +32,6 @@ def test_good_data_passes_and_counts_its_checks(spec: ModelSpec, land: Any, sett
         ({"distance": np.inf}, "distance", "inf"),
         ({"distance": -np.inf}, "distance", "inf"),
         ({"distance": 99_999.0}, "distance", "99999"),
-        ({"distance": "far"}, "distance", "type"),
         ({"origin": "XXX"}, "origin", "XXX"),
         ({"flight_id": "same"}, "flight_id", "1200 rows"),
         ({"late": 2}, "late", "2"),
@@ -48,6 +48,12 @@ def test_bad_values_fail_with_column_and_count(
     failures = [failure for failure in verdict.signals["failures"] if failure["column"] == column]
     assert failures, verdict.reason
     assert any(found in failure["observed"] for failure in failures), failures
+
+
+def test_text_in_a_number_is_refused_before_the_checks(spec: ModelSpec, land: Any, settings: Settings) -> None:
+    land("2013-01", distance="far")
+    with pytest.raises(DataError, match=r"flights/training/2013-01\.parquet .*column 'distance' .* such as 'far'"):
+        take_snapshot(settings, spec, None)
 
 
 def test_a_partition_with_too_few_rows_fails(spec: ModelSpec, land: Any, settings: Settings) -> None:

@@ -225,3 +225,30 @@ def test_only_windows_before_it_of_the_same_grain_and_with_predictions_are_earli
 
     history = [row("2013-02", 5), row("2013-03", 0), row("2013-04", 7), row("2013-04-02", 9, "day"), row("2013-06", 8)]
     assert predictions_before("2013-05", SPEC, history) == [5, 7]
+
+
+def test_ground_truth_whose_keys_are_written_differently_is_a_finding_and_no_eternal_wait() -> None:
+    frame = predictions()
+    other = truth_of(frame).assign(flight=[f"F-{key}" for key in frame.key])
+    row = measure(WindowInputs("2013-05", JUNE, frame, Truth(other)), SPEC)
+    (finding,) = [text for text in row.data_quality.findings if "ground truth" in text]
+    assert "0 of 300 predicted keys have ground truth" in finding
+    assert "'F-0', 'F-1', 'F-10'" in finding
+    assert "'0', '1', '10'" in finding
+    assert row.truth_problem == finding
+
+
+@pytest.mark.parametrize("joined", [4, 30, 300])
+def test_ground_truth_of_some_is_no_finding(joined: int) -> None:
+    frame = predictions()
+    early = truth_of(frame).head(joined)
+    others = pd.DataFrame({"flight": range(10_000, 12_000), "was_late": False})
+    row = measure(WindowInputs("2013-05", JUNE, frame, Truth(pd.concat([early, others]))), SPEC)
+    assert not [text for text in row.data_quality.findings if "ground truth" in text]
+    assert row.rows == joined
+
+
+def test_too_few_keys_to_tell_are_no_finding() -> None:
+    frame = predictions(10)
+    other = truth_of(frame).assign(flight="x")
+    assert measure(WindowInputs("2013-05", JUNE, frame, Truth(other)), SPEC).truth_problem is None
