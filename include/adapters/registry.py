@@ -137,7 +137,7 @@ class Registry:
     def verify(self, model: str, number: str, folder: Path) -> None:
         """Compare the files in ``folder`` with the hashes recorded at registration.
 
-        For versions without hashes of all files, only model.skops is compared.
+        For versions without hashes of all files, only model.skops is compared; they have no specification.
         """
         tags = self.version(model, number).tags
         recorded = {**json.loads(tags.get(FILES_TAG, "{}")), "model.skops": tags.get("sha256")}
@@ -149,7 +149,9 @@ class Registry:
                     f"{model} version {number}: {name} has sha256 {actual[:12]}…, expected "
                     f"{str(registered)[:12]}…. {remedy}"
                 )
-        added = sorted({path.name for path in folder.glob("*.json")} - set(recorded)) if FILES_TAG in tags else []
+        present = {path.name for path in folder.glob("*.json")}
+        # A specification says what may be loaded, so it is never taken from a version that was registered without one.
+        added = sorted((present if FILES_TAG in tags else present & {SPEC_FILE}) - set(recorded))
         if added:
             raise ArtifactError(
                 f"{model} version {number}: {', '.join(added)} was not registered with this version. {remedy}"

@@ -27,7 +27,7 @@ def add_model(page: Exposition, spec: ModelSpec, store: Store, decision: Decisio
     """Add one model's metrics to the page, including the policy's current verdict."""
     live = store.release(spec.name, "production").champion
     history = store.newest_health(spec.name, max(MAX_WINDOWS, spec.degradation.windows), grain=spec.monitoring.window)
-    _add_limits(page, spec)
+    _add_limits(page, spec, history[-1] if history else None)
     _add_changes(page, spec, store)
     if live:
         page.set(
@@ -47,19 +47,25 @@ def add_model(page: Exposition, spec: ModelSpec, store: Store, decision: Decisio
     page.set("health_worse_by", text, decision.worse_by, model=spec.name)
 
 
-def _add_limits(page: Exposition, spec: ModelSpec) -> None:
-    """Add the spec's limits, so that alert rules need no thresholds of their own."""
-    deployment, name = spec.deployment, spec.name
+def _add_limits(page: Exposition, spec: ModelSpec, newest: HealthRow | None) -> None:
+    """Add the spec's limits, so that alert rules need no thresholds of their own.
+
+    A drop that is a percentage is one of the reference of the newest window's live version.
+    """
+    deployment, name, drop = spec.deployment, spec.name, spec.degradation.drop
+    reference = newest.reference.get(spec.metrics.primary) if newest else None
+    known = reference is not None or not isinstance(drop, str)
+    budget = deployment.latency_p95_ms
     page.set(
         "drop_allowed",
-        "Allowed drop of the primary metric (degradation.drop in model.yaml).",
-        spec.degradation.drop,
+        "Allowed drop of the primary metric, in its units (degradation.drop in model.yaml).",
+        spec.degradation.allowed(reference or 0.0) if known else None,
         model=name,
     )
     page.set(
         "latency_limit_seconds",
         "Latency budget (deployment.latency_p95_ms in model.yaml).",
-        deployment.latency_p95_ms / 1000,
+        None if budget is None else budget / 1000,
         model=name,
     )
     page.set(

@@ -26,6 +26,8 @@ from include.stages.reconciler import reconcile
 LEASE_MINUTES = 10
 """This long after a step's own time limit, another deployment may take over from a run that died."""
 LATENCY_REQUESTS = 30
+RESUMED_AT_MOST = 3
+"""How often a step of a canary begins again after a restart of the platform; servers that keep restarting fail it."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,16 @@ def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple
         figures = _figures(installation, spec, now)
     except PlatformError as error:
         late = seconds > spec.deployment.canary.step_timeout_minutes * 60
+        late = late and not _starting(installation, spec)
         return Verdict("fail" if late else "hold", f"figures are missing: {error}"), False
     if rollout.baseline is None:
         begun = replace(now, revision=now.revision + 1, rollout=rollout.measured(figures))
         installation.store.swap_release(now, begun)
         return Verdict("hold", f"step {rollout.step + 1} begins: {dict(now.weights)}"), False
+    if _restarted_together(rollout, figures) and rollout.resumed < RESUMED_AT_MOST:
+        again = replace(now, revision=now.revision + 1, rollout=rollout.begun_again(figures, time.time()))
+        installation.store.swap_release(now, again)
+        return Verdict("hold", f"all servers were restarted; step {rollout.step + 1} begins again"), False
     verdict = _judge_step(spec, now.champion if now.champion in now.weights else None, rollout, figures, seconds)
     steps = spec.deployment.canary.steps
     if not verdict.passed or rollout.step + 1 >= len(steps):
@@ -222,6 +229,20 @@ def _refuse_other_run(spec: ModelSpec, release: Release, run: str) -> None:
             f"{spec.name}: run {rollout.run} is deploying version {rollout.candidate} ({release.environment}). "
             "Wait for it to end, then deploy again."
         )
+
+
+def _restarted_together(rollout: Rollout, figures: dict[str, ServerFigures]) -> bool:
+    """Whether all servers were restarted during the step, so by the platform, not by a fault of the candidate."""
+    before = rollout.baseline or {}
+    return len(figures) > 1 and all(
+        version in before and figures[version].started != before[version].started for version in figures
+    )
+
+
+def _starting(installation: Installation, spec: ModelSpec) -> bool:
+    """Whether a server is being started, as after a restart of the platform."""
+    servers = installation.engine.servers(spec.name, "production").values()
+    return any(server.state == "starting" for server in servers)
 
 
 def _judge_step(

@@ -71,13 +71,17 @@ class MonitoredModel:
         """The rows that the version was trained on, in the lake as a training leaves them."""
         from include.adapters.data.snapshots import take_snapshot
 
+        self.training_data(rows)
+        snapshot = take_snapshot(self.installation.settings, self.spec, "2013-01")
+        lineage = {"snapshot": snapshot.hash, "trained_until": "2013-01-31T00:00:00"}
+        (self.home / "artifacts" / "late" / version / "lineage.json").write_text(json.dumps(lineage))
+
+    def training_data(self, rows: int = 2000) -> None:
+        """Rows of January 2013 where trainings read them."""
         data = self.lake / "data" / "2013-01.parquet"
         data.parent.mkdir(parents=True, exist_ok=True)
         frame = self.frame(rows).drop(columns="prediction").assign(late=False, at=pd.Timestamp("2013-01-15"))
         frame.assign(id=[str(number) for number in range(rows)]).to_parquet(data)
-        snapshot = take_snapshot(self.installation.settings, self.spec, "2013-01")
-        lineage = {"snapshot": snapshot.hash, "trained_until": "2013-01-31T00:00:00"}
-        (self.home / "artifacts" / "late" / version / "lineage.json").write_text(json.dumps(lineage))
 
     def predict(self, window: str, rows: int = 300, version: str = "1", noise: float = 0.1) -> None:
         """Log ``rows`` requests; more noise makes predictions worse."""

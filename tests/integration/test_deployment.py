@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
 from tests.support.engines import ENGINES, installation, server_pid
 from tests.support.real_repository import RealRepository
-from tests.support.serving import Serving, roll_out
+from tests.support.serving import Serving, changed, release_first, restart, roll_out, with_feature_code
 from tests.support.traffic import ask, logged, traffic_of
 from tests.support.waiting import wait_for
 
@@ -70,28 +70,6 @@ def standing(shared: ModelSpec) -> Iterator[Any]:
     release = open_installation().store.release(shared.name, "production")
     assert (dict(release.weights), release.rollout) == ({"1": 100}, None)
     assert set(open_installation().engine.servers(shared.name, "production")) == {"1"}
-
-
-def release_first(serving: Serving) -> Any:
-    spec = serving.new_model()
-    deployment.start_canary(open_installation(), spec, "1", "run-1")
-    deployment.promote(open_installation(), spec, "1", "run-1")
-    return spec
-
-
-@contextmanager
-def changed(path: Any, content: bytes | None) -> Iterator[Any]:
-    """The file with this content, or without the file; it is as it was afterwards."""
-    whole = path.read_bytes()
-    path.unlink() if content is None else path.write_bytes(content)
-    try:
-        yield
-    finally:
-        path.write_bytes(whole)
-
-
-def with_feature_code(spec: ModelSpec) -> Any:
-    return spec.model_copy(update={"feature_code": "model:prepare"})
 
 
 def test_the_first_release_ever_serves_and_is_champion(live: ModelSpec) -> None:
@@ -180,6 +158,22 @@ def test_a_canary_without_traffic_holds_and_is_not_promoted(live: ModelSpec) -> 
     assert (verdict.answer, finished) == ("fail", False)
 
 
+def test_a_canary_goes_on_after_a_restart_of_the_platform_but_not_after_one_of_its_own(live: ModelSpec) -> None:
+    def watch() -> tuple[str, str, bool]:
+        verdict, finished = deployment.watch_canary(open_installation(), live, "run-2")
+        return verdict.answer, verdict.reason, finished
+
+    deployment.start_canary(open_installation(), live, "2", "run-2")
+    assert watch()[1].startswith("step 1 begins")
+    restart(live, "1", "2")
+    assert watch() == ("hold", "all servers were restarted; step 1 begins again", False)
+    with traffic_of(live):
+        wait_for(lambda: "step 2 begins" in watch()[1], 60, "the next step")
+    restart(live, "2")
+    answer, reason, _ = watch()
+    assert (answer, reason) == ("fail", "the canary's server restarted during the step")
+
+
 def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live: ModelSpec) -> None:
     broken = with_feature_code(live)
     address = deployment.deploy_to_test(open_installation(), broken, "3", "run-3").address
@@ -231,7 +225,11 @@ def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_hel
 ) -> None:
     spec = serving.new_model()
     open_installation().registry.client.delete_model_version_tag(spec.name, "2", FILES_TAG)
-    folder = open_installation().registry.fetch(spec.name, "2")
+    folder = open_installation().settings.artifacts / spec.name / "2"
+    with pytest.raises(ArtifactError, match=r"spec.json was not registered with this version"):
+        open_installation().registry.fetch(spec.name, "2")
+    (folder / "spec.json").unlink()
+    assert open_installation().registry.spec(spec, "2").features == spec.features
     (folder / "metrics.json").write_text("{}")
     assert open_installation().registry.fetch(spec.name, "2") == folder
     (folder / "model.skops").write_bytes(b"another")

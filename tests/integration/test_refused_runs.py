@@ -5,6 +5,7 @@ Nothing may have happened then: no checkout, no snapshot, no server, nothing gat
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,7 @@ def register(monitored: MonitoredModel) -> None:
         (bundle / "model.skops").write_text(number)
         more: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": {}, "description": ""}
         assert open_installation().registry.register("late", bundle, candidate=number, **more) == number
+    shutil.rmtree(monitored.home / "artifacts")  # they are not the registered ones
 
 
 @pytest.fixture
@@ -175,7 +177,7 @@ def test_a_refused_deployment_fails_and_leaves_another_runs_test_and_canary_alon
 def test_an_untouched_training_without_a_build_is_refused_before_the_snapshot(
     monitored: MonitoredModel, store: Store
 ) -> None:
-    monitored.keep_reference()
+    monitored.training_data()
     before = files(monitored.home)
     for build in store.builds("late"):
         store.record_build(replace(build, status="failed"))
@@ -186,7 +188,7 @@ def test_an_untouched_training_without_a_build_is_refused_before_the_snapshot(
 
 def test_what_retraining_passes_on_is_taken_and_trained_on(monitored: MonitoredModel, store: Store) -> None:
     """Its conf has the figures of the incident too, which are in no form; spaces around a value do not count."""
-    monitored.keep_reference()
+    monitored.training_data()
     store.record_incident("late", incident("2013-01"))
     store.record_build(Build("late", "good-1", "a" * 40, "e", "passed"))
     conf = {"reason": "drop", "incident": "late-2013-01", "window": " 2013-01\n", "signals": {"drop": 0.1}}

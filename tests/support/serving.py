@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from include.stages import ci, deployment
 from include.stages import training as candidate
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
+from tests.support.engines import server_pid
 from tests.support.real_repository import RealRepository
 from tests.support.specs import columns, model_spec
 from tests.support.waiting import wait_for
@@ -91,6 +96,36 @@ def roll_out(spec: ModelSpec, version: str, run: str) -> None:
     deployment.promote(here, spec, version, run)
     assert deployment.production_image(here, spec, version) == in_test.image, "production runs what was tested"
     deployment.clear_test(here, spec, run)
+
+
+def with_feature_code(spec: ModelSpec) -> ModelSpec:
+    """The spec as version 3 was made with it."""
+    return spec.model_copy(update={"feature_code": "model:prepare"})
+
+
+@contextmanager
+def changed(path: Any, content: bytes | None) -> Iterator[Any]:
+    """The file with this content, or without the file; it is as it was afterwards."""
+    whole = path.read_bytes()
+    path.unlink() if content is None else path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(whole)
+
+
+def restart(spec: ModelSpec, *versions: str) -> None:
+    """Kill these versions' servers in production and wait until they are ready again."""
+    before = {version: server_pid(spec.name, version) for version in versions}
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+
+    def back() -> bool:
+        servers = open_installation().engine.servers(spec.name, "production")
+        new = all(server_pid(spec.name, version) not in (0, pid) for version, pid in before.items())
+        return new and all(servers[version].state == "ready" for version in versions)
+
+    wait_for(back, 60, "the servers to be back")
 
 
 class Serving:
@@ -193,6 +228,14 @@ stdout_logfile={here.home}/logs/caddy.log
             [str(supervisord), "-c", str(here.run / "supervisord.conf")], stdout=subprocess.DEVNULL
         )
         wait_for(_gateway_answers, 30, "the gateway", log=here.home / "logs" / "caddy.log")
+
+
+def release_first(serving: Serving) -> ModelSpec:
+    """A new model with version 1 in production."""
+    spec = serving.new_model()
+    deployment.start_canary(open_installation(), spec, "1", "run-1")
+    deployment.promote(open_installation(), spec, "1", "run-1")
+    return spec
 
 
 def _gateway_answers() -> bool:

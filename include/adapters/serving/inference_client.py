@@ -83,7 +83,7 @@ class InferenceClient:
 
 def parse_figures(text: str) -> ServerFigures:
     """Parse the counters on a server's metrics page."""
-    requests_total, errors, started = 0.0, 0.0, 0.0
+    requests_total, errors, refused, rows, started = 0.0, 0.0, 0.0, 0.0, 0.0
     latency: dict[str, float] = {}
     predictions: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
@@ -92,10 +92,14 @@ def parse_figures(text: str) -> ServerFigures:
                 requests_total += sample.value
                 if sample.labels["code"].startswith("5"):
                     errors += sample.value
+                elif sample.labels["code"].startswith("4"):
+                    refused += sample.value
+            elif sample.name == "evergreen_rows_total":
+                rows += sample.value
             elif sample.name == "evergreen_request_seconds_bucket":
                 latency[sample.labels["le"]] = latency.get(sample.labels["le"], 0) + sample.value
             elif sample.name == "evergreen_prediction_bucket":
                 predictions[sample.labels["le"]] = predictions.get(sample.labels["le"], 0) + sample.value
             elif sample.name == "process_start_time_seconds":
                 started = sample.value
-    return ServerFigures(int(requests_total), int(errors), latency, predictions, started)
+    return ServerFigures(int(requests_total), int(errors), latency, predictions, started, int(refused), int(rows))

@@ -86,7 +86,7 @@ def evaluate_policy(
     recent = [by_window.get(key) for key in windows_before(newest, spec.monitoring.window, spec.degradation.windows)]
     same_version = [_judge(one, spec) for one in recent if one and one.live_version == row.live_version]
     judged = [one for one in same_version if isinstance(one, _Judged)]
-    beyond = [one.window for one in judged if one.worse_by > spec.degradation.drop]
+    beyond = [one.window for one in judged if one.worse_by > spec.degradation.allowed(one.reference)]
     signals: dict[str, Signal] = {
         "window": newest,
         "version": row.live_version,
@@ -102,7 +102,7 @@ def evaluate_policy(
         return Decision(verdict, window=newest, worse_by=now.worse_by)
     reason = (
         f"{spec.metrics.primary} of version {row.live_version} is beyond the allowed drop of "
-        f"{spec.degradation.drop:g} in {len(beyond)} of the newest {spec.degradation.windows} windows "
+        f"{spec.degradation.drop} in {len(beyond)} of the newest {spec.degradation.windows} windows "
         f"({', '.join(beyond)})"
     )
     serving = live_version or by_window[max(by_window)].live_version
@@ -151,7 +151,8 @@ def threshold(row: HealthRow, spec: ModelSpec) -> float | None:
     reference = row.reference.get(spec.metrics.primary)
     if reference is None:
         return None
-    return reference - spec.degradation.drop if spec.higher_is_better else reference + spec.degradation.drop
+    drop = spec.degradation.allowed(reference)
+    return reference - drop if spec.higher_is_better else reference + drop
 
 
 def _is_ripe(row: HealthRow) -> bool:

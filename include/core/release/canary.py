@@ -16,6 +16,11 @@ from include.core.verdict import Verdict
 LATENCY_NOISE_SECONDS = 0.05
 """A p95 below this is never too slow: at such speeds, the ratio only shows how busy the machine is."""
 
+SIGMAS = 3.0
+"""How many standard deviations the share of refused requests must exceed production's to be no chance."""
+REFUSALS_TO_JUDGE = 5
+"""Fewer refused requests than this, beyond production's share, are never judged."""
+
 
 @dataclass(frozen=True)
 class ServerFigures:
@@ -30,6 +35,15 @@ class ServerFigures:
     """Upper bound of the prediction → cumulative count."""
     started: float = 0.0
     """Start of the process, epoch seconds."""
+    refused: int = 0
+    """Requests answered with 4xx."""
+    rows: int = 0
+    """Predicted rows."""
+
+    @property
+    def answered(self) -> int:
+        """Requests that were answered with predictions, or with an error of the server."""
+        return self.requests - self.refused
 
     def as_dict(self) -> JsonObject:
         """The counters, as JSON values."""
@@ -50,6 +64,8 @@ class ServerFigures:
             {bound: count - baseline.latency.get(bound, 0) for bound, count in self.latency.items()},
             {bound: count - baseline.predictions.get(bound, 0) for bound, count in self.predictions.items()},
             self.started,
+            self.refused - baseline.refused,
+            self.rows - baseline.rows,
         )
 
 
@@ -87,13 +103,16 @@ def judge_canary(
 ) -> Verdict:
     """The verdict on one step, from the growth of both servers' counters since the step started.
 
-    ``champion`` is None if all traffic goes to the candidate. With too few requests, the step is held until its time
-    limit (``seconds``: time since it started), then it fails. A restarted candidate fails.
+    ``champion`` is None if all traffic goes to the candidate. With too few requests and too few rows, the step is held
+    until its time limit (``seconds``: time since it started), then it fails. A restarted candidate fails, and so does
+    one that refuses more of its requests (4xx) than production does: clients send both the same.
     """
     p95, champion_p95, distance = quantile(candidate.latency, 0.95), None, None
     signals: dict[str, Signal] = {
         "requests": candidate.requests,
+        "rows": candidate.rows,
         "errors": candidate.errors,
+        "refused": candidate.refused,
         "p95_seconds": p95,
         "waited_seconds": round(seconds, 1),
     }
@@ -101,26 +120,51 @@ def judge_canary(
         champion_p95 = quantile(champion.latency, 0.95)
         distance = shift(candidate.predictions, champion.predictions)
         signals["champion_requests"] = champion.requests
+        signals["champion_refused"] = champion.refused
         signals["champion_p95_seconds"] = champion_p95
         signals["prediction_shift"] = distance
     if restarted:
         return Verdict("fail", "the canary's server restarted during the step", signals)
-    if candidate.errors > policy.error_rate_at_most * max(candidate.requests, policy.requests_at_least):
+    enough = _enough(policy, candidate) and (champion is None or _enough(policy, champion))
+    judged = candidate.requests if enough else max(candidate.requests, policy.requests_at_least)
+    if candidate.errors > policy.error_rate_at_most * judged:
         return Verdict("fail", f"{candidate.errors} of {candidate.requests} requests were answered with 5xx", signals)
-    too_few = candidate.requests < policy.requests_at_least or (
-        champion is not None and champion.requests < policy.requests_at_least
-    )
-    if too_few:
+    problem = _refuses_more(policy, candidate, champion)
+    if problem:
+        return Verdict("fail", problem, signals)
+    if not enough:
+        needed = f"{policy.requests_at_least} answered requests, or {policy.rows_at_least} rows,"
         if seconds > policy.step_timeout_minutes * 60:
-            return Verdict(
-                "fail", f"fewer than {policy.requests_at_least} requests within the step's time limit", signals
-            )
-        return Verdict("hold", f"waiting for {policy.requests_at_least} requests to each release", signals)
+            return Verdict("fail", f"fewer than {needed} within the step's time limit", signals)
+        return Verdict("hold", f"waiting for {needed} from each release", signals)
     if champion is not None:
         problem = _too_slow(policy, p95, champion_p95) or _too_different(policy, distance)
         if problem:
             return Verdict("fail", problem, signals)
     return Verdict("pass", "errors, latency and predictions are within their limits", signals)
+
+
+def _enough(policy: Canary, figures: ServerFigures) -> bool:
+    return figures.answered >= policy.requests_at_least or figures.rows >= policy.rows_at_least
+
+
+def _refuses_more(policy: Canary, candidate: ServerFigures, champion: ServerFigures | None) -> str | None:
+    """Whether the candidate refuses a larger share of requests than production, beyond the limit and beyond chance.
+
+    Without a champion there is nothing to compare with: clients may send what no release would take.
+    """
+    if champion is None or not candidate.requests or not champion.requests:
+        return None
+    share, theirs = candidate.refused / candidate.requests, champion.refused / champion.requests
+    pooled = (candidate.refused + champion.refused) / (candidate.requests + champion.requests)
+    spread = math.sqrt(pooled * (1 - pooled) * (1 / candidate.requests + 1 / champion.requests))
+    few = candidate.refused - theirs * candidate.requests < REFUSALS_TO_JUDGE
+    if few or share - theirs <= max(policy.error_rate_at_most, SIGMAS * spread):
+        return None
+    return (
+        f"{candidate.refused} of {candidate.requests} requests were refused (4xx), against {champion.refused} of "
+        f"{champion.requests} in production"
+    )
 
 
 def _too_slow(policy: Canary, candidate: float | None, champion: float | None) -> str | None:

@@ -25,6 +25,8 @@ class Rollout:
     """Start of the step, epoch seconds."""
     baseline: Mapping[str, ServerFigures] | None = None
     """Version → its counters at the start of the step; None until they are read."""
+    resumed: int = 0
+    """How often the step began again because all servers had been restarted."""
 
     def as_dict(self) -> JsonObject:
         """The fields, as JSON values."""
@@ -38,6 +40,7 @@ class Rollout:
             "step": self.step,
             "since": self.since,
             "baseline": baseline,
+            "resumed": self.resumed,
         }
 
     @classmethod
@@ -53,6 +56,10 @@ class Rollout:
     def measured(self, figures: Mapping[str, ServerFigures]) -> Rollout:
         """The same step with its baseline."""
         return replace(self, baseline=figures)
+
+    def begun_again(self, figures: Mapping[str, ServerFigures], now: float) -> Rollout:
+        """The same step from its beginning, after the platform was restarted."""
+        return replace(self, baseline=figures, since=now, resumed=self.resumed + 1)
 
     def is_of(self, run: str) -> bool:
         """Whether this run owns the rollout."""

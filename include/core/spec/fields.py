@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
 Column = Annotated[str, Field(min_length=1, max_length=128)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Percentage = Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,4})?\s?%$")]
 Entrypoint = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 FeatureType = Literal["integer", "number", "category", "boolean"]
 Task = Literal["binary_classification", "regression"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
-from include.core.spec.fields import Fraction, SpecSection
+from include.core.spec.fields import Fraction, Percentage, SpecSection
 from include.core.windows import Grain
 
 
@@ -38,15 +40,27 @@ class Monitoring(SpecSection):
 class Degradation(SpecSection):
     """When health is bad enough to retrain."""
 
-    drop: float = Field(
-        gt=0,
-        description="How much worse than on its holdout the live version's primary metric may be, in metric units.",
+    drop: Annotated[float, Field(gt=0)] | Percentage = Field(
+        description="How much worse than on its holdout the live version's primary metric may be: in metric units, or "
+        "as a percentage of its value there, such as 20%.",
     )
     windows: int = Field(3, ge=1, description="How many of the newest windows are considered (n).")
     breaches: int = Field(2, ge=1, description="How many of them must exceed the drop (k), the newest included.")
     cooldown_windows: int = Field(1, ge=0, description="Windows after an incident in which no new one starts.")
     budget: int = Field(6, ge=0, description="Maximum number of retrainings within budget_windows.")
     budget_windows: int = Field(12, ge=1, description="Number of windows that the budget covers.")
+
+    def allowed(self, reference: float) -> float:
+        """The allowed drop in metric units, for a version with this value of the metric on its holdout."""
+        if isinstance(self.drop, str):
+            return float(self.drop.rstrip("% ")) / 100 * abs(reference)
+        return self.drop
+
+    @model_validator(mode="after")
+    def _some_drop(self) -> Degradation:
+        if not self.allowed(1.0):
+            raise ValueError("drop must be more than 0 %")
+        return self
 
     @model_validator(mode="after")
     def _k_of_n(self) -> Degradation:

@@ -30,11 +30,19 @@ class Canary(SpecSection):
         default_factory=lambda: [10, 50],
         description="Shares of traffic in percent, in order; after the last one, all of it.",
     )
-    requests_at_least: int = Field(100, ge=1, description="Requests the canary must answer in each step.")
+    requests_at_least: int = Field(100, ge=1, description="Requests that both releases must answer in each step.")
+    rows_at_least: int = Field(
+        10_000,
+        ge=1,
+        description="Rows in them that are enough as well, for clients that send many rows in few requests.",
+    )
     step_timeout_minutes: float = Field(
         30, gt=0, description="Roll back if a step has not had enough requests after this time."
     )
-    error_rate_at_most: Fraction = Field(0.01, description="Largest share of responses with 5xx.")
+    error_rate_at_most: Fraction = Field(
+        0.01,
+        description="Largest share of responses with 5xx; how much larger than production's the share with 4xx may be.",
+    )
     latency_ratio_at_most: float = Field(3.0, gt=0, description="Largest p95 latency as a multiple of production's.")
     prediction_shift_at_most: float = Field(
         0.5, gt=0, description="Largest Kolmogorov-Smirnov distance (0 to 1) from production's predictions."
@@ -47,8 +55,11 @@ class Deployment(SpecSection):
 
     golden_examples: int = Field(50, ge=1, description="Holdout rows replayed in the test environment.")
     golden_tolerance: float = Field(1e-6, ge=0, description="Largest difference from the recorded prediction.")
-    latency_p95_ms: float = Field(
-        250, gt=0, description="Latency budget for a one-row request, in the test environment."
+    latency_p95_ms: float | None = Field(
+        None,
+        gt=0,
+        description="Latency budget for a one-row request, in the test environment and in the alert ServingSlow; null: "
+        "none. The canary is always compared with the release in production (canary.latency_ratio_at_most).",
     )
     load_requests: int = Field(200, ge=20, description="One-row requests of the load test, in the test environment.")
     load_clients: int = Field(4, ge=1, le=64, description="Clients that send them concurrently; no request may fail.")

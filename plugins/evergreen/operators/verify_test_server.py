@@ -27,5 +27,9 @@ class VerifyTestServerOperator(ModelTask):
         verdict = verify(self.installation, self.spec, self.version)
         self.log.info("%s", verdict)
         if not verdict.passed:
-            raise GateError(f"{self.model} version {self.version} failed in the test environment: {verdict}")
+            raise GateError(
+                f"{self.model} version {self.version} failed in the test environment, and production is unchanged: "
+                f"{verdict}. Correct the model, or deployment in model.yaml; then train a new version, or run "
+                f"{self.model}.deployment with version {self.version} again."
+            )
         return verdict.as_dict()

@@ -225,3 +225,27 @@ def test_how_much_worse_the_window_was_is_known_where_it_can_be_judged() -> None
     assert evaluate_policy(SPEC, history(BAD), []).worse_by == pytest.approx(0.1)
     assert evaluate_policy(SPEC, history(GOOD), []).worse_by == pytest.approx(0.01)
     assert evaluate_policy(SPEC, history(BAD, n=99), []).worse_by is None
+
+
+@pytest.mark.parametrize(
+    ("drop", "value", "answer"),
+    [
+        ("20%", 0.65, "pass"),
+        ("20%", 0.63, "fail"),
+        ("12.5 %", 0.69, "fail"),
+        (0.05, 0.74, "fail"),
+        (0.05, 0.76, "pass"),
+    ],
+)
+def test_a_drop_may_be_a_percentage_of_the_reference(drop: Any, value: float, answer: str) -> None:
+    """The reference is 0.8."""
+    spec = model_spec(degradation={"drop": drop, "windows": 1, "breaches": 1})
+    decision = evaluate_policy(spec, [row("2013-05", value)], [])
+    assert decision.verdict.answer == answer
+    assert answer == "pass" or f"allowed drop of {drop}" in decision.verdict.reason
+
+
+@pytest.mark.parametrize("drop", [0, -1, "0%", "0.00 %", "-5%", "twenty", "%"])
+def test_a_drop_that_is_none_is_refused(drop: Any) -> None:
+    with pytest.raises(ValueError, match="drop"):
+        model_spec(degradation={"drop": drop})

@@ -19,7 +19,13 @@ def histogram(values: Any, bounds: Any) -> Any:
 
 
 def figures(
-    requests: Any = 200, errors: Any = 0, seconds: Any = 0.01, predictions: Any = (0.2, 0.4, 0.6), started: Any = 1.0
+    requests: Any = 200,
+    errors: Any = 0,
+    seconds: Any = 0.01,
+    predictions: Any = (0.2, 0.4, 0.6),
+    started: Any = 1.0,
+    refused: int = 0,
+    rows: int = 0,
 ) -> Any:
     return ServerFigures(
         requests,
@@ -27,6 +33,8 @@ def figures(
         histogram([seconds] * requests, [0.005, 0.02, 0.1, 0.5, 2.5]),
         histogram(list(predictions) * requests, [0.1, 0.3, 0.5, 0.7, 0.9]),
         started,
+        refused,
+        rows,
     )
 
 
@@ -90,3 +98,50 @@ def test_the_shift_between_equal_samples_is_zero_and_within_bounds_otherwise(val
     other = histogram([1 - value for value in values], bounds)
     assert 0 <= shift(same, other) <= 1
     assert shift(same, other) == pytest.approx(shift(other, same))
+
+
+def test_few_requests_of_many_rows_are_enough() -> None:
+    """A batch client: 5 requests of 10,000 rows."""
+    assert judge_canary(POLICY, figures(5, rows=50_000), figures(5, rows=50_000), seconds=5).answer == "pass"
+    assert judge_canary(POLICY, figures(5, rows=50_000), figures(200), seconds=5).answer == "pass"
+    assert judge_canary(POLICY, figures(5, rows=50_000), figures(1, rows=9_999), seconds=5).answer == "hold"
+    assert judge_canary(POLICY, figures(1, rows=9_999), figures(5, rows=50_000), seconds=601).answer == "fail"
+
+
+def test_one_error_among_few_requests_of_many_rows_is_too_many() -> None:
+    verdict = judge_canary(POLICY, figures(5, errors=1, rows=40_000), figures(5, rows=50_000), seconds=5)
+    assert verdict.answer == "fail"
+    assert "5xx" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("refused", "theirs", "answer"),
+    [
+        (200, 0, "fail"),  # clients lack a feature that only the candidate needs
+        (40, 0, "fail"),
+        (4, 0, "pass"),
+        (100, 100, "hold"),  # clients send nonsense to both
+        (90, 80, "pass"),  # chance
+    ],
+)
+def test_refused_requests_are_judged_against_productions(refused: int, theirs: int, answer: str) -> None:
+    canary, production = figures(200, refused=refused), figures(200, refused=theirs)
+    if refused == theirs == 100:
+        canary, production = figures(150, refused=100), figures(150, refused=100)
+    verdict = judge_canary(POLICY, canary, production, seconds=5)
+    assert verdict.answer == answer, verdict
+    if answer == "fail":
+        assert "were refused (4xx), against" in verdict.reason
+
+
+def test_refused_requests_do_not_count_towards_enough() -> None:
+    assert judge_canary(POLICY, figures(150, refused=60), figures(150, refused=60), seconds=5).answer == "hold"
+
+
+def test_refusals_of_a_first_release_are_no_fault_of_it() -> None:
+    assert judge_canary(POLICY, figures(300, refused=150), None, seconds=5).answer == "pass"
+
+
+def test_a_baseline_of_an_earlier_release_of_evergreen_is_read() -> None:
+    values = {name: value for name, value in figures().as_dict().items() if name not in ("refused", "rows")}
+    assert ServerFigures.from_dict(values) == figures()
