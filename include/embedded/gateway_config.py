@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from include.core.json_types import JsonObject
 from include.settings import Settings
+
+SERVER: JsonObject = {"name": "evergreen", "version": "1", "extensions": []}
+"""The protocol's server metadata, as each model server gives it."""
 
 
 def gateway_config(
@@ -16,10 +21,12 @@ def gateway_config(
     """The base configuration; the reconciler adds one route per serving model.
 
     The admin API listens on a unix socket in a folder that only the owner may enter. Requests without the bearer token
-    get a 401; with it, ``/metrics`` returns Caddy's own metrics, and unknown paths get a 404. ``host`` is the address
+    get a 401; with it, ``/metrics`` returns Caddy's own metrics, the protocol's routes that name no model say that the
+    gateway lives (a model's own route says whether that is ready), and unknown paths get a 404. ``host`` is the address
     to listen on (empty: all), ``mlflow`` the address of MLflow (default: its socket).
     """
-    token = settings.secret("prediction_token")
+    # The scheme's name is case-insensitive (RFC 9110, section 11.1), the token is not.
+    authorized = f"^(?i:bearer) {re.escape(settings.secret('prediction_token'))}$"
     return {
         "admin": {"listen": f"unix/{settings.run / 'caddy.sock'}|0600", "config": {"persist": False}},
         "logging": {"logs": {"default": {"level": "WARN"}}},
@@ -33,12 +40,18 @@ def gateway_config(
                         [
                             {
                                 "@id": "anonymous",
-                                "match": [{"not": [{"header": {"Authorization": [f"Bearer {token}"]}}]}],
-                                "handle": [_answer(401, "send the header 'Authorization: Bearer <token>'")],
+                                "match": [{"not": [{"header_regexp": {"Authorization": {"pattern": authorized}}}]}],
+                                "handle": [_error(401, "send the header 'Authorization: Bearer <token>'")],
                                 "terminal": True,
                             },
                             {"@id": "metrics", "match": [{"path": ["/metrics"]}], "handle": [{"handler": "metrics"}]},
-                            {"@id": "fallback", "handle": [_answer(404, "no model is served at this path")]},
+                            {"@id": "server", "match": [{"path": ["/v2"]}], "handle": [_ok(SERVER)]},
+                            {
+                                "@id": "health",
+                                "match": [{"path": ["/v2/health/live", "/v2/health/ready"]}],
+                                "handle": [_ok({"live": True, "ready": True})],
+                            },
+                            {"@id": "fallback", "handle": [_error(404, "no model is served at this path")]},
                         ],
                     ),
                     "mlflow": _server(
@@ -92,10 +105,18 @@ def _server(address: str, routes: list[JsonObject]) -> JsonObject:
     return {"listen": [address], "automatic_https": {"disable": True}, "routes": routes}
 
 
-def _answer(status: int, error: str) -> JsonObject:
+def _error(status: int, error: str) -> JsonObject:
+    return _answer(status, json.dumps({"error": error}))
+
+
+def _ok(content: JsonObject) -> JsonObject:
+    return _answer(200, json.dumps(content))
+
+
+def _answer(status: int, body: str) -> JsonObject:
     return {
         "handler": "static_response",
         "status_code": status,
         "headers": {"Content-Type": ["application/json"]},
-        "body": f'{{"error": "{error}"}}',
+        "body": body,
     }

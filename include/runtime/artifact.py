@@ -7,10 +7,10 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypedDict
 
 import sklearn.utils
-from sklearn.base import BaseEstimator
 
 from .config import Feature, Model
 from .jobs import ModelError, write_json
@@ -29,6 +29,7 @@ TRUSTED = (
     "numpy.random._mt19937.MT19937",
     "numpy.random._pickle.__randomstate_ctor",
     "numpy.random._pickle.__bit_generator_ctor",
+    "scipy._lib.array_api_compat.numpy._aliases.asarray",
     "scipy.interpolate._bsplines.BSpline",
     "sklearn._loss.link.IdentityLink",
     "sklearn._loss.link.Interval",
@@ -50,6 +51,23 @@ TRUSTED = (
     "sklearn.utils.validation.check_array",
 )
 """Types in scikit-learn's models, beyond estimators and skops' own defaults; none runs code when loaded."""
+VALUE_CLASSES = (
+    "sklearn.base.BaseEstimator",
+    "sklearn._loss.loss.BaseLoss",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.compose._column_transformer.make_column_selector",
+    "sklearn.gaussian_process.kernels.Kernel",
+    "sklearn.metrics._scorer._BaseScorer",
+    "sklearn.model_selection._split.BaseCrossValidator",
+    "sklearn.model_selection._split.BaseShuffleSplit",
+    "sklearn.neural_network._stochastic_optimizers.BaseOptimizer",
+    "sklearn.utils._bunch.Bunch",
+    "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn.utils._metadata_requests.MethodMetadataRequest",
+)
+"""These classes of scikit-learn and all that are derived from them within it hold values and nothing else."""
+COMPUTING = ("sklearn.feature_selection._", "sklearn.metrics.")
+"""Modules of scikit-learn whose functions compute a figure from arrays: scores of features and of predictions."""
 STANDARD_LIBRARY = (
     "builtins.object",
     "collections.",
@@ -105,7 +123,7 @@ def save(fitted: Any, folder: Path, model: Model, details: TrainingDetails) -> s
         "sha256": digest,
         "features": model["features"],
         "feature_code": model["feature_code"],
-        "trusted_types": [name for name in used if not _is_estimator(name)],
+        "trusted_types": [name for name in used if not _is_of_scikit_learn(name)],
         **details,
     }
     write_json(folder / "model.json", described)
@@ -154,7 +172,7 @@ def trusted_types(path: Path, allowed_by_spec: list[str]) -> list[str]:
     """
     untrusted = skops.io.get_untrusted_types(file=path)
     unknown = set(untrusted) - set(TRUSTED) - set(allowed_by_spec)
-    rejected = sorted(name for name in unknown if not _is_estimator(name))
+    rejected = sorted(name for name in unknown if not _is_of_scikit_learn(name))
     harmful = sorted(name for name in {*rejected, *allowed_by_spec} if _may_run_code(name))
     if harmful:
         raise ModelError(
@@ -176,16 +194,22 @@ def _may_run_code(name: str) -> bool:
     return name.partition(".")[0] in sys.stdlib_module_names and not name.startswith(STANDARD_LIBRARY)
 
 
-def _is_estimator(name: str) -> bool:
-    """Whether this is the full name of one of scikit-learn's own estimators."""
-    module, _, class_name = name.rpartition(".")
+def _is_of_scikit_learn(name: str) -> bool:
+    """Whether this is a class of scikit-learn that only holds values, or one of its functions that only compute.
+
+    skops makes instances without calling their constructor, and never calls a function when it loads one.
+    """
+    module, _, member = name.rpartition(".")
     if not module.startswith("sklearn."):
         return False
     try:
-        candidate = getattr(importlib.import_module(module), class_name, None)
+        candidate = getattr(importlib.import_module(module), member, None)
     except ImportError:
         return False
-    return isinstance(candidate, type) and issubclass(candidate, BaseEstimator)
+    if isinstance(candidate, type):
+        return any(f"{base.__module__}.{base.__qualname__}" in VALUE_CLASSES for base in candidate.__mro__)
+    defined_here = isinstance(candidate, FunctionType) and candidate.__module__ == module
+    return defined_here and module.startswith(COMPUTING)
 
 
 def file_hash(path: Path) -> str:

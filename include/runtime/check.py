@@ -19,7 +19,7 @@ from . import artifact
 from .config import CheckJob, Model
 from .frames import feature_frame, read_rows
 from .jobs import MISTAKE, ModelError, run, write_json
-from .model_code import call, hidden_modules, make_estimator, predict, prepare, require_finite
+from .model_code import call, fit, hidden_modules, make_estimator, predict, prepare, require_finite
 
 PREDICTED = 200
 """How many rows of the sample are predicted."""
@@ -45,7 +45,7 @@ def _check(job: CheckJob, passed: Callable[[str], None]) -> None:
     rows = sample(model, job["sample"], job["rows"])
     features = prepare(model, rows)
     passed("the features can be prepared")
-    fitted = call(estimator.fit, "fit", features, _target(rows, model))
+    fitted = fit(model, estimator, features, _target(rows, model))
     passed("it can be fitted on a sample")
     batch = features.head(PREDICTED)
     first = require_finite(call(predict, "predict", model, fitted, batch))

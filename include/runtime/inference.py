@@ -13,7 +13,7 @@ from .config import Model
 
 TEXT, NUMBERS, BOOLEANS = (
     {"BYTES"},
-    {"FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT8", "UINT16", "UINT32"},
+    {f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)} | {"FP16", "FP32", "FP64"},
     {"BOOL"},
 )
 ACCEPTED = {
@@ -48,6 +48,7 @@ def parse(body: bytes, model: Model, *, logged: bool, max_rows: int, request_id:
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or not inputs:
         raise BadRequestError("'inputs' must be a list of named columns")
+    _check_outputs(content.get("outputs"))
     columns: dict[str, Mapping[str, object]] = {}
     for entry in inputs:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
@@ -99,8 +100,21 @@ def _json(body: bytes) -> dict[str, object]:
     return content
 
 
+def _check_outputs(outputs: object) -> None:
+    """The outputs that the client asks for: all of them (absent, null or empty), or ``prediction``."""
+    if outputs is None:
+        return
+    if not isinstance(outputs, list) or not all(isinstance(each, dict) for each in outputs):
+        raise BadRequestError("'outputs' must be a list of objects with a 'name'")
+    unknown = sorted({str(each.get("name")) for each in outputs} - {"prediction"})
+    if unknown:
+        raise BadRequestError(f"unknown output(s): {', '.join(unknown)}; the model has 'prediction'")
+
+
 def _identity(content: Mapping[str, object], generated: str) -> str:
-    request_id = content.get("id", generated)
+    request_id = content.get("id")
+    if request_id is None:  # as absent: some clients send null
+        return generated
     if not isinstance(request_id, str) or not 1 <= len(request_id) <= 200:
         raise BadRequestError("'id' must be a string of 1 to 200 characters")
     return request_id

@@ -21,14 +21,25 @@ from .jobs import ModelError
 def make_estimator(model: Model) -> Any:
     """The unfitted estimator that ``model['estimator']`` returns for the model's parameters."""
     made = call(function(model, "estimator"), model["estimator"], **model["parameters"])
-    needed = ["fit", "predict_proba" if model["task"] == "binary_classification" else "predict"]
-    missing = [name for name in needed if not hasattr(made, name)]
-    if missing:
-        raise ModelError(
-            f"{model['estimator']} returned {type(made).__name__}, which has no {' and no '.join(missing)}. "
-            f"Return an unfitted estimator with scikit-learn's API for {model['task']}."
-        )
+    if not hasattr(made, "fit"):
+        raise _lacks(model, made, "fit")
     return made
+
+
+def fit(model: Model, estimator: Any, features: Any, truth: Any) -> Any:
+    """The fitted estimator. Only then is it known whether it predicts: some have ``predict_proba`` only once fitted."""
+    fitted = call(estimator.fit, "fit", features, truth)
+    needed = "predict_proba" if model["task"] == "binary_classification" else "predict"
+    if not hasattr(fitted, needed):
+        raise _lacks(model, fitted, needed)
+    return fitted
+
+
+def _lacks(model: Model, estimator: Any, method: str) -> ModelError:
+    return ModelError(
+        f"{model['estimator']} returned {type(estimator).__name__}, which has no {method}. "
+        f"Return an unfitted estimator with scikit-learn's API for {model['task']}."
+    )
 
 
 def prepare(model: Model, columns: Columns) -> pd.DataFrame:

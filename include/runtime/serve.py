@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,14 +116,15 @@ class RequireToken:
     """Middleware that answers requests without the bearer token with 401."""
 
     def __init__(self, app: ASGIApp, token: str):
-        self.app, self.expected = app, f"Bearer {token}".encode()
+        self.app, self.expected = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or reject it."""
         inner = self.app
         if scope["type"] == "http":
-            header = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(header, self.expected):
+            # The scheme's name is case-insensitive (RFC 9110, section 11.1), the token is not.
+            scheme, _, token = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+            if not (hmac.compare_digest(token, self.expected) and scheme.lower() == b"bearer"):
                 inner = JSONResponse({"error": "send the header 'Authorization: Bearer <token>'"}, 401)
         await inner(scope, receive, send)
 
@@ -157,9 +159,12 @@ class Routes:
     async def infer(self, request: Request) -> Response:
         """Predict, and record the request's status and duration."""
         started = time.perf_counter()
-        body = await self._read(request)
-        if body is None:
+        try:
+            body = decoded(await self._read(request), request.headers.get("content-encoding", ""), self.max_body_bytes)
+        except TooLargeError:
             code, content = 413, {"error": f"the request body exceeds {self.max_body_bytes} bytes; send fewer rows"}
+        except UndecodableError as error:
+            code, content = error.code, {"error": str(error)}
         else:
             code, content = await run_in_threadpool(self.server.answer, body)
         self.server.metrics.count(code, time.perf_counter() - started)
@@ -170,17 +175,51 @@ class Routes:
         text = f"no such route; this server serves model '{self.name}', version '{self.version}'"
         return JSONResponse({"error": text}, 404)
 
-    async def _read(self, request: Request) -> bytes | None:
-        """The request body, or None as soon as it exceeds the limit."""
+    async def _read(self, request: Request) -> bytes:
+        """The request body; raises TooLargeError as soon as it exceeds the limit."""
         length = request.headers.get("content-length", "0")
         if length.isdigit() and int(length) > self.max_body_bytes:
-            return None
+            raise TooLargeError
         body = b""
         async for chunk in request.stream():
             body += chunk
             if len(body) > self.max_body_bytes:
-                return None
+                raise TooLargeError
         return body
+
+
+class TooLargeError(Exception):
+    """A request's body exceeds the limit, as sent or decompressed."""
+
+
+class UndecodableError(Exception):
+    """A request's body can't be decompressed; the message says why."""
+
+    def __init__(self, code: int, message: str):
+        super().__init__(message)
+        self.code = code
+
+
+def decoded(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without its ``Content-Encoding`` (gzip or deflate), of which never more than ``limit`` bytes are made.
+
+    Raises TooLargeError and UndecodableError.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise UndecodableError(415, f"Content-Encoding '{encoding}' is not supported; send gzip, deflate or plain JSON")
+    unpacked = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out by itself whether it is gzip or zlib
+    try:
+        content = unpacked.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise UndecodableError(400, f"the body is not {encoding}: {error}") from None
+    if len(content) > limit:
+        raise TooLargeError
+    if not unpacked.eof:
+        raise UndecodableError(400, f"the body is cut off: its {encoding} stream has no end")
+    return content
 
 
 def always(content: Mapping[str, object]) -> Callable[[Request], Awaitable[Response]]:

@@ -14,7 +14,7 @@ from . import artifact
 from .config import Model, TrainJob
 from .frames import between, feature_frame, read_rows
 from .jobs import ModelError, run, write_json
-from .model_code import call, make_estimator, predict, prepare, require_finite
+from .model_code import call, fit, make_estimator, predict, prepare, require_finite
 
 LIBRARIES = ("scikit-learn", "pandas", "numpy", "skops", "pyarrow")
 EDGES = 20
@@ -51,9 +51,9 @@ def main(job: TrainJob) -> None:
 
     read = time.perf_counter()
     estimator = make_estimator(model)
-    fitted = call(estimator.fit, "fit", prepare(model, training), truth)
-    fit = time.perf_counter()
-    print(f"fitted {type(fitted).__name__} in {fit - read:.1f} s", flush=True)
+    fitted = fit(model, estimator, prepare(model, training), truth)
+    fit_ended = time.perf_counter()
+    print(f"fitted {type(fitted).__name__} in {fit_ended - read:.1f} s", flush=True)
 
     features = prepare(model, holdout)
     holdout["prediction"] = require_finite(call(predict, "predict", model, fitted, features))
@@ -69,7 +69,7 @@ def main(job: TrainJob) -> None:
     digest = artifact.save(fitted, out, model, described)
     scored = time.perf_counter()
     trained_until = pd.to_datetime(training[model["event_time"]]).max().isoformat()
-    seconds = {"read": read - started, "fit": fit - read, "score": scored - fit}
+    seconds = {"read": read - started, "fit": fit_ended - read, "score": scored - fit_ended}
     report: TrainingReport = {
         "rows": len(training),
         "holdout_rows": len(holdout),

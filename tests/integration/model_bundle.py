@@ -77,6 +77,7 @@ class Server:
 
     def ask(self, method: str, path: str, token: str | None = TOKEN, **more: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        headers |= more.pop("headers", {})
         return requests.request(method, self.url + path, headers=headers, timeout=30, **more)
 
     def infer(self, rows: int = 1, identity: str = "", **changes: Any) -> requests.Response:

@@ -1,5 +1,6 @@
 """Serving with real servers: nobody without the token is answered, and no prediction leaves that is not in the log."""
 
+import gzip
 import resource
 import signal
 import threading
@@ -75,7 +76,8 @@ def test_the_server_has_just_the_routes_of_the_protocol_and_its_metrics(routes: 
         "Bearer ",
         "Bearer wrong",
         f"Bearer {TOKEN}x",
-        f"bearer {TOKEN}",
+        f"bearer {TOKEN}x",
+        f"Bearer  {TOKEN}",
         TOKEN,
         f"Basic {TOKEN}",
         b"\xe9",
@@ -93,6 +95,20 @@ def test_every_route_answers_with_the_right_token(server: Server, routes: Any) -
     for method, path in routes:
         response = server.ask(method, path, data=body() if method == "POST" else None)
         assert (path, response.status_code) == (path, 200)
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+def test_the_name_of_the_scheme_may_be_in_any_case(server: Server, scheme: str) -> None:
+    headers = {"Authorization": f"{scheme} {TOKEN}"}
+    assert requests.get(server.url + "/v2", headers=headers, timeout=30).status_code == 200
+
+
+def test_a_body_may_be_compressed_and_one_that_is_a_bomb_is_refused(server: Server) -> None:
+    packed = {"Content-Encoding": "gzip"}
+    assert server.ask("POST", INFER, data=gzip.compress(body()), headers=packed).status_code == 200
+    bomb = gzip.compress(b" " * 300_000_000)
+    assert server.ask("POST", INFER, data=bomb, headers=packed).status_code == 413
+    assert server.ask("POST", INFER, data=body(), headers={"Content-Encoding": "br"}).status_code == 415
 
 
 @pytest.mark.parametrize("path", NO_ROUTES)

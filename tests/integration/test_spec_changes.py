@@ -154,7 +154,7 @@ def model(place: Serving, request: pytest.FixtureRequest) -> Iterator[Brought]:
         name=name,
         repository={"url": place.repository},
         features=columns(**FEATURES),
-        trusted_types=["builtins.object", "sklearn.compose._column_transformer.make_column_selector"],
+        trusted_types=["builtins.object"],
         data={"source": {"path": f"{name}/{{window}}.parquet"}},
         training={"windows": 1, "holdout_days": 10},
         promotion={"holdout_rows_at_least": 50, "improvement": -1000.0},

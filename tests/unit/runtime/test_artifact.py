@@ -9,9 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.feature_selection import SelectKBest, f_classif, mutual_info_classif
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold, TunedThresholdClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import SplineTransformer
 
 from include.runtime import artifact
 from include.runtime.jobs import ModelError
@@ -60,6 +73,16 @@ def never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         RandomForestClassifier(n_estimators=3),
         HistGradientBoostingClassifier(max_iter=3),
         KNeighborsClassifier(3),
+        CalibratedClassifierCV(LogisticRegression(), cv=2),
+        GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, scoring="roc_auc", cv=KFold(2, shuffle=True)),
+        MLPClassifier(3, max_iter=5),
+        MLPClassifier(3, max_iter=5, solver="sgd"),
+        GaussianProcessClassifier(RBF() + WhiteKernel()),
+        VotingClassifier([("one", LogisticRegression())], voting="soft"),
+        StackingClassifier([("one", LogisticRegression())], cv=2),
+        TunedThresholdClassifierCV(LogisticRegression(), cv=2),
+        make_pipeline(SplineTransformer(), SelectKBest(f_classif, k=1), LogisticRegression()),
+        make_pipeline(SelectKBest(mutual_info_classif, k=1), LogisticRegression()),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
@@ -141,7 +164,7 @@ model["code"] = "."
 fitted = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
 loaded = artifact.load(folder, artifact.save(fitted, folder, model, {}), model)
 assert loaded.predict([[1.0]])[0] == 1
-fitted.extra = sklearn.utils.Bunch(a=1)
+fitted.extra = sklearn.datasets.fetch_openml
 try:
     artifact.save(fitted, folder, model, {})
 except artifact.ModelError as mistake:
@@ -156,7 +179,25 @@ def test_an_estimator_is_trusted_without_importing_all_of_them_and_nothing_else_
     command = [sys.executable, "-c", SAVING, str(tmp_path)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "not allowed in artifacts: sklearn.utils._bunch.Bunch" in done.stdout
+    assert "not allowed in artifacts: sklearn.datasets._openml.fetch_openml" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sklearn.datasets._base.load_files",
+        "sklearn.datasets._openml.fetch_openml",
+        "sklearn.utils._testing.raises",
+        "sklearn.externals.array_api_compat.numpy.load",
+        "sklearn.metrics.os",
+        "sklearn.metrics._classification.warnings.warn",
+        "sklearn.metrics._classification.check_array",
+        "sklearn.utils.parallel.Parallel",
+        "sklearn.utils.metaestimators.available_if",
+    ],
+)
+def test_what_else_scikit_learn_has_is_not_trusted(name: str) -> None:
+    assert not artifact._is_of_scikit_learn(name)
 
 
 def test_what_skops_can_not_save_is_a_mistake_with_the_remedy(tmp_path: Path) -> None:

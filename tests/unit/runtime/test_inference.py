@@ -67,7 +67,10 @@ def test_null_is_taken_for_a_missing_value(feature: str) -> None:
         ({"distance": {"name": "speed"}, "seats": {"name": "distance"}}, "missing input(s): seats"),
         ({"distance": {"name": "origin"}}, "input 'origin' is given twice"),
         ({"distance": {"name": None}}, "each of 'inputs' needs a 'name'"),
-        ({"distance": {"datatype": "BYTES"}}, "input 'distance' has datatype 'BYTES'; expected one of FP32, FP64"),
+        (
+            {"distance": {"datatype": "BYTES"}},
+            "input 'distance' has datatype 'BYTES'; expected one of FP16, FP32",
+        ),
         ({"distance": {"datatype": None}}, "input 'distance' has datatype None"),
         ({"distance": {"datatype": ["FP64"]}}, "input 'distance' has datatype ['FP64']"),
         ({"distance": {"datatype": {}}}, "input 'distance' has datatype {}"),
@@ -176,15 +179,32 @@ def test_half_a_surrogate_pair_is_refused_since_it_could_be_neither_logged_nor_a
 
 @pytest.mark.parametrize(
     "given, expected",
-    [({}, "generated"), ({"id": "mine"}, "mine"), ({"id": "x" * 200}, "x" * 200)],
+    [({}, "generated"), ({"id": None}, "generated"), ({"id": "mine"}, "mine"), ({"id": "x" * 200}, "x" * 200)],
 )
 def test_the_id_is_the_clients_own_or_else_a_generated_one(given: Any, expected: Any) -> None:
     assert parsed({**asked(), **given}).request_id == expected
 
 
-@pytest.mark.parametrize("given", ["", "x" * 201, 7, None, ["a"], True])
+@pytest.mark.parametrize("given", ["", "x" * 201, 7, ["a"], True])
 def test_an_id_that_is_no_short_text_is_refused(given: Any) -> None:
     assert refusal({**asked(), "id": given}) == "'id' must be a string of 1 to 200 characters"
+
+
+@pytest.mark.parametrize("outputs", [None, [], [{"name": "prediction"}], [{"name": "prediction", "parameters": {}}]])
+def test_a_client_may_name_the_output_that_it_wants(outputs: Any) -> None:
+    assert parsed({**asked(), "outputs": outputs}).rows == 1
+
+
+@pytest.mark.parametrize("outputs", [{}, "prediction", ["prediction"], [{"name": "score"}], [{}]])
+def test_an_output_that_the_model_does_not_have_is_refused(outputs: Any) -> None:
+    assert "'prediction'" in refusal({**asked(), "outputs": outputs}) or "'outputs' must be" in refusal(
+        {**asked(), "outputs": outputs}
+    )
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "UINT64", "INT8"])
+def test_numbers_may_have_any_numeric_datatype_of_the_protocol(datatype: str) -> None:
+    assert parsed(asked(distance={"datatype": datatype, "data": [7]})).features["distance"] == [7]
 
 
 def test_key_and_event_time_may_be_left_out_where_nothing_is_logged() -> None:

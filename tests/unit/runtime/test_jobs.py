@@ -35,7 +35,7 @@ CODE_MISTAKES = {
     "no fit": (
         "\ndef text(): return 'x'",
         {"estimator": "text"},
-        "returned str, which has no fit and no predict_proba",
+        "returned str, which has no fit. Return",
     ),
     "no predict_proba": ("", {"estimator": "regressor"}, "returned Pipeline, which has no predict_proba. Return"),
     "fit raises": ("", {"parameters": {"C": -1}}, "fit failed:"),
@@ -302,3 +302,42 @@ def test_predictions_that_are_not_finite_end_the_scoring_and_leave_no_scores(
     ended, message = run_job(score.main, score_job(tmp_path, model, sha256))
     assert (ended, "predictions are not finite" in message) == (MISTAKE, True), message
     assert not (tmp_path / "scores").exists()
+
+
+STACKED = """
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.svm import SVC
+
+
+def stacked():
+    return on_features(StackingClassifier([("one", LogisticRegression()), ("two", LogisticRegression(C=0.1))]))
+
+
+def soft():
+    return on_features(VotingClassifier([("one", LogisticRegression())], voting="soft"))
+
+
+def hard():
+    return on_features(VotingClassifier([("one", LogisticRegression())], voting="hard"))
+
+
+def machine():
+    return on_features(SVC())
+"""
+
+
+@pytest.mark.parametrize("estimator", ["stacked", "soft"])
+def test_an_estimator_that_knows_what_it_predicts_only_once_fitted_keeps_the_contract(
+    tmp_path: Path, estimator: str
+) -> None:
+    check.main(check_job(tmp_path, model_block(tmp_path / "code", STACKED, estimator=estimator)))
+    report = json.loads((tmp_path / "contract.json").read_text())
+    assert report["answer"] == "pass", report
+
+
+@pytest.mark.parametrize("estimator", ["hard", "machine"])
+def test_one_without_probabilities_breaks_it_with_the_remedy(tmp_path: Path, estimator: str) -> None:
+    check.main(check_job(tmp_path, model_block(tmp_path / "code", STACKED, estimator=estimator)))
+    report = json.loads((tmp_path / "contract.json").read_text())
+    assert report["answer"] == "fail"
+    assert "returned Pipeline, which has no predict_proba. Return an unfitted" in report["reason"]

@@ -1,8 +1,10 @@
 """What a server answers when its model, its log or the request is not as it should be."""
 
 import errno
+import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from include.runtime import artifact, train
-from include.runtime.serve import ModelServer
+from include.runtime.serve import ModelServer, TooLargeError, UndecodableError, decoded
 from tests.support.small_model import body, model_block, request, train_job
 
 CODE = """
@@ -119,3 +121,41 @@ def test_a_client_may_send_rows_in_another_order_of_columns(server: Any) -> None
     content = request(2)
     content["inputs"].reverse()
     assert server.answer(json.dumps(content).encode())[1]["outputs"] == server.answer(body(2))[1]["outputs"]
+
+
+JSON = b'{"inputs": []}' * 100
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (JSON, ""),
+        (JSON, "identity"),
+        (gzip.compress(JSON), "gzip"),
+        (gzip.compress(JSON), " GZIP "),
+        (zlib.compress(JSON), "deflate"),
+    ],
+)
+def test_a_compressed_body_is_read(body: bytes, encoding: str) -> None:
+    assert decoded(body, encoding, len(JSON)) == JSON
+
+
+@pytest.mark.parametrize("limit", [1, 999, len(JSON) - 1])
+def test_no_more_is_decompressed_than_a_body_may_have(limit: int) -> None:
+    with pytest.raises(TooLargeError):
+        decoded(gzip.compress(JSON), "gzip", limit)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "code", "words"),
+    [
+        (JSON, "gzip", 400, "is not gzip"),
+        (gzip.compress(JSON)[:-9], "gzip", 400, "cut off"),
+        (b"", "gzip", 400, "cut off"),
+        (JSON, "br", 415, "'br' is not supported; send gzip"),
+    ],
+)
+def test_a_body_that_can_not_be_decompressed_is_refused(body: bytes, encoding: str, code: int, words: str) -> None:
+    with pytest.raises(UndecodableError, match=words) as refused:
+        decoded(body, encoding, 10_000)
+    assert refused.value.code == code
