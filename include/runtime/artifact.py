@@ -17,7 +17,7 @@ from .jobs import ModelError, write_json
 from .model_code import last_lines, make_importable, rename_hint
 
 # On import, skops imports all of scikit-learn so that it can trust its estimators, which costs every start and job half
-# a second. We look up only the estimators that occur in a file instead (_is_estimator).
+# a second. We look up only the classes that occur in a file instead (_is_of_scikit_learn).
 all_estimators, sklearn.utils.all_estimators = sklearn.utils.all_estimators, list
 import skops.io  # noqa: E402
 
