@@ -34,6 +34,7 @@ from .jobs import run
 from .model_code import predict, prepare, require_finite
 from .prediction_log import LogEntry, PredictionLog
 from .server_metrics import ServerMetrics
+from .whole_responses import WholeResponseProtocol
 
 
 class ModelServer:
@@ -256,6 +257,7 @@ def main(config: ServerConfig) -> None:
     server = ModelServer(config)
     uvicorn.run(
         make_app(server),
+        http=WholeResponseProtocol,
         host=config["host"],
         port=config["port"],
         log_level="warning",
