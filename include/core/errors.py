@@ -17,6 +17,10 @@ class DataError(EvergreenError):
     """The data is missing, malformed or violates its expectations; a retry will not help."""
 
 
+class NoRowsError(DataError):
+    """A partition of the data has no rows."""
+
+
 class BuildError(EvergreenError):
     """A commit can't be checked out, its environment can't be built, or a check failed."""
 

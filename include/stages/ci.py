@@ -275,12 +275,13 @@ def _check_spec(spec: ModelSpec, file: Path) -> str:
 
 def _sample(installation: Installation, spec: ModelSpec, folder: Path) -> list[str]:
     """Rows of the newest partition of training data; empty if there is no usable data yet."""
-    from include.adapters.data.sources import newest_window, read_window
+    from include.adapters.data.partitions import newest_window
+    from include.adapters.data.sources import read_window
 
     try:
         source, grain = spec.data.source, spec.monitoring.window
         home = installation.settings.home
-        rows = read_window(home, source, newest_window(home, source, None), grain, kinds_of(spec))
+        rows = read_window(home, source, newest_window(home, spec.data, grain), grain, kinds_of(spec))
     except (EvergreenError, OSError) as error:
         log.info("no sample of training data, using synthetic rows: %s", error)
         return []

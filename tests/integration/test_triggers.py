@@ -124,9 +124,9 @@ def test_new_partitions_are_seen_and_old_ones_are_not(home: Path, lake: Path, be
     class Observed(DataPartitionTrigger):
         """Says when it has looked."""
 
-        def look(self) -> dict[str, str]:
+        def look(self, known: set[str] | None = None) -> dict[str, str]:
             try:
-                return super().look()
+                return super().look(known)
             finally:
                 looks.append("")
 
@@ -175,12 +175,12 @@ def test_a_partition_is_announced_once_it_is_written(home: Path, lake: Path) -> 
     class BesideAWriter(DataPartitionTrigger):
         """Before each look, the partition has grown, until it is complete."""
 
-        def look(self) -> dict[str, str]:
+        def look(self, known: set[str] | None = None) -> dict[str, str]:
             looks.append("")
             if not complete.is_set():
                 with (lake / "2013-01.parquet").open("ab") as file:
                     file.write(b"more")
-            return super().look()
+            return super().look(known)
 
     async def watch() -> str:
         trigger = BesideAWriter(model="tiny")

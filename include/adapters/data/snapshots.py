@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,13 +17,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.adapters.data.sources import newest_window, read_window, window_exists
+from include.adapters.data.partitions import newest_window
+from include.adapters.data.sources import read_window, window_exists
 from include.adapters.files import write_atomically
-from include.core.errors import DataError
+from include.core.errors import DataError, NoRowsError
 from include.core.spec import FeatureType, ModelSpec
 from include.core.typed_columns import Kinds, kinds_of
 from include.core.windows import window_bounds, windows_before
 from include.settings import Settings
+
+log = logging.getLogger(__name__)
 
 EMPTY: dict[FeatureType, str] = {"integer": "float64", "number": "float64", "category": "str", "boolean": "boolean"}
 """Data type of a feature's column in a partition that lacks it."""
@@ -51,12 +55,12 @@ def take_snapshot(
 ) -> Snapshot:
     """Freeze the newest ``training.windows`` partitions up to ``window`` (default: the newest one).
 
-    Older windows may be missing (for young models); the newest one must exist. A feature of which all values may be
-    missing (``missing_at_most: 1``) may be missing as a column. ``also``: columns that are kept where they exist, for
-    the version in production, which may have other features.
+    Older windows may be missing or empty (for young models); the newest one must have rows. A feature of which
+    all values may be missing (``missing_at_most: 1``) may be missing as a column. ``also``: columns that are kept where
+    they exist, for the version in production, which may have other features.
     """
     source, grain = spec.data.source, spec.monitoring.window
-    newest = newest_window(settings.home, source, window)
+    newest = window or newest_window(settings.home, spec.data, grain)
     may_lack = [feature.name for feature in spec.features if feature.missing_at_most == 1]
     kinds = kinds_of(spec)
     needed = {name: kind for name, kind in kinds.items() if name not in may_lack}
@@ -65,7 +69,13 @@ def take_snapshot(
     for key in windows_before(newest, grain, spec.training.windows):
         if key != newest and not window_exists(settings.home, source, key, grain):
             continue
-        frame = read_window(settings.home, source, key, grain, needed, optional)
+        try:
+            frame = read_window(settings.home, source, key, grain, needed, optional)
+        except NoRowsError as error:
+            if key == newest:
+                raise
+            log.warning("%s: left out: %s", spec.name, error)
+            continue
         for feature in spec.features:
             if feature.name not in frame.columns:
                 frame[feature.name] = pd.Series(dtype=EMPTY[feature.type])

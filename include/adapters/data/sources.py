@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from include.adapters.airflow_connections import require_connection, sql_engine
-from include.core.errors import DataError, PlatformError
+from include.core.errors import DataError, NoRowsError, PlatformError
 from include.core.spec import FileSource, SqlSource
 from include.core.typed_columns import Kinds, typed_columns
-from include.core.windows import Grain, is_window, window_bounds
+from include.core.windows import Grain, window_bounds
 
 Source = FileSource | SqlSource
 
@@ -34,12 +34,12 @@ def read_window(
     """The rows of one window, each column as its kind; relative paths in ``source`` are relative to ``home``.
 
     The columns in ``kinds`` are needed; of ``optional``, those are read that exist. Raises DataError when the partition
-    is missing, empty or unreadable, when it lacks a column, and when a value is not of its kind.
+    is missing, empty (NoRowsError) or unreadable, when it lacks a column, and when a value is not of its kind.
     """
     with _opened(home, source, window, grain) as opened:
         frame = opened.whole(list(kinds), list(optional))
     if frame.empty:
-        raise DataError(f"{_name(source, window)} has no rows. Load the window's data, then run again.")
+        raise NoRowsError(f"{source_name(source, window)} has no rows. Load the window's data, then run again.")
     present = {name: kind for name, kind in optional.items() if name in frame.columns}
     return _typed(frame, {**kinds, **present}, source, window)
 
@@ -64,41 +64,8 @@ def window_exists(home: Path, source: Source, window: str, grain: Grain) -> bool
     if isinstance(source, SqlSource):
         with _query(source, window, grain) as result:
             return result.first() is not None
-    filesystem, path = _locate(home, source, window)
+    filesystem, path = locate(home, source, window)
     return bool(filesystem.exists(path))
-
-
-def newest_window(home: Path, source: Source, window: str | None) -> str:
-    """``window`` or, if None, the newest window that has a file."""
-    if window:
-        return window
-    windows = known_windows(home, source)
-    if not windows:
-        raise DataError(
-            f"{_name(source, '{window}')}: no partition exists yet. Load data, or choose the window to train up to."
-        )
-    return windows[-1]
-
-
-def known_windows(home: Path, source: Source) -> list[str]:
-    """All windows that have a file, oldest first. SQL sources can't be listed."""
-    return list(partition_states(home, source))
-
-
-def partition_states(home: Path, source: Source) -> dict[str, str]:
-    """Each window that has a file, oldest first, with the file's metadata (size, time, and so on).
-
-    Files that are not named for a window, such as temporary ones, are ignored. Raises DataError for SQL sources.
-    """
-    if isinstance(source, SqlSource):
-        raise DataError("data from SQL can't be listed: set the newest window in the run's parameter 'window'.")
-    filesystem, pattern = _locate(home, source, "*")
-    before, _, after = pattern.partition("*")
-    filesystem.invalidate_cache()  # listings of object storage are cached for the lifetime of the process
-    filesystem.dircache.clear()  # for filesystems where the call above does nothing, such as HTTP
-    files = filesystem.glob(pattern, detail=True)
-    states = {path[len(before) : len(path) - len(after)]: str(about) for path, about in files.items()}
-    return {window: states[window] for window in sorted(states) if is_window(window)}
 
 
 class _Rows(Protocol):
@@ -182,7 +149,7 @@ class _SqlRows:
 
 
 def _typed(frame: pd.DataFrame, kinds: Kinds, source: Source, window: str) -> pd.DataFrame:
-    place = _name(source, window)
+    place = source_name(source, window)
     missing = [column for column in kinds if column not in frame.columns]
     if missing:
         raise DataError(
@@ -199,7 +166,7 @@ def _opened(home: Path, source: Source, window: str, grain: Grain) -> Iterator[_
         with _query(source, window, grain) as result:
             yield _SqlRows(result)
         return
-    filesystem, path = _locate(home, source, window)
+    filesystem, path = locate(home, source, window)
     try:
         with filesystem.open(path, "rb") as file:
             if path.endswith(".parquet"):
@@ -208,20 +175,21 @@ def _opened(home: Path, source: Source, window: str, grain: Grain) -> Iterator[_
                 yield _CsvRows(cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if path.endswith(".gz") else file, source)
     except FileNotFoundError:
         raise DataError(
-            f"{_name(source, window)} does not exist. Load this window, or train up to an earlier one."
+            f"{source_name(source, window)} does not exist. Load this window, or train up to an earlier one."
         ) from None
     except (ConnectionError, TimeoutError) as error:
-        raise PlatformError(f"{_name(source, window)} can't be reached: {error}. Run again later.") from error
+        raise PlatformError(f"{source_name(source, window)} can't be reached: {error}. Run again later.") from error
     except UNREADABLE as error:
         reason = f"{type(error).__name__}: {error}".rstrip(".")
-        raise DataError(f"{_name(source, window)} can't be read ({reason}). Write the file again.") from error
+        raise DataError(f"{source_name(source, window)} can't be read ({reason}). Write the file again.") from error
 
 
 UNREADABLE = (pa.ArrowException, UnicodeError, EOFError, zlib.error, OSError)
 """What the libraries raise for a file that is damaged, cut off, not in its format, a folder, or not readable."""
 
 
-def _locate(home: Path, source: FileSource, window: str) -> tuple[Any, str]:
+def locate(home: Path, source: FileSource, window: str) -> tuple[Any, str]:
+    """The fsspec filesystem and the path of a window's file."""
     import fsspec
 
     path = source.path.replace("{window}", window)
@@ -239,21 +207,33 @@ def _locate(home: Path, source: FileSource, window: str) -> tuple[Any, str]:
 
 
 @contextmanager
+def connected(source: SqlSource, window: str) -> Iterator[Any]:
+    """A connection to the database; its errors become DataErrors, or PlatformErrors where a retry may help."""
+    import sqlalchemy as sa
+
+    try:
+        with sql_engine(source.connection).connect() as connection:
+            yield connection
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        raise PlatformError(
+            f"{source_name(source, window)} failed: {_cause(error)}. Check the connection and the query; then run "
+            "again."
+        ) from error
+    except sa.exc.SQLAlchemyError as error:
+        raise DataError(
+            f"{source_name(source, window)} failed: {_cause(error)}. Correct the query in model.yaml."
+        ) from error
+
+
+@contextmanager
 def _query(source: SqlSource, window: str, grain: Grain) -> Iterator[Any]:
     import sqlalchemy as sa
 
     start, end = window_bounds(window, grain)
-    try:
-        with sql_engine(source.connection).connect() as connection:
-            streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS)
-            with streaming.execute(sa.text(source.query), {"start": start, "end": end}) as result:
-                yield result
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-        raise PlatformError(
-            f"{_name(source, window)} failed: {_cause(error)}. Check the connection and the query; then run again."
-        ) from error
-    except sa.exc.SQLAlchemyError as error:
-        raise DataError(f"{_name(source, window)} failed: {_cause(error)}. Correct the query in model.yaml.") from error
+    with connected(source, window) as connection:
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS)
+        with streaming.execute(sa.text(source.query), {"start": start, "end": end}) as result:
+            yield result
 
 
 def _cause(error: Exception) -> str:
@@ -261,7 +241,8 @@ def _cause(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error).strip().rstrip(".")
 
 
-def _name(source: Source, window: str) -> str:
+def source_name(source: Source, window: str) -> str:
+    """A window of a source, as error messages name it."""
     if isinstance(source, SqlSource):
         return f"window {window} of the query on '{source.connection}'"
     return f"partition {source.path.replace('{window}', window)} ({source.connection})"

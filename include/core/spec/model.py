@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from include.core.metric_names import CLASSIFICATION_METRICS, HIGHER_IS_BETTER, REGRESSION_METRICS, WITHOUT_DIRECTION
-from include.core.spec.data import Data, Feature, SqlSource, Truth
+from include.core.spec.data import Data, Feature, Truth
 from include.core.spec.fields import RESERVED, Column, Entrypoint, Identifier, SpecSection, Task
 from include.core.spec.monitoring import Degradation, Monitoring
 from include.core.spec.release import Deployment, Promotion
@@ -76,15 +76,6 @@ class ModelSpec(SpecSection):
                 raise ValueError(
                     f"'{special}' is the target or the key and can't also be a feature. Remove it from the features"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _new_data_can_be_watched(self) -> ModelSpec:
-        if self.training.on_new_data and isinstance(self.data.source, SqlSource):
-            raise ValueError(
-                "training.on_new_data needs partitions in files (data.source.path): a query's result can't be watched. "
-                "Set it to false, and let the process that loads the data trigger the training Dag"
-            )
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,10 @@ class Training(SpecSection):
         7, gt=0, description="The newest days of the data, kept out of training to score candidate and champion."
     )
     parameters: JsonObject = Field(default_factory=dict, description="Arguments of the estimator function.")
-    on_new_data: bool = Field(False, description="Train whenever a new partition of data arrives (files only).")
+    on_new_data: bool = Field(
+        False,
+        description="Train whenever a new partition of data arrives: a file, or a query's rows of a window that ended.",
+    )
     time_limit_minutes: float = Field(30, gt=0, description="Maximum duration of one training.")
     memory_mb: int = Field(
         4096, ge=256, description="Memory that training may use, in MiB; the checks of a commit need 300."

@@ -18,8 +18,10 @@ class DataPartitionTrigger(BaseEventTrigger):
     written is not reported. Partitions that exist at the very first check are considered known. Known windows are
     stored with the watched asset after their event was sent: events are delivered at least once, also for partitions
     that arrived while the triggerer was down. A lake that can't be listed is logged once and retried with backoff.
+    A query's result has a partition for each window that has ended and has rows; windows older than the newest known
+    one are not looked for.
 
-    :param model: name of the model; its ``data.source`` must be files.
+    :param model: name of the model.
     """
 
     def __init__(self, model: str):
@@ -44,7 +46,7 @@ class DataPartitionTrigger(BaseEventTrigger):
         previous: dict[str, str] = {}
         while True:
             try:
-                windows = await asyncio.to_thread(self.look)
+                windows = await asyncio.to_thread(self.look, known)
             except (EvergreenError, OSError) as error:
                 if str(error) != last_error:
                     last_error = str(error)
@@ -63,13 +65,18 @@ class DataPartitionTrigger(BaseEventTrigger):
                 previous = windows
             await asyncio.sleep(wait)
 
-    def look(self) -> dict[str, str]:
-        """The windows that have a partition now, oldest first, with the state of its file."""
+    def look(self, known: set[str] | None = None) -> dict[str, str]:
+        """The windows that have data now, oldest first, each with a text that changes when its data does.
+
+        Of a query's result, only those later than the ``known`` ones.
+        """
         from evergreen.model_dags import spec_of
-        from include.adapters.data.sources import partition_states
+        from include.adapters.data.partitions import end_of, partition_states
         from include.settings import Settings
 
-        return partition_states(Settings.from_environment().home, spec_of(self.model).data.source)
+        spec = spec_of(self.model)
+        home = Settings.from_environment().home
+        return partition_states(home, spec.data, spec.monitoring.window, end_of(known or set()))
 
     async def _known(self) -> set[str] | None:
         if self.asset_state_store is None:

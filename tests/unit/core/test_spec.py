@@ -91,11 +91,6 @@ def test_a_wrong_type_says_what_was_found(wrong: Any) -> None:
         ("breaches: 2", "breaches: 9", "breaches can't be more than windows"),
         ("schema: 1", "schema: 2", "schema"),
         ("name: late\n", "name: other\n", "is not the folder's name"),
-        (
-            'source: {path: "late/{window}.parquet"}',
-            "source: {connection: warehouse, query: 'select * from late where at >= :start and at < :end'}",
-            "training.on_new_data needs partitions in files (data.source.path)",
-        ),
     ],
 )
 def test_each_mistake_has_its_remedy(wrong: Any, old: str, new: str, expected: str) -> None:

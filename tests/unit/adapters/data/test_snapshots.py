@@ -60,6 +60,12 @@ def test_an_empty_partition_is_refused(spec: ModelSpec, land: Any, settings: Set
         take_snapshot(settings, spec, None)
 
 
+def test_an_empty_older_partition_is_left_out(spec: ModelSpec, land: Any, settings: Settings) -> None:
+    land("2013-01", flights_of("2013-01").iloc[:0])
+    land("2013-02")
+    assert list(take_snapshot(settings, spec, None).partitions) == ["2013-02"]
+
+
 def test_a_missing_column_is_named(spec: ModelSpec, land: Any, settings: Settings) -> None:
     land("2013-01", flights_of("2013-01").drop(columns="distance"))
     with pytest.raises(DataError, match=r"lacks the columns distance"):

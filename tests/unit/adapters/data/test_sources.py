@@ -4,10 +4,7 @@ import gzip
 import json
 import sqlite3
 from contextlib import closing
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -16,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.adapters.data import sources
-from include.adapters.data.sources import known_windows, read_keys, read_window, window_exists
+from include.adapters.data.sources import read_keys, read_window, window_exists
 from include.core.errors import DataError, EvergreenError
 from include.core.spec import FileSource, SqlSource
 from include.settings import Settings
@@ -27,36 +24,8 @@ def test_csv_partitions_are_read_too(land: Any, tmp_path: Path, settings: Settin
     source = FileSource(path="csv/{window}.csv")
     (tmp_path / "lake" / "csv").mkdir(parents=True)
     flights_of("2013-01", rows=5).to_csv(tmp_path / "lake" / "csv" / "2013-01.csv", index=False)
-    assert known_windows(settings.home, source) == ["2013-01"]
     assert window_exists(settings.home, source, "2013-01", "month")
     assert len(read_window(settings.home, source, "2013-01", "month", {"late": "target"})) == 5
-
-
-def test_what_is_no_window_is_not_among_the_windows(land: Any, tmp_path: Path, settings: Settings) -> None:
-    folder = tmp_path / "lake" / "csv"
-    folder.mkdir(parents=True)
-    for name in ("2013-01", "2013-W05", "2013-01-31", "tmp-2013-02", ".2013-03", "2013-04 (1)"):
-        (folder / f"{name}.csv").write_text("a\n1\n")
-    assert known_windows(settings.home, FileSource(path="csv/{window}.csv")) == [
-        "2013-01",
-        "2013-01-31",
-        "2013-W05",
-    ]
-
-
-def test_a_partition_that_comes_later_is_seen_where_listings_are_cached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
-) -> None:
-    """As object storage does: the triggerer would list once and then see nothing new for as long as it runs."""
-    source = FileSource(path="{window}.csv", connection="web")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        extra = {"path": f"http://127.0.0.1:{server.server_port}", "use_listings_cache": True}
-        monkeypatch.setenv("AIRFLOW_CONN_WEB", json.dumps({"conn_type": "http", "extra": extra}))
-        for windows in (["2013-01"], ["2013-01", "2013-02"]):
-            (tmp_path / f"{windows[-1]}.csv").write_text("a\n1\n")
-            assert known_windows(settings.home, source) == windows
-        server.shutdown()
 
 
 def test_data_can_come_from_sql_through_a_connection(
