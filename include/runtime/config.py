@@ -87,6 +87,7 @@ class ServerConfig(TypedDict):
     host: str
     port: int
     token_file: str
+    optional_inputs_file: str
     log_dir: str | None
     max_rows: int
     max_body_bytes: int

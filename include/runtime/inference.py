@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -37,12 +37,25 @@ class Inference:
     features: dict[str, list[Any]]
     keys: list[str] | None
     event_times: list[str] | None
+    ignored: tuple[str, ...] = ()
+    """Optional inputs that the model does not know."""
+    absent: tuple[str, ...] = ()
+    """Optional features that the request does not have; all their values are missing."""
 
 
-def parse(body: bytes, model: Model, *, logged: bool, max_rows: int, request_id: str) -> Inference:
+def parse(
+    body: bytes,
+    model: Model,
+    *,
+    logged: bool,
+    max_rows: int,
+    request_id: str,
+    optional: Callable[[], Collection[str]] = frozenset,
+) -> Inference:
     """Parse and validate a request's body; ``request_id`` is used when the client sent none.
 
-    ``logged``: key and event time are required, since each prediction is logged. Raises BadRequestError.
+    ``logged``: key and event time are required, since each prediction is logged. ``optional``: inputs that are optional
+    for now; only called if the request lacks inputs or has unknown ones. Raises BadRequestError.
     """
     content = _json(body)
     inputs = content.get("inputs")
@@ -59,12 +72,14 @@ def parse(body: bytes, model: Model, *, logged: bool, max_rows: int, request_id:
     types = {feature["name"]: feature["type"] for feature in model["features"]}
     special = {name: "category" for name in (model["key"], model["event_time"]) if name not in types}
     required = [*types, *(special if logged else ())]
-    missing = [name for name in required if name not in columns]
-    if missing:
-        raise BadRequestError(f"missing input(s): {', '.join(missing)}")
-    extra = sorted(set(columns) - set(types) - set(special))
-    if extra:
-        raise BadRequestError(f"unknown input(s): {', '.join(extra)}; the model takes {', '.join(types)}")
+    absent = tuple(name for name in required if name not in columns)
+    ignored = tuple(sorted(set(columns) - set(types) - set(special)))
+    if absent or ignored:
+        _require_optional(absent, ignored, set(optional()) - set(special), types)
+    if len(ignored) == len(columns):
+        raise BadRequestError(f"missing input(s): {', '.join(absent)}")
+    for name in ignored:
+        del columns[name]
     values = {name: _column(entry, {**special, **types}[name], name in special) for name, entry in columns.items()}
     lengths = {name: len(column) for name, column in values.items()}
     rows = next(iter(lengths.values()))
@@ -78,10 +93,21 @@ def parse(body: bytes, model: Model, *, logged: bool, max_rows: int, request_id:
     return Inference(
         request_id=_identity(content, request_id),
         rows=rows,
-        features={name: values[name] for name in types},
+        features={name: values[name] if name in values else [None] * rows for name in types},
         keys=values.get(model["key"]),
         event_times=None if times is None else [_time(model["event_time"], str(time)) for time in times],
+        ignored=ignored,
+        absent=absent,
     )
+
+
+def _require_optional(
+    absent: Collection[str], ignored: Collection[str], optional: Collection[str], taken: Collection[str]
+) -> None:
+    if missing := [name for name in absent if name not in optional]:
+        raise BadRequestError(f"missing input(s): {', '.join(missing)}")
+    if unknown := [name for name in ignored if name not in optional]:
+        raise BadRequestError(f"unknown input(s): {', '.join(unknown)}; the model takes {', '.join(taken)}")
 
 
 def _json(body: bytes) -> dict[str, object]:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -30,6 +30,8 @@ class LogEntry(TypedDict):
     """ISO 8601."""
     features: dict[str, list[Any]]
     predictions: list[float]
+    ignored: NotRequired[list[str]]
+    """Optional inputs of the request that the version does not know."""
 
 
 class PredictionLog:

@@ -32,6 +32,7 @@ from .config import ServerConfig
 from .inference import BadRequestError, Inference, parse
 from .jobs import run
 from .model_code import predict, prepare, require_finite
+from .optional_inputs import OptionalInputs
 from .prediction_log import LogEntry, PredictionLog
 from .server_metrics import ServerMetrics
 from .whole_responses import WholeResponseProtocol
@@ -50,6 +51,7 @@ class ModelServer:
             # Warm-up, so that the first request is not slower.
             rows = sample(self.model, [], 1)
             predict(self.model, self.fitted, prepare(self.model, rows))
+        self.optional = OptionalInputs(Path(config["optional_inputs_file"]))
         self.log = None
         if config["log_dir"]:
             revision = config["release"].rpartition("@")[2]
@@ -64,6 +66,7 @@ class ModelServer:
                 logged=self.log is not None,
                 max_rows=self.config["max_rows"],
                 request_id=uuid.uuid4().hex,
+                optional=self.optional.names,
             )
         except BadRequestError as error:
             return 400, {"error": str(error)}
@@ -76,11 +79,16 @@ class ModelServer:
         except OSError as error:
             return 503, {"error": f"the prediction could not be logged, so it is not returned: {error.strerror}"}
         self.metrics.observe(request.features, predicted)
+        self.metrics.count_optional(request.ignored, request.absent)
+        treated = {"ignored_inputs": ", ".join(request.ignored), "absent_inputs": ", ".join(request.absent)}
         return 200, {
             "model_name": self.model["name"],
             "model_version": self.config["version"],
             "id": request.request_id,
-            "parameters": {"release": self.config["release"]},
+            "parameters": {
+                "release": self.config["release"],
+                **{name: inputs for name, inputs in treated.items() if inputs},
+            },
             "outputs": [{"name": "prediction", "shape": [request.rows], "datatype": "FP64", "data": predicted}],
         }
 
@@ -97,6 +105,8 @@ class ModelServer:
             "features": request.features,
             "predictions": predicted,
         }
+        if request.ignored:
+            entry["ignored"] = list(request.ignored)
         self.log.append(entry)
 
     def metadata(self) -> dict[str, Any]:

@@ -33,6 +33,12 @@ class ServerMetrics:
             [*LABELS, "feature"],
             registry=self.registry,
         )
+        self._optional = Counter(
+            "evergreen_optional_inputs",
+            "Requests that lack an optional input (absent), or have one that the version does not know (ignored).",
+            [*LABELS, "input", "treated"],
+            registry=self.registry,
+        )
         self.rows = labelled(Counter("evergreen_rows", "Predicted rows.", LABELS, registry=self.registry))
         self.seconds = labelled(
             Histogram(
@@ -69,6 +75,12 @@ class ServerMetrics:
             missing = sum(value is None for value in values)
             if missing:
                 self._missing.labels(*self._values, name).inc(missing)
+
+    def count_optional(self, ignored: Sequence[str], absent: Sequence[str]) -> None:
+        """Record the optional inputs of an answered request, which show whether all clients have changed."""
+        for treated, names in (("ignored", ignored), ("absent", absent)):
+            for name in names:
+                self._optional.labels(*self._values, name, treated).inc()
 
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""

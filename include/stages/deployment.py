@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from include.adapters.engines.contract import RunningServer
 from include.adapters.serving.inference_client import InferenceClient
-from include.core.errors import DeploymentConflictError, PlatformError, RunRefusedError
+from include.core.errors import DeploymentConflictError, GateError, PlatformError, RunRefusedError
 from include.core.release.canary import ServerFigures, judge_canary
 from include.core.release.release import Release
 from include.core.release.rollout import Rollout
@@ -105,10 +107,28 @@ def verify(installation: Installation, spec: ModelSpec, version: str) -> Verdict
     client = _client(installation, spec, server)
     own = installation.registry.spec(spec, version)
     predicted = client.predict(own, golden["inputs"], f"golden-{version}")
+    _predict_without_optional_inputs(client, spec, own, golden["inputs"])
     limits = spec.deployment
     alone = client.time_requests(own, golden["inputs"], LATENCY_REQUESTS, clients=1)
     loaded = client.time_requests(own, golden["inputs"], limits.load_requests, limits.load_clients)
     return judge_verification(limits, predicted, golden["predictions"], alone, loaded)
+
+
+def _predict_without_optional_inputs(
+    client: InferenceClient, spec: ModelSpec, own: ModelSpec, rows: Sequence[Mapping[str, object]]
+) -> None:
+    today = datetime.now(UTC).date()
+    absent = {name for name, until in spec.optional_inputs.items() if name in own.feature_names and today <= until}
+    sent = own.model_copy(update={"features": [each for each in own.features if each.name not in absent]})
+    if not absent or not sent.features:
+        return
+    try:
+        client.predict(sent, rows, "without-optional-inputs")
+    except GateError as error:
+        raise GateError(
+            f"{error}. This was a request without the optional inputs {', '.join(sorted(absent))}: let the estimator "
+            "accept missing values in them, or remove them from optional_inputs in model.yaml."
+        ) from error
 
 
 def start_canary(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:

@@ -41,6 +41,7 @@ def reconcile(installation: Installation, spec: ModelSpec, environment: Environm
     Raises GateError when a server does not become ready; the previous servers keep serving.
     """
     desired = installation.store.release(spec.name, environment)
+    installation.engine.set_optional_inputs(spec, environment)
     actions = plan(desired, observe(installation, spec, environment))
     try:
         for action in actions:

@@ -60,6 +60,7 @@ def make_bundle(folder: Path) -> dict[str, Any]:
         "host": "127.0.0.1",
         "port": 0,
         "token_file": str(folder / "token"),
+        "optional_inputs_file": str(folder / "optional.json"),
         "log_dir": None,
         "max_rows": 100,
         "max_body_bytes": 20_000,

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from include.adapters.data.snapshots import take_snapshot
 from include.adapters.engines.choice import open_engine
 from include.adapters.registry import Registry
 from include.core.build import Build, Lineage
-from include.core.errors import ArtifactError, TrainingError
+from include.core.errors import ArtifactError, GateError, TrainingError
 from include.core.release.rollout import Rollout
-from include.core.spec import ModelSpec
+from include.core.spec import Feature, ModelSpec
 from include.stages import ci as checks
 from include.stages import training as candidate
 from include.stages.installation import open_installation
@@ -255,6 +256,28 @@ def test_threads_of_a_job_sleep_while_they_wait_and_are_no_more_than_its_process
         spec, build_id, ["-c", code], writable=folder, log=open_installation().settings.home / "threads.log"
     )
     assert done.output_tail == "PASSIVE 1\n"
+
+
+def test_a_running_server_learns_which_inputs_are_optional(place: Serving, served: ModelSpec) -> None:
+    """Before clients change what they send; a server that is started anew would refuse requests meanwhile."""
+    known = served.model_copy(update={"features": columns_of(served, "distance")})
+    process = server_pid(served.name, "1")
+    with pytest.raises(GateError, match=r"missing input\(s\): hour"):
+        server(served).predict(known, rows(), "too few")
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    today = served.model_copy(update={"optional_inputs": {"hour": tomorrow}})
+    open_installation().engine.set_optional_inputs(today, "production")
+    assert len(server(served).predict(known, rows(), "enough")) == 1
+    os.kill(process, signal.SIGKILL)
+    wait_for(lambda: server_pid(served.name, "1") not in (0, process), 30, "the server's next process")
+    assert len(server(served).predict(known, rows(), "after a restart")) == 1
+    open_installation().engine.set_optional_inputs(served, "production")
+    with pytest.raises(GateError, match=r"missing input\(s\): hour"):
+        server(served).predict(known, rows(), "too few again")
+
+
+def columns_of(spec: ModelSpec, *names: str) -> list[Feature]:
+    return [feature for feature in spec.features if feature.name in names]
 
 
 def test_another_engine_finds_the_servers_again(place: Serving, served: ModelSpec) -> None:

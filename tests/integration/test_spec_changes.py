@@ -9,14 +9,18 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 
+from include.adapters.serving.inference_request import inference_inputs
 from include.core.build import Build
+from include.core.errors import GateError
 from include.core.run_params import TrainingParams
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
@@ -25,11 +29,14 @@ from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
 from include.stages.scoring import score
 from tests.integration.engine_contract import contract_place, server
-from tests.support.serving import Serving
+from tests.support.serving import Serving, roll_out
 from tests.support.specs import columns, model_spec
+from tests.support.traffic import Traffic
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
+CANARY = {"steps": [50], "requests_at_least": 30, "latency_ratio_at_most": 20, "prediction_shift_at_most": 1.0}
 CODE = """
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.impute import SimpleImputer
@@ -50,6 +57,12 @@ def on_features(last):
     categories = (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_include=object))
     numbers = (SimpleImputer(), make_column_selector(dtype_exclude=object))
     return make_pipeline(make_column_transformer(categories, numbers), last)
+
+
+def needs_everything():
+    categories = (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_include=object))
+    numbers = ("passthrough", make_column_selector(dtype_exclude=object))
+    return make_pipeline(make_column_transformer(categories, numbers), LinearRegression())
 
 
 def without_hour(frame):
@@ -124,6 +137,21 @@ class Brought:
         deployment.start_canary(here, spec, version, f"run-{version}")
         deployment.promote(here, spec, version, f"run-{version}")
 
+    def traffic(self, inputs: list[str]) -> Traffic:
+        """Clients that send these inputs through the gateway; the list may be changed meanwhile."""
+        here = open_installation()
+        url = f"http://127.0.0.1:{here.settings.gateway_port}/v2/models/{self.spec.name}/infer"
+        headers = {"Authorization": f"Bearer {here.settings.secret('prediction_token')}"}
+        everything = self.changed(features=features_of(rain="number"))
+        rows: Any = self.frame.iloc[[7, 8]].assign(at="2013-05-17T08:00:00").to_dict("records")
+        columns = {column["name"]: column for column in inference_inputs(everything, rows)}
+
+        def send(identity: str) -> requests.Response:
+            sent = [columns[name] for name in (*inputs, "id", "at")]
+            return requests.post(url, json={"id": identity, "inputs": sent}, headers=headers, timeout=30)
+
+        return Traffic(send, pause=0.05, clients=2)
+
     def expected(self, version: str, spec: ModelSpec, folder: Path) -> pd.Series:
         """The version's own predictions for all rows, by key, made under this specification."""
         path = open_installation().settings.home / "lake" / self.spec.name / "2013-05.parquet"
@@ -158,6 +186,7 @@ def model(place: Serving, request: pytest.FixtureRequest) -> Iterator[Brought]:
         data={"source": {"path": f"{name}/{{window}}.parquet"}},
         training={"windows": 1, "holdout_days": 10},
         promotion={"holdout_rows_at_least": 50, "improvement": -1000.0},
+        deployment={"canary": CANARY | {"check_seconds": 0.1}, "load_requests": 20},
         **TASKS[request.param],
     )
     commit = ci.check_out_commit(here, spec)
@@ -243,3 +272,59 @@ def test_a_champion_is_compared_and_served_with_its_own_features(model: Brought,
     rolled_back = deployment.roll_back(open_installation(), today, "by hand")
     assert rolled_back.champion == "1"
     model.answers("1", list(FEATURES))
+
+
+def test_a_feature_is_added_and_another_removed_without_a_failed_request(model: Brought) -> None:
+    """The documented way (docs/changing-features.md), each step under traffic of clients that never ask again."""
+    here, until = open_installation(), datetime.now(UTC).date() + timedelta(days=1)
+    model.arrives(model.frame)
+    first = here.store.release(model.spec.name, "production").champion
+    inputs = list(FEATURES)
+
+    def served(traffic: Traffic, version: str | None) -> None:
+        """The version answers what the clients send now."""
+        before = traffic.versions[str(version)]
+        wait_for(lambda: traffic.failures or traffic.versions[str(version)] > before + 10, 60, f"answers of {version}")
+
+    with model.traffic(inputs) as traffic:
+        adding = model.changed(features=features_of(rain="number"), optional_inputs={"rain": until})
+        _, _, second = model.train(adding)
+        roll_out(adding, second, "add a feature")
+        served(traffic, second)
+        inputs.append("rain")
+        served(traffic, second)
+        deployment.roll_back(here, adding, "back")
+        served(traffic, first)
+        deployment.roll_back(here, adding, "forth")
+        served(traffic, second)
+
+        removing = model.changed(
+            features=features_of("hour", rain="number"), optional_inputs={"rain": until, "hour": until}
+        )
+        _, _, third = model.train(removing)
+        roll_out(removing, third, "remove a feature")
+        served(traffic, third)
+        inputs.remove("hour")
+        served(traffic, third)
+        deployment.roll_back(here, removing, "back")
+        served(traffic, second)
+    assert traffic.failures == []
+    assert {first, second, third} <= set(traffic.versions)
+    assert sum(traffic.versions.values()) > 200
+
+
+@pytest.mark.parametrize("model", ["fares"], indirect=True)
+def test_a_version_that_can_not_do_without_an_optional_input_is_refused_in_test(model: Brought) -> None:
+    """Else the canary would answer 500 to every client that does not send it yet."""
+    here, until = open_installation(), datetime.now(UTC).date() + timedelta(days=1)
+    today = model.changed(estimator="model:needs_everything", optional_inputs={"distance": until})
+    model.arrives(model.frame)
+    _, _, version = model.train(today)
+    deployment.deploy_to_test(here, today, version, "run")
+    try:
+        with pytest.raises(GateError, match=r"NaN.*without the optional inputs distance: let the estimator accept"):
+            deployment.verify(here, today, version)
+        over = model.changed(estimator="model:needs_everything", optional_inputs={"distance": "2020-01-01"})
+        assert deployment.verify(here, over, version).passed
+    finally:
+        deployment.clear_test(here, today, "run")

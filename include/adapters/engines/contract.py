@@ -87,6 +87,9 @@ class Engine(Protocol):
     def start(self, spec: ModelSpec, environment: Environment, version: str, release: str) -> None:
         """Start the server of a version; a broken one of the same version is replaced."""
 
+    def set_optional_inputs(self, spec: ModelSpec, environment: Environment) -> None:
+        """Give the model's running servers in this environment the optional inputs of today's spec."""
+
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and remove it, if there is one."""
 

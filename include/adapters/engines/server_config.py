@@ -9,6 +9,12 @@ from pathlib import Path
 from include.adapters.engines.runtime_config import ModelBlock
 from include.adapters.serving.limits import MAX_BODY_BYTES, MAX_ROWS
 from include.core.release.release import Environment
+from include.core.spec import ModelSpec
+
+
+def optional_inputs(spec: ModelSpec) -> str:
+    """The content of a server's file of optional inputs."""
+    return json.dumps({name: day.isoformat() for name, day in spec.optional_inputs.items()})
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class ServerConfig:
     host: str
     port: int
     token_file: str
+    optional_inputs_file: str
+    """Inputs that requests may lack or have in addition; may change while the server runs."""
     log_dir: str | None
     """Folder of the prediction log; None in the test environment, where nothing is logged."""
     max_rows: int = MAX_ROWS
@@ -45,4 +53,7 @@ class ServerConfig:
     def read(cls, file: Path) -> ServerConfig:
         """Read a configuration file; OSError or ValueError if it does not exist (any more) or is incomplete."""
         values = json.loads(file.read_text(encoding="utf-8"))
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"{file} is not a server's configuration: {error}") from error

@@ -6,6 +6,7 @@ file itself is parsed in :mod:`include.adapters.spec_file`, which adds line numb
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -38,6 +39,12 @@ class ModelSpec(SpecSection):
     task: Task = Field(description="binary_classification or regression.")
     target: Column = Field(description="Column to predict.")
     features: list[Feature] = Field(min_length=1, description="Input columns with their types and expectations.")
+    optional_inputs: dict[Column, date] = Field(
+        default_factory=dict,
+        description="Inputs that requests may have or lack, each until the end of this day (UTC), while features are "
+        "added and removed: a version that does not know the input ignores it, and for one that does, values that are "
+        "not sent are missing.",
+    )
     estimator: Entrypoint = Field(
         "model:estimator", description="module:function that returns an unfitted estimator (scikit-learn's API)."
     )
@@ -75,6 +82,16 @@ class ModelSpec(SpecSection):
             if special in names:
                 raise ValueError(
                     f"'{special}' is the target or the key and can't also be a feature. Remove it from the features"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _optional_inputs_can_be_missing(self) -> ModelSpec:
+        for special in (self.target, self.data.key, self.data.event_time):
+            if special in self.optional_inputs:
+                raise ValueError(
+                    f"optional_inputs: '{special}' is the target, the key or the event time, which can't be optional. "
+                    "Remove it"
                 )
         return self
 

@@ -114,6 +114,38 @@ def test_an_input_that_the_model_does_not_take_is_refused_with_those_it_takes() 
     assert refusal(content) == "unknown input(s): speed; the model takes distance, origin, night, seats"
 
 
+def test_an_optional_input_that_the_model_does_not_know_is_ignored() -> None:
+    content = asked()
+    content["inputs"].insert(0, {**SEATS, "name": "speed", "data": "whatever", "datatype": None})
+    found = parsed(content, optional=lambda: {"speed"})
+    assert (found.features, found.ignored) == (parsed(asked()).features, ("speed",))
+    content["inputs"].append({**SEATS, "name": "height"})
+    assert refusal(content, optional=lambda: {"speed"}).startswith("unknown input(s): height; the model takes distance")
+
+
+def test_an_optional_feature_that_is_absent_has_only_missing_values() -> None:
+    found = parsed(asked(rows=2, seats=None), optional=lambda: {"seats"})
+    assert (found.features["seats"], found.absent) == ([None, None], ("seats",))
+    assert refusal(asked(seats=None, origin=None), optional=lambda: {"seats"}) == "missing input(s): origin"
+
+
+@pytest.mark.parametrize("name", ["id", "at"])
+def test_key_and_event_time_are_never_optional(name: str) -> None:
+    """Each logged prediction is joined with its truth by them."""
+    assert refusal(asked(**{name: None}), optional=lambda: {name}) == f"missing input(s): {name}"
+
+
+def test_a_request_with_nothing_but_ignored_inputs_is_refused() -> None:
+    content = {"inputs": [{**SEATS, "name": "speed"}]}
+    everything = ["speed", "distance", "origin", "night", "seats"]
+    assert refusal(content, optional=lambda: everything, logged=False).startswith("missing input(s): distance")
+
+
+def test_a_request_with_the_models_own_inputs_never_reads_what_is_optional() -> None:
+    """It is a file."""
+    parsed(asked(), optional=lambda: pytest.fail("read"))
+
+
 @pytest.mark.parametrize("rows", [0, 4])
 def test_a_request_without_rows_or_with_too_many_is_refused(rows: int) -> None:
     assert refusal(asked(rows)) == f"{rows} rows; a request may have 1 to 3"

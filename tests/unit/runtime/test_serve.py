@@ -53,6 +53,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "artifact": str(folder / "candidate"),
         "sha256": artifact.file_hash(folder / "candidate" / "model.skops"),
         "token_file": str(folder / "token"),
+        "optional_inputs_file": str(folder / "optional.json"),
         "log_dir": None,
         "max_rows": 3,
         "max_body_bytes": 20_000,
@@ -103,6 +104,32 @@ def test_a_prediction_that_could_not_be_logged_is_not_given_and_not_counted(
         {"error": "the prediction could not be logged, so it is not returned: No space left on device"},
     )
     assert b'evergreen_rows_total{environment="test",model="small",version="3"} 0.0' in server.metrics.exposition()
+
+
+def test_inputs_become_optional_while_the_server_runs_until_their_day_is_over(
+    tmp_path: Path, server: Any, config: Any
+) -> None:
+    def answer(**changes: Any) -> Any:
+        return server.answer(body(**changes))
+
+    file = Path(config["optional_inputs_file"])
+    surplus = {"distance": {"name": "miles"}}
+    assert (answer(distance=None)[0], answer(**surplus)[0]) == (400, 400)
+    file.write_text(json.dumps({"distance": "2999-12-31", "miles": "2999-12-31", "origin": "2020-01-01"}))
+    try:
+        assert answer(distance=None)[1]["parameters"] == {"release": "test@7", "absent_inputs": "distance"}
+        parameters = answer(**surplus)[1]["parameters"]
+        assert parameters == {"release": "test@7", "ignored_inputs": "miles", "absent_inputs": "distance"}
+        assert answer(origin=None)[1]["error"] == "missing input(s): origin", "its last day is over"
+        file.write_text('{"dist')
+        assert answer(distance=None)[0] == 200, "half a file is as if it had not been written yet"
+    finally:
+        file.unlink()
+    assert [line.get("ignored") for line in logged(tmp_path)] == [None, ["miles"], None]
+    assert logged(tmp_path)[0]["features"]["distance"] == [None]
+    counted = server.metrics.exposition().decode()
+    assert 'input="distance",model="small",treated="absent",version="3"} 3.0' in counted
+    assert 'input="miles",model="small",treated="ignored",version="3"} 1.0' in counted
 
 
 def test_each_answer_has_an_id_of_its_own_and_is_logged_under_it(tmp_path: Path, server: Any) -> None:

@@ -7,6 +7,7 @@ the Docker host, from which :meth:`DockerEngine.fetch_predictions` copies new li
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -36,7 +37,7 @@ from include.adapters.engines.docker.servers import (
 from include.adapters.engines.ports import free_server_port
 from include.adapters.engines.process.confinement import FILE_MB, Completed
 from include.adapters.engines.runtime_config import build_folder, model_block
-from include.adapters.engines.server_config import ServerConfig
+from include.adapters.engines.server_config import ServerConfig, optional_inputs
 from include.adapters.registry import Registry
 from include.core.build import Lineage
 from include.core.errors import PlatformError
@@ -45,6 +46,7 @@ from include.core.spec import ModelSpec
 from include.settings import Settings
 
 FETCH_SECONDS = 600
+OPTIONAL_INPUTS = "optional_inputs.json"
 
 
 class DockerEngine:
@@ -131,10 +133,15 @@ class DockerEngine:
             host="0.0.0.0",  # inside the container; only published on the Docker host's 127.0.0.1
             port=PORT,
             token_file=str(CONFIG / "token"),
+            optional_inputs_file=str(CONFIG / OPTIONAL_INPUTS),
             log_dir=str(LOG) if environment == "production" else None,
         )
         token = (self._settings.secrets / "prediction_token").read_bytes()
-        files = {"config.json": config.as_json().encode(), "token": token}
+        files = {
+            "config.json": config.as_json().encode(),
+            "token": token,
+            OPTIONAL_INPUTS: optional_inputs(spec).encode(),
+        }
         with self.host.errors(), FileLock(self._settings.run / "docker.lock"):
             about = {"model": spec.name, "environment": environment, "version": version, "release": release}
             if not self._settings.server_network:
@@ -147,6 +154,13 @@ class DockerEngine:
             except BaseException:
                 container.remove(force=True, v=True)
                 raise
+
+    def set_optional_inputs(self, spec: ModelSpec, environment: Environment) -> None:
+        """Copy the file that the servers read; see :meth:`Engine.set_optional_inputs`."""
+        files = {OPTIONAL_INPUTS: optional_inputs(spec).encode()}
+        for container in self._containers(model=spec.name, environment=environment):
+            with self.host.errors(), contextlib.suppress(NotFound):
+                container.put_archive(str(CONFIG), archived(files, owner=USER))
 
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and remove it, if there is one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shlex
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from include.adapters.engines.contract import SERVER_ENVIRONMENT, RunningServer,
 from include.adapters.engines.ports import free_server_port
 from include.adapters.engines.process.confinement import FILE_MB, Completed, confined_command, isolation, run_confined
 from include.adapters.engines.runtime_config import build_folder, model_block
-from include.adapters.engines.server_config import ServerConfig
+from include.adapters.engines.server_config import ServerConfig, optional_inputs
 from include.adapters.files import write_private
 from include.adapters.registry import Registry
 from include.adapters.serving.inference_client import InferenceClient
@@ -109,11 +110,14 @@ class ProcessEngine:
         """The servers of one model in one environment, by version."""
         servers = {}
         for path in sorted(self.folder.glob(f"{_name(model, environment, '')}*.json")):
-            config = ServerConfig.read(path)
-            if config.model["name"] != model or config.environment != environment:
-                continue  # a model whose name starts with this model's name
-            state = self._state(path.stem, config)
-            servers[config.version] = RunningServer(config.version, config.address, state)
+            version = path.stem.rpartition(".")[2]
+            try:
+                config = ServerConfig.read(path)
+            except ValueError as error:  # damaged, or of an earlier release of Evergreen: the reconciler replaces it
+                _log.warning("%s", error)
+                servers[version] = RunningServer(version, "", "broken")
+            else:
+                servers[version] = RunningServer(version, config.address, self._state(path.stem, config))
         return servers
 
     def start(self, spec: ModelSpec, environment: Environment, version: str, release: str) -> None:
@@ -135,13 +139,20 @@ class ProcessEngine:
                 host="127.0.0.1",
                 port=free_server_port(self._settings, self._taken_ports()),
                 token_file=str(self._settings.secrets / "prediction_token"),
+                optional_inputs_file=str(self._optional_inputs(name)),
                 log_dir=str(log_folder) if environment == "production" else None,
             )
             self._remove(name)
+            write_private(Path(config.optional_inputs_file), optional_inputs(spec))
             write_private(self.folder / f"{name}.json", config.as_json())
             write_private(self.folder / f"{name}.conf", self._program(name, spec, config))
             self._call("reloadConfig")
             self._call("addProcessGroup", name)
+
+    def set_optional_inputs(self, spec: ModelSpec, environment: Environment) -> None:
+        """Write the file that the servers read; see :meth:`Engine.set_optional_inputs`."""
+        for path in self.folder.glob(f"{_name(spec.name, environment, '*')}.json"):
+            write_private(self._optional_inputs(path.stem), optional_inputs(spec))
 
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and remove it, if there is one."""
@@ -150,6 +161,7 @@ class ProcessEngine:
             self._remove(name)
             (self.folder / f"{name}.conf").unlink(missing_ok=True)
             (self.folder / f"{name}.json").unlink(missing_ok=True)
+            shutil.rmtree(self._optional_inputs(name).parent, ignore_errors=True)
             self._call("reloadConfig")
 
     def log_tail(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
@@ -178,6 +190,7 @@ class ProcessEngine:
                 Path(config.artifact),
                 Path(config.token_file),
                 self.folder / f"{name}.json",
+                Path(config.optional_inputs_file).parent,
             ],
             writable=[Path(config.log_dir)] if config.log_dir else [],
             scratch=self._settings.scratch,
@@ -231,7 +244,15 @@ class ProcessEngine:
             raise PlatformError(_NO_SUPERVISOR.format(error)) from error
 
     def _taken_ports(self) -> set[int]:
-        return {ServerConfig.read(path).port for path in self.folder.glob("*.json")}
+        ports = set()
+        for path in self.folder.glob("*.json"):
+            with contextlib.suppress(ValueError):
+                ports.add(ServerConfig.read(path).port)
+        return ports
+
+    def _optional_inputs(self, name: str) -> Path:
+        """The file that a server reads again while it runs; it may read its folder."""
+        return self.folder / f"{name}.inputs" / "optional.json"
 
     def _client(self, config: ServerConfig) -> InferenceClient:
         return InferenceClient(config.model["name"], config.address, self._settings.secret("prediction_token"))

@@ -28,6 +28,7 @@ def config(spec: ModelSpec) -> ServerConfig:
         host="127.0.0.1",
         port=8100,
         token_file="/token",
+        optional_inputs_file="/optional.json",
         log_dir=None,
     )
 

@@ -1,0 +1,26 @@
+"""Inputs that requests may or may not have for now, while clients and versions change.
+
+The platform writes them to a file beside the server's configuration, and may write it again while the server runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+class OptionalInputs:
+    """The file ``{"<input>": "<last day, UTC>", …}``; it is only read for requests with missing or unknown inputs."""
+
+    def __init__(self, file: Path):
+        self._file = file
+        self._until: dict[str, str] = {}
+
+    def names(self) -> frozenset[str]:
+        """The inputs that are optional today."""
+        with contextlib.suppress(OSError, ValueError):  # it is being written: what was read before still holds
+            self._until = json.loads(self._file.read_text(encoding="utf-8"))
+        today = datetime.now(UTC).date().isoformat()
+        return frozenset(name for name, day in self._until.items() if today <= day)
