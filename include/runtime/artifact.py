@@ -17,13 +17,14 @@ from .jobs import ModelError, write_json
 from .model_code import last_lines, make_importable, rename_hint
 
 # On import, skops imports all of scikit-learn so that it can trust its estimators, which costs every start and job half
-# a second. We look up only the classes that occur in a file instead (_is_of_scikit_learn).
+# a second. We look up only the classes that occur in a file instead (_is_trusted_by_its_base).
 all_estimators, sklearn.utils.all_estimators = sklearn.utils.all_estimators, list
 import skops.io  # noqa: E402
 
 sklearn.utils.all_estimators = all_estimators
 
 TRUSTED = (
+    "collections.OrderedDict",
     "numpy.dtype",
     "numpy.random.mtrand.RandomState",
     "numpy.random._mt19937.MT19937",
@@ -64,8 +65,16 @@ VALUE_CLASSES = (
     "sklearn.utils._bunch.Bunch",
     "sklearn.utils._metadata_requests.MetadataRequest",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
+    "catboost.core.CatBoostClassifier",
+    "catboost.core.CatBoostRegressor",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMModel",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBModel",
 )
-"""These classes of scikit-learn and all that are derived from them within it hold values and nothing else."""
+"""These classes, and all that are derived from them within LIBRARIES, hold values and nothing else: numbers, or their
+library's own format of a model."""
+LIBRARIES = ("sklearn.", "catboost.core.", "lightgbm.basic.", "lightgbm.sklearn.", "xgboost.core.", "xgboost.sklearn.")
 COMPUTING = ("sklearn.feature_selection._", "sklearn.metrics.")
 """Modules of scikit-learn whose functions compute a figure from arrays: scores of features and of predictions."""
 STANDARD_LIBRARY = (
@@ -113,7 +122,7 @@ def save(fitted: Any, folder: Path, model: Model, details: TrainingDetails) -> s
     except Exception as error:  # skops lets any exception through
         raise ModelError(
             f"the model can't be saved ({type(error).__name__}: {error}). Keep nothing in the fitted estimator but "
-            "values, arrays and scikit-learn's own types."
+            "values, arrays and types of scikit-learn, LightGBM, XGBoost or CatBoost."
         ) from None
     used = trusted_types(path, model["trusted_types"])
     digest = file_hash(path)
@@ -123,7 +132,7 @@ def save(fitted: Any, folder: Path, model: Model, details: TrainingDetails) -> s
         "sha256": digest,
         "features": model["features"],
         "feature_code": model["feature_code"],
-        "trusted_types": [name for name in used if not _is_of_scikit_learn(name)],
+        "trusted_types": [name for name in used if not _is_trusted_by_its_base(name)],
         **details,
     }
     write_json(folder / "model.json", described)
@@ -172,7 +181,7 @@ def trusted_types(path: Path, allowed_by_spec: list[str]) -> list[str]:
     """
     untrusted = skops.io.get_untrusted_types(file=path)
     unknown = set(untrusted) - set(TRUSTED) - set(allowed_by_spec)
-    rejected = sorted(name for name in unknown if not _is_of_scikit_learn(name))
+    rejected = sorted(name for name in unknown if not _is_trusted_by_its_base(name))
     harmful = sorted(name for name in {*rejected, *allowed_by_spec} if _may_run_code(name))
     if harmful:
         raise ModelError(
@@ -182,9 +191,10 @@ def trusted_types(path: Path, allowed_by_spec: list[str]) -> list[str]:
         )
     if rejected:
         raise ModelError(
-            f"the model contains types that are not allowed in artifacts: {', '.join(rejected)}. If they are yours and "
-            "safe to load, list them in model.yaml under trusted_types (a lambda can't be loaded: turn it into a "
-            "function in a module of the model's folder); otherwise use scikit-learn's own types."
+            f"the model contains types that are not allowed in artifacts: {', '.join(rejected)}. If they are yours, "
+            "list them in model.yaml under trusted_types: servers then import them from the model's folder and call "
+            "their code with the values of each request (a lambda can't be loaded: turn it into a function in a module "
+            "of the model's folder). Otherwise use types of scikit-learn, LightGBM, XGBoost or CatBoost."
         )
     return sorted(untrusted)
 
@@ -194,13 +204,13 @@ def _may_run_code(name: str) -> bool:
     return name.partition(".")[0] in sys.stdlib_module_names and not name.startswith(STANDARD_LIBRARY)
 
 
-def _is_of_scikit_learn(name: str) -> bool:
-    """Whether this is a class of scikit-learn that only holds values, or one of its functions that only compute.
+def _is_trusted_by_its_base(name: str) -> bool:
+    """Whether this is a class that only holds values, or a function of scikit-learn that only computes.
 
     skops makes instances without calling their constructor, and never calls a function when it loads one.
     """
     module, _, member = name.rpartition(".")
-    if not module.startswith("sklearn."):
+    if not name.startswith(LIBRARIES):
         return False
     try:
         candidate = getattr(importlib.import_module(module), member, None)
@@ -209,7 +219,7 @@ def _is_of_scikit_learn(name: str) -> bool:
     if isinstance(candidate, type):
         return any(f"{base.__module__}.{base.__qualname__}" in VALUE_CLASSES for base in candidate.__mro__)
     defined_here = isinstance(candidate, FunctionType) and candidate.__module__ == module
-    return defined_here and module.startswith(COMPUTING)
+    return defined_here and name.startswith(COMPUTING)
 
 
 def file_hash(path: Path) -> str:

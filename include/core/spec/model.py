@@ -53,10 +53,11 @@ class ModelSpec(SpecSection):
     )
     trusted_types: list[str] = Field(
         default_factory=list,
-        description="Classes and functions beyond scikit-learn's that the artifact may contain, as module.name: the "
-        "model's own, at the top level of a module in its folder, such as features.clean.Clean, and those of its "
-        "locked libraries; from the standard library only harmless ones, such as functools.partial. Keep each listed "
-        "for as long as a version that uses it may be served, also by a rollback.",
+        description="Classes and functions that the artifact may contain, beyond those of scikit-learn, LightGBM, "
+        "XGBoost and CatBoost, as module.name: the model's own, at the top level of a module in its folder, such as "
+        "features.clean.Clean, and those of its locked libraries; from the standard library only harmless ones, such "
+        "as functools.partial. Keep each listed for as long as a version that uses it may be served, also by a "
+        "rollback.",
     )
     data: Data = Field(description="Training data.")
     truth: Truth = Field(

@@ -197,7 +197,7 @@ def test_an_estimator_is_trusted_without_importing_all_of_them_and_nothing_else_
     ],
 )
 def test_what_else_scikit_learn_has_is_not_trusted(name: str) -> None:
-    assert not artifact._is_of_scikit_learn(name)
+    assert not artifact._is_trusted_by_its_base(name)
 
 
 def test_what_skops_can_not_save_is_a_mistake_with_the_remedy(tmp_path: Path) -> None:
