@@ -11,7 +11,7 @@ from pathlib import Path
 from include.core.json_types import JsonObject
 from include.settings import Settings
 
-SERVER: JsonObject = {"name": "evergreen", "version": "1", "extensions": []}
+SERVER: JsonObject = {"name": "evergreen", "version": "1", "extensions": ["binary_tensor_data"]}
 """The protocol's server metadata, as each model server gives it."""
 
 

@@ -78,12 +78,13 @@ def _number(name: str, values: Any) -> np.ndarray:
 def _boolean(name: str, values: Any) -> np.ndarray:
     column = pd.Series(values, dtype=object)
     try:
-        return np.array([_truth(text) for text in _category(column)], dtype=float)
+        return np.array([truth(text) for text in _category(column)], dtype=float)
     except ValueError as error:
         raise ModelError(f"column '{name}' has {error}. Correct the data, or the type in model.yaml.") from None
 
 
-def _truth(text: str | None) -> float:
+def truth(text: str | None) -> float:
+    """1.0 or 0.0 for the text of a boolean, NaN for None; ValueError for anything else."""
     if text is None:
         return np.nan
     number = text.lower().removesuffix(".0")
@@ -97,10 +98,10 @@ def _category(values: Any) -> pd.Series:
     column = column.where(column.notna(), None)
     if pd.api.types.infer_dtype(column, skipna=True) == "string":
         return column
-    return pd.Series([None if value is None else _label(value) for value in column], dtype=object)
+    return pd.Series([None if value is None else label(value) for value in column], dtype=object)
 
 
-def _label(value: Any) -> str:
+def label(value: Any) -> str:
     """A category as text, by the platform's rule (include/core/categories.py); both run the same test cases."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from .binary_tensors import BinaryDataError, BinaryTensors
 from .config import Model
+from .frames import label, truth
 
 TEXT, NUMBERS, BOOLEANS = (
     {"BYTES"},
@@ -41,6 +43,8 @@ class Inference:
     """Optional inputs that the model does not know."""
     absent: tuple[str, ...] = ()
     """Optional features that the request does not have; all their values are missing."""
+    converted: tuple[str, ...] = ()
+    """Optional features that were sent as another type."""
 
 
 def parse(
@@ -51,44 +55,30 @@ def parse(
     max_rows: int,
     request_id: str,
     optional: Callable[[], Collection[str]] = frozenset,
+    json_length: int | None = None,
 ) -> Inference:
     """Parse and validate a request's body; ``request_id`` is used when the client sent none.
 
     ``logged``: key and event time are required, since each prediction is logged. ``optional``: inputs that are optional
-    for now; only called if the request lacks inputs or has unknown ones. Raises BadRequestError.
+    for now; only called if the request's inputs are not just those of the model. ``json_length``: where the JSON ends
+    and binary data begins. Raises BadRequestError.
     """
-    content = _json(body)
-    inputs = content.get("inputs")
-    if not isinstance(inputs, list) or not inputs:
-        raise BadRequestError("'inputs' must be a list of named columns")
+    content = _json(body[:json_length])
+    columns = _columns(content, BinaryTensors(b"" if json_length is None else body[json_length:]))
     _check_outputs(content.get("outputs"))
-    columns: dict[str, Mapping[str, object]] = {}
-    for entry in inputs:
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            raise BadRequestError("each of 'inputs' needs a 'name', 'shape', 'datatype' and 'data'")
-        if entry["name"] in columns:
-            raise BadRequestError(f"input '{entry['name']}' is given twice")
-        columns[entry["name"]] = entry
     types = {feature["name"]: feature["type"] for feature in model["features"]}
     special = {name: "category" for name in (model["key"], model["event_time"]) if name not in types}
-    required = [*types, *(special if logged else ())]
-    absent = tuple(name for name in required if name not in columns)
-    ignored = tuple(sorted(set(columns) - set(types) - set(special)))
-    if absent or ignored:
-        _require_optional(absent, ignored, set(optional()) - set(special), types)
-    if len(ignored) == len(columns):
-        raise BadRequestError(f"missing input(s): {', '.join(absent)}")
-    for name in ignored:
-        del columns[name]
-    values = {name: _column(entry, {**special, **types}[name], name in special) for name, entry in columns.items()}
-    lengths = {name: len(column) for name, column in values.items()}
-    rows = next(iter(lengths.values()))
-    if len(set(lengths.values())) != 1:
-        raise BadRequestError(
-            f"inputs differ in length: {', '.join(f'{name} {length}' for name, length in lengths.items())}"
-        )
-    if not 1 <= rows <= max_rows:
-        raise BadRequestError(f"{rows} rows; a request may have 1 to {max_rows}")
+    changes = _changes(columns, types, [*types, *(special if logged else ())], special)
+    if any(changes):
+        changes = _require_optional(changes, set(optional()) - set(special), types)
+    absent, ignored, retyped = changes
+    values: dict[str, list[Any]] = {}
+    for name, entry in columns.items():
+        if name in types and name in retyped:
+            values[name] = _converted(entry, types[name])
+        elif name not in ignored:
+            values[name] = _column(entry, {**special, **types}[name], name in special)
+    rows = _rows(values, max_rows)
     times = values.get(model["event_time"])
     return Inference(
         request_id=_identity(content, request_id),
@@ -98,16 +88,85 @@ def parse(
         event_times=None if times is None else [_time(model["event_time"], str(time)) for time in times],
         ignored=ignored,
         absent=absent,
+        converted=retyped,
     )
 
 
-def _require_optional(
-    absent: Collection[str], ignored: Collection[str], optional: Collection[str], taken: Collection[str]
-) -> None:
+Changes = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+"""The names of inputs that are absent, that the model does not know, and that have another datatype than it takes."""
+
+
+def _columns(content: Mapping[str, object], binary: BinaryTensors) -> dict[str, Mapping[str, object]]:
+    """The inputs by name."""
+    inputs = content.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise BadRequestError("'inputs' must be a list of named columns")
+    columns: dict[str, Mapping[str, object]] = {}
+    try:
+        for entry in inputs:
+            if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+                raise BadRequestError("each of 'inputs' needs a 'name', 'shape', 'datatype' and 'data'")
+            if entry["name"] in columns:
+                raise BadRequestError(f"input '{entry['name']}' is given twice")
+            columns[entry["name"]] = binary.take(entry)
+        binary.require_end()
+    except BinaryDataError as error:
+        raise BadRequestError(str(error)) from None
+    return columns
+
+
+def _changes(
+    columns: Mapping[str, Mapping[str, object]],
+    types: Mapping[str, str],
+    required: Collection[str],
+    special: Collection[str],
+) -> Changes:
+    """How the request's inputs differ from the model's."""
+    absent = tuple(name for name in required if name not in columns)
+    unknown = tuple(sorted(set(columns) - set(types) - set(special)))
+    datatypes = {name: columns[name].get("datatype") for name in types if name in columns}
+    known = TEXT | NUMBERS | BOOLEANS
+    retyped = [name for name, datatype in datatypes.items() if isinstance(datatype, str) and datatype in known]
+    return absent, unknown, tuple(name for name in retyped if datatypes[name] not in ACCEPTED[types[name]])
+
+
+def _require_optional(changes: Changes, optional: Collection[str], types: Collection[str]) -> Changes:
+    """The changes that are allowed; BadRequestError for absent and unknown inputs that are not optional."""
+    absent, unknown, retyped = changes
     if missing := [name for name in absent if name not in optional]:
         raise BadRequestError(f"missing input(s): {', '.join(missing)}")
-    if unknown := [name for name in ignored if name not in optional]:
-        raise BadRequestError(f"unknown input(s): {', '.join(unknown)}; the model takes {', '.join(taken)}")
+    if extra := [name for name in unknown if name not in optional]:
+        raise BadRequestError(f"unknown input(s): {', '.join(extra)}; the model takes {', '.join(types)}")
+    return absent, unknown, tuple(name for name in retyped if name in optional)
+
+
+def _rows(values: Mapping[str, Collection[Any]], max_rows: int) -> int:
+    lengths = {name: len(column) for name, column in values.items()}
+    if len(set(lengths.values())) != 1:
+        raise BadRequestError(
+            f"inputs differ in length: {', '.join(f'{name} {length}' for name, length in lengths.items())}"
+            if lengths
+            else "no input that the model knows, so no rows"
+        )
+    rows = next(iter(lengths.values()))
+    if not 1 <= rows <= max_rows:
+        raise BadRequestError(f"{rows} rows; a request may have 1 to {max_rows}")
+    return rows
+
+
+def _converted(entry: Mapping[str, object], kind: str) -> list[Any]:
+    """An optional input's values, sent as another type than the model's."""
+    sent = "category" if entry["datatype"] in TEXT else "boolean" if entry["datatype"] in BOOLEANS else "number"
+    name, data = entry["name"], _column(entry, sent, False)
+    try:
+        if kind == "category":
+            return [None if value is None else label(value) for value in data]
+        if kind == "boolean":
+            return [None if value is None else bool(truth(label(value))) for value in data]
+        numbers = [None if value in (None, "") else float(value) for value in data]
+    except ValueError as error:
+        raise BadRequestError(f"input '{name}' is {entry['datatype']}; the model takes {kind}: {error}") from None
+    return _column({**entry, "datatype": "FP64", "data": numbers}, kind, False)
 
 
 def _json(body: bytes) -> dict[str, object]:

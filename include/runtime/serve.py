@@ -57,8 +57,11 @@ class ModelServer:
             revision = config["release"].rpartition("@")[2]
             self.log = PredictionLog(Path(config["log_dir"]), f"{config['version']}-{revision}")
 
-    def answer(self, body: bytes) -> tuple[int, dict[str, Any]]:
-        """Status code and content of the response to an inference request."""
+    def answer(self, body: bytes, json_length: int | None = None) -> tuple[int, dict[str, Any]]:
+        """Status code and content of the response to an inference request.
+
+        With ``json_length``, the body is this many bytes of JSON, followed by binary data.
+        """
         try:
             request = parse(
                 body,
@@ -67,6 +70,7 @@ class ModelServer:
                 max_rows=self.config["max_rows"],
                 request_id=uuid.uuid4().hex,
                 optional=self.optional.names,
+                json_length=json_length,
             )
         except BadRequestError as error:
             return 400, {"error": str(error)}
@@ -79,15 +83,15 @@ class ModelServer:
         except OSError as error:
             return 503, {"error": f"the prediction could not be logged, so it is not returned: {error.strerror}"}
         self.metrics.observe(request.features, predicted)
-        self.metrics.count_optional(request.ignored, request.absent)
-        treated = {"ignored_inputs": ", ".join(request.ignored), "absent_inputs": ", ".join(request.absent)}
+        optional = {"ignored": request.ignored, "absent": request.absent, "converted": request.converted}
+        self.metrics.count_optional(optional)
         return 200, {
             "model_name": self.model["name"],
             "model_version": self.config["version"],
             "id": request.request_id,
             "parameters": {
                 "release": self.config["release"],
-                **{name: inputs for name, inputs in treated.items() if inputs},
+                **{f"{treated}_inputs": ", ".join(names) for treated, names in optional.items() if names},
             },
             "outputs": [{"name": "prediction", "shape": [request.rows], "datatype": "FP64", "data": predicted}],
         }
@@ -152,7 +156,7 @@ class Routes:
         """The routes of the Open Inference Protocol, with and without a version, and ``/metrics``."""
         ready = always({"ready": True})
         routes = [
-            Route("/v2", always({"name": "evergreen", "version": "1", "extensions": []})),
+            Route("/v2", always({"name": "evergreen", "version": "1", "extensions": ["binary_tensor_data"]})),
             Route("/v2/health/live", always({"live": True})),
             Route("/v2/health/ready", ready),
             Route("/metrics", self.metrics),
@@ -171,13 +175,14 @@ class Routes:
         """Predict, and record the request's status and duration."""
         started = time.perf_counter()
         try:
+            json_length = length_of_json(request.headers.get("inference-header-content-length"))
             body = decoded(await self._read(request), request.headers.get("content-encoding", ""), self.max_body_bytes)
         except TooLargeError:
             code, content = 413, {"error": f"the request body exceeds {self.max_body_bytes} bytes; send fewer rows"}
         except UndecodableError as error:
             code, content = error.code, {"error": str(error)}
         else:
-            code, content = await run_in_threadpool(self.server.answer, body)
+            code, content = await run_in_threadpool(self.server.answer, body, json_length)
         self.server.metrics.count(code, time.perf_counter() - started)
         return JSONResponse(content, code)
 
@@ -209,6 +214,15 @@ class UndecodableError(Exception):
     def __init__(self, code: int, message: str):
         super().__init__(message)
         self.code = code
+
+
+def length_of_json(header: str | None) -> int | None:
+    """The value of ``Inference-Header-Content-Length``; None without it. Raises UndecodableError."""
+    if header is None:
+        return None
+    if not (header.isascii() and header.isdigit() and len(header) < 12):
+        raise UndecodableError(400, f"the header Inference-Header-Content-Length is {header!r}; expected a number")
+    return int(header)
 
 
 def decoded(body: bytes, encoding: str, limit: int) -> bytes:

@@ -35,7 +35,8 @@ class ServerMetrics:
         )
         self._optional = Counter(
             "evergreen_optional_inputs",
-            "Requests that lack an optional input (absent), or have one that the version does not know (ignored).",
+            "Requests that lack an optional input (absent), have one that the version does not know (ignored), or "
+            "send one as another type (converted).",
             [*LABELS, "input", "treated"],
             registry=self.registry,
         )
@@ -76,9 +77,9 @@ class ServerMetrics:
             if missing:
                 self._missing.labels(*self._values, name).inc(missing)
 
-    def count_optional(self, ignored: Sequence[str], absent: Sequence[str]) -> None:
-        """Record the optional inputs of an answered request, which show whether all clients have changed."""
-        for treated, names in (("ignored", ignored), ("absent", absent)):
+    def count_optional(self, optional: Mapping[str, Sequence[str]]) -> None:
+        """Record an answered request's optional inputs, by how they were treated."""
+        for treated, names in optional.items():
             for name in names:
                 self._optional.labels(*self._values, name, treated).inc()
 

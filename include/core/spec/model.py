@@ -41,9 +41,9 @@ class ModelSpec(SpecSection):
     features: list[Feature] = Field(min_length=1, description="Input columns with their types and expectations.")
     optional_inputs: dict[Column, date] = Field(
         default_factory=dict,
-        description="Inputs that requests may have or lack, each until the end of this day (UTC), while features are "
-        "added and removed: a version that does not know the input ignores it, and for one that does, values that are "
-        "not sent are missing.",
+        description="Inputs that requests may have, lack or send as another type, until the end of this day (UTC), "
+        "while features change: a version that does not know the input ignores it, and for one that does, values that "
+        "are not sent are missing.",
     )
     estimator: Entrypoint = Field(
         "model:estimator", description="module:function that returns an unfitted estimator (scikit-learn's API)."

@@ -97,7 +97,7 @@ def test_a_client_of_the_protocol_learns_that_the_server_lives(gateway: str, sch
     headers = {"Authorization": f"{scheme} the-token+1"}
     answers = {path: requests.get(gateway + path, headers=headers, timeout=10) for path in PATHS}
     assert [answer.status_code for answer in answers.values()] == [200, 200, 200, 200, 404, 404]
-    assert answers["/v2"].json() == {"name": "evergreen", "version": "1", "extensions": []}
+    assert answers["/v2"].json() == {"name": "evergreen", "version": "1", "extensions": ["binary_tensor_data"]}
     assert answers["/v2/health/ready"].json()["ready"] is True
     assert answers["/"].json() == {"error": "no model is served at this path"}
 

@@ -138,7 +138,42 @@ def test_key_and_event_time_are_never_optional(name: str) -> None:
 def test_a_request_with_nothing_but_ignored_inputs_is_refused() -> None:
     content = {"inputs": [{**SEATS, "name": "speed"}]}
     everything = ["speed", "distance", "origin", "night", "seats"]
-    assert refusal(content, optional=lambda: everything, logged=False).startswith("missing input(s): distance")
+    assert refusal(content, optional=lambda: everything, logged=False) == "no input that the model knows, so no rows"
+
+
+@pytest.mark.parametrize(
+    ("feature", "datatype", "data", "expected"),
+    [
+        ("origin", "INT64", [501, None], ["501", None]),
+        ("origin", "FP64", [501.0, 0.5], ["501", "0.5"]),
+        ("origin", "BOOL", [True, False], ["true", "false"]),
+        ("seats", "BYTES", ["180", ""], [180.0, None]),
+        ("seats", "BOOL", [True, None], [1.0, None]),
+        ("distance", "BYTES", ["5.5", None], [5.5, None]),
+        ("night", "BYTES", ["True", "0"], [True, False]),
+    ],
+)
+def test_an_optional_feature_may_be_sent_as_another_type(feature: str, datatype: str, data: Any, expected: Any) -> None:
+    """While its type changes: the category is the one that training makes of such a value."""
+    content = asked(rows=2, **{feature: {"datatype": datatype, "data": data}})
+    found = parsed(content, optional=lambda: {feature})
+    assert (found.features[feature], found.converted) == (expected, (feature,))
+    assert f"input '{feature}' has datatype '{datatype}'; expected one of" in refusal(content)
+
+
+@pytest.mark.parametrize(
+    ("feature", "datatype", "value", "named"),
+    [
+        ("seats", "BYTES", "many", "input 'seats' is BYTES; the model takes integer: could not convert"),
+        ("seats", "BYTES", "1.5", "input 'seats', row 0: 1.5 is not an integer"),
+        ("distance", "BYTES", "nan", "input 'distance', row 0: nan is not finite"),
+        ("night", "BYTES", "perhaps", "input 'night' is BYTES; the model takes boolean: 'perhaps', which is not a"),
+        ("distance", "BYTES", 5, "input 'distance', row 0: 5 is not text"),
+    ],
+)
+def test_what_can_not_be_converted_is_refused(feature: str, datatype: str, value: Any, named: str) -> None:
+    content = asked(**{feature: {"datatype": datatype, "data": [value]}})
+    assert refusal(content, optional=lambda: {feature}).startswith(named)
 
 
 def test_a_request_with_the_models_own_inputs_never_reads_what_is_optional() -> None:
