@@ -10,6 +10,8 @@ model has its first release.
    afterwards it compares the estimate with the actual value. Windows that still wait for ground truth, and windows that
    received late predictions, are measured again; files that were already counted are not read again.
 3. `publish_health` writes a page for each window and a history page, and updates the asset `<model>/health`.
+4. `check_measurement` fails if a window could not be measured, and names it with the reason. The others were measured
+   and published before.
 
 **Makes** the health of the window in the store, which Prometheus reads (docs/monitoring.md);
 `reports/<model>/<window>.html` with the same data as JSON; and `reports/<model>/index.html`. The asset starts
@@ -20,8 +22,9 @@ model has its first release.
   anything is gathered: trigger again with another. Otherwise the usual causes are a full disk or an unreadable
   `prediction_log/<model>/`: fix it and clear the task; no row is counted twice. Truncated or malformed lines are not
   failures: they are counted and shown on the page.
-- `measure_health` with an ArtifactError or PlatformError: the registry has no `profile.json` or `metrics.json` for the
-  live version. Look at the version in MLflow.
+- `check_measurement` names each window that could not be measured. The usual causes: the registry lacks a file of the
+  live version (look at the version in MLflow), or predictions in the lake can't be read and the part of the prediction
+  log that they came from is gone. The next run measures these windows again.
 - A window stays `waiting` or `partial`: ground truth is missing or unreadable. The top of the page gives the reason.
   Fix the source and run this Dag again; a window without ground truth never starts a retraining.
 - A feature drifts in every window: look at its distribution on the page. If the change is real but too small to matter,
@@ -32,6 +35,7 @@ model has its first release.
 from airflow.sdk import Param, dag
 
 from evergreen.model_dags import dag_settings, models_to_parse
+from evergreen.operators.check_measurement import CheckMeasurementOperator
 from evergreen.operators.gather_predictions import GatherPredictionsOperator
 from evergreen.operators.measure_health import MeasureHealthOperator
 from evergreen.operators.publish_health import PublishHealthOperator
@@ -56,7 +60,9 @@ def build_dag(model: ModelSpec) -> None:
         measured = MeasureHealthOperator(
             task_id="measure_health", model=model.name, window=text_param("window"), gathered=gathered.output
         )
-        PublishHealthOperator(task_id="publish_health", model=model.name, windows=measured.output)
+        published = PublishHealthOperator(task_id="publish_health", model=model.name, windows=measured.output)
+        checked = CheckMeasurementOperator(task_id="check_measurement", model=model.name, windows=measured.output)
+        published >> checked
 
     monitoring()
 

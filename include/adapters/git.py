@@ -22,7 +22,8 @@ ASK_SECONDS = 30
 FETCH_SECONDS = 600
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]*")
+_NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(/|$)")
+"""What Git refuses in the name of a branch or tag (git check-ref-format)."""
 _SCP = re.compile(r"[\w.-]+@[\w.-]+:")
 _PERMANENT = re.compile(
     r"does not appear to be a git repository|repository .*not found|does not exist|not a git repository"
@@ -99,7 +100,7 @@ def resolve_commit(home: Path, repository: Repository, ref: str = "") -> str:
     url, ref = repository_url(home, repository), ref or repository.branch
     if _COMMIT.fullmatch(ref):
         return ref
-    if not _REF.fullmatch(ref) or ".." in ref:
+    if _NO_REF.search(ref):
         raise BuildError(f"'{ref}' is not the name of a branch, tag or commit. Correct the 'ref' of the run.")
     with _environment(repository.connection) as environment:
         lines = _run(["ls-remote", "--", url], url, environment, ASK_SECONDS).splitlines()

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.core.build import Lineage
-from include.core.errors import ArtifactError, EvergreenError
+from include.core.errors import ArtifactError, NotRegisteredError
 from include.core.spec import ModelSpec, spec_of_version
 from include.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunInfo
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
@@ -71,6 +71,7 @@ class Registry:
             if version.run_id == run.info.run_id:
                 return str(version.version)
         self._create_model(model)
+        self._skip_used_numbers(model, run.info)
         files = {path.name: file_hash(path) for path in sorted(bundle.iterdir())}
         all_tags = {**tags, CANDIDATE_TAG: candidate, "sha256": files["model.skops"], FILES_TAG: json.dumps(files)}
         version = self.client.create_model_version(
@@ -84,15 +85,17 @@ class Registry:
         return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
     def version(self, model: str, number: str) -> ModelVersion:
-        """One version; raises EvergreenError with the known versions if it does not exist."""
+        """One version; raises NotRegisteredError with the known versions if it does not exist."""
         from mlflow.exceptions import MlflowException
 
         try:
             return self.client.get_model_version(model, number)
         except MlflowException as error:
             known = ", ".join(str(v.version) for v in self.versions(model)) or "none"
-            message = f"{model}: there is no version {number} (known: {known}). Choose one of these."
-            raise EvergreenError(message) from error
+            raise NotRegisteredError(
+                f"{model}: the registry has no version {number} (known: {known}). Choose one of these; if it was lost, "
+                "restore the registry (mlflow/ in EVERGREEN_HOME) from a backup, or train and deploy a new version."
+            ) from error
 
     def alias(self, model: str, name: str) -> str | None:
         """The version to which an alias points, or None."""
@@ -107,6 +110,7 @@ class Registry:
 
     def set_alias(self, model: str, name: str, number: str) -> None:
         """Move an alias. This is not a compare-and-swap, so only the reconciler moves ``champion``."""
+        self.version(model, number)
         self.client.set_registered_model_alias(model, name, number)
 
     def tag_version(self, model: str, number: str, name: str, value: str) -> None:
@@ -206,6 +210,16 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+
+    def _skip_used_numbers(self, model: str, run: RunInfo) -> None:
+        """After a loss of the registry, number versions from where it was: servers and logs still name the old ones."""
+        copies = [path.name for path in (self._settings.artifacts / model).glob("*")]
+        used = max((int(name) for name in copies if name.isdigit()), default=0)
+        newest = max((int(version.version) for version in self.versions(model)), default=0)
+        while newest < used:
+            skipped = self.client.create_model_version(model, source=run.artifact_uri, run_id=run.run_id)
+            newest = int(skipped.version)
+            self.client.delete_model_version(model, skipped.version)
 
     def _experiment(self, model: str) -> str:
         from mlflow.exceptions import MlflowException

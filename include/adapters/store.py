@@ -6,6 +6,7 @@ SQLite by default, PostgreSQL if set in ``EVERGREEN_STORE_URL``. Every write is 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,8 @@ from include.core.health.record import HealthRow, Incident
 from include.core.release.release import Environment, RecordedRelease, Release
 from include.core.verdict import Verdict
 from include.core.windows import Grain, key_length
+
+log = logging.getLogger(__name__)
 
 metadata = sa.MetaData()
 
@@ -131,15 +134,31 @@ class Store:
 
     def release(self, model: str, environment: Environment) -> Release:
         """Desired state; revision 0 if nothing was ever deployed."""
-        with self.engine.connect() as connection:
-            where = (releases.c.model == model) & (releases.c.environment == environment)
-            row = connection.execute(sa.select(releases.c.release).where(where)).scalar()
-        return Release.from_dict(row) if row else Release(model, environment)
+        where = (releases.c.model == model) & (releases.c.environment == environment)
+        history = (
+            (release_history.c.model == model)
+            & (release_history.c.environment == environment)
+            & (release_history.c.revision == sa.select(releases.c.revision).where(where).scalar_subquery())
+        )
+        # Both rows were written in one transaction; if one is damaged, the other one still says what should serve.
+        for query in (sa.select(releases.c.release).where(where), sa.select(release_history.c.release).where(history)):
+            try:
+                with self.engine.connect() as connection:
+                    row = connection.execute(query).scalar()
+                return Release.from_dict(row) if row else Release(model, environment)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                log.error("%s: the %s release can't be read from the store: %s", model, environment, error)
+                problem = error
+        raise EvergreenError(
+            f"{model}: the {environment} release can't be read from the store ({problem}). Restore the store "
+            "(evergreen.db in EVERGREEN_HOME) from a backup."
+        )
 
-    def releases(self) -> list[Release]:
-        """Desired state of every model and environment."""
+    def released(self) -> list[tuple[str, Environment]]:
+        """Every model and environment that has a release."""
         with self.engine.connect() as connection:
-            return [Release.from_dict(row) for row in connection.execute(sa.select(releases.c.release)).scalars()]
+            rows = connection.execute(sa.select(releases.c.model, releases.c.environment)).all()
+        return [(row.model, row.environment) for row in rows]
 
     def release_history(self, model: str, environment: Environment = "production") -> list[RecordedRelease]:
         """All revisions, oldest first."""

@@ -33,6 +33,10 @@ class ArtifactError(EvergreenError):
     """An artifact differs from the recorded one, or contains types that are not allowed."""
 
 
+class NotRegisteredError(EvergreenError):
+    """The registry does not have a version (any more)."""
+
+
 class GateError(EvergreenError):
     """A gate failed, or held for too long."""
 

@@ -29,7 +29,7 @@ PRELOADED = (
     "include.adapters.git",
     "include.pages.history",
     "include.pages.window",
-    "include.adapters.data.predictions",
+    "include.adapters.data.gathering",
 )
 
 

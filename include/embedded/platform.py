@@ -220,7 +220,7 @@ def _serve_again(settings: Settings) -> None:
 
     installation = open_installation(settings)
 
-    if not installation.store.releases():
+    if not installation.store.released():
         return
     if settings.engine == "docker":
         _docker_engine(settings)

@@ -24,6 +24,7 @@ import skops.io  # noqa: E402
 sklearn.utils.all_estimators = all_estimators
 
 TRUSTED = (
+    "builtins.object",
     "collections.OrderedDict",
     "numpy.dtype",
     "numpy.random.mtrand.RandomState",

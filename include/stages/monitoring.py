@@ -19,14 +19,15 @@ import numpy as np
 import pandas as pd
 
 from include.adapters.data.counting import count_window
-from include.adapters.data.predictions import Gathered, Predictions, gather, gathered_rows, read_predictions
+from include.adapters.data.gathering import Gathered, SpecOf, gather, repair_window
+from include.adapters.data.predictions import Predictions, gathered_rows, no_predictions, read_predictions
 from include.adapters.data.samples import compare_window
 from include.adapters.data.sources import read_keys, read_window, window_exists
 from include.core.build import Lineage
 from include.core.drift.counts import WindowCount
 from include.core.drift.figures import MultivariateFigure
 from include.core.drift.profile import read_profile
-from include.core.errors import DataError, EvergreenError, PlatformError
+from include.core.errors import ArtifactError, DataError, EvergreenError, PlatformError
 from include.core.health.data_quality import sampled, skew
 from include.core.health.policy import Decision, evaluate_policy
 from include.core.health.record import HealthRow, Incident, Skew
@@ -52,16 +53,8 @@ def gather_predictions(installation: Installation, spec: ModelSpec) -> Gathered:
     """Copy new lines of the model's prediction log into the lake."""
     settings = installation.settings
     installation.engine.fetch_predictions(spec.name)
-
-    @cache
-    def spec_of(version: str) -> ModelSpec:
-        try:
-            return installation.registry.spec(spec, version)
-        except EvergreenError as error:  # its predictions are gathered all the same
-            log.warning("%s: predictions of version %s are read by today's model.yaml: %s", spec.name, version, error)
-            return spec
-
-    return gather(spec, installation.store, settings.prediction_log / spec.name, settings.lake, spec_of)
+    log_dir = settings.prediction_log / spec.name
+    return gather(spec, installation.store, log_dir, settings.lake, _spec_of_versions(installation, spec))
 
 
 def last_ended(spec: ModelSpec, time: datetime) -> str:
@@ -82,12 +75,84 @@ def windows_to_measure(installation: Installation, spec: ModelSpec, newest: str)
         row = measured.get(window)
         if row is None:
             return window in rows
+        if row.problem:
+            return True
         if rows.get(window, 0) != row.predictions + row.service.duplicates or row.status == "partial":
             return True
         return row.status == "waiting" and window_exists(home, spec.truth.source, window, spec.monitoring.window)
 
     earlier = windows_before(newest, spec.monitoring.window, OLDER_WINDOWS)[:-1]
     return [*filter(changed, earlier), newest]
+
+
+def measure_windows(
+    installation: Installation, spec: ModelSpec, windows: Sequence[str], gathered: Gathered | None, run_id: str
+) -> list[HealthRow]:
+    """Measure each window by itself: one that can't be measured keeps its figures, and holds up no other.
+
+    Files of predictions that can't be read are gathered again first.
+    """
+    return [_measured_or_problem(installation, spec, window, gathered, run_id) for window in windows]
+
+
+def require_measured(installation: Installation, spec: ModelSpec, windows: Sequence[str]) -> None:
+    """Raise DataError with the problem of each of these windows that could not be measured."""
+    rows = installation.store.health(spec.name, spec.monitoring.window)
+    problems = [f"{row.window}: {row.problem}" for row in rows if row.window in windows and row.problem]
+    if problems:
+        raise DataError(
+            f"{spec.name}: {len(problems)} of {len(windows)} windows could not be measured; the others were. The next "
+            "run of this Dag measures them again.\n" + "\n".join(problems)
+        )
+
+
+def _measured_or_problem(
+    installation: Installation, spec: ModelSpec, window: str, gathered: Gathered | None, run_id: str
+) -> HealthRow:
+    try:
+        try:
+            return measure_health(installation, spec, window, gathered, run_id)
+        except DataError:
+            if not _repaired(installation, spec, window):
+                raise
+            return measure_health(installation, spec, window, gathered, run_id)
+    except EvergreenError as error:
+        log.error("%s %s could not be measured: %s", spec.name, window, error)
+        known = {row.window: row for row in installation.store.health(spec.name, spec.monitoring.window)}
+        row = replace(known.get(window) or _unmeasured(installation, spec, window), problem=str(error), run_id=run_id)
+        installation.store.record_health(spec.name, row)
+        return row
+
+
+def _repaired(installation: Installation, spec: ModelSpec, window: str) -> bool:
+    settings = installation.settings
+    log_dir, spec_of = settings.prediction_log / spec.name, _spec_of_versions(installation, spec)
+    return bool(repair_window(spec, window, installation.store, log_dir, settings.lake, spec_of))
+
+
+def _unmeasured(installation: Installation, spec: ModelSpec, window: str) -> HealthRow:
+    """A window of which nothing is known, which makes the policy hold."""
+    inputs = WindowInputs(
+        window=window,
+        as_of=datetime.now(UTC).replace(tzinfo=None),
+        predictions=no_predictions(),
+        truth=Truth(problem="the window could not be measured"),
+        reference=Reference(),
+        earlier=predictions_before(window, spec, installation.store.health(spec.name)),
+    )
+    return replace(measure(inputs, spec), report=str(report_path(installation.settings.reports, spec.name, window)))
+
+
+def _spec_of_versions(installation: Installation, spec: ModelSpec) -> SpecOf:
+    @cache
+    def spec_of(version: str) -> ModelSpec:
+        try:
+            return installation.registry.spec(spec, version)
+        except EvergreenError as error:  # its predictions are read all the same
+            log.warning("%s: predictions of version %s are read by today's model.yaml: %s", spec.name, version, error)
+            return spec
+
+    return spec_of
 
 
 def measure_health(
@@ -256,4 +321,7 @@ def _log_tenths(spec: ModelSpec, window: str) -> Callable[[int, int], None]:
 
 def _read(path: Path) -> Any:
     """A JSON file of a bundle; None if the version has none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged ({error}). Delete its folder to copy it again.") from error

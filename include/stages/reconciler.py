@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from include.adapters.engines.contract import Engine
 from include.adapters.engines.scrape_targets import targets_file, write_targets
 from include.adapters.spec_file import load_spec
-from include.core.errors import EvergreenError, GateError, ModelSpecError
+from include.core.errors import EvergreenError, GateError, NotRegisteredError
 from include.core.release.release import Action, Environment, Observed, Release, plan
 from include.core.spec import ModelSpec
 from include.stages.installation import Installation
@@ -61,14 +61,22 @@ def reconcile(installation: Installation, spec: ModelSpec, environment: Environm
 
 
 def reconcile_all(installation: Installation) -> list[str]:
-    """Reconcile every model and environment, after the platform was started; returns the errors."""
+    """Reconcile every model and environment, after the platform was started; returns the errors.
+
+    Whatever is wrong with one of them, the others are reconciled.
+    """
     problems = []
-    for release in installation.store.releases():
+    for model, environment in installation.store.released():
         try:
-            spec = load_spec(installation.settings.models / release.model / "model.yaml")
-            reconcile(installation, spec, release.environment)
-        except (EvergreenError, ModelSpecError) as error:
-            problems.append(f"{release.model} ({release.environment}): {error}")
+            spec = load_spec(installation.settings.models / model / "model.yaml")
+            reconcile(installation, spec, environment)
+        except EvergreenError as error:
+            problems.append(f"{model} ({environment}): {error}")
+        except Exception as error:
+            log.exception("%s (%s) could not be reconciled", model, environment)
+            problems.append(
+                f"{model} ({environment}): {type(error).__name__}: {error}. It keeps what it had; deploy a version."
+            )
     return problems
 
 
@@ -82,7 +90,13 @@ def _act(installation: Installation, action: Action, spec: ModelSpec, desired: R
     elif action.verb == "route":
         _route(installation, spec.name, action.weights, desired)
     elif action.verb == "set_champion":
-        installation.registry.set_alias(spec.name, "champion", version)
+        try:
+            installation.registry.set_alias(spec.name, "champion", version)
+        except NotRegisteredError as error:
+            if not desired.rollout:
+                raise
+            # The registry was lost; the version that is being rolled out is the way out.
+            log.warning("%s: %s", spec.name, error)
     elif action.verb == "stop":
         installation.engine.stop(spec.name, environment, version)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 from include.adapters.data.snapshots import Snapshot
 from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import ArtifactBlock, ScoreJob, model_block
-from include.core.errors import TrainingError
+from include.core.build import Lineage
+from include.core.errors import NotRegisteredError, TrainingError
 from include.core.spec import ModelSpec, SpecChange
 from include.core.windows import window_bounds
 from include.stages.installation import Installation
@@ -58,10 +60,29 @@ def score_champion(
     joined.to_parquet(folder / "holdout.parquet", index=False)
 
 
-def champion_spec(installation: Installation, spec: ModelSpec) -> ModelSpec | None:
-    """The specification of the version in production; None if there is none."""
-    champion = installation.store.release(spec.name, "production").champion
-    return installation.registry.spec(spec, champion) if champion else None
+@dataclass(frozen=True)
+class Champion:
+    """The version in production."""
+
+    version: str
+    spec: ModelSpec
+    """The specification that it was made with."""
+    lineage: Lineage
+
+
+def find_champion(installation: Installation, spec: ModelSpec) -> Champion | None:
+    """The version in production; None if there is none.
+
+    Raises IncomparableError if the registry has lost it.
+    """
+    version = installation.store.release(spec.name, "production").champion
+    if not version:
+        return None
+    try:
+        lineage = installation.registry.lineage(spec.name, version)
+        return Champion(version, installation.registry.spec(spec, version), lineage)
+    except NotRegisteredError as error:
+        raise IncomparableError(f"version {version} is in production, but no longer in the registry") from error
 
 
 def score(

@@ -37,7 +37,7 @@ from include.core.typed_columns import kinds_of
 from include.core.verdict import Verdict
 from include.settings import Settings
 from include.stages.installation import Installation
-from include.stages.scoring import IncomparableError, artifact_of, champion_spec, score_champion
+from include.stages.scoring import Champion, IncomparableError, artifact_of, find_champion, score_champion
 
 TRAINED = ("holdout.parquet", "training.json", "model.skops", "model.json")
 """The files that a training writes."""
@@ -83,8 +83,17 @@ def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingPar
             f"parameter 'window': {spec.name} has no training data for {window}. "
             "Load it, choose another window, or clear the field for the newest window."
         )
-    champion = champion_spec(installation, spec)
-    return take_snapshot(installation.settings, spec, window or None, also=kinds_of(champion) if champion else {})
+    champion, _ = _champion_or_reason(installation, spec)
+    also = kinds_of(champion.spec) if champion else {}
+    return take_snapshot(installation.settings, spec, window or None, also=also)
+
+
+def _champion_or_reason(installation: Installation, spec: ModelSpec) -> tuple[Champion | None, str]:
+    """The version in production, and why there is none to compare with although one serves."""
+    try:
+        return find_champion(installation, spec), ""
+    except IncomparableError as error:
+        return None, str(error)
 
 
 def validate(installation: Installation, spec: ModelSpec, snapshot_hash: str) -> tuple[Verdict, Path]:
@@ -134,15 +143,14 @@ def train(
     folder = candidate_folder(installation.settings, spec.name, run_id)
     shutil.rmtree(folder, ignore_errors=True)
     write_atomically(folder / SPEC_FILE, spec.model_dump_json(by_alias=True, indent=1).encode())
-    champion = installation.store.release(spec.name, "production").champion
-    champion_lineage = installation.registry.lineage(spec.name, champion) if champion else None
-    trained_until = datetime.fromisoformat(champion_lineage.trained_until) if champion_lineage else None
+    champion, incomparable = _champion_or_reason(installation, spec)
+    trained_until = datetime.fromisoformat(champion.lineage.trained_until) if champion else None
     newest = _newest_time(snapshot, spec.data.event_time)
     train_until = holdout_start(newest, spec.training.holdout_days, None)
     holdout_from = holdout_start(newest, spec.training.holdout_days, trained_until)
     if holdout_from > newest:
         raise DataError(
-            f"{spec.name}: version {champion} was trained on data until {trained_until}, so there are no unseen rows "
+            f"{spec.name}: the version in production was trained on data until {trained_until}, so no rows are unseen "
             f"up to {newest}. Train up to a newer window, or raise training.holdout_days."
         )
     holdout_until = newest + pd.Timedelta(microseconds=1)
@@ -156,17 +164,16 @@ def train(
         "champion": None,
     }
     readable = [Path(path) for path in snapshot.paths]
-    own = champion_spec(installation, spec)
-    change = change_between(own, spec) if own else SpecChange()
-    together = champion_lineage is not None and champion_lineage.build == build.build_id and not change
+    change = change_between(champion.spec, spec) if champion else SpecChange()
+    together = champion is not None and champion.lineage.build == build.build_id and not change
     if champion and together:
-        artifact = artifact_of(installation, spec, champion)
+        artifact = artifact_of(installation, spec, champion.version)
         job["champion"] = artifact
         readable.append(Path(artifact["artifact"]))
     run_job(installation.engine, spec, build.build_id, "train", job, folder, leaves=TRAINED, readable=readable)
     candidate: Candidate = {
         "folder": str(folder),
-        "champion": champion,
+        "champion": champion.version if champion else None,
         "build": build.build_id,
         "commit": build.commit,
         "holdout_from": job["holdout_from"],
@@ -174,9 +181,11 @@ def train(
     }
     if champion and not together:
         try:
-            score_champion(installation, spec, champion, change, snapshot, folder, holdout_from, holdout_until)
+            score_champion(installation, spec, champion.version, change, snapshot, folder, holdout_from, holdout_until)
         except IncomparableError as error:
-            candidate |= {"champion": None, "incomparable": str(error)}
+            candidate["champion"], incomparable = None, str(error)
+    if incomparable:
+        candidate["incomparable"] = incomparable
     return candidate
 
 

@@ -32,7 +32,7 @@ def test_every_parameter_is_described(dag: Any) -> None:
 
 def test_the_steps_stand_in_order(dag: Any) -> None:
     steps = {
-        "flights.monitoring": ["gather_predictions", "measure_health", "publish_health"],
+        "flights.monitoring": ["gather_predictions", "measure_health", "publish_health", "check_measurement"],
         "flights.retraining": ["degraded_health", "trigger_training"],
     }[dag.dag_id]
     assert [task.task_id for task in dag.topological_sort()] == steps

@@ -174,7 +174,6 @@ def model(place: Serving, request: pytest.FixtureRequest) -> Iterator[Brought]:
         name=name,
         repository={"url": place.repository},
         features=columns(**FEATURES),
-        trusted_types=["builtins.object"],
         data={"source": {"path": f"{name}/{{window}}.parquet"}},
         training={"windows": 1, "holdout_days": 10},
         promotion={"holdout_rows_at_least": 50, "improvement": -1000.0},

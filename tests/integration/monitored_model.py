@@ -109,9 +109,16 @@ class MonitoredModel:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.truth[window].to_parquet(path)
 
+    def gather(self) -> None:
+        """What the first task of late.monitoring does."""
+        from include.stages.monitoring import gather_predictions
+
+        gather_predictions(self.installation, self.spec)
+
     def monitor(self, window: str = "") -> dict[str, Any]:
         """What the tasks of late.monitoring do; returns the asset event's extra."""
         from evergreen.assets import model_asset
+        from evergreen.operators.check_measurement import CheckMeasurementOperator
         from evergreen.operators.gather_predictions import GatherPredictionsOperator
         from evergreen.operators.measure_health import MeasureHealthOperator
         from evergreen.operators.publish_health import PublishHealthOperator
@@ -123,6 +130,7 @@ class MonitoredModel:
         measure = MeasureHealthOperator(task_id="measure_health", model="late", window=window, gathered=gathered)
         windows = json.loads(json.dumps(measure.execute(context)))
         PublishHealthOperator(task_id="publish_health", model="late", windows=windows).execute(context)
+        CheckMeasurementOperator(task_id="check_measurement", model="late", windows=windows).execute(context)
         return dict(event.extra)
 
     def month(self, window: str, **more: Any) -> None:

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
+import yaml
 
 from include.core.errors import GateError
 from include.core.run_params import TrainingParams
 from include.stages import deployment, training
 from include.stages.installation import open_installation
-from include.stages.reconciler import reconcile
+from include.stages.reconciler import reconcile, reconcile_all
 from tests.integration.brought_model import CODE, FEATURES, NOW, Brought, features_of, model, place  # noqa: F401
 from tests.integration.engine_contract import build_of
 from tests.support.serving import Serving, roll_out
@@ -224,3 +227,56 @@ def test_a_version_that_can_not_do_without_an_optional_input_is_refused_in_test(
         assert deployment.verify(here, over, version).passed
     finally:
         deployment.clear_test(here, today, "run")
+
+
+@pytest.fixture
+def up_again(model: Brought, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What ``make up`` does for this model and for another one, which was never there; returns the problem lines."""
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path / "models"))
+    file = tmp_path / "models" / model.spec.name / "model.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(yaml.safe_dump(json.loads(model.spec.model_dump_json(by_alias=True))), encoding="utf-8")
+
+    def own_problems() -> list[str]:
+        return [line for line in reconcile_all(open_installation()) if line.startswith(f"{model.spec.name} (")]
+
+    return own_problems
+
+
+def test_a_damaged_release_and_a_damaged_server_file_heal(model: Brought, up_again: Callable[[], list[str]]) -> None:
+    here, name = open_installation(), model.spec.name
+    release = here.store.release(name, "production")
+    version = str(release.champion)
+    with here.store.engine.begin() as connection:
+        values = {"name": name, "damaged": '{"model": "'}
+        connection.execute(sa.text("UPDATE evergreen_releases SET release = :damaged WHERE model = :name"), values)
+    assert here.store.release(name, "production") == release, "from the history of releases"
+    assert up_again() == []
+
+    file = here.settings.run / "servers" / f"{name}.production.{version}.json"
+    file.write_text('{"model": {', encoding="utf-8")
+    assert up_again() == []
+    own = here.registry.spec(model.spec, version)
+    model.answers(version, own.feature_names)
+
+
+def test_a_model_that_the_registry_has_lost_is_named_and_trains_on(
+    model: Brought, up_again: Callable[[], list[str]]
+) -> None:
+    here, name = open_installation(), model.spec.name
+    version = str(here.store.release(name, "production").champion)
+    here.registry.client.delete_registered_model(name)
+    (problem,) = up_again()
+    assert f"the registry has no version {version} (known: none)" in problem
+    assert "restore the registry (mlflow/ in EVERGREEN_HOME) from a backup, or train and deploy" in problem
+
+    model.arrives(model.frame)
+    _, verdict, new = model.train(model.spec)
+    assert (verdict.answer, f"version {version} is in production, but no longer in the registry" in verdict.reason) == (
+        "fail",
+        True,
+    )
+    assert int(new) > int(version), "servers, logs and local copies still name the old one"
+    model.release(model.spec, new)
+    assert up_again() == []
+    model.answers(new, list(FEATURES))

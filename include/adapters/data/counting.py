@@ -93,7 +93,7 @@ def count_parquet(
             total += _count_group(file, group, spec, profile, version, None if rows is None else rows[done:end])
             done = end
             progress(done, file.metadata.num_rows)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{source}: can't be counted ({error}). Remove the file, or write it again.") from error
     return total
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +12,12 @@ from include.adapters.engines.contract import Engine
 from include.adapters.engines.job_output import job_folder, take_files
 from include.adapters.engines.process.confinement import Completed
 from include.adapters.engines.runtime_config import ScoreJob, TrainJob
-from include.core.errors import TrainingError
+from include.core.errors import PlatformError, TrainingError
 from include.core.spec import ModelSpec
+
+KILLED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
+"""Exit codes of a job that someone else ended: a person, a restart, or the kernel when the machine had no memory."""
+DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
 
 
 def run_job(
@@ -31,7 +37,8 @@ def run_job(
     to ``folder``, which also contains its job file and its log.
 
     Raises TrainingError with the runtime's own message if it fails or exceeds its time or memory limit, or if an output
-    is missing or not a regular file.
+    is missing or not a regular file. Raises PlatformError, which is retried, if it was killed from outside, or if the
+    disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     job_file = folder / f"{module}.json"
@@ -63,6 +70,13 @@ def _require_success(spec: ModelSpec, module: str, done: Completed) -> None:
             f"{spec.name}: {module} exceeded training.memory_mb ({spec.training.memory_mb}). "
             "Raise it in model.yaml, or train on fewer windows."
         )
+    if done.code in KILLED:
+        raise PlatformError(
+            f"{spec.name}: {module} was killed from outside (signal {-done.code}), not by a limit of its own. If a "
+            "retry is killed too, the machine has too little memory for what runs on it at once."
+        )
+    if done.code != 0 and (full := DISK_FULL.search(done.output_tail)):
+        raise PlatformError(f"{spec.name}: {module} failed: {full[0]}. Free disk space below EVERGREEN_HOME.")
     if done.code != 0:
         tail = done.output_tail.strip().splitlines()
         raise TrainingError(f"{spec.name}: {module} failed (exit code {done.code}): " + "\n".join(tail[-15:]))

@@ -187,6 +187,8 @@ def _obstacle(
 
 def _judge(row: HealthRow, spec: ModelSpec) -> _Judged | str:
     """How the live version did in this window, or why that can't be judged."""
+    if row.problem:
+        return f"could not be measured: {row.problem}"
     if row.status != "complete":
         return row.truth_problem or f"is {row.status}"
     figure = row.live_figure(spec.metrics.primary)

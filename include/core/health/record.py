@@ -164,6 +164,8 @@ class HealthRow:
     service: ServiceFigures
     spec_change: str = ""
     """How model.yaml differed from what the live version was made with, in words; empty if it did not."""
+    problem: str = ""
+    """Why the window could not be measured (again); the figures, if any, are of an earlier measurement."""
     report: str = ""
     """Path of the window's page."""
     run_id: str = ""

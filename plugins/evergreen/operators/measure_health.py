@@ -11,7 +11,8 @@ from include.core.json_types import JsonObject
 class MeasureHealthOperator(ModelTask):
     """Measure a window and record its health in the store; return the measured windows.
 
-    Earlier windows are measured again when they have received new rows or still wait for ground truth.
+    Earlier windows are measured again when they have received new rows or still wait for ground truth. A window that
+    can't be measured does not hold up the others; ``check_measurement`` fails for it in the end.
 
     :param model: name of the model.
     :param window: window to measure; empty for the last one that ended before the run.
@@ -25,18 +26,17 @@ class MeasureHealthOperator(ModelTask):
 
     def execute(self, context: Context) -> list[str]:
         """Return the measured windows, oldest first."""
-        from include.adapters.data.predictions import Gathered
-        from include.stages.monitoring import last_ended, measure_health, windows_to_measure
+        from include.adapters.data.gathering import Gathered
+        from include.stages.monitoring import last_ended, measure_windows, windows_to_measure
 
         spec, installation, run = self.spec, self.installation, context["dag_run"]
         gathered = Gathered.from_dict(self.gathered) if self.gathered else Gathered()
         windows = windows_to_measure(installation, spec, self.window or last_ended(spec, run.run_after))
-        for window in windows:
-            row = measure_health(installation, spec, window, gathered, run.run_id)
+        for row in measure_windows(installation, spec, windows, gathered, run.run_id):
             figure = row.quality.get(row.metric)
             self.log.info(
                 "%s %s: %s, %d predictions, %d with truth, %s %s, drifted: %s",
-                self.model, window, row.status, row.predictions, row.rows, row.metric,
+                self.model, row.window, row.status, row.predictions, row.rows, row.metric,
                 figure.value if figure else None, ", ".join(row.drift.drifted) or "none",
             )  # fmt: skip
         return windows

@@ -71,7 +71,20 @@ def test_a_ref_that_is_not_there_says_so_and_is_not_worth_a_retry(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("ref", ["--upload-pack=touch /tmp/x", "a..b", "a b", "-x"])
+@pytest.mark.parametrize("ref", ["fix-#12", "größe", "feature/a@b", "we're=here", "a{b}", "50%", "日本"])
+def test_every_name_that_git_allows_is_a_ref(repository: RealRepository, tmp_path: Path, ref: str) -> None:
+    """Polling finds them all; by hand they were refused."""
+    repository.git("checkout", "--quiet", "-b", ref)
+    commit = repository.commit({"new": ref})
+    repository.git("push", "--quiet", str(repository.bare), f"{ref}:{ref}")
+    assert resolve_commit(HOME, repository.spec, ref) == commit
+    assert asyncio.run(newest_commit(str(repository.bare), ref)) == commit
+    assert (check_out(HOME, repository.spec, commit, tmp_path / "out") / "new").read_text() == ref
+
+
+@pytest.mark.parametrize(
+    "ref", ["--upload-pack=touch /tmp/x", "a..b", "a b", "-x", "a*", "a?b", "a\\b", "a.lock", "a:b"]
+)
 def test_a_ref_can_not_be_an_option_of_git(repository: RealRepository, ref: str) -> None:
     with pytest.raises(BuildError, match="not the name of"):
         resolve_commit(HOME, repository.spec, ref)

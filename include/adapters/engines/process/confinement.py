@@ -124,8 +124,7 @@ def run_confined(
     if result["code"] == NOT_CONFINED and "could not confine" in tail:
         raise PlatformError(f"{tail.strip()}. Nothing was run.")
     limit = result["limit"]
-    # Apart from the guard, only the kernel's out-of-memory killer sends SIGKILL.
-    if limit is None and (result["code"] == -9 or (result["code"] != 0 and NO_MEMORY.search(tail))):
+    if limit is None and result["code"] > 0 and NO_MEMORY.search(tail):
         limit = "memory"
     return Completed(result["code"], tail, result["seconds"], limit)
 

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.adapters.data import predictions
+from include.adapters.data import gathering
 from include.adapters.data.counting import count_window
-from include.adapters.data.predictions import gather, gathered_rows, read_predictions
+from include.adapters.data.gathering import gather, repair_window
+from include.adapters.data.predictions import PREDICTION_COLUMNS, gathered_rows, read_predictions
 from include.adapters.data.samples import window_sample
 from include.adapters.store import Store
 from include.core.errors import DataError
@@ -76,7 +77,7 @@ def test_requests_become_rows_in_the_window_of_their_event(place: Place) -> None
     written = pd.read_parquet(place.lake / "predictions" / "late" / "2013-05" / "a-0.parquet")
     assert written.release.tolist() == ["production@7"] * 2
     read = read_predictions(MODEL, "2013-05", place.lake)
-    assert list(read.frame.columns) == predictions.PREDICTION_COLUMNS, "features are read when they are asked for"
+    assert list(read.frame.columns) == PREDICTION_COLUMNS, "features are read when they are asked for"
     first = read.frame.iloc[0]
     assert (first.request_id, first.row, first.version) == ("r1", 0, "3")
     assert first.event_time == pd.Timestamp("2013-05-17 08:00")
@@ -164,13 +165,36 @@ def test_a_part_that_was_written_again_meanwhile_is_an_error_and_not_other_rows(
         read.feature("distance")
 
 
-def test_a_torn_part_is_named_with_its_remedy(place: Place) -> None:
-    place.segment("a", request(1))
+@pytest.mark.parametrize("damage", ["cut off", "empty", "not Parquet", "a damaged page", "gone"])
+def test_a_part_that_can_not_be_read_is_gathered_again(
+    place: Place, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are still in the segment; a part is written for each chunk of it."""
+    monkeypatch.setattr(gathering, "CHUNK_BYTES", 600)
+    place.segment("a", "".join(request(number) for number in range(6)))
     place.gather()
-    (path,) = read_predictions(MODEL, "2013-05", place.lake).files
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(DataError, match=r"a-0.parquet: can't be read .* Remove the file, or write it again"):
+    before = place.keys()
+    _, second, *others = sorted(place.lake.glob("predictions/late/2013-05/*.parquet"))
+    whole = {path: path.read_bytes() for path in (second, *others)}
+    content = whole[second]
+    if damage == "a damaged page":
+        second.write_bytes(content[:4] + b"\xff" * 300 + content[304:])
+    else:
+        second.write_bytes({"cut off": content[:200], "empty": b"", "not Parquet": b"rows"}.get(damage, b""))
+    with pytest.raises(DataError, match=rf"(?s){second.name}: can't be read .* It is gathered again with its window"):
         read_predictions(MODEL, "2013-05", place.lake)
+    assert gathered_rows("late", place.lake, "month")["2013-05"] not in range(100) or damage == "a damaged page"
+
+    if damage == "gone":
+        place.log.joinpath("a.jsonl").rename(place.log / "b.jsonl")
+        with pytest.raises(DataError, match=r"the prediction log that it came from is gone \(.*a\.jsonl\).* backup"):
+            repair_window(MODEL, "2013-05", place.store, place.log, place.lake)
+        assert second.exists(), "a window with fewer rows would look complete"
+        return
+    assert repair_window(MODEL, "2013-05", place.store, place.log, place.lake) == [second]
+    assert {path: path.read_bytes() for path in (second, *others)} == whole
+    assert place.keys() == before
+    assert repair_window(MODEL, "2013-05", place.store, place.log, place.lake) == []
 
 
 def test_a_feature_that_an_older_version_did_not_log_is_missing(place: Place) -> None:
@@ -196,7 +220,7 @@ def test_times_with_an_offset_are_taken_as_utc(place: Place) -> None:
 
 
 def test_a_large_segment_is_gathered_in_parts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictions, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(gathering, "CHUNK_BYTES", 1000)
     place.segment("a", "".join(request(n) for n in range(50)))
     place.gather()
     assert len(list((place.lake / "predictions" / "late" / "2013-05").glob("*.parquet"))) > 5
@@ -213,15 +237,15 @@ def test_a_window_that_nothing_was_predicted_in_is_an_empty_frame(place: Place) 
 KILLED = """
     import json, os, signal, sys
     from pathlib import Path
-    from include.adapters.data import predictions
+    from include.adapters.data import gathering
     from include.adapters.store import Store
     from include.core.spec import ModelSpec
 
     spec, url, log, lake, moment = sys.argv[1:]
     def die(*arguments, **named):
         os.kill(os.getpid(), signal.SIGKILL)
-    predictions.CHUNK_BYTES = 1500
-    store, write, calls = Store(url), predictions.write_atomically, []
+    gathering.CHUNK_BYTES = 1500
+    store, write, calls = Store(url), gathering.write_atomically, []
     def die_at_third(*arguments):
         calls.append(arguments)
         if len(calls) == 3:
@@ -230,10 +254,10 @@ KILLED = """
     if moment == "before the position moves":
         store.set_log_position = die
     elif moment == "between two files":
-        predictions.write_atomically = die_at_third
+        gathering.write_atomically = die_at_third
     else:
         os.replace = die
-    predictions.gather(ModelSpec.model_validate(json.loads(spec)), store, Path(log), Path(lake))
+    gathering.gather(ModelSpec.model_validate(json.loads(spec)), store, Path(log), Path(lake))
 """
 
 

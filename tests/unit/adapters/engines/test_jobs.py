@@ -14,7 +14,7 @@ import pytest
 
 from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import build_folder, model_block
-from include.core.errors import TrainingError
+from include.core.errors import PlatformError, TrainingError
 from include.core.spec import ModelSpec
 from include.settings import PROJECT
 from include.stages import ci as checks
@@ -150,6 +150,24 @@ def test_a_job_that_fails_leaves_its_log_and_no_folder(secrets: Path) -> None:
     folder = open_installation().settings.home / "candidates" / "prices"
     assert [path.name for path in folder.iterdir()] == ["run"]
     assert "out of order" in (folder / "run" / "train.log").read_text()
+
+
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
+def test_a_training_that_is_killed_from_outside_is_not_the_models_fault(secrets: Path, signal: str) -> None:
+    """It is tried again: a person, a restart, or a machine without memory ended it."""
+    spec = regression()
+    ending = f"import os, signal\nos.kill(os.getpid(), signal.{signal})\n"
+    build_id = build(spec, ending + ESTIMATOR.format(kind="LinearRegression"))
+    with pytest.raises(PlatformError, match=r"train was killed from outside \(signal \d+\).*too little memory"):
+        train(spec, build_id)
+
+
+def test_a_full_disk_is_not_the_models_fault(secrets: Path) -> None:
+    spec = regression()
+    full = "import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+    build_id = build(spec, full)
+    with pytest.raises(PlatformError, match=r"train failed: No space left on device\. Free disk space"):
+        train(spec, build_id)
 
 
 def test_a_job_can_not_change_its_log_its_job_file_or_the_platforms_folder(secrets: Path) -> None:

@@ -20,7 +20,7 @@ def test_a_row_of_an_installation_is_read_and_written_again_without_loss(recorde
     text = json.dumps(recorded)
     for former, present in FORMER_NAMES.items():
         text = text.replace(f'"{former}":', f'"{present}":')
-    assert row.as_dict() == {"spec_change": "", **json.loads(text)}
+    assert row.as_dict() == {"spec_change": "", "problem": "", **json.loads(text)}
     assert HealthRow.from_dict(row.as_dict()) == row
     json.dumps(row.as_dict(), allow_nan=False)
 
