@@ -7,11 +7,13 @@ previous release back into production immediately.
 1. `choose_release` decides what to deploy, or takes the rollback path.
 2. `deploy_to_test` starts the version in the test environment.
 3. `verify_in_test` replays golden examples and runs a load test against the latency budget.
-4. `start_canary` and `watch_canary` give the version growing shares of production traffic. At each step, its errors,
+4. `replay_in_test` (only with `deployment.shadow.requests` in model.yaml) sends production's newest logged requests to
+   the version, where no client is involved.
+5. `start_canary` and `watch_canary` give the version growing shares of production traffic. At each step, its errors,
    latency and predictions are compared with those of the current release, which stays loaded. A canary that
    receives too few requests waits, and is rolled back when the step times out.
-5. `promote_release` makes it the champion. `clear_test` stops the server in the test environment.
-6. `settle` always runs, and ends the canary of a run that failed.
+6. `promote_release` makes it the champion. `clear_test` stops the server in the test environment.
+7. `settle` always runs, and ends the canary of a run that failed.
 
 With *rollback*, only `roll_back` runs after `choose_release`.
 
@@ -27,8 +29,10 @@ With *rollback*, only `roll_back` runs after `choose_release`.
   means that another run owns the rollout. Wait for it, then clear this run.
 - `verify_in_test`: predictions differ from those recorded in training, requests failed under load, or responses were
   too slow. Do not deploy this version.
+- `replay_in_test`: the version failed requests that production answered, or predicts otherwise. Do not deploy it.
 - `watch_canary`: the verdict names the figure. *fewer than … requests within the step's time limit* means that too
-  little traffic arrived within `canary.step_timeout_minutes`.
+  little traffic arrived within `canary.step_timeout_minutes`. For a model with little traffic, let the replay of logged
+  requests stand for it (`deployment.shadow`).
 - `settle` itself failed: run this Dag by hand with *rollback*, or run `make up`, which reconciles everything.
 """
 
@@ -38,8 +42,10 @@ from airflow.sdk import Param, dag
 
 from evergreen.assets import model_asset
 from evergreen.model_dags import dag_settings, models_to_parse
+from evergreen.model_task import ModelTask
 from evergreen.operators.choose_release import ChooseReleaseOperator
 from evergreen.operators.promote_release import PromoteReleaseOperator
+from evergreen.operators.replay_requests import ReplayRequestsOperator
 from evergreen.operators.roll_back_release import RollBackReleaseOperator
 from evergreen.operators.settle_release import SettleReleaseOperator
 from evergreen.operators.start_canary import StartCanaryOperator
@@ -87,7 +93,13 @@ def build_dag(model: ModelSpec) -> None:
         version = "{{ ti.xcom_pull(task_ids='choose_release', key='version') }}"
         in_test = StartTestServerOperator(task_id="deploy_to_test", model=model.name, version=version)
         verified = VerifyTestServerOperator(task_id="verify_in_test", model=model.name, version=version)
-        started = StartCanaryOperator(task_id="start_canary", model=model.name, version=version)
+        proved: ModelTask = verified
+        more = {}
+        if model.deployment.shadow.requests:
+            proved = ReplayRequestsOperator(task_id="replay_in_test", model=model.name, version=version)
+            verified >> proved
+            more = {"replayed": proved.output}
+        started = StartCanaryOperator(task_id="start_canary", model=model.name, version=version, **more)
         watched = CanarySensor(
             task_id="watch_canary",
             model=model.name,
@@ -102,8 +114,9 @@ def build_dag(model: ModelSpec) -> None:
         settled.as_teardown(on_failure_fail_dagrun=True)
         by_hand = RollBackReleaseOperator(task_id="roll_back", model=model.name)
 
-        release >> in_test >> verified >> started >> watched >> promoted
-        verified >> cleared
+        release >> in_test >> verified
+        proved >> started >> watched >> promoted
+        proved >> cleared
         promoted >> settled
         release >> by_hand
 

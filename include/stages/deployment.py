@@ -97,14 +97,9 @@ def clear_test(installation: Installation, spec: ModelSpec, run: str) -> None:
 
 def verify(installation: Installation, spec: ModelSpec, version: str) -> Verdict:
     """Replay the golden examples in the test environment, and check latency and failures under load."""
-    server = installation.engine.servers(spec.name, "test").get(version)
-    if server is None or server.state != "ready":
-        raise PlatformError(
-            f"{spec.name} version {version} is not ready in the test environment. Clear deploy_to_test."
-        )
+    client = client_in_test(installation, spec, version)
     bundle = installation.registry.fetch(spec.name, version)
     golden = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
-    client = _client(installation, spec, server)
     own = installation.registry.spec(spec, version)
     predicted = client.predict(own, golden["inputs"], f"golden-{version}")
     _predict_without_optional_inputs(client, spec, own, golden["inputs"])
@@ -112,6 +107,16 @@ def verify(installation: Installation, spec: ModelSpec, version: str) -> Verdict
     alone = client.time_requests(own, golden["inputs"], LATENCY_REQUESTS, clients=1)
     loaded = client.time_requests(own, golden["inputs"], limits.load_requests, limits.load_clients)
     return judge_verification(limits, predicted, golden["predictions"], alone, loaded)
+
+
+def client_in_test(installation: Installation, spec: ModelSpec, version: str) -> InferenceClient:
+    """A client of the version's server in the test environment; PlatformError if it is not ready."""
+    server = installation.engine.servers(spec.name, "test").get(version)
+    if server is None or server.state != "ready":
+        raise PlatformError(
+            f"{spec.name} version {version} is not ready in the test environment. Clear deploy_to_test."
+        )
+    return _client(installation, spec, server)
 
 
 def _predict_without_optional_inputs(
@@ -131,8 +136,12 @@ def _predict_without_optional_inputs(
         ) from error
 
 
-def start_canary(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:
+def start_canary(
+    installation: Installation, spec: ModelSpec, version: str, run: str, *, shadowed: bool = False
+) -> Release:
     """Give ``version`` its first share of production's traffic, owned by ``run``.
+
+    ``shadowed``: whether the replay of logged requests has passed.
 
     Raises DeploymentConflictError while another run's rollout is in progress. A rollout whose run died and whose lease
     has expired is abandoned first.
@@ -143,7 +152,7 @@ def start_canary(installation: Installation, spec: ModelSpec, version: str, run:
     if now.rollout and not now.rollout.is_of(run):
         now = store.swap_release(now, now.abandon(f"the lease of run {now.rollout.run} has expired"))
     if not now.rollout:
-        rollout = _canary_rollout(spec, run, version, step=0)
+        rollout = _canary_rollout(spec, run, version, step=0, shadowed=shadowed)
         share = spec.deployment.canary.steps[0]
         now = store.swap_release(now, now.begin_canary(version, share, rollout, f"canary of {version} by {run}"))
     reconcile(installation, spec, "production")
@@ -181,7 +190,7 @@ def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple
     if not verdict.passed or rollout.step + 1 >= len(steps):
         return verdict, verdict.passed
     step = rollout.step + 1
-    following = _canary_rollout(spec, run, rollout.candidate, step)
+    following = _canary_rollout(spec, run, rollout.candidate, step, rollout.shadowed)
     advanced = now.begin_canary(rollout.candidate, steps[step], following, f"step {step + 1} of {run}")
     installation.store.swap_release(now, advanced)
     reconcile(installation, spec, "production")
@@ -277,6 +286,7 @@ def _judge_step(
         figures[champion].since(before.get(champion)) if champion else None,
         seconds=seconds,
         restarted=figures[candidate].started != before[candidate].started,
+        shadowed=rollout.shadowed and spec.deployment.shadow.enough_without_traffic,
     )
 
 
@@ -292,7 +302,7 @@ def _client(installation: Installation, spec: ModelSpec, server: RunningServer) 
     return InferenceClient(spec.name, server.address, installation.settings.secret("prediction_token"))
 
 
-def _canary_rollout(spec: ModelSpec, run: str, candidate: str, step: int) -> Rollout:
+def _canary_rollout(spec: ModelSpec, run: str, candidate: str, step: int, shadowed: bool = False) -> Rollout:
     now = time.time()
     lease = now + (spec.deployment.canary.step_timeout_minutes + LEASE_MINUTES) * 60
-    return Rollout(run, candidate, lease, step, since=now)
+    return Rollout(run, candidate, lease, step, since=now, shadowed=shadowed)

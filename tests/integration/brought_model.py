@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ from tests.integration.engine_contract import contract_place, server
 from tests.support.serving import Serving
 from tests.support.specs import columns, model_spec
 from tests.support.traffic import Traffic
+from tests.support.waiting import wait_for
 
 CANARY = {"steps": [50], "requests_at_least": 30, "latency_ratio_at_most": 20, "prediction_shift_at_most": 1.0}
 CODE = """
 from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.dummy import DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -47,6 +50,10 @@ def on_features(last):
     categories = (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_include=object))
     numbers = (SimpleImputer(), make_column_selector(dtype_exclude=object))
     return make_pipeline(make_column_transformer(categories, numbers), last)
+
+
+def far_off():
+    return DummyRegressor(strategy="constant", constant=1000.0)
 
 
 def needs_everything():
@@ -133,16 +140,27 @@ class Brought:
         url = f"http://127.0.0.1:{here.settings.gateway_port}/v2/models/{self.spec.name}/infer"
         headers = {"Authorization": f"Bearer {here.settings.secret('prediction_token')}"}
         everything = self.changed(features=features_of(rain="number"))
-        rows: Any = self.frame.iloc[[7, 8]].assign(at="2013-05-17T08:00:00").to_dict("records")
+        rows: Any = self.frame.iloc[:200].assign(at="2013-05-17T08:00:00").to_dict("records")
         columns: dict[str, Any] = {column["name"]: column for column in inference_inputs(everything, rows)}
         text = {"datatype": "BYTES", "data": [str(value) for value in columns["distance"]["data"]]}
         columns["distance as text"] = {**columns["distance"], **text}
 
+        numbers = itertools.count()
+
         def send(identity: str) -> requests.Response:
-            sent = [columns[name] for name in (*inputs, "id", "at")]
+            first = 2 * next(numbers) % 200
+            part = slice(first, first + 2)
+            named = [columns[name] for name in (*inputs, "id", "at")]
+            sent = [{**column, "shape": [2], "data": column["data"][part]} for column in named]
             return requests.post(url, json={"id": identity, "inputs": sent}, headers=headers, timeout=30)
 
         return Traffic(send, pause=0.05, clients=2)
+
+    def ask_alone(self, requests: int) -> None:
+        """As many requests, then silence."""
+        with self.traffic(list(FEATURES)) as traffic:
+            wait_for(lambda: traffic.failures or len(traffic.answered) >= requests, 60, "answers")
+        assert traffic.failures == []
 
     def expected(self, version: str, spec: ModelSpec, folder: Path) -> pd.Series:
         """The version's own predictions for all rows, by key, made under this specification."""

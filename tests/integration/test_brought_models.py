@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -22,10 +23,12 @@ import yaml
 
 from include.core.errors import GateError
 from include.core.run_params import TrainingParams
+from include.core.verdict import Verdict
 from include.stages import deployment, training
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile, reconcile_all
-from tests.integration.brought_model import CODE, FEATURES, NOW, Brought, features_of, model, place  # noqa: F401
+from include.stages.shadow import replay_requests
+from tests.integration.brought_model import CANARY, CODE, FEATURES, NOW, Brought, features_of, model, place  # noqa: F401
 from tests.integration.engine_contract import build_of
 from tests.support.serving import Serving, roll_out
 from tests.support.traffic import Traffic
@@ -210,6 +213,57 @@ def test_a_feature_is_added_one_removed_and_one_retyped_without_a_failed_request
     assert traffic.failures == []
     assert {first, second, third} <= set(traffic.versions)
     assert sum(traffic.versions.values()) > 200
+
+
+QUIET = {
+    "shadow": {"requests": 60, "enough_without_traffic": True},
+    "canary": CANARY | {"step_timeout_minutes": 0.03, "prediction_shift_at_most": 0.3},
+}
+
+
+def test_a_model_without_traffic_is_released_by_the_replay_of_its_logged_requests(model: Brought) -> None:
+    here = open_installation()
+    model.arrives(model.frame)
+    today = model.changed(deployment=QUIET, training={"holdout_days": 9})
+    before = here.store.release(model.spec.name, "production").champion
+    model.ask_alone(40)
+    logged = len(list((here.settings.prediction_log / model.spec.name).glob("*.jsonl")))
+    _, _, version = model.train(today)
+    deployment.deploy_to_test(here, today, version, "quiet")
+    verdict = replay_requests(here, today, version)
+    assert (verdict.answer, verdict.signals["failed_requests"]) == ("pass", 0), verdict
+    assert len(list((here.settings.prediction_log / model.spec.name).glob("*.jsonl"))) == logged, "nothing is logged"
+
+    def watched(shadowed: bool, run: str) -> Verdict:
+        """The last verdict on a canary that no request reaches."""
+        deployment.start_canary(here, today, version, run, shadowed=shadowed)
+
+        def ended() -> Verdict | None:
+            verdict, finished = deployment.watch_canary(here, today, run)
+            return verdict if finished or verdict.answer == "fail" else None
+
+        return cast(Verdict, wait_for(ended, 30, "the canary"))
+
+    assert "fewer than 30 answered requests" in watched(False, "without a replay").reason
+    deployment.settle(here, today, "without a replay")
+    assert here.store.release(model.spec.name, "production").champion == before
+    verdict = watched(True, "quiet")
+    assert (verdict.answer, "the replay of logged requests passed instead" in verdict.reason) == ("pass", True)
+    deployment.promote(here, today, version, "quiet")
+    deployment.clear_test(here, today, "quiet")
+    model.answers(version, list(FEATURES))
+
+
+@pytest.mark.parametrize("model", ["fares"], indirect=True)
+def test_a_version_that_predicts_otherwise_fails_the_replay(model: Brought) -> None:
+    here, today = open_installation(), model.changed(estimator="model:far_off", deployment=QUIET)
+    model.arrives(model.frame)
+    model.ask_alone(40)
+    _, _, version = model.train(today)
+    deployment.deploy_to_test(here, today, version, "far off")
+    verdict = replay_requests(here, today, version)
+    deployment.clear_test(here, today, "far off")
+    assert (verdict.answer, "differ from production's by 1.00" in verdict.reason) == ("fail", True), verdict
 
 
 @pytest.mark.parametrize("model", ["fares"], indirect=True)

@@ -100,12 +100,14 @@ def judge_canary(
     *,
     seconds: float,
     restarted: bool = False,
+    shadowed: bool = False,
 ) -> Verdict:
     """The verdict on one step, from the growth of both servers' counters since the step started.
 
     ``champion`` is None if all traffic goes to the candidate. With too few requests and too few rows, the step is held
     until its time limit (``seconds``: time since it started), then it fails. A restarted candidate fails, and so does
-    one that refuses more of its requests (4xx) than production does: clients send both the same.
+    one that refuses more of its requests (4xx) than production does: clients send both the same. ``shadowed``: the
+    replay of logged requests has passed and may stand for traffic that does not come.
     """
     p95, champion_p95, distance = quantile(candidate.latency, 0.95), None, None
     signals: dict[str, Signal] = {
@@ -135,7 +137,10 @@ def judge_canary(
     if not enough:
         needed = f"{policy.requests_at_least} answered requests, or {policy.rows_at_least} rows,"
         if seconds > policy.step_timeout_minutes * 60:
-            return Verdict("fail", f"fewer than {needed} within the step's time limit", signals)
+            few = f"fewer than {needed} within the step's time limit"
+            if shadowed:
+                return Verdict("pass", f"{few}; the replay of logged requests passed instead", signals)
+            return Verdict("fail", few, signals)
         return Verdict("hold", f"waiting for {needed} from each release", signals)
     if champion is not None:
         problem = _too_slow(policy, p95, champion_p95) or _too_different(policy, distance)

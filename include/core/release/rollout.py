@@ -28,6 +28,9 @@ class Rollout:
     resumed: int = 0
     """How often the step began again because all servers had been restarted."""
 
+    shadowed: bool = False
+    """Whether the candidate has passed the replay of logged requests."""
+
     def as_dict(self) -> JsonObject:
         """The fields, as JSON values."""
         baseline = None
@@ -41,6 +44,7 @@ class Rollout:
             "since": self.since,
             "baseline": baseline,
             "resumed": self.resumed,
+            "shadowed": self.shadowed,
         }
 
     @classmethod

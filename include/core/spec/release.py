@@ -50,6 +50,22 @@ class Canary(SpecSection):
     check_seconds: float = Field(10, gt=0, description="Seconds between two checks of the canary.")
 
 
+class Shadow(SpecSection):
+    """The replay of logged requests into a new release before any client reaches it."""
+
+    requests: int = Field(
+        0,
+        ge=0,
+        description="How many of production's newest logged requests are sent to the new release in the test "
+        "environment, before its canary; 0: none.",
+    )
+    enough_without_traffic: bool = Field(
+        False,
+        description="For models with little traffic: whether a canary step that too few requests reach within "
+        "canary.step_timeout_minutes passes if the replay passed.",
+    )
+
+
 class Deployment(SpecSection):
     """How a release gets into production."""
 
@@ -63,6 +79,9 @@ class Deployment(SpecSection):
     )
     load_requests: int = Field(200, ge=20, description="One-row requests of the load test, in the test environment.")
     load_clients: int = Field(4, ge=1, le=64, description="Clients that send them concurrently; no request may fail.")
+    shadow: Shadow = Field(
+        default_factory=Shadow, description="Replay of logged requests before the canary; off by default."
+    )
     canary: Canary = Field(default_factory=Canary, description="How production traffic moves to a new release.")
     memory_mb: int = Field(2048, ge=256, description="Memory that one model server may use, in MiB.")
     cpus: float | None = Field(None, gt=0, description="CPUs that one model server may use; null: all (engine docker).")

@@ -6,6 +6,7 @@ from airflow.sdk import Context
 
 from evergreen.model_task import PRODUCTION, ModelTask
 from evergreen.release_summary import ReleaseSummary, release_summary
+from include.core.json_types import JsonObject
 
 
 class StartCanaryOperator(ModelTask):
@@ -13,15 +14,18 @@ class StartCanaryOperator(ModelTask):
 
     :param model: name of the model.
     :param version: version in the registry.
+    :param replayed: what replay_in_test returned, if there is such a task.
     """
 
-    inputs = ("version",)
+    inputs = ("version", "replayed")
     ui_color = PRODUCTION
     version: str
+    replayed: JsonObject | None = None
 
     def execute(self, context: Context) -> ReleaseSummary:
         """Start or resume this run's canary."""
         from include.stages.deployment import start_canary
 
         run = context["dag_run"].run_id
-        return release_summary(start_canary(self.installation, self.spec, self.version, run))
+        shadowed = bool(self.replayed and self.replayed["answer"] == "pass")
+        return release_summary(start_canary(self.installation, self.spec, self.version, run, shadowed=shadowed))

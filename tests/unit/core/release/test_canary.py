@@ -48,6 +48,18 @@ def test_too_few_requests_hold_and_fail_when_the_time_is_up() -> None:
     assert judge_canary(POLICY, few, figures(), seconds=601).answer == "fail"
 
 
+def test_a_passed_replay_stands_for_traffic_that_does_not_come_and_for_nothing_else() -> None:
+    def judged(candidate: Any, seconds: float = 601) -> Any:
+        return judge_canary(POLICY, candidate, figures(requests=0), seconds=seconds, shadowed=True)
+
+    verdict = judged(figures(requests=3))
+    assert (verdict.answer, "the replay of logged requests passed instead" in verdict.reason) == ("pass", True)
+    assert judged(figures(requests=3), seconds=5).answer == "hold", "traffic may still come"
+    assert judged(figures(requests=3, errors=3)).answer == "fail"
+    slow = judge_canary(POLICY, figures(seconds=2.0), figures(), seconds=601, shadowed=True)
+    assert slow.answer == "fail", "with enough traffic, the traffic is judged"
+
+
 def test_too_few_requests_on_production_hold_as_well() -> None:
     assert judge_canary(POLICY, figures(), figures(requests=3), seconds=5).answer == "hold"
 
