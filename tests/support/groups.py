@@ -16,7 +16,10 @@ ON_THE_ENGINE = {"docker", "docker_images", "image_registry", "compose"}
 """Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one test at a time."""
 ON_THE_PLATFORM = ["platform", "observability", "trigger_forms"]
 """Modules that share the running platform, in this order: the first one wants it as it was started."""
-LONGEST = ["e2e", "engine", "platform", "tests/integration/test_deployment.py"]
+LONGEST = [
+    *("e2e", "engine", "tests/integration/test_matrix.py", "platform"),
+    *("tests/integration/test_brought_models.py", "tests/integration/test_deployment.py"),
+]
 """These groups start first, so that no process ends up waiting for one of them."""
 
 SHARED = pytest.StashKey[ExitStack]()
