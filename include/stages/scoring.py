@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from include.adapters.data.snapshots import Snapshot
 from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import ArtifactBlock, ScoreJob, model_block
-from include.core.build import Lineage
 from include.core.errors import NotRegisteredError, TrainingError
 from include.core.spec import ModelSpec, SpecChange
 from include.core.windows import window_bounds
@@ -67,7 +66,6 @@ class Champion:
     version: str
     spec: ModelSpec
     """The specification that it was made with."""
-    lineage: Lineage
 
 
 def find_champion(installation: Installation, spec: ModelSpec) -> Champion | None:
@@ -79,8 +77,7 @@ def find_champion(installation: Installation, spec: ModelSpec) -> Champion | Non
     if not version:
         return None
     try:
-        lineage = installation.registry.lineage(spec.name, version)
-        return Champion(version, installation.registry.spec(spec, version), lineage)
+        return Champion(version, installation.registry.spec(spec, version))
     except NotRegisteredError as error:
         raise IncomparableError(f"version {version} is in production, but no longer in the registry") from error
 

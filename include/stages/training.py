@@ -144,7 +144,8 @@ def train(
     shutil.rmtree(folder, ignore_errors=True)
     write_atomically(folder / SPEC_FILE, spec.model_dump_json(by_alias=True, indent=1).encode())
     champion, incomparable = _champion_or_reason(installation, spec)
-    trained_until = datetime.fromisoformat(champion.lineage.trained_until) if champion else None
+    lineage = installation.registry.lineage(spec.name, champion.version) if champion else None
+    trained_until = datetime.fromisoformat(lineage.trained_until) if lineage else None
     newest = _newest_time(snapshot, spec.data.event_time)
     train_until = holdout_start(newest, spec.training.holdout_days, None)
     holdout_from = holdout_start(newest, spec.training.holdout_days, trained_until)
@@ -165,7 +166,7 @@ def train(
     }
     readable = [Path(path) for path in snapshot.paths]
     change = change_between(champion.spec, spec) if champion else SpecChange()
-    together = champion is not None and champion.lineage.build == build.build_id and not change
+    together = lineage is not None and lineage.build == build.build_id and not change
     if champion and together:
         artifact = artifact_of(installation, spec, champion.version)
         job["champion"] = artifact

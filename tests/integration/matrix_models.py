@@ -41,7 +41,6 @@ class LogAmount(BaseEstimator, TransformerMixin):
         return frame.assign(amount=np.log1p(frame["amount"].clip(lower=0)))
 """,
     "model.py": """
-from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -56,6 +55,8 @@ TEXT, NUMBERS = make_column_selector(dtype_include=object), make_column_selector
 def estimator(code, task):
     regression = task == "regression"
     if code == "lightgbm":
+        from lightgbm import LGBMClassifier, LGBMRegressor
+
         codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
         last = (LGBMRegressor if regression else LGBMClassifier)(n_estimators=10, verbose=-1)
         return make_pipeline(make_column_transformer((codes, TEXT), remainder="passthrough"), last)

@@ -159,6 +159,8 @@ def test_every_model_goes_around_the_loop(platform: Platform, root: Path) -> Non
     loop = Loop(platform)
     wait_for(lambda: len(platform.ask("GET", "dags?limit=100")["dags"]) == 5 * len(CELLS), 120, "the Dags")
     assert platform.ask("GET", "importErrors")["import_errors"] == []
+    for cell in CELLS:  # nothing degrades here
+        platform.ask("PATCH", f"dags/{cell.name}.retraining", json={"is_paused": True})
     wait_for(lambda: all(map(loop.is_watched, CELLS)), 120, "the first look at all data")
     frames = {cell.name: cell.land(root, AFTER) for cell in CELLS}
     for cell in CELLS:

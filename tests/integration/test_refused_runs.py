@@ -62,7 +62,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoredMod
 
 
 def register(monitored: MonitoredModel) -> None:
-
+    shutil.rmtree(monitored.home / "artifacts")  # they are not the registered ones
     (monitored.home / "mlflow").mkdir()
     for number in ("1", "2"):
         bundle = monitored.home / "bundles" / number
@@ -70,7 +70,6 @@ def register(monitored: MonitoredModel) -> None:
         (bundle / "model.skops").write_text(number)
         more: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": {}, "description": ""}
         assert open_installation().registry.register("late", bundle, candidate=number, **more) == number
-    shutil.rmtree(monitored.home / "artifacts")  # they are not the registered ones
 
 
 @pytest.fixture
