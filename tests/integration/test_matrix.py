@@ -73,10 +73,12 @@ def platform(root: Path, request: pytest.FixtureRequest) -> Iterator[Platform]:
         running.settings.home.mkdir(mode=0o700)
         (running.settings.home / "environments").symlink_to(request.config.cache.mkdir("environments"))
         stack.callback(running.down)
-        running.up()
-        builds = prepare_builds(root)
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(partial(release_first, root), CELLS, builds))
+        open_installation().store.create_tables()
+        with ThreadPoolExecutor(3) as pool:
+            started = pool.submit(running.up)
+            trained = list(pool.map(partial(train_first, root), CELLS, prepare_builds(root)))
+            started.result()
+            list(pool.map(partial(release_first, root), trained))
         yield running
 
 
@@ -101,16 +103,22 @@ def prepare_builds(root: Path) -> list[Build]:
     return builds
 
 
-def release_first(root: Path, cell: Cell, build: Build) -> None:
-    """Train version 1 and put it into production; there is nothing yet that a canary could be compared with."""
+def train_first(root: Path, cell: Cell, build: Build) -> tuple[Cell, str, training.Candidate]:
+    """Train version 1; returns it with its snapshot."""
+    here, spec = open_installation(), ModelSpec.model_validate(cell.spec(root, False))
+    snapshot = training.freeze_data(here, spec, TrainingParams(), datetime.now(UTC).replace(tzinfo=None))
+    return cell, snapshot.hash, training.train_candidate(here, spec, build.build_id, snapshot.hash, "first", {})
+
+
+def release_first(root: Path, trained: tuple[Cell, str, training.Candidate]) -> None:
+    """Put version 1 into production; there is nothing yet that a canary could be compared with."""
+    cell, snapshot, made = trained
     settings, spec = open_installation().settings, ModelSpec.model_validate(cell.spec(root, False))
     # supervisord's proxy is not for several threads.
     here = replace(open_installation(), engine=open_engine(settings, open_installation().registry))
-    snapshot = training.freeze_data(here, spec, TrainingParams(), datetime.now(UTC).replace(tzinfo=None))
-    made = training.train_candidate(here, spec, build.build_id, snapshot.hash, "first", {})
     verdict = training.compare(spec, made)
     assert verdict.passed, verdict
-    version = training.register(here, spec, made, snapshot.hash, verdict, run_id="first", reason="first", parameters={})
+    version = training.register(here, spec, made, snapshot, verdict, run_id="first", reason="first", parameters={})
     deployment.start_canary(here, spec, version, "first")
     deployment.promote(here, spec, version, "first")
 
