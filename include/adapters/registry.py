@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.core.build import Lineage
-from include.core.errors import ArtifactError, NotRegisteredError
+from include.core.errors import ArtifactError, NotRegisteredError, PlatformError
 from include.core.spec import ModelSpec, spec_of_version
 from include.settings import Settings
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run, RunInfo
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
@@ -71,7 +71,7 @@ class Registry:
             if version.run_id == run.info.run_id:
                 return str(version.version)
         self._create_model(model)
-        self._skip_used_numbers(model, run.info)
+        self._skip_used_numbers(model, str(run.info.artifact_uri))
         files = {path.name: file_hash(path) for path in sorted(bundle.iterdir())}
         all_tags = {**tags, CANDIDATE_TAG: candidate, "sha256": files["model.skops"], FILES_TAG: json.dumps(files)}
         version = self.client.create_model_version(
@@ -85,12 +85,17 @@ class Registry:
         return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
     def version(self, model: str, number: str) -> ModelVersion:
-        """One version; raises NotRegisteredError with the known versions if it does not exist."""
+        """One version; raises NotRegisteredError with the known versions if it does not exist.
+
+        Raises PlatformError if the registry does not say whether it does: that must never look like a lost version.
+        """
         from mlflow.exceptions import MlflowException
 
         try:
             return self.client.get_model_version(model, number)
         except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise PlatformError(f"{model}: the registry can't be asked for version {number}: {error}") from error
             known = ", ".join(str(v.version) for v in self.versions(model)) or "none"
             raise NotRegisteredError(
                 f"{model}: the registry has no version {number} (known: {known}). Choose one of these; if it was lost, "
@@ -211,13 +216,16 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _skip_used_numbers(self, model: str, run: RunInfo) -> None:
-        """After a loss of the registry, number versions from where it was: servers and logs still name the old ones."""
+    def _skip_used_numbers(self, model: str, source: str) -> None:
+        """After a loss of the registry, number versions from where it was: servers and logs still name the old ones.
+
+        What stands for the skipped numbers belongs to no run, so that after a crash none is taken for the candidate.
+        """
         copies = [path.name for path in (self._settings.artifacts / model).glob("*")]
         used = max((int(name) for name in copies if name.isdigit()), default=0)
         newest = max((int(version.version) for version in self.versions(model)), default=0)
         while newest < used:
-            skipped = self.client.create_model_version(model, source=run.artifact_uri, run_id=run.run_id)
+            skipped = self.client.create_model_version(model, source=source)
             newest = int(skipped.version)
             self.client.delete_model_version(model, skipped.version)
 

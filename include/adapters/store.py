@@ -134,21 +134,23 @@ class Store:
 
     def release(self, model: str, environment: Environment) -> Release:
         """Desired state; revision 0 if nothing was ever deployed."""
-        where = (releases.c.model == model) & (releases.c.environment == environment)
-        history = (
-            (release_history.c.model == model)
-            & (release_history.c.environment == environment)
-            & (release_history.c.revision == sa.select(releases.c.revision).where(where).scalar_subquery())
-        )
+        key = {"model": model, "environment": environment}
+        with self.engine.connect() as connection:
+            revision = connection.execute(sa.select(releases.c.revision).filter_by(**key)).scalar()
+        if revision is None:
+            return Release(model, environment)
         # Both rows were written in one transaction; if one is damaged, the other one still says what should serve.
-        for query in (sa.select(releases.c.release).where(where), sa.select(release_history.c.release).where(history)):
+        history = sa.select(release_history.c.release).filter_by(**key, revision=revision)
+        for query in (sa.select(releases.c.release).filter_by(**key), history):
             try:
                 with self.engine.connect() as connection:
-                    row = connection.execute(query).scalar()
-                return Release.from_dict(row) if row else Release(model, environment)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                log.error("%s: the %s release can't be read from the store: %s", model, environment, error)
-                problem = error
+                    release = Release.from_dict(connection.execute(query).scalar_one())
+                if (release.model, release.environment) == (model, environment) and release.revision >= revision:
+                    return release  # of a later revision, if it was written in this moment
+                problem = "it is not the release of its revision"
+            except (sa.exc.NoResultFound, ValueError, TypeError, KeyError, AttributeError) as error:
+                problem = str(error)
+            log.error("%s: the %s release can't be read from the store: %s", model, environment, problem)
         raise EvergreenError(
             f"{model}: the {environment} release can't be read from the store ({problem}). Restore the store "
             "(evergreen.db in EVERGREEN_HOME) from a backup."

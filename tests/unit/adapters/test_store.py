@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from include.adapters.store import Store
 from include.core.build import Build
@@ -68,6 +69,29 @@ def test_each_revision_stays_in_the_history(store: Any) -> None:
         (1, "1"),
         (2, "2"),
     ]
+
+
+@pytest.mark.parametrize(
+    "damaged", ["", "null", "{}", "[]", '"text"', '{"model": "', '{"model": "m", "environment": "production"}']
+)
+def test_a_damaged_release_is_read_from_its_history_and_never_taken_for_none(store: Any, damaged: str) -> None:
+    """Nothing deployed would mean that all servers are stopped."""
+    first = store.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
+
+    def damage(table: str) -> None:
+        with store.engine.begin() as connection:
+            connection.execute(sa.text(f"UPDATE {table} SET release = :damaged"), {"damaged": damaged})
+
+    damage("evergreen_releases")
+    assert store.release("m", "production") == first
+    damage("evergreen_release_history")
+    with pytest.raises(EvergreenError, match=r"m: the production release can't be read .*from a backup"):
+        store.release("m", "production")
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM evergreen_release_history"))
+    with pytest.raises(EvergreenError, match="can't be read"):
+        store.release("m", "production")
+    assert store.released() == [("m", "production")]
 
 
 def test_an_incident_opens_once(store: Any) -> None:
