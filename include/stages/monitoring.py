@@ -27,7 +27,7 @@ from include.core.build import Lineage
 from include.core.drift.counts import WindowCount
 from include.core.drift.figures import MultivariateFigure
 from include.core.drift.profile import read_profile
-from include.core.errors import ArtifactError, DataError, EvergreenError, PlatformError
+from include.core.errors import ArtifactError, DataError, EvergreenError, NotRegisteredError, PlatformError
 from include.core.health.data_quality import sampled, skew
 from include.core.health.policy import Decision, evaluate_policy
 from include.core.health.record import HealthRow, Incident, Skew
@@ -45,6 +45,8 @@ from include.stages.retraining import decide, past_incidents
 
 log = logging.getLogger(__name__)
 
+RETRIED = (PlatformError, ConnectionError, TimeoutError)
+"""Errors that are not the data's: the task is tried again."""
 OLDER_WINDOWS = 60
 """How many windows back to look for late predictions and late ground truth."""
 
@@ -90,9 +92,19 @@ def measure_windows(
 ) -> list[HealthRow]:
     """Measure each window by itself: one that can't be measured keeps its figures, and holds up no other.
 
-    Files of predictions that can't be read are gathered again first.
+    Files of predictions that can't be read are gathered again first. If the platform was at fault for a window, its
+    error is raised after the others were measured, so that all of them are tried again.
     """
-    return [_measured_or_problem(installation, spec, window, gathered, run_id) for window in windows]
+    rows, unavailable = [], None
+    for window in windows:
+        try:
+            rows.append(_measured_or_problem(installation, spec, window, gathered, run_id))
+        except RETRIED as error:
+            log.error("%s %s could not be measured yet: %s", spec.name, window, error)
+            unavailable = error
+    if unavailable:
+        raise unavailable
+    return rows
 
 
 def require_measured(installation: Installation, spec: ModelSpec, windows: Sequence[str]) -> None:
@@ -116,10 +128,13 @@ def _measured_or_problem(
             if not _repaired(installation, spec, window):
                 raise
             return measure_health(installation, spec, window, gathered, run_id)
-    except EvergreenError as error:
-        log.error("%s %s could not be measured: %s", spec.name, window, error)
+    except RETRIED:
+        raise
+    except Exception as error:  # whatever is wrong with one window
+        log.exception("%s %s could not be measured", spec.name, window)
+        reason = str(error) if isinstance(error, EvergreenError) else f"{type(error).__name__}: {error}"
         known = {row.window: row for row in installation.store.health(spec.name, spec.monitoring.window)}
-        row = replace(known.get(window) or _unmeasured(installation, spec, window), problem=str(error), run_id=run_id)
+        row = replace(known.get(window) or _unmeasured(installation, spec, window), problem=reason, run_id=run_id)
         installation.store.record_health(spec.name, row)
         return row
 
@@ -148,7 +163,7 @@ def _spec_of_versions(installation: Installation, spec: ModelSpec) -> SpecOf:
     def spec_of(version: str) -> ModelSpec:
         try:
             return installation.registry.spec(spec, version)
-        except EvergreenError as error:  # its predictions are read all the same
+        except (ArtifactError, NotRegisteredError) as error:  # its predictions are read all the same
             log.warning("%s: predictions of version %s are read by today's model.yaml: %s", spec.name, version, error)
             return spec
 

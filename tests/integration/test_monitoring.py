@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.core.errors import DataError
 from include.core.health.record import SkewFigure
 from tests.integration.monitored_model import MonitoredModel
 from tests.support.specs import columns
@@ -244,48 +243,6 @@ def test_truth_that_cannot_be_read_holds_with_its_reason_on_the_page(monitored: 
     assert row.status == "waiting"
     assert "lacks the columns late" in row.truth_problem
     assert "lacks the columns late" in Path(row.report).read_text().partition("over time")[0]
-
-
-def test_a_window_that_can_not_be_measured_is_named_and_holds_up_no_other(monitored: MonitoredModel) -> None:
-    monitored.month("2013-03")
-    for window in ("2013-04", "2013-05"):
-        monitored.predict(window)
-        monitored.truth_arrives(window)
-    (segment,) = (monitored.home / "prediction_log" / "late").glob("*-2013-04.jsonl")
-    monitored.gather()
-    (part,) = (monitored.home / "lake" / "predictions" / "late" / "2013-04").glob("*.parquet")
-    content = part.read_bytes()
-    part.write_bytes(b"damaged")
-    segment = segment.rename(segment.with_suffix(".away"))
-    with pytest.raises(DataError, match=r"(?s)1 of 2 windows could not be measured.*2013-04: .*can't be read.*gone"):
-        monitored.monitor("2013-05")
-    assert monitored.health("2013-05").rows == 300, "a later window is measured"
-    report = Path(monitored.health("2013-04").report)
-    for page in (report, report.with_name("index.html")):
-        assert "can&#39;t be read" in page.read_text()
-
-    part.write_bytes(content)
-    monitored.monitor("2013-05")
-    healed = monitored.health("2013-04")
-    assert (healed.rows, healed.problem) == (300, "")
-    part.write_bytes(b"damaged again")
-    segment.rename(segment.with_suffix(".jsonl"))
-    monitored.monitor("2013-05")
-    assert monitored.health("2013-04").quality == healed.quality, "gathered again from the segment"
-
-
-def test_a_measured_window_keeps_its_figures_when_it_can_not_be_measured_again(monitored: MonitoredModel) -> None:
-    monitored.month("2013-05")
-    before = monitored.health("2013-05")
-    metrics = monitored.home / "artifacts" / "late" / "1" / "metrics.json"
-    content = metrics.read_bytes()
-    metrics.write_bytes(b"{")
-    with pytest.raises(DataError, match=r"2013-05: .*metrics\.json"):
-        monitored.monitor("2013-05")
-    assert monitored.health("2013-05").quality == before.quality
-    metrics.write_bytes(content)
-    monitored.monitor("2013-05")
-    assert monitored.health("2013-05") == before
 
 
 def test_a_window_with_one_class_and_an_empty_one_are_published_without_figures(monitored: MonitoredModel) -> None:

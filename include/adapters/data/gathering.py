@@ -94,23 +94,31 @@ def repair_window(
     folder = predictions_folder(spec.name, lake)
     with _only_one(folder):
         for path in damaged:
-            name, _, start = path.stem.rpartition("-")
-            segment, position = log_dir / f"{name}.jsonl", int(start)
-            later = [int(other.stem.rpartition("-")[2]) for other in folder.glob(f"*/{name}-*.parquet")]
-            end = min(
-                (other for other in later if other > position), default=store.log_position(spec.name, segment.name)
-            )
-            content = _bytes_of(segment, position, end)
-            if content is None:
-                raise DataError(
-                    f"{path} can't be read, and the part of the prediction log that it came from is gone ({segment}). "
-                    "Restore one of them from a backup. Without one, remove the file; its predictions are lost."
-                )
-            own = _own_spec(content, spec, spec_of)
-            path.unlink()
-            _write_files(content, segment, position, own, folder, Gathered())
+            content, segment, position = _source_of(path, spec, store, log_dir)
+            # Written first: a crash in between must not leave a window that looks complete without these rows.
+            _write_files(content, segment, position, _own_spec(content, spec, spec_of), folder, Gathered())
+            if not _is_readable(path):  # its rows now lie in folders of another window length
+                path.unlink()
             log.warning("%s could not be read and was gathered again from %s", path, segment)
     return damaged
+
+
+def _source_of(path: Path, spec: ModelSpec, store: Store, log_dir: Path) -> tuple[bytes, Path, int]:
+    """The lines from which a file was gathered, their segment, and where they start in it."""
+    name, _, start = path.stem.rpartition("-")
+    segment = log_dir / f"{name}.jsonl"
+    content = None
+    if start.isdigit():
+        others = [other.stem.rpartition("-") for other in path.parent.parent.glob("*/*.parquet")]
+        starts = [int(begin) for stem, _, begin in others if stem == name and begin.isdigit()]
+        later = [begin for begin in starts if begin > int(start)]
+        content = _bytes_of(segment, int(start), min(later, default=store.log_position(spec.name, segment.name)))
+    if content is None:
+        raise DataError(
+            f"{path} can't be read, and the part of the prediction log that it came from is gone ({segment}). Restore "
+            "one of them from a backup. Without one, remove the file; its predictions are lost."
+        )
+    return content, segment, int(start)
 
 
 def _gather_segment(

@@ -15,54 +15,16 @@ import pytest
 
 from include.adapters.data import gathering
 from include.adapters.data.counting import count_window
-from include.adapters.data.gathering import gather, repair_window
+from include.adapters.data.gathering import gather
 from include.adapters.data.predictions import PREDICTION_COLUMNS, gathered_rows, read_predictions
 from include.adapters.data.samples import window_sample
-from include.adapters.store import Store
 from include.core.errors import DataError
 from include.core.spec import ModelSpec
 from include.core.windows import in_grain
-from include.runtime.prediction_log import LogEntry
 from tests.support.specs import columns, spec_values
+from tests.unit.adapters.data.logged_place import MODEL, SPEC, Place, request
 
 ROOT = Path(__file__).resolve().parents[5]
-SPEC = spec_values(features=columns(distance="number", origin="category", night="boolean"))
-MODEL = ModelSpec.model_validate(SPEC)
-
-
-def request(number: int, rows: int = 2, month: int = 5, **changes: Any) -> str:
-    line: LogEntry = {
-        "request_id": f"r{number}",
-        "received": 1000.0 + number,
-        "version": "3",
-        "release": "production@7",
-        "keys": [f"{number}-{n}" for n in range(rows)],
-        "event_times": [f"2013-{month:02d}-17T08:00:00Z"] * rows,
-        "features": {"distance": [100.5] * rows, "origin": ["EWR", None][:rows], "night": [True, None][:rows]},
-        "predictions": [0.25] * rows,
-    }
-    return json.dumps({**line, **changes}) + "\n"
-
-
-class Place:
-    """A store, a log folder and a lake in a temporary folder."""
-
-    def __init__(self, home: Path) -> None:
-        self.url = f"sqlite:///{home / 'store.db'}"
-        self.store, self.log, self.lake = Store(self.url), home / "log", home / "lake"
-        self.log.mkdir()
-
-    def gather(self) -> Any:
-        return gather(MODEL, self.store, self.log, self.lake)
-
-    def keys(self, window: str = "2013-05") -> list[str]:
-        return sorted(read_predictions(MODEL, window, self.lake).frame.key)
-
-    def segment(self, name: str, text: str, mode: str = "a") -> Path:
-        path = self.log / f"{name}.jsonl"
-        with path.open(mode) as file:
-            file.write(text)
-        return path
 
 
 @pytest.fixture
@@ -163,38 +125,6 @@ def test_a_part_that_was_written_again_meanwhile_is_an_error_and_not_other_rows(
     pd.read_parquet(path).iloc[:1].to_parquet(path)
     with pytest.raises(DataError, match=r"a-0.parquet changed while its window .* Run measure_health again"):
         read.feature("distance")
-
-
-@pytest.mark.parametrize("damage", ["cut off", "empty", "not Parquet", "a damaged page", "gone"])
-def test_a_part_that_can_not_be_read_is_gathered_again(
-    place: Place, damage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its rows are still in the segment; a part is written for each chunk of it."""
-    monkeypatch.setattr(gathering, "CHUNK_BYTES", 600)
-    place.segment("a", "".join(request(number) for number in range(6)))
-    place.gather()
-    before = place.keys()
-    _, second, *others = sorted(place.lake.glob("predictions/late/2013-05/*.parquet"))
-    whole = {path: path.read_bytes() for path in (second, *others)}
-    content = whole[second]
-    if damage == "a damaged page":
-        second.write_bytes(content[:4] + b"\xff" * 300 + content[304:])
-    else:
-        second.write_bytes({"cut off": content[:200], "empty": b"", "not Parquet": b"rows"}.get(damage, b""))
-    with pytest.raises(DataError, match=rf"(?s){second.name}: can't be read .* It is gathered again with its window"):
-        read_predictions(MODEL, "2013-05", place.lake)
-    assert gathered_rows("late", place.lake, "month")["2013-05"] not in range(100) or damage == "a damaged page"
-
-    if damage == "gone":
-        place.log.joinpath("a.jsonl").rename(place.log / "b.jsonl")
-        with pytest.raises(DataError, match=r"the prediction log that it came from is gone \(.*a\.jsonl\).* backup"):
-            repair_window(MODEL, "2013-05", place.store, place.log, place.lake)
-        assert second.exists(), "a window with fewer rows would look complete"
-        return
-    assert repair_window(MODEL, "2013-05", place.store, place.log, place.lake) == [second]
-    assert {path: path.read_bytes() for path in (second, *others)} == whole
-    assert place.keys() == before
-    assert repair_window(MODEL, "2013-05", place.store, place.log, place.lake) == []
 
 
 def test_a_feature_that_an_older_version_did_not_log_is_missing(place: Place) -> None:
