@@ -38,7 +38,7 @@ class BinaryTensors:
         if size is None:
             return entry
         name, datatype = entry["name"], str(entry.get("datatype"))
-        end = self._position + size if isinstance(size, int) and size >= 0 else -1
+        end = self._position + size if type(size) is int and size >= 0 else -1  # true is an int as well
         if not self._position <= end <= len(self._content):
             raise BinaryDataError(f"input '{name}' has binary_data_size {size!r}; the body does not have these bytes")
         data, self._position = self._content[self._position : end], end

@@ -1,4 +1,4 @@
-"""Inputs that requests may or may not have for now, while clients and versions change.
+"""Inputs that requests may have, lack or send as another type for now, while clients and versions change.
 
 The platform writes them to a file beside the server's configuration, and may write it again while the server runs.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class OptionalInputs:
-    """The file ``{"<input>": "<last day, UTC>", …}``; it is only read for requests with missing or unknown inputs."""
+    """The file ``{"<input>": "<last day, UTC>", …}``; only read for requests with other inputs than the model's."""
 
     def __init__(self, file: Path):
         self._file = file

@@ -26,7 +26,7 @@ def replay_requests(installation: Installation, spec: ModelSpec, version: str) -
     for number, request in enumerate(logged):
         recorded += request.predictions
         try:
-            predicted += client.predict(own, request.rows(), f"shadow-{number}")
-        except EvergreenError as error:
+            predicted += client.predict(own, request.rows, f"shadow-{number}")
+        except (EvergreenError, ValueError) as error:  # ValueError: a value that is not of the feature's new type
             failures.append(str(error))
     return judge_replay(limits, Replay(len(logged), failures, recorded, predicted))

@@ -8,6 +8,9 @@ from airflow.sdk import BaseOperator
 
 from evergreen.assets import Thing, model_asset
 from evergreen.model_dags import spec_of
+from include.core.errors import GateError
+from include.core.json_types import JsonObject
+from include.core.verdict import Answer, Verdict
 
 if TYPE_CHECKING:
     from include.core.spec import ModelSpec
@@ -57,3 +60,26 @@ class ModelTask(BaseOperator):
         from include.stages.installation import open_installation
 
         return open_installation()
+
+
+class VersionInTest(ModelTask):
+    """A task about one version in the test environment.
+
+    :param model: name of the model.
+    :param version: version in the registry.
+    """
+
+    inputs = ("version",)
+    ui_color = TEST
+    version: str
+
+    def require(self, verdict: Verdict, accepted: tuple[Answer, ...] = ("pass",)) -> JsonObject:
+        """Log the verdict and return it as JSON; raises GateError with the remedy if its answer is not accepted."""
+        self.log.info("%s", verdict)
+        if verdict.answer not in accepted:
+            raise GateError(
+                f"{self.model} version {self.version} failed in the test environment, and production is unchanged: "
+                f"{verdict}. Correct the model, or deployment in model.yaml; then train a new version, or run "
+                f"{self.model}.deployment with version {self.version} again."
+            )
+        return verdict.as_dict()

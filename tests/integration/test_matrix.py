@@ -7,11 +7,10 @@ minutes, version 1 is made by the stages that the Dags call, without the Dags.
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -37,6 +36,7 @@ from include.stages.installation import open_installation
 from tests.integration.matrix_models import AFTER, BEFORE, CELLS, FILES, Cell, missing_pairs
 from tests.support.real_repository import RealRepository
 from tests.support.running_platform import Platform, new_platform
+from tests.support.traffic import Traffic
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
@@ -128,20 +128,17 @@ class Loop:
 
     def __init__(self, platform: Platform) -> None:
         self.platform, self.store = platform, Store(f"sqlite:///{platform.settings.home / 'evergreen.db'}")
-        self.failures: list[str] = []
-        self.answered: Counter[tuple[str, str]] = Counter()
-        """(Model, version) → requests."""
         self.headers = {"Authorization": f"Bearer {platform.settings.secret('prediction_token')}"}
 
-    def ask(self, cell: Cell, rows: pd.DataFrame, changed: bool) -> None:
-        """One request through the gateway, never sent again."""
-        body = cell.request(rows, f"{cell.name}-{time.time_ns()}", changed)
+    def send(self, cell: Cell, rows: pd.DataFrame, identity: str, changed: bool) -> requests.Response:
+        """One request through the gateway."""
         url = f"{self.platform.gateway_url}/v2/models/{cell.name}/infer"
-        response = requests.post(url, json=body, headers=self.headers, timeout=30)
-        if response.status_code == 200:
-            self.answered[cell.name, response.json()["model_version"]] += 1
-        else:
-            self.failures.append(f"{cell.name}: {response.status_code} {response.text[:300]}")
+        return requests.post(url, json=cell.request(rows, identity, changed), headers=self.headers, timeout=30)
+
+    def ask(self, cell: Cell, rows: pd.DataFrame, changed: bool) -> None:
+        """One request that is answered with predictions."""
+        response = self.send(cell, rows, f"{cell.name}-{changed}", changed)
+        assert response.status_code == 200, f"{cell.name}: {response.text}"
 
     def unfinished(self, version: str) -> list[Cell]:
         """The models that do not serve this version alone yet; fails for a run that failed."""
@@ -174,16 +171,19 @@ def test_every_model_goes_around_the_loop(platform: Platform, root: Path) -> Non
     for cell in CELLS:
         loop.ask(cell, frames[cell.name].iloc[:60], changed=False)
         write_spec(root, cell, changed=True)
-    number = 60
-    while waiting := loop.unfinished("2"):
-        number = 60 + (number + 2) % 120
-        for cell in waiting:
-            if loop.store.release(cell.name, "production").rollout or number % 10 == 0:
-                loop.ask(cell, frames[cell.name].iloc[number : number + 2], changed=False)
-        time.sleep(0.5)  # between two requests of a client
+    turns = itertools.count()
+
+    def send(identity: str) -> requests.Response:
+        """A client of one model after the other."""
+        turn = next(turns)
+        cell, first = CELLS[turn % len(CELLS)], 60 + turn % 120
+        return loop.send(cell, frames[cell.name].iloc[first : first + 2], identity, changed=False)
+
+    with Traffic(send, pause=0.15) as traffic:
+        wait_for(lambda: traffic.failures or loop.unfinished("2") == [], 900, "version 2 of all")
+    assert traffic.failures == []
     for cell in CELLS:
         loop.ask(cell, frames[cell.name].iloc[200:260], changed=True)
-    assert loop.failures == []
 
     monitored = {cell.name: platform.trigger(f"{cell.name}.monitoring", {"window": AFTER}) for cell in CELLS}
     for cell in CELLS:

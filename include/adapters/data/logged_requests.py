@@ -14,14 +14,9 @@ from typing import Any
 class LoggedRequest:
     """A request that a version answered."""
 
-    features: dict[str, list[Any]]
+    rows: list[dict[str, Any]]
+    """Feature → value, for each row."""
     predictions: list[float]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Feature → value, for each row."""
-        return [
-            {name: values[number] for name, values in self.features.items()} for number in range(len(self.predictions))
-        ]
 
 
 def newest_requests(folder: Path, version: str, count: int, most_rows: int) -> list[LoggedRequest]:
@@ -37,9 +32,16 @@ def newest_requests(folder: Path, version: str, count: int, most_rows: int) -> l
         for line in reversed(newest):
             if len(found) >= count or rows >= most_rows:
                 return found
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
                 entry = json.loads(line)
                 if entry["version"] == version:
-                    found.append(LoggedRequest(entry["features"], [float(each) for each in entry["predictions"]]))
-                    rows += len(found[-1].predictions)
+                    found.append(_request(entry["features"], entry["predictions"]))
+                    rows += len(found[-1].rows)
     return found
+
+
+def _request(features: dict[str, list[Any]], predictions: list[Any]) -> LoggedRequest:
+    """ValueError if the columns differ in length."""
+    columns = zip(predictions, *features.values(), strict=True)
+    rows = [dict(zip(features, values, strict=True)) for _, *values in columns]
+    return LoggedRequest(rows, [float(value) for value in predictions])

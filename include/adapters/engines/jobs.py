@@ -76,7 +76,10 @@ def _require_success(spec: ModelSpec, module: str, done: Completed) -> None:
             "retry is killed too, the machine has too little memory for what runs on it at once."
         )
     if done.code != 0 and (full := DISK_FULL.search(done.output_tail)):
-        raise PlatformError(f"{spec.name}: {module} failed: {full[0]}. Free disk space below EVERGREEN_HOME.")
+        raise PlatformError(
+            f"{spec.name}: {module} failed: {full[0]}. Free disk space below EVERGREEN_HOME. "
+            "In a container, /tmp is limited as well: write large files elsewhere in the job's folder."
+        )
     if done.code != 0:
         tail = done.output_tail.strip().splitlines()
         raise TrainingError(f"{spec.name}: {module} failed (exit code {done.code}): " + "\n".join(tail[-15:]))

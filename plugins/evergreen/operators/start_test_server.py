@@ -6,20 +6,12 @@ from dataclasses import asdict
 
 from airflow.sdk import Context
 
-from evergreen.model_task import TEST, ModelTask
+from evergreen.model_task import VersionInTest
 from include.core.json_types import JsonObject
 
 
-class StartTestServerOperator(ModelTask):
-    """Start the server of a version in the test environment and wait until it is ready; return the server.
-
-    :param model: name of the model.
-    :param version: version in the registry.
-    """
-
-    inputs = ("version",)
-    ui_color = TEST
-    version: str
+class StartTestServerOperator(VersionInTest):
+    """Start the server of a version in the test environment and wait until it is ready; return the server."""
 
     def execute(self, context: Context) -> JsonObject:
         """Deploy to the test environment, which this run owns until it is cleared."""

@@ -93,7 +93,7 @@ def test_wrong_binary_data_is_named(change: Any, named: str) -> None:
     assert named in refusal(*sent(**(GOOD | change)))
 
 
-@pytest.mark.parametrize("size", [-1, 9, 10**12, "8", 8.0])
+@pytest.mark.parametrize("size", [-1, 9, 10**12, "8", 8.0, True])
 def test_a_size_that_the_body_does_not_have_is_named(size: Any) -> None:
     body, length = sent(distance=GOOD["distance"])
     head = body[:length].replace(b'"binary_data_size": 8', f'"binary_data_size": {json.dumps(size)}'.encode())

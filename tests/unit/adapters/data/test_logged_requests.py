@@ -32,7 +32,17 @@ def test_the_newest_requests_come_first_across_segments(tmp_path: Path) -> None:
 
 
 def test_lines_that_are_no_entries_are_left_out(tmp_path: Path) -> None:
-    segment(tmp_path, "a", line(1) + "[]\n" + '{"version": "1"}\n' + line(2) + '{"version": "1", "feat', age=0)
+    wrong = [
+        "[]",
+        "null",
+        '{"version": "1"}',
+        '{"version": "1", "features": [], "predictions": [1]}',
+        '{"version": "1", "features": {"size": 7}, "predictions": [1]}',
+        '{"version": "1", "features": {"size": [1, 2]}, "predictions": [1]}',
+        '{"version": "1", "features": {"size": [1]}, "predictions": ["high"]}',
+        '{"version": "1", "feat',
+    ]
+    segment(tmp_path, "a", line(1) + "\n".join(wrong[:-1]) + "\n" + line(2) + wrong[-1], age=0)
     assert numbers(tmp_path, 10) == [2, 1]
     assert numbers(tmp_path / "nothing", 10) == []
 
@@ -41,4 +51,4 @@ def test_large_requests_are_few(tmp_path: Path) -> None:
     segment(tmp_path, "a", "".join(line(number, rows=40) for number in range(9)), age=0)
     found = newest_requests(tmp_path, "1", 9, 100)
     assert [request.predictions[0] for request in found] == [8, 7, 6]
-    assert found[0].rows() == [{"size": 8}] * 40
+    assert found[0].rows == [{"size": 8}] * 40
