@@ -13,7 +13,7 @@ export EVERGREEN_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast coverage measures up down status check bench pictures docs lock clean compose-env
+.PHONY: help setup demo test test-fast coverage measures up down status check bench attack chaos backup restore pictures docs lock clean compose-env
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,18 @@ pictures: setup ## take the README's screenshots of the running platform (needs 
 
 bench: setup ## measure speed and accuracy against baselines in the same run
 	@$(PYTHON) -m benchmarks
+
+attack: setup ## play what a hostile commit would try, on both engines; prints a table
+	@$(PYTHON) -m tests.attacks
+
+backup: setup ## write everything that is needed to start again to FILE (default: ./backups); LAKE=1 takes the lake too
+	@$(PYTHON) -m include.embedded backup $(if $(LAKE),--lake) "$(FILE)"
+
+restore: setup ## restore a backup into a stopped installation: FILE=<archive>, ONLY=mlflow|evergreen|airflow for one part
+	@$(PYTHON) -m include.embedded restore "$(FILE)" $(if $(ONLY),--only $(ONLY))
+
+chaos: setup ## inject faults into a platform under traffic; FAULTS=--short plays a few, WRITE=1 writes docs/faults.md
+	@$(PYTHON) -m tests.chaos $(FAULTS) $(if $(WRITE),--write)
 
 docs: setup ## write the pages and dashboards that are generated from the code
 	@$(PYTHON) -m docs.generate

@@ -3,15 +3,9 @@
 (Airflow only parses files that contain the words "airflow" and "dag".)
 """
 
-from evergreen.model_dags import spec_files
-from include.adapters.spec_file import load_spec
+from evergreen.model_dags import readable_specs
 from include.core.errors import ModelSpecError
 
-errors = []
-for path in spec_files():
-    try:
-        load_spec(path)
-    except ModelSpecError as error:
-        errors.append(str(error))
+_, errors = readable_specs()
 if errors:
     raise ModelSpecError("\n".join(errors))

@@ -29,10 +29,12 @@ With *rollback*, only `roll_back` runs after `choose_release`.
   means that another run owns the rollout. Wait for it, then clear this run.
 - `verify_in_test`: predictions differ from those recorded in training, requests failed under load, or responses were
   too slow. Do not deploy this version.
-- `replay_in_test`: the version failed requests that production answered, or predicts otherwise. Do not deploy it.
+- `replay_in_test`: the version failed requests that production answered, or its predictions differ too much. Do not
+  deploy it.
 - `watch_canary`: the verdict names the figure. *fewer than … requests within the step's time limit* means that too
-  little traffic arrived within `canary.step_timeout_minutes`. For a model with little traffic, let the replay of logged
-  requests stand for it (`deployment.shadow`).
+  little traffic arrived within `canary.step_timeout_minutes`. For a model with little traffic, a passed replay of
+  logged requests can replace the canary's traffic (`deployment.shadow`). *… requests reached the canary, of
+  about …* means that the gateway could not reach it: look at the log of its server.
 - `settle` itself failed: run this Dag by hand with *rollback*, or run `make up`, which reconciles everything.
 """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG, Asset
 
 DOCS = PROJECT / "docs"
-STAGES = ("ci", "training", "deployment", "monitoring", "retraining")
+STAGES = ("ci", "training", "deployment", "monitoring", "retraining", "housekeeping")
 
 
 def schema() -> str:
@@ -59,7 +59,7 @@ def dags() -> str:
     lines = ["# The Dags", "", "Generated from the code by `make docs`, for the bundled model `flights`.", ""]
     lines += ["| Dag | schedule | what it does |", "| --- | --- | --- |"]
     for dag in ordered:
-        purpose = (dag.description or "").partition(": ")[2]
+        purpose = (dag.description or "").removeprefix("flights: ")
         lines.append(f"| [{dag.dag_id}](#{dag.dag_id.replace('.', '')}) | {_schedule(dag)} | {purpose} |")
     lines.append("")
     for dag in ordered:

@@ -34,6 +34,7 @@ class Settings:
     docker_connection: str = "evergreen_docker"
     server_network: str = ""
     image_registry_connection: str = ""
+    history_days: int = 180
     prometheus: str = ""
     prometheus_port: int = 9090
 
@@ -61,6 +62,11 @@ class Settings:
     def prediction_log(self) -> Path:
         """The prediction logs of the model servers, one folder per model."""
         return self.home / "prediction_log"
+
+    @property
+    def candidates(self) -> Path:
+        """What trainings made, one folder per model and run; registered candidates are in MLflow."""
+        return self.home / "candidates"
 
     @property
     def reports(self) -> Path:

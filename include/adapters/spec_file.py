@@ -8,13 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from include.adapters.untrusted_files import MAX_YAML_BYTES, UntrustedFileError, load_yaml, read_text
 from include.core.errors import ModelSpecError
 from include.core.spec import ModelSpec
-
-try:
-    from yaml import CSafeLoader as Loader
-except ImportError:  # PyYAML without libyaml
-    from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
 REMEDIES = {
     "missing": "Add it",
@@ -32,11 +28,11 @@ def load_spec(path: Path) -> ModelSpec:
     """
     shown = f"{path.parent.name}/{path.name}"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path.resolve(), MAX_YAML_BYTES)
     except OSError as error:
         raise ModelSpecError(f"{shown}: can't be read ({error.strerror}). Check that the file exists.") from error
-    except UnicodeDecodeError as error:
-        raise ModelSpecError(f"{shown}: is not UTF-8 text ({error}). Save it as UTF-8.") from error
+    except UntrustedFileError as error:
+        raise ModelSpecError(f"{shown}: {error}. Write a short file in UTF-8, as in docs/model-yaml.md.") from error
     values, lines = _parse(text, shown)
     try:
         spec = ModelSpec.model_validate(values)
@@ -53,8 +49,9 @@ def load_spec(path: Path) -> ModelSpec:
 
 def _parse(text: str, shown: str) -> tuple[Any, dict[Path_, int]]:
     try:
-        root = yaml.compose(text, Loader=Loader)
-        values = yaml.load(text, Loader=Loader)
+        root, values = load_yaml(text)
+    except UntrustedFileError as error:
+        raise ModelSpecError(f"{shown}: {error}. Correct it, as in docs/model-yaml.md.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""

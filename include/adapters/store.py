@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from include.adapters import migrations
 from include.core.build import Build
 from include.core.errors import DeploymentConflictError, EvergreenError
 from include.core.health.record import HealthRow, Incident
@@ -76,24 +77,24 @@ log_positions = sa.Table(
 
 
 class Store:
-    """The operations on the tables that the stages need. Connects and creates missing tables on first use."""
+    """The operations on the tables that the stages need. Connects, and creates or upgrades the tables, on first use."""
 
     def __init__(self, url: str):
         self.url = url
 
     @cached_property
     def engine(self) -> sa.Engine:
-        """SQLAlchemy's engine, with all tables created."""
+        """SQLAlchemy's engine, with all tables as this release needs them."""
         sqlite = self.url.startswith("sqlite")
         engine = sa.create_engine(self.url, **({"connect_args": {"timeout": 30}} if sqlite else {}))
         if sqlite:
             sa.event.listen(engine, "connect", _prepare_sqlite)
-        metadata.create_all(engine)
+        migrations.upgrade(engine)
         return engine
 
     def create_tables(self) -> None:
-        """Create missing tables, before several processes use the store."""
-        metadata.create_all(self.engine)
+        """Create or upgrade the tables, before several processes use the store."""
+        migrations.upgrade(self.engine)
 
     # builds
 

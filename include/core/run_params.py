@@ -57,6 +57,13 @@ class MonitoringParams:
 
 
 @dataclass(frozen=True)
+class HousekeepingParams:
+    """``evergreen.housekeeping``."""
+
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
 class RetrainingParams:
     """``<model>.retraining``."""
 
@@ -69,10 +76,13 @@ PARAMS_OF: dict[str, type] = {
     "deployment": DeploymentParams,
     "monitoring": MonitoringParams,
     "retraining": RetrainingParams,
+    "housekeeping": HousekeepingParams,
 }
 """Dag (without the model's name) → its parameters."""
 
-Params = TypeVar("Params", CiParams, TrainingParams, DeploymentParams, MonitoringParams, RetrainingParams)
+Params = TypeVar(
+    "Params", CiParams, TrainingParams, DeploymentParams, MonitoringParams, RetrainingParams, HousekeepingParams
+)
 
 
 def read_params(kind: type[Params], values: Mapping[str, object]) -> Params:

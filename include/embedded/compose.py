@@ -161,12 +161,28 @@ def configure_monitoring(settings: Settings, values: Mapping[str, str]) -> None:
     settings.targets.chmod(0o750)
 
 
+def reconcile() -> None:
+    """Reconcile all models; exits with the problems, if there are any."""
+    from include.stages.installation import open_installation
+    from include.stages.reconciler import reconcile_all
+
+    problems = reconcile_all(open_installation())
+    if problems:
+        sys.exit("\n".join(problems))
+
+
 def main(arguments: Sequence[str]) -> None:
-    """``env`` adds what is missing to .env.compose; ``init`` prepares what the services need."""
+    """``env`` adds what is missing to .env.compose; ``init`` prepares what the services need.
+
+    ``reconcile`` starts and routes what the releases say; exit code 1 if that was not possible for a model.
+    """
     parser = argparse.ArgumentParser(prog="python -m include.embedded.compose", description=__doc__)
-    parser.add_argument("command", choices=["env", "init"])
-    if parser.parse_args(arguments).command == "init":
+    parser.add_argument("command", choices=["env", "init", "reconcile"])
+    command = parser.parse_args(arguments).command
+    if command == "init":
         return initialize(Settings.from_environment())
+    if command == "reconcile":
+        return reconcile()
     added = write_env()
     print(f"{ENV_FILE.name}: {'added ' + ', '.join(added) if added else 'complete'}")
     print(f"start the platform: docker compose --env-file {ENV_FILE.name} up --build --detach")

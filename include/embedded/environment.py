@@ -18,6 +18,21 @@ INHERITED = (
 )
 INHERITED_PREFIXES = ("EVERGREEN_", "UV_", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AWS_", "GOOGLE_")
 
+PATIENCE = {
+    # A request that takes longer would be sent again, and a task's second start ends its own try.
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+    # About ten minutes: each attempt waits between 1 and 10 s.
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "120",
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "10",
+    # The scheduler must not give up a task that can't report, nor its token expire meanwhile (default: 5 and 10 min).
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "900",
+    "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": "3600",
+    # Seconds until the tasks of a scheduler that was killed are taken over (default: up to 300).
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
+}
+"""With these settings, running tasks survive ten minutes without the api-server, and a killed scheduler; compose.yaml
+has the same."""
+
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
     """The environment of every process of the platform; it inherits only INHERITED and INHERITED_PREFIXES."""
@@ -55,6 +70,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
         # Airflow 3.3.2 may notice the end of a failed or skipped task up to this many seconds late (default 5).
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        **PATIENCE,
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(settings.airflow_port),
         "AIRFLOW__API__BASE_URL": airflow,

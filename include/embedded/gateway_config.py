@@ -16,19 +16,25 @@ SERVER: JsonObject = {"name": "evergreen", "version": "1", "extensions": ["binar
 
 
 def gateway_config(
-    settings: Settings, mlflow_password_hash: str, *, host: str = "127.0.0.1", mlflow: str = ""
+    settings: Settings,
+    mlflow_password_hash: str,
+    *,
+    host: str = "127.0.0.1",
+    mlflow: str = "",
+    admin: Path | None = None,
 ) -> JsonObject:
     """The base configuration; the reconciler adds one route per serving model.
 
     The admin API listens on a unix socket in a folder that only the owner may enter. Requests without the bearer token
     get a 401; with it, ``/metrics`` returns Caddy's own metrics, the protocol's routes that name no model say that the
     gateway lives (a model's own route says whether that is ready), and unknown paths get a 404. ``host`` is the address
-    to listen on (empty: all), ``mlflow`` the address of MLflow (default: its socket).
+    to listen on (empty: all), ``mlflow`` the address of MLflow (default: its socket), ``admin`` the admin API's socket
+    (default: ``caddy.sock``).
     """
     # The scheme's name is case-insensitive (RFC 9110, section 11.1), the token is not.
     authorized = f"^(?i:bearer) {re.escape(settings.secret('prediction_token'))}$"
     return {
-        "admin": {"listen": f"unix/{settings.run / 'caddy.sock'}|0600", "config": {"persist": False}},
+        "admin": {"listen": f"unix/{admin or settings.run / 'caddy.sock'}|0600", "config": {"persist": False}},
         "logging": {"logs": {"default": {"level": "WARN"}}},
         "storage": {"module": "file_system", "root": str(settings.run / "caddy")},
         "apps": {
@@ -102,7 +108,15 @@ def hashed(password: str) -> str:
 
 
 def _server(address: str, routes: list[JsonObject]) -> JsonObject:
-    return {"listen": [address], "automatic_https": {"disable": True}, "routes": routes}
+    return {
+        "listen": [address],
+        "automatic_https": {"disable": True},
+        "routes": routes,
+        # Clients that begin a request and do not go on, or keep connections without a request.
+        "read_header_timeout": "10s",
+        "read_timeout": "120s",
+        "idle_timeout": "60s",
+    }
 
 
 def _error(status: int, error: str) -> JsonObject:

@@ -11,21 +11,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xmlrpc.client import Fault
 
-import psutil
 from filelock import FileLock, Timeout
 
 from include.adapters.files import write_private
 from include.adapters.supervisord import open_supervisor
 from include.core.errors import PlatformError
-from include.embedded import components
-from include.embedded.environment import INSTANCE, airflow_environment, enter_airflow
-from include.embedded.gateway_config import gateway_config, hashed
+from include.embedded import components, processes, takeover
+from include.embedded.environment import airflow_environment, enter_airflow
+from include.embedded.gateway_config import hashed
 from include.embedded.monitoring import configure_prometheus
 from include.settings import Settings
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 START_SECONDS = 180
 STOP_SECONDS = 45
 LONGEST_SOCKET_PATH = 100
+WATCHDOG = "include.embedded.watchdog"
+STOPPED = "stopped"
+"""File in the folder ``run`` while the platform is stopped on purpose."""
 SECRETS = (
     *("api_secret_key", "jwt_secret", "admin_password", "mlflow_password", "prediction_token", "fernet_key"),
     "prometheus_password",
@@ -44,8 +47,8 @@ SECRETS = (
 def up(settings: Settings) -> None:
     """Start the platform and wait until all its components are healthy; does nothing if it is already up.
 
-    Raises PlatformError with the remedy when a port is in use, a path is too long, or a component does not become
-    healthy.
+    What still serves after supervisord was killed goes on serving until its replacement does. Raises PlatformError with
+    the remedy when a port is in use, a path is too long, or a component does not become healthy.
     """
     os.umask(0o077)
     for folder in ("airflow/config", "mlflow/artifacts", "logs", "run/servers", "lake", "repositories", "secrets"):
@@ -55,32 +58,39 @@ def up(settings: Settings) -> None:
     with _only_one(settings):
         _choose_engine(settings)
         make_secrets(settings)
+        (settings.run / STOPPED).unlink(missing_ok=True)
         if not running(settings):
-            _end(_processes(settings))  # leftovers of a killed supervisord, which would occupy the ports
-            taken = components.taken_ports(settings)
+            serving = takeover.end_all_but_serving(settings)
+            taken = components.taken_ports(settings, takeover.listening(serving))
             if taken:
                 raise PlatformError("\n".join(taken))
             _start(settings)
         _wait_until_healthy(settings)
-    _serve_again(settings)
+        for problem in serve_again(settings):
+            print(f"not serving as desired: {problem}", file=sys.stderr)
+        takeover.end_replaced(settings)
 
 
 def down(settings: Settings) -> list[str]:
     """Stop every process of this installation; returns those that supervisord did not stop and that were killed."""
+    if settings.run.exists():
+        (settings.run / STOPPED).touch()  # so that the watchdog does not start the platform again
     # Before stopping: a confined job carries no mark and is only found as a child of a marked process.
-    ours = _processes(settings)
+    ours = processes.of_installation(settings)
+    processes.end([process for process in ours if processes.runs(process, WATCHDOG)])
     if running(settings):
         _shut_down(settings)
         deadline = time.monotonic() + STOP_SECONDS
-        while _alive(ours) and time.monotonic() < deadline:
+        while processes.alive(ours) and time.monotonic() < deadline:
             time.sleep(0.1)
-    remaining = list({*_alive(ours), *_processes(settings)})
-    names = [_describe(process) for process in remaining]
-    _end(remaining)
+    remaining = list({*processes.alive(ours), *processes.of_installation(settings)})
+    names = [processes.describe(process) for process in remaining]
+    processes.end(remaining)
     if settings.engine == "docker":
         _docker_engine(settings).stop_servers()
-    for name in ("supervisor.sock", "supervisord.pid", "caddy.sock", "mlflow.sock"):
+    for name in ("supervisor.sock", "supervisord.pid", "mlflow.sock"):
         (settings.run / name).unlink(missing_ok=True)
+    takeover.remove_admin_sockets(settings)
     return names
 
 
@@ -94,7 +104,7 @@ def clean(settings: Settings) -> None:
 
 def running(settings: Settings) -> bool:
     """Whether this installation's supervisord is running and responds."""
-    with contextlib.suppress(OSError, Fault):
+    with contextlib.suppress(OSError, HTTPException, Fault):
         return bool(open_supervisor(settings.run).getState()["statecode"] == 1)
     return False
 
@@ -130,12 +140,11 @@ def _start(settings: Settings) -> None:
     environment = airflow_environment(settings)
     config = Path(__file__).with_name("airflow_local_settings.py")
     shutil.copyfile(config, settings.home / "airflow" / "config" / config.name)
-    gateway = gateway_config(settings, hashed(settings.secret("mlflow_password")))
-    write_private(settings.run / "caddy.json", json.dumps(gateway, indent=1))
+    takeover.write_gateway_config(settings, hashed(settings.secret("mlflow_password")))
     configure_prometheus(settings)
     write_private(settings.run / "supervisord.conf", components.supervisor_config(settings))
     _prepare_databases(settings, environment)
-    for name in ("caddy.sock", "mlflow.sock"):
+    for name in ("supervisor.sock", "mlflow.sock"):
         (settings.run / name).unlink(missing_ok=True)
     subprocess.run(
         [str(Path(sys.executable).parent / "supervisord"), "-c", str(settings.run / "supervisord.conf")],
@@ -214,20 +223,21 @@ def _docker_engine(settings: Settings) -> DockerEngine:
     return DockerEngine(settings, Registry(settings))
 
 
-def _serve_again(settings: Settings) -> None:
-    """Restore the servers and routes of all deployed models; without any, skip importing MLflow (2 s)."""
+def serve_again(settings: Settings) -> list[str]:
+    """Restore the servers and routes of all deployed models; returns the problems.
+
+    Without any deployed model, skips importing MLflow (2 s).
+    """
     from include.stages.installation import open_installation
 
     installation = open_installation(settings)
-
     if not installation.store.released():
-        return
+        return []
     if settings.engine == "docker":
         _docker_engine(settings)
     from include.stages.reconciler import reconcile_all
 
-    for problem in reconcile_all(installation):
-        print(f"not serving as desired: {problem}", file=sys.stderr)
+    return reconcile_all(installation)
 
 
 def _shut_down(settings: Settings) -> None:
@@ -235,54 +245,13 @@ def _shut_down(settings: Settings) -> None:
 
     Except the api-server: the others report to it while they shut down.
     """
-    with contextlib.suppress(OSError, Fault):
+    with contextlib.suppress(OSError, HTTPException, Fault):
         supervisor = open_supervisor(settings.run)
         for info in supervisor.getAllProcessInfo():
             if info["name"] != "api-server":
                 with contextlib.suppress(Fault):
                     supervisor.stopProcess(f"{info['group']}:{info['name']}", False)
         supervisor.shutdown()
-
-
-def _end(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=10)
-    for process in alive:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(alive, timeout=10)
-
-
-def _processes(settings: Settings) -> list[psutil.Process]:
-    """This installation's processes, by environment or by an executable in its folders, and all their children."""
-    home = str(settings.home)
-    folders = (f"{home}/environments/", f"{home}/builds/")
-    excluded = {psutil.Process(), *psutil.Process().parents()}
-    processes: set[psutil.Process] = set()
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process in excluded:
-                continue
-            if "".join(process.cmdline()[:1]).startswith(folders) or process.environ().get(INSTANCE) == home:
-                processes.update((process, *process.children(recursive=True)))
-    return _alive(processes - excluded)
-
-
-def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    alive = []
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                alive.append(process)
-    return alive
-
-
-def _describe(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return f"{process.pid} {' '.join(process.cmdline())[:100]}"
-    return str(process.pid)
 
 
 def _check_socket_paths(settings: Settings) -> None:
@@ -292,6 +261,15 @@ def _check_socket_paths(settings: Settings) -> None:
             f"the path {path} is too long for a unix socket ({len(str(path))} of {LONGEST_SOCKET_PATH} bytes). "
             "Set EVERGREEN_HOME in .env to a folder with a shorter path."
         )
+
+
+def starting(settings: Settings) -> bool:
+    """Whether another process is in :func:`up` right now."""
+    try:
+        with FileLock(settings.run / "up.lock", timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 @contextlib.contextmanager

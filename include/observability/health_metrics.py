@@ -14,6 +14,7 @@ from include.adapters.store import Store
 from include.core.drift.figures import DriftSummary, MultivariateFigure
 from include.core.health.policy import Decision, threshold
 from include.core.health.record import HealthRow, WindowStatus
+from include.core.retention import DISK_ALERT, DISK_FULL
 from include.core.spec import ModelSpec
 from include.core.verdict import Answer
 from include.core.windows import window_bounds
@@ -45,6 +46,13 @@ def add_model(page: Exposition, spec: ModelSpec, store: Store, decision: Decisio
         page.set("policy_verdict", "1 for the policy's current answer.", current, model=spec.name, answer=answer)
     text = "Drop of the live version's primary metric from its holdout, in the newest window that can be judged."
     page.set("health_worse_by", text, decision.worse_by, model=spec.name)
+
+
+def add_disk(page: Exposition, share: float) -> None:
+    """Add how full the disk is (0 to 1), and from where no training begins."""
+    page.set("disk_used_share", "Share of the installation's disk that is used.", share)
+    page.set("disk_full_share", "Share of the disk from which no training begins.", DISK_FULL)
+    page.set("disk_alert_share", "Share of the disk from which there is an alert.", DISK_ALERT)
 
 
 def _add_limits(page: Exposition, spec: ModelSpec, newest: HealthRow | None) -> None:

@@ -1,6 +1,6 @@
 """Inputs that requests may have, lack or send as another type for now, while clients and versions change.
 
-The platform writes them to a file beside the server's configuration, and may write it again while the server runs.
+The platform writes them to a file next to the server's configuration, and may write it again while the server runs.
 """
 
 from __future__ import annotations

@@ -29,13 +29,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import artifact
 from .check import sample
 from .config import ServerConfig
+from .connections import ServerProtocol
 from .inference import BadRequestError, Inference, parse
 from .jobs import run
 from .model_code import predict, prepare, require_finite
 from .optional_inputs import OptionalInputs
 from .prediction_log import LogEntry, PredictionLog
 from .server_metrics import ServerMetrics
-from .whole_responses import WholeResponseProtocol
 
 
 class ModelServer:
@@ -281,7 +281,7 @@ def main(config: ServerConfig) -> None:
     server = ModelServer(config)
     uvicorn.run(
         make_app(server),
-        http=WholeResponseProtocol,
+        http=ServerProtocol,
         host=config["host"],
         port=config["port"],
         log_level="warning",

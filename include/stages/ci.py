@@ -23,6 +23,7 @@ from include.adapters.engines.job_output import job_folder, take_files
 from include.adapters.engines.process.confinement import Completed
 from include.adapters.engines.runtime_config import CheckJob, build_folder, model_block
 from include.adapters.spec_file import load_spec
+from include.adapters.untrusted_files import UntrustedFileError, read_json_object
 from include.core.build import Build, CheckReport, judge_build
 from include.core.errors import EvergreenError, ModelSpecError, TrainingError
 from include.core.spec import ModelSpec
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 SAMPLE_ROWS = 500
 LINT_SECONDS = 120
 MAX_REPORT_BYTES = 64 * 2**20
+MAX_REASON = 2_000
+"""Characters of a check's reason, which is written by the commit's code, that are kept."""
 MAX_FILE_MB = 512
 """The largest file that a check may write."""
 
@@ -205,7 +208,7 @@ def _judge_tests(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, 
     if ended:
         return False, ended
     try:
-        cases = list(ElementTree.fromstring(_read(report)).iter("testcase"))
+        cases = list(ElementTree.fromstring(report.read_text("utf-8", errors="replace")).iter("testcase"))
     except (OSError, ValueError, ElementTree.ParseError):
         return False, f"pytest wrote no test report (exit code {done.code}): {_last_lines(done)}"
     failures = [(case, failure) for case in cases for failure in case if failure.tag in ("failure", "error")]
@@ -227,9 +230,9 @@ def _judge_contract(spec: ModelSpec, done: Completed, report: Path) -> tuple[boo
     if ended:
         return False, ended
     try:
-        judged = json.loads(_read(report))
-        answer, reason = judged["answer"], str(judged["reason"])
-    except (OSError, ValueError, KeyError, TypeError):
+        judged = read_json_object(report)
+        answer, reason = judged["answer"], str(judged["reason"])[:MAX_REASON]
+    except (OSError, UntrustedFileError, KeyError):
         return False, f"the contract check wrote no report (exit code {done.code}): {_last_lines(done)}"
     if answer != "pass" or done.code != 0:
         return False, reason
@@ -242,6 +245,8 @@ def _forced_end(spec: ModelSpec, done: Completed) -> str:
         return f"exceeded the time limit ({done.seconds:.0f} s; training.time_limit_minutes in model.yaml)"
     if done.limit == "memory":
         return f"exceeded the memory limit (training.memory_mb in model.yaml: {spec.training.memory_mb})"
+    if done.limit == "processes":
+        return f"had more processes and threads than training.processes in model.yaml ({spec.training.processes})"
     return f"was killed by signal {-done.code}" if done.code < 0 else ""
 
 
@@ -327,10 +332,6 @@ def _collect(folder: Path, report: Path) -> None:
     except TrainingError as error:
         log.warning("%s", error)
         report.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _write(path: Path, values: Mapping[str, object]) -> None:

@@ -185,7 +185,7 @@ def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple
         again = replace(now, revision=now.revision + 1, rollout=rollout.begun_again(figures, time.time()))
         installation.store.swap_release(now, again)
         return Verdict("hold", f"all servers were restarted; step {rollout.step + 1} begins again"), False
-    verdict = _judge_step(spec, now.champion if now.champion in now.weights else None, rollout, figures, seconds)
+    verdict = _judge_step(spec, now, rollout, figures, seconds)
     steps = spec.deployment.canary.steps
     if not verdict.passed or rollout.step + 1 >= len(steps):
         return verdict, verdict.passed
@@ -275,16 +275,18 @@ def _starting(installation: Installation, spec: ModelSpec) -> bool:
 
 
 def _judge_step(
-    spec: ModelSpec, champion: str | None, rollout: Rollout, figures: dict[str, ServerFigures], seconds: float
+    spec: ModelSpec, release: Release, rollout: Rollout, figures: dict[str, ServerFigures], seconds: float
 ) -> Verdict:
     """The verdict on the canary's current step, from what both servers counted since it started."""
     before = rollout.baseline or {}
     candidate = rollout.candidate
+    champion = release.champion if release.champion in release.weights else None
     return judge_canary(
         spec.deployment.canary,
         figures[candidate].since(before[candidate]),
         figures[champion].since(before.get(champion)) if champion else None,
         seconds=seconds,
+        weight=release.weights[candidate],
         restarted=figures[candidate].started != before[candidate].started,
         shadowed=rollout.shadowed and spec.deployment.shadow.enough_without_traffic,
     )

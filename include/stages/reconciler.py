@@ -6,14 +6,18 @@ matches, it does nothing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from filelock import FileLock, Timeout
 
 from include.adapters.engines.contract import Engine
 from include.adapters.engines.scrape_targets import targets_file, write_targets
 from include.adapters.spec_file import load_spec
-from include.core.errors import EvergreenError, GateError, NotRegisteredError
+from include.core.errors import EvergreenError, GateError, NotRegisteredError, PlatformError
 from include.core.release.release import Action, Environment, Observed, Release, plan
 from include.core.spec import ModelSpec
 from include.stages.installation import Installation
@@ -21,10 +25,13 @@ from include.stages.installation import Installation
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 120.0
+PASSES = 4
 
 
-def observe(installation: Installation, spec: ModelSpec, environment: Environment) -> Observed:
-    """The observed state."""
+def observe(
+    installation: Installation, spec: ModelSpec, environment: Environment, *, registry: bool = True
+) -> Observed:
+    """The observed state, with or without the registry's alias."""
     servers = installation.engine.servers(spec.name, environment)
     states = {version: server.state for version, server in servers.items()}
     if environment == "test":
@@ -32,38 +39,71 @@ def observe(installation: Installation, spec: ModelSpec, environment: Environmen
     versions = {server.address: version for version, server in servers.items()}
     routed = installation.gateway.weights(spec.name)
     weights = {versions.get(address, f"unknown {address}"): share for address, share in routed.items()}
-    return Observed(states, weights, installation.registry.alias(spec.name, "champion"))
+    return Observed(states, weights, installation.registry.alias(spec.name, "champion") if registry else None)
+
+
+def mend_routes(installation: Installation, spec: ModelSpec, environment: Environment) -> bool:
+    """Restore routes at once; returns whether more than routes differs from the desired state.
+
+    For a check that is made often: does not ask the registry, whose client takes seconds to import, waits for no
+    server, and does nothing while another process is reconciling.
+    """
+    with contextlib.suppress(Timeout), _alone(installation, spec, environment, wait=0):
+        stored = installation.store.release(spec.name, environment)
+        actions = plan(replace(stored, champion=None), observe(installation, spec, environment, registry=False))
+        verbs = {action.verb for action in actions}
+        if verbs == {"route"}:
+            log.warning("%s %s: %s", spec.name, environment, actions[0])
+            _act(installation, actions[0], spec, stored)
+        return bool(verbs - {"route", "await_ready"})
+    return False
 
 
 def reconcile(installation: Installation, spec: ModelSpec, environment: Environment) -> list[Action]:
     """Bring one model's environment to its desired state; returns the actions taken.
 
-    Raises GateError when a server does not become ready; the previous servers keep serving.
+    Plans again until nothing is left to do: an action may change what the next one needs, such as a server that is
+    replaced on another port. Raises GateError when a server does not become ready; the previous servers keep serving.
+    PlatformError if the desired state is not reached.
     """
-    desired = installation.store.release(spec.name, environment)
-    installation.engine.set_optional_inputs(spec, environment)
-    actions = plan(desired, observe(installation, spec, environment))
-    try:
-        for action in actions:
-            log.info(
-                "%s %s: %s %s %s", spec.name, environment, action.verb, action.version or "", dict(action.weights) or ""
-            )
-            _act(installation, action, spec, desired)
-    finally:
-        if actions or not targets_file(installation.settings.targets, spec.name, environment).exists():
-            write_targets(
-                installation.settings.targets,
-                spec.name,
-                environment,
-                installation.engine.servers(spec.name, environment),
-            )
-    return actions
+    taken: list[Action] = []
+    refused: list[Action] = []
+    targets = installation.settings.targets
+    with _alone(installation, spec, environment):
+        installation.engine.set_optional_inputs(spec, environment)
+        try:
+            for _ in range(PASSES):
+                desired = installation.store.release(spec.name, environment)
+                actions = [a for a in plan(desired, observe(installation, spec, environment)) if a not in refused]
+                if not actions:
+                    return taken
+                for action in actions:
+                    log.info("%s %s: %s", spec.name, environment, action)
+                    taken.append(action)
+                    if not _act(installation, action, spec, desired):
+                        refused.append(action)
+        finally:
+            if taken or not targets_file(targets, spec.name, environment).exists():
+                servers = installation.engine.servers(spec.name, environment)
+                write_targets(targets, spec.name, environment, servers)
+    raise PlatformError(
+        f"{spec.name}: the {environment} environment did not reach its desired state in {PASSES} passes; what is left: "
+        + "; ".join(map(str, actions))
+    )
+
+
+@contextlib.contextmanager
+def _alone(installation: Installation, spec: ModelSpec, environment: Environment, wait: float = -1) -> Iterator[None]:
+    """Reconcile one environment in one process at a time; filelock.Timeout after ``wait`` seconds (default: never)."""
+    installation.settings.run.mkdir(parents=True, exist_ok=True)
+    with FileLock(installation.settings.run / f"reconcile-{spec.name}-{environment}.lock", timeout=wait):
+        yield
 
 
 def reconcile_all(installation: Installation) -> list[str]:
     """Reconcile every model and environment, after the platform was started; returns the errors.
 
-    Whatever is wrong with one of them, the others are reconciled.
+    If one of them fails, the others are still reconciled.
     """
     problems = []
     for model, environment in installation.store.released():
@@ -80,7 +120,8 @@ def reconcile_all(installation: Installation) -> list[str]:
     return problems
 
 
-def _act(installation: Installation, action: Action, spec: ModelSpec, desired: Release) -> None:
+def _act(installation: Installation, action: Action, spec: ModelSpec, desired: Release) -> bool:
+    """Take one action; False if it was not possible and must not be tried again."""
     environment, version = desired.environment, action.version or ""
     if action.verb == "start":
         own = installation.registry.spec(spec, version)
@@ -97,8 +138,10 @@ def _act(installation: Installation, action: Action, spec: ModelSpec, desired: R
                 raise
             # The registry was lost; the version that is being rolled out is the way out.
             log.warning("%s: %s", spec.name, error)
+            return False
     elif action.verb == "stop":
         installation.engine.stop(spec.name, environment, version)
+    return True
 
 
 def _route(installation: Installation, model: str, weights: Mapping[str, int], desired: Release) -> None:

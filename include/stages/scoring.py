@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from include.adapters.data.snapshots import Snapshot
+from include.adapters.engines.job_results import read_rows
 from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import ArtifactBlock, ScoreJob, model_block
 from include.core.errors import NotRegisteredError, TrainingError
@@ -110,7 +111,8 @@ def score(
     }
     readable = [Path(path) for path in (artifact["artifact"], *data)]
     run_job(installation.engine, spec, build_id, "score", job, folder, leaves=[SCORED], readable=readable)
-    return pd.read_parquet(folder / SCORED, columns=[spec.data.key, "prediction"])
+    most = sum(pq.read_metadata(path).num_rows for path in data)
+    return read_rows(folder / SCORED, [spec.data.key, "prediction"], most)
 
 
 def artifact_of(installation: Installation, spec: ModelSpec, version: str) -> ArtifactBlock:

@@ -19,11 +19,12 @@ import pandas as pd
 
 from include.adapters.data.snapshots import Snapshot, load_snapshot, read_snapshot, take_snapshot
 from include.adapters.data.sources import window_exists
+from include.adapters.engines.job_results import read_training_report
 from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import TrainJob, model_block
 from include.adapters.files import write_atomically
 from include.adapters.registry import SPEC_FILE
-from include.core.build import Build, Lineage, TrainingReport
+from include.core.build import Build, Lineage
 from include.core.drift.profile import build_profile
 from include.core.errors import DataError, RunRefusedError
 from include.core.json_types import JsonObject
@@ -36,10 +37,13 @@ from include.core.spec import ModelSpec, SpecChange, change_between
 from include.core.typed_columns import kinds_of
 from include.core.verdict import Verdict
 from include.settings import Settings
+from include.stages.disk import refuse_when_full
+from include.stages.holdout import check_trained_until, take_holdout
 from include.stages.installation import Installation
 from include.stages.scoring import Champion, IncomparableError, artifact_of, find_champion, score_champion
 
-TRAINED = ("holdout.parquet", "training.json", "model.skops", "model.json")
+HOLDOUT, REPORT = "holdout.parquet", "training.json"
+TRAINED = (HOLDOUT, REPORT, "model.skops", "model.json")
 """The files that a training writes."""
 BUNDLE = (
     "model.skops",
@@ -74,6 +78,7 @@ def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingPar
     (naive UTC), for a build that can't be used, and for an unknown incident.
     """
     store, window, grain = installation.store, params.window, spec.monitoring.window
+    refuse_when_full(installation.settings)
     if window:
         check_window(window, grain, now)
     check_incident(params.incident, [incident.key for incident in store.incidents(spec.name)])
@@ -123,7 +128,7 @@ def train_candidate(
 
 def candidate_folder(settings: Settings, model: str, run_id: str) -> Path:
     """The folder of a Dag run's candidate."""
-    return settings.home / "candidates" / model / hashlib.sha256(run_id.encode()).hexdigest()[:16]
+    return settings.candidates / model / hashlib.sha256(run_id.encode()).hexdigest()[:16]
 
 
 def train(
@@ -172,6 +177,9 @@ def train(
         job["champion"] = artifact
         readable.append(Path(artifact["artifact"]))
     run_job(installation.engine, spec, build.build_id, "train", job, folder, leaves=TRAINED, readable=readable)
+    check_trained_until(spec, snapshot, folder / REPORT, train_until)
+    columns = ["prediction", "champion"] if together else ["prediction"]
+    take_holdout(spec, snapshot, folder / HOLDOUT, columns, holdout_from, holdout_until)
     candidate: Candidate = {
         "folder": str(folder),
         "champion": champion.version if champion else None,
@@ -193,7 +201,7 @@ def train(
 def compare(spec: ModelSpec, made: Candidate) -> Verdict:
     """The promotion verdict, from the holdout's predictions; writes ``metrics.json`` next to them."""
     folder, champion = Path(made["folder"]), made["champion"]
-    holdout = pd.read_parquet(folder / "holdout.parquet")
+    holdout = pd.read_parquet(folder / HOLDOUT)
     candidate = evaluation.evaluate(holdout, spec, seed=0)
     previous = comparison = None
     if champion:
@@ -214,8 +222,8 @@ def compare(spec: ModelSpec, made: Candidate) -> Verdict:
 
 def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: Lineage) -> Path:
     """Add reference profile, estimator, golden examples and lineage, and copy the bundle's files to ``bundle/``."""
-    holdout = pd.read_parquet(folder / "holdout.parquet")
-    training: TrainingReport = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    holdout = pd.read_parquet(folder / HOLDOUT)
+    training = read_training_report(folder / REPORT)
     reference = pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)
     reference = reference[reference[spec.data.event_time] <= pd.Timestamp(training["trained_until"])]
     golden = holdout.sample(min(spec.deployment.golden_examples, len(holdout)), random_state=0)

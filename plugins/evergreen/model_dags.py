@@ -61,17 +61,38 @@ def models_to_parse(stage: str) -> Iterator[ModelSpec]:
             log.warning("skipped: %s", error)
 
 
+def readable_specs() -> tuple[list[ModelSpec], list[str]]:
+    """The specs of all models, and the errors of those that are invalid."""
+    specs, problems = [], []
+    for path in spec_files():
+        try:
+            specs.append(load_spec(path))
+        except ModelSpecError as error:
+            problems.append(str(error))
+    return specs, problems
+
+
 def dag_settings(spec: ModelSpec, stage: str, doc: str | None, **more: Any) -> dict[str, Any]:
     """Arguments of ``@dag`` for ``<model>.<stage>``; ``more`` extends or overrides them.
 
     ``doc`` is the Dag file's docstring, which the web UI shows.
     """
-    summary = (doc or "").strip().partition("\n")[0]
+    settings = common_settings(f"{spec.name}.{stage}", spec.owner, doc)
     return {
-        "dag_id": f"{spec.name}.{stage}",
-        "description": f"{spec.name}: {summary}",
+        **settings,
+        "description": f"{spec.name}: {settings['description']}",
         "doc_md": f"{doc}\n\n---\n**{spec.name}**: {spec.description}  \nOwner: {spec.owner}",
         "tags": ["evergreen", f"model:{spec.name}", stage],
+        **more,
+    }
+
+
+def common_settings(dag_id: str, owner: str, doc: str | None) -> dict[str, Any]:
+    """Arguments of ``@dag`` that every Dag has, whether it belongs to a model or not."""
+    return {
+        "dag_id": dag_id,
+        "description": (doc or "").strip().partition("\n")[0],
+        "doc_md": doc,
         "start_date": datetime(2024, 1, 1, tzinfo=UTC),
         "catchup": False,
         "max_active_runs": 1,
@@ -79,13 +100,12 @@ def dag_settings(spec: ModelSpec, stage: str, doc: str | None, **more: Any) -> d
         "is_paused_upon_creation": False,
         "on_failure_callback": notify_failure,
         "default_args": {
-            "owner": spec.owner,
+            "owner": owner,
             "retries": 2,
             "retry_delay": timedelta(seconds=10),
             "retry_policy": RETRY_POLICY,
             "execution_timeout": timedelta(hours=1),
         },
-        **more,
     }
 
 

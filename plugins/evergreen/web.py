@@ -53,11 +53,12 @@ def require_token(
 
 @app.get("/metrics", dependencies=[Depends(require_token)])
 def metrics() -> Response:
-    """Health, verdicts, releases and incidents of every model; heartbeats, runs and queues of Airflow."""
+    """Health, verdicts, releases and incidents of every model; heartbeats, runs and queues of Airflow; the disk."""
     from evergreen.airflow_metrics import add_airflow
     from evergreen.model_dags import models_to_parse
+    from include.adapters.removal import disk_used
     from include.observability.exposition import CONTENT_TYPE, Exposition
-    from include.observability.health_metrics import add_model
+    from include.observability.health_metrics import add_disk, add_model
     from include.stages.installation import open_installation
     from include.stages.retraining import decide
 
@@ -66,6 +67,7 @@ def metrics() -> Response:
     for spec in specs:
         add_model(page, spec, installation.store, decide(installation, spec))
     add_airflow(page, specs)
+    add_disk(page, disk_used(installation.settings.home))
     return Response(page.page(), media_type=CONTENT_TYPE)
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from include.adapters.files import write_private
+from include.adapters.supervisord import open_supervisor
 from tests.conftest import PROJECT
 from tests.support.running_platform import Platform, new_platform
 from tests.support.specs import columns, model_yaml
@@ -98,6 +99,8 @@ def monitored_on_platform(platform: Platform) -> Iterator[MonitoredModel]:
             if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_EVERGREEN_")):
                 patch.setenv(name, value)
         patch.delenv("EVERGREEN_STORE_URL", raising=False)
+        # Its release has no server of the engine's, which the watchdog would put right; tests/chaos has it at work.
+        open_supervisor(platform.settings.run).stopProcess("watchdog")
         made = released(platform.settings.home, platform.lake)
         patch.setattr("include.stages.installation.open_installation", lambda: made.installation)
         yield made

@@ -27,8 +27,9 @@ from include.core.release.release import Release
 from include.core.spec import ModelSpec
 from include.stages import deployment
 from include.stages.installation import open_installation
-from include.stages.reconciler import reconcile
+from include.stages.reconciler import mend_routes, reconcile
 from tests.support.engines import ENGINES, installation, server_pid
+from tests.support.losses import LOSSES, NEED_A_SERVER
 from tests.support.real_repository import RealRepository
 from tests.support.serving import Serving, changed, release_first, restart, roll_out, with_feature_code
 from tests.support.traffic import ask, logged, traffic_of
@@ -296,17 +297,15 @@ def test_killing_a_server_under_traffic_loses_no_answer_and_no_log_line(standing
     assert set(traffic.answered) <= set(logged(standing))
 
 
-@pytest.mark.parametrize("lost", ["routes", "servers", "alias"])
-def test_whatever_is_lost_the_reconciler_brings_it_back(standing: ModelSpec, lost: str) -> None:
-    if lost == "routes":
-        open_installation().gateway.remove(standing.name)
-    elif lost == "servers":
-        open_installation().engine.stop(standing.name, "production", "1")
-    else:
-        open_installation().registry.client.delete_registered_model_alias(standing.name, "champion")
-    assert reconcile(open_installation(), standing, "production")
+@pytest.mark.parametrize("lost", LOSSES)
+def test_whatever_is_lost_one_pass_of_the_reconciler_brings_it_back(standing: ModelSpec, lost: str) -> None:
+    LOSSES[lost](standing)
+    left = mend_routes(open_installation(), standing, "production")
+    assert left is (lost in NEED_A_SERVER)
+    assert bool(reconcile(open_installation(), standing, "production")) is (lost in {*NEED_A_SERVER, "alias"})
     assert ask(standing, "back").json()["model_version"] == "1"
     assert open_installation().registry.alias(standing.name, "champion") == "1"
+    assert not mend_routes(open_installation(), standing, "production")
     assert reconcile(open_installation(), standing, "production") == [], "nothing is left to do"
 
 

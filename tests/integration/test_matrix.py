@@ -8,15 +8,7 @@ minutes, version 1 is made by the stages that the Dags call, without the Dags.
 from __future__ import annotations
 
 import itertools
-import json
-import shutil
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,18 +16,11 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 import requests
-import yaml
 
-from include.adapters.engines.choice import open_engine
 from include.adapters.store import Store
-from include.core.build import Build
-from include.core.run_params import TrainingParams
-from include.core.spec import ModelSpec
-from include.stages import ci, deployment, training
-from include.stages.installation import open_installation
-from tests.integration.matrix_models import AFTER, BEFORE, CELLS, FILES, Cell, missing_pairs
-from tests.support.real_repository import RealRepository
-from tests.support.running_platform import Platform, new_platform
+from tests.support.matrix_models import AFTER, CELLS, Cell, missing_pairs
+from tests.support.matrix_platform import matrix_platform, send, write_spec
+from tests.support.running_platform import Platform, short_folder
 from tests.support.traffic import Traffic
 from tests.support.waiting import wait_for
 
@@ -48,79 +33,15 @@ def test_every_pair_is_among_them() -> None:
 
 @pytest.fixture(scope="module")
 def root() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets lie below it
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with short_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
 def platform(root: Path, request: pytest.FixtureRequest) -> Iterator[Platform]:
     """A platform with all of them, each with a build, the data of one window, and version 1 in production."""
-    running = new_platform(root / "h")
-    running.env |= {
-        "EVERGREEN_MODELS": str(root / "models"),
-        "EVERGREEN_DATA_POLL_SECONDS": "2",
-        "AIRFLOW_CONN_EVERGREEN_LAKE": json.dumps({"conn_type": "fs"}),
-        "AIRFLOW_CONN_WAREHOUSE": json.dumps({"conn_type": "sqlite", "host": str(root / "warehouse.db")}),
-    }
-    for cell in CELLS:
-        write_spec(root, cell, changed=False)
-        cell.land(root, BEFORE)
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        for name, value in running.env.items():
-            if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_")):
-                patch.setenv(name, value)
-        running.settings.home.mkdir(mode=0o700)
-        (running.settings.home / "environments").symlink_to(request.config.cache.mkdir("environments"))
-        stack.callback(running.down)
-        open_installation().store.create_tables()
-        with ThreadPoolExecutor(3) as pool:
-            started = pool.submit(running.up)
-            trained = list(pool.map(partial(train_first, root), CELLS, prepare_builds(root)))
-            started.result()
-            list(pool.map(partial(release_first, root), trained))
+    with matrix_platform(root, CELLS, Path(request.config.cache.mkdir("environments"))) as running:
         yield running
-
-
-def write_spec(root: Path, cell: Cell, changed: bool) -> None:
-    path = root / "models" / cell.name / "model.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(cell.spec(root, changed), sort_keys=False), encoding="utf-8")
-
-
-def prepare_builds(root: Path) -> list[Build]:
-    """What ci does, without its checks; the repository that model.yaml names does not exist, so no ci Dag starts."""
-    builds = []
-    (root / "git").mkdir()
-    repository, here = RealRepository(root / "git"), open_installation()
-    commit = repository.commit(FILES)
-    for cell in CELLS:
-        spec = ModelSpec.model_validate(cell.spec(root, False) | {"repository": {"url": str(repository.bare)}})
-        assert ci.check_out_commit(here, spec) == commit
-        prepared = ci.build_environment(here, spec, commit)
-        builds.append(Build(cell.name, prepared.build_id, commit, prepared.environment, "passed"))
-        here.store.record_build(builds[-1])
-    return builds
-
-
-def train_first(root: Path, cell: Cell, build: Build) -> tuple[Cell, str, training.Candidate]:
-    """Train version 1; returns it with its snapshot."""
-    here, spec = open_installation(), ModelSpec.model_validate(cell.spec(root, False))
-    snapshot = training.freeze_data(here, spec, TrainingParams(), datetime.now(UTC).replace(tzinfo=None))
-    return cell, snapshot.hash, training.train_candidate(here, spec, build.build_id, snapshot.hash, "first", {})
-
-
-def release_first(root: Path, trained: tuple[Cell, str, training.Candidate]) -> None:
-    """Put version 1 into production; there is nothing yet that a canary could be compared with."""
-    cell, snapshot, made = trained
-    settings, spec = open_installation().settings, ModelSpec.model_validate(cell.spec(root, False))
-    # supervisord's proxy is not for several threads.
-    here = replace(open_installation(), engine=open_engine(settings, open_installation().registry))
-    verdict = training.compare(spec, made)
-    assert verdict.passed, verdict
-    version = training.register(here, spec, made, snapshot, verdict, run_id="first", reason="first", parameters={})
-    deployment.start_canary(here, spec, version, "first")
-    deployment.promote(here, spec, version, "first")
 
 
 class Loop:
@@ -128,16 +49,10 @@ class Loop:
 
     def __init__(self, platform: Platform) -> None:
         self.platform, self.store = platform, Store(f"sqlite:///{platform.settings.home / 'evergreen.db'}")
-        self.headers = {"Authorization": f"Bearer {platform.settings.secret('prediction_token')}"}
-
-    def send(self, cell: Cell, rows: pd.DataFrame, identity: str, changed: bool) -> requests.Response:
-        """One request through the gateway."""
-        url = f"{self.platform.gateway_url}/v2/models/{cell.name}/infer"
-        return requests.post(url, json=cell.request(rows, identity, changed), headers=self.headers, timeout=30)
 
     def ask(self, cell: Cell, rows: pd.DataFrame, changed: bool) -> None:
         """One request that is answered with predictions."""
-        response = self.send(cell, rows, f"{cell.name}-{changed}", changed)
+        response = send(self.platform, cell, rows, f"{cell.name}-{changed}", changed)
         assert response.status_code == 200, f"{cell.name}: {response.text}"
 
     def unfinished(self, version: str) -> list[Cell]:
@@ -162,7 +77,7 @@ class Loop:
 
 def test_every_model_goes_around_the_loop(platform: Platform, root: Path) -> None:
     loop = Loop(platform)
-    wait_for(lambda: len(platform.ask("GET", "dags?limit=100")["dags"]) == 5 * len(CELLS), 120, "the Dags")
+    wait_for(lambda: len(platform.ask("GET", "dags?limit=100")["dags"]) == 5 * len(CELLS) + 1, 120, "the Dags")
     assert platform.ask("GET", "importErrors")["import_errors"] == []
     for cell in CELLS:  # nothing degrades here
         platform.ask("PATCH", f"dags/{cell.name}.retraining", json={"is_paused": True})
@@ -173,13 +88,13 @@ def test_every_model_goes_around_the_loop(platform: Platform, root: Path) -> Non
         write_spec(root, cell, changed=True)
     turns = itertools.count()
 
-    def send(identity: str) -> requests.Response:
+    def send_next(identity: str) -> requests.Response:
         """A client of one model after the other."""
         turn = next(turns)
         cell, first = CELLS[turn % len(CELLS)], 60 + turn % 120
-        return loop.send(cell, frames[cell.name].iloc[first : first + 2], identity, changed=False)
+        return send(platform, cell, frames[cell.name].iloc[first : first + 2], identity, changed=False)
 
-    with Traffic(send, pause=0.15) as traffic:
+    with Traffic(send_next, pause=0.3) as traffic:
         wait_for(lambda: traffic.failures or loop.unfinished("2") == [], 900, "version 2 of all")
     assert traffic.failures == []
     for cell in CELLS:

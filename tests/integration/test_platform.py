@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import stat
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,14 @@ import psutil
 import pytest
 import requests
 
+from include.adapters.engines.process.confinement import isolation
 from include.adapters.store import Store
 from include.core.build import Build
+from include.embedded.__main__ import CONFINEMENT
 from include.embedded.environment import INSTANCE
+from include.embedded.processes import alive
 from tests.integration.conftest import ON_NEW_DATA
-from tests.support.running_platform import Platform, new_platform
+from tests.support.running_platform import Platform, new_platform, short_folder
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -59,6 +63,8 @@ def test_status_names_every_component_and_calls_it_healthy(platform: Platform) -
         assert lines[component].split()[1] == "RUNNING"
         assert lines[component].endswith(" healthy")
     assert str(platform.settings.airflow_port) in lines["api-server"]
+    level = "containers" if platform.settings.engine == "docker" else CONFINEMENT[isolation()]
+    assert lines["model"] == f"model code  is confined by {level}"
 
 
 def test_up_again_changes_nothing(platform: Platform) -> None:
@@ -203,7 +209,7 @@ def test_no_other_user_can_read_the_platforms_files(platform: Platform) -> None:
         path
         for folder, _, names in os.walk(home)
         for path in (os.path.join(folder, name) for name in names)
-        if not stat.S_ISSOCK(os.lstat(path).st_mode) and os.lstat(path).st_mode & 0o077
+        if stat.S_IFMT(os.lstat(path).st_mode) not in (stat.S_IFSOCK, stat.S_IFLNK) and os.lstat(path).st_mode & 0o077
     ]
     assert open_to_others == []
 
@@ -218,8 +224,14 @@ def test_a_part_that_is_killed_comes_back(platform: Platform) -> None:
     wait_for(lambda: platform.command("status").returncode == 0, 120, "a healthy platform")
 
 
-def test_an_occupied_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
-    other = new_platform(tmp_path / "h")
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+def test_an_occupied_port_is_named_before_anything_is_started(short_path: Path) -> None:
+    other = new_platform(short_path / "h")
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", other.settings.mlflow_port))
         holder.listen()
@@ -237,17 +249,17 @@ def test_a_home_too_deep_for_sockets_is_refused_with_the_remedy(tmp_path: Path) 
 
 
 def test_after_supervisord_was_killed_down_leaves_no_process_and_up_works(platform: Platform) -> None:
-    """Last in this file, since it takes the platform away for a while."""
+    """Last in this file, since it takes the platform away for a while. That it heals by itself: tests/chaos."""
     here = platform.settings
     supervisord = psutil.Process(int((here.run / "supervisord.pid").read_text()))
     orphans = supervisord.children(recursive=True)
     assert len(orphans) >= len(COMPONENTS)
     os.kill(supervisord.pid, signal.SIGKILL)
-    wait_for(lambda: not supervisord.is_running() or supervisord.status() == psutil.STATUS_ZOMBIE, 10, "its end")
+    wait_for(lambda: not alive([supervisord]), 10, "its end")
     assert platform.command("status").returncode == 1
-    platform.down()
+    platform.down()  # at once, before the watchdog starts everything again
     assert processes(platform) == []
-    assert [one for one in orphans if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert alive(orphans) == []
     platform.down()  # once more is harmless
     platform.up()
     wait_for(lambda: platform.command("status").returncode == 0, 120, "a healthy platform")

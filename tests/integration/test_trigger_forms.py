@@ -98,6 +98,7 @@ UNTOUCHED = {
     "rides.deployment": ("choose_release", "failed", "no version has been promoted yet"),
     "rides.monitoring": ("gather_predictions", "skipped", ""),
     "rides.retraining": ("degraded_health", "skipped", ""),
+    "evergreen.housekeeping": ("clean_up", "success", "MB freed"),
 }
 """Dag → the task that an untouched form's run is decided by, its state, and a word of its log."""
 FILLED: dict[str, tuple[str, dict[str, str | bool], str, str, str]] = {
@@ -110,6 +111,7 @@ FILLED: dict[str, tuple[str, dict[str, str | bool], str, str, str]] = {
     "an object": (
         "late.training", {"parameters": '{"depth":3}', "build": "x-1"}, "take_snapshot", "failed", "no build 'x-1'",
     ),
+    "a dry run": ("evergreen.housekeeping", {"dry_run": True}, "clean_up", "success", "MB would be freed"),
     "a rollback to a version": (
         "late.deployment", {"version": "3", "rollback": True}, "choose_release", "failed", "contradict each other",
     ),

@@ -16,11 +16,16 @@ ON_THE_ENGINE = {"docker", "docker_images", "image_registry", "compose"}
 """Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one test at a time."""
 ON_THE_PLATFORM = ["platform", "observability", "trigger_forms"]
 """Modules that share the running platform, in this order: the first one wants it as it was started."""
-LONGEST = [
-    *("e2e", "engine", "tests/integration/test_matrix.py", "platform"),
-    *("tests/integration/test_brought_models.py", "tests/integration/test_deployment.py"),
+ORDER = [
+    *("e2e", "engine", "tests/unit/", "tests/dags/", "tests/integration/test_matrix.py"),
+    *("tests/integration/test_brought_models.py", "tests/integration/test_deployment.py", "platform"),
+    *("tests/integration/", "tests/"),
 ]
-"""These groups start first, so that no process ends up waiting for one of them."""
+"""The groups (or how their names begin) in the order in which they start.
+
+Two running platforms at a time would take each other's processors, and idle ones take a third of a core each. So the
+unit tests run beside the demo, and the integration tests that need no platform beside the matrix.
+"""
 
 SHARED = pytest.StashKey[ExitStack]()
 
@@ -36,16 +41,19 @@ def group_of(nodeid: str) -> str:
     return "engine" if name in ON_THE_ENGINE or "[docker" in nodeid else str(path)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring the tests of a group together, the longest groups first."""
-    order = {group: number for number, group in enumerate(LONGEST)}
-    groups = {group_of(item.nodeid): None for item in items}
-    order |= {group: order.get(group, len(order) + number) for number, group in enumerate(groups)}
+def order_of(group: str) -> int:
+    """The place of a group in ORDER: the longest beginning of its name counts."""
+    return ORDER.index(max((begin for begin in ORDER if group.startswith(begin)), key=len, default="tests/"))
 
-    def place(item: pytest.Item) -> tuple[int, int]:
-        name = item.path.stem.removeprefix("test_")
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the tests of a group together, and the groups into their order."""
+    found = {group: number for number, group in enumerate({group_of(item.nodeid): None for item in items})}
+
+    def place(item: pytest.Item) -> tuple[int, int, int]:
+        name, group = item.path.stem.removeprefix("test_"), group_of(item.nodeid)
         within = ON_THE_PLATFORM.index(name) if name in ON_THE_PLATFORM else 0
-        return order[group_of(item.nodeid)], within
+        return order_of(group), found[group], within
 
     items.sort(key=place)
 

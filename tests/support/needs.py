@@ -37,7 +37,7 @@ def _root() -> str:
 def _landlock() -> str:
     from include.adapters.engines.process.confinement import isolation
 
-    return "" if isolation() == "landlock" else "this kernel has no Landlock. Linux 5.13 or newer has it"
+    return "" if isolation() != "environment" else "this kernel has no Landlock. Linux 5.13 or newer has it"
 
 
 def _landlock_signals() -> str:
@@ -46,6 +46,14 @@ def _landlock_signals() -> str:
     from py_landlock import get_abi_version
 
     return "" if get_abi_version() >= 6 else "Landlock does not restrict signals here. Linux 6.12 or newer does"
+
+
+def _read_only_mounts() -> str:
+    from include.adapters.engines.process.confinement import can_make_read_only
+
+    return (
+        "" if can_make_read_only() else "mount namespaces are not allowed here. Allow user namespaces, or run as root"
+    )
 
 
 def _system_calls() -> str:
@@ -102,6 +110,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "root": _root,
     "landlock": _landlock,
     "landlock_signals": _landlock_signals,
+    "read_only_mounts": _read_only_mounts,
     "system_calls": _system_calls,
     "kernel_headers": _kernel_headers,
     "docker": _docker,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,16 @@ from tests.support.waiting import wait_for
 Completed = subprocess.CompletedProcess[str]
 
 SECONDS_TO_START = 300
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder whose path is short whoever runs the tests and how often: a platform's sockets lie below it."""
+    folder = Path(tempfile.mkdtemp(prefix="eg-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

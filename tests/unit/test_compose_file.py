@@ -12,6 +12,7 @@ import yaml
 from dotenv import dotenv_values
 
 from include.embedded.compose import COMPOSE_SECRETS, OPTIONS, configure_gateway, write_env
+from include.embedded.environment import PATIENCE
 from include.settings import Settings
 from tests.conftest import PROJECT
 
@@ -91,8 +92,9 @@ def test_no_secret_stands_in_the_file() -> None:
                 assert "${" in value, name
 
 
-def test_the_worker_has_none_of_airflows_keys() -> None:
-    mine = " ".join(map(str, [*SERVICES["airflow-worker"]["environment"].items()]))
+@pytest.mark.parametrize("name", ["airflow-worker", "reconciler"])
+def test_who_may_call_docker_has_none_of_airflows_keys(name: str) -> None:
+    mine = " ".join(map(str, [*SERVICES[name]["environment"].items()]))
     assert not re.search(r"FERNET|JWT|API_SECRET|AIRFLOW_DB|POSTGRES_PASSWORD|ADMIN_PASSWORD", mine)
 
 
@@ -103,6 +105,15 @@ def test_prometheus_and_alertmanager_ask_for_a_password_and_no_container_sees_th
         assert f"{name}-config:/etc/evergreen:ro" in mounts
         assert all(mount.endswith(":ro") for mount in mounts)
     assert not [m for m in SERVICES["airflow-worker"]["volumes"] if "-config" in m], "a task could change the rules"
+
+
+def test_tasks_are_as_patient_as_on_one_machine() -> None:
+    for service in ("airflow-worker", "airflow-scheduler", "airflow-api-server"):
+        settings = SERVICES[service]["environment"]
+        known = {name: value for name, value in settings.items() if name in PATIENCE}
+        assert known.items() <= PATIENCE.items()
+        expected = set(PATIENCE) if service != "airflow-worker" else {n for n in PATIENCE if "__WORKERS__" in n}
+        assert set(known) == expected
 
 
 def test_who_is_told_of_alerts_is_chosen_in_the_file_of_secrets() -> None:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from include.adapters.data.predictions import (
 )
 from include.adapters.files import write_atomically
 from include.adapters.store import Store
+from include.adapters.untrusted_files import UntrustedFileError, open_regular
 from include.core.categories import boolean_value, category_text
 from include.core.errors import DataError
 from include.core.json_types import JsonObject, with_present_names
@@ -42,6 +44,8 @@ SpecOf = Callable[[str], ModelSpec]
 
 CHUNK_BYTES = 16 * 2**20
 """How much of a segment is processed at once, which limits memory."""
+MAX_LINE_BYTES = 128 * 2**20
+"""No logged request is longer: a request has at most 16 MiB."""
 
 
 @dataclass
@@ -79,7 +83,10 @@ def gather(spec: ModelSpec, store: Store, log_dir: Path, lake: Path, spec_of: Sp
     gathered = Gathered()
     with _only_one(folder):
         for segment in sorted(log_dir.glob("*.jsonl")):
-            _gather_segment(segment, spec, spec_of, store, folder, gathered)
+            try:
+                _gather_segment(segment, spec, spec_of, store, folder, gathered)
+            except UntrustedFileError as error:
+                log.warning("%s was left out: it %s. Remove it: a model server did not write it.", segment, error)
     return gathered
 
 
@@ -130,8 +137,8 @@ def _gather_segment(
     gathered: Gathered,
 ) -> None:
     start = position = store.log_position(spec.name, segment.name)
-    size = segment.stat().st_size
-    with segment.open("rb") as file:
+    with os.fdopen(open_regular(segment), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
         while position < size:
             content = _complete_lines(file, position)
             if not content:
@@ -146,7 +153,7 @@ def _gather_segment(
 def _own_spec(content: bytes, spec: ModelSpec, spec_of: SpecOf | None) -> ModelSpec:
     """The specification of the version in the first well-formed line; ``spec`` if there is none."""
     for line in content.splitlines():
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             version = str(json.loads(line)["version"])
             return spec_of(version) if spec_of else spec
     return spec
@@ -163,10 +170,10 @@ def _is_readable(path: Path) -> bool:
 def _bytes_of(segment: Path, start: int, end: int) -> bytes | None:
     """These bytes of a segment; None if it does not have them (any more)."""
     try:
-        with segment.open("rb") as file:
+        with os.fdopen(open_regular(segment), "rb") as file:
             file.seek(start)
             content = file.read(end - start)
-    except OSError:
+    except (OSError, UntrustedFileError):
         return None
     return content if start < end and len(content) == end - start else None
 
@@ -180,6 +187,8 @@ def _complete_lines(file: Any, position: int) -> bytes:
         if not more:
             return b""
         content += more
+        if len(content) > MAX_LINE_BYTES and b"\n" not in content:
+            raise UntrustedFileError(f"has a line of more than {MAX_LINE_BYTES} bytes at byte {position}")
     return bytes(content[: content.rindex(b"\n") + 1])
 
 
@@ -191,7 +200,7 @@ def _write_files(
     for line in content.splitlines(keepends=True):
         try:
             rows = _rows(json.loads(line), spec)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             gathered.malformed_lines += 1
             log.warning("%s: skipping the line at byte %d, which is not a valid log entry (%s)", segment, offset, error)
         else:

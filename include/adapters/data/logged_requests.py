@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from include.adapters.untrusted_files import UntrustedFileError, open_regular
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,17 @@ def newest_requests(folder: Path, version: str, count: int, most_rows: int) -> l
     """
     found: list[LoggedRequest] = []
     rows = 0
-    for segment in sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        with segment.open(encoding="utf-8", errors="replace") as file:
+    for segment in sorted(folder.glob("*.jsonl"), key=lambda path: path.lstat().st_mtime_ns, reverse=True):
+        try:
+            descriptor = open_regular(segment)
+        except (OSError, UntrustedFileError):  # not written by a model server; gathering warns of it
+            continue
+        with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
             newest = deque(file, maxlen=count)
         for line in reversed(newest):
             if len(found) >= count or rows >= most_rows:
                 return found
-            with suppress(ValueError, KeyError, TypeError, AttributeError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 entry = json.loads(line)
                 if entry["version"] == version:
                     found.append(_request(entry["features"], entry["predictions"]))

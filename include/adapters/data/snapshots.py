@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -113,7 +114,9 @@ def _store_object(lake: Path, frame: pd.DataFrame) -> Path:
     pq.write_table(table, buffer, compression="zstd")
     content = buffer.getvalue().to_pybytes()
     path = lake / "snapshots" / "objects" / f"{hashlib.sha256(content).hexdigest()}.parquet"
-    if not path.exists():
+    if path.exists():
+        os.utime(path)  # so that housekeeping knows that it is used
+    else:
         write_atomically(path, content)
     return path
 

@@ -93,6 +93,9 @@ class Engine(Protocol):
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and remove it, if there is one."""
 
+    def restart(self, model: str, environment: Environment, version: str) -> None:
+        """Kill a server that does not respond, and start it again at the same address, if there is one."""
+
     def log_tail(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
         """The tail of a server's log, for error messages."""
 

@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from include.adapters.engines.process.confinement import Completed, run_confined
+from include.adapters.engines.requirements import check_requirements
 from include.adapters.files import write_atomically
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import ModelSpec
@@ -111,13 +112,19 @@ def model_folder(checkout: Path, spec: ModelSpec) -> Path:
 
 
 def resolve_lock(
-    settings: Settings, model: str, folder: Path, *, again: bool = False, python: Python | None = None
+    settings: Settings,
+    model: str,
+    folder: Path,
+    *,
+    indexes: Sequence[str] = (),
+    again: bool = False,
+    python: Python | None = None,
 ) -> Lock:
     """The complete lock of the commit's and the runtime's requirements; the same requirements give the same lock.
 
-    It is for the current Python unless ``python`` is given.
+    It is for the current Python unless ``python`` is given. ``indexes``: addresses that the requirements may name.
 
-    Raises BuildError with uv's message if they can't be resolved together.
+    Raises BuildError with uv's message if they can't be resolved together, or if they name another address.
     """
     requirements = next((folder / name for name in REQUIREMENTS if (folder / name).is_file()), None)
     if requirements is None:
@@ -125,6 +132,7 @@ def resolve_lock(
             f"{model}: the commit has no requirements.lock or requirements.txt next to the model's code. Add one that "
             "lists the libraries the model needs; an empty file is fine if it needs none."
         )
+    check_requirements(model, requirements, indexes)
     runtime = RUNTIME / "requirements.txt"
     version = " ".join(python) if python else platform.python_version()
     key = hashlib.sha256(b"\0".join([requirements.read_bytes(), runtime.read_bytes(), version.encode()])).hexdigest()
@@ -148,6 +156,7 @@ def build_environment(settings: Settings, model: str, lock: Lock) -> Path:
     folder = settings.environments / lock.hash
     complete = folder / ".complete"
     if complete.exists():
+        os.utime(folder)  # so that housekeeping knows that it is used
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -249,6 +258,7 @@ def _uv(
         time_limit=seconds,
         memory_mb=MEMORY_MB,
         connect=True,
+        link_across=True,  # packages are linked from the cache
         env={
             **{name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)},
             "UV_CACHE_DIR": str(cache),

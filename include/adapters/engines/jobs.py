@@ -70,6 +70,11 @@ def _require_success(spec: ModelSpec, module: str, done: Completed) -> None:
             f"{spec.name}: {module} exceeded training.memory_mb ({spec.training.memory_mb}). "
             "Raise it in model.yaml, or train on fewer windows."
         )
+    if done.limit == "processes":
+        raise TrainingError(
+            f"{spec.name}: {module} had more processes and threads than training.processes "
+            f"({spec.training.processes}). Raise it in model.yaml, or start fewer, for example with a smaller n_jobs."
+        )
     if done.code in KILLED:
         raise PlatformError(
             f"{spec.name}: {module} was killed from outside (signal {-done.code}), not by a limit of its own. If a "

@@ -50,7 +50,10 @@ class Gateway:
         if not self._has_route(model):
             return {}
         live, canary, share = (self._read(model, name) for name in ("live", "canary", "share"))
-        percent = round(100 * int(share, 16) / SHARE_UNITS) if share else 0
+        try:
+            percent = round(100 * int(share, 16) / SHARE_UNITS) if share else 0
+        except ValueError:
+            return {}  # damaged, so the files must be written again
         return {live: 100 - percent, canary: percent} if percent else {live: 100}
 
     def split(self, model: str, live: str, canary: str = "", share: int = 0) -> None:
@@ -64,7 +67,7 @@ class Gateway:
         with FileLock(self._folder / ".lock"):
             if not self._has_route(model):
                 self._ask("PUT", f"{ROUTES}/1", json=self._route(model))
-                self._save_config()
+                self.save_config()
 
     def remove(self, model: str) -> None:
         """Remove the model's route, if there is one."""
@@ -73,12 +76,12 @@ class Gateway:
             if not self._has_route(model):
                 return
             self._ask("DELETE", f"/id/{_route_id(model)}")
-            self._save_config()
+            self.save_config()
 
     def _has_route(self, model: str) -> bool:
         return self._ask("GET", f"/id/{_route_id(model)}", missing_ok=True).status_code != 404
 
-    def _save_config(self) -> None:
+    def save_config(self) -> None:
         """Save the configuration, so that Caddy has all its routes after a crash."""
         write_private(self._config, json.dumps(self._ask("GET", "/config/").json(), indent=1))
 

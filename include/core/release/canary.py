@@ -17,7 +17,7 @@ LATENCY_NOISE_SECONDS = 0.05
 """A p95 below this is never too slow: at such speeds, the ratio only shows how busy the machine is."""
 
 SIGMAS = 3.0
-"""How many standard deviations the share of refused requests must exceed production's to be no chance."""
+"""How many standard deviations a count of requests must lie from what production's predicts to be no chance."""
 REFUSALS_TO_JUDGE = 5
 """Fewer refused requests than this, beyond production's share, are never judged."""
 
@@ -99,15 +99,19 @@ def judge_canary(
     champion: ServerFigures | None,
     *,
     seconds: float,
+    weight: int,
     restarted: bool = False,
     shadowed: bool = False,
 ) -> Verdict:
     """The verdict on one step, from the growth of both servers' counters since the step started.
 
     ``champion`` is None if all traffic goes to the candidate. With too few requests and too few rows, the step is held
-    until its time limit (``seconds``: time since it started), then it fails. A restarted candidate fails, and so does
-    one that refuses more of its requests (4xx) than production does: clients send both the same. ``shadowed``: the
-    replay of logged requests has passed and may stand for traffic that does not come.
+    until its time limit (``seconds``: time since it started), then it fails. So does a step in which production
+    answered much of the traffic that was meant for the candidate (``weight``: the candidate's share in percent): the
+    gateway asks production when the candidate does not respond, and the candidate does not count what never reached
+    it. A restarted candidate fails, and so does one that refuses more of its requests (4xx) than production does:
+    clients send both the same. ``shadowed``: the replay of logged requests has passed and may replace traffic that
+    does not come.
     """
     p95, champion_p95, distance = quantile(candidate.latency, 0.95), None, None
     signals: dict[str, Signal] = {
@@ -125,32 +129,65 @@ def judge_canary(
         signals["champion_refused"] = champion.refused
         signals["champion_p95_seconds"] = champion_p95
         signals["prediction_shift"] = distance
+        signals["expected_requests"] = round(_expected(weight, candidate, champion), 1)
     if restarted:
         return Verdict("fail", "the canary's server restarted during the step", signals)
-    enough = _enough(policy, candidate) and (champion is None or _enough(policy, champion))
-    judged = candidate.requests if enough else max(candidate.requests, policy.requests_at_least)
-    if candidate.errors > policy.error_rate_at_most * judged:
-        return Verdict("fail", f"{candidate.errors} of {candidate.requests} requests were answered with 5xx", signals)
-    problem = _refuses_more(policy, candidate, champion)
+    problem = _fails_at_once(policy, candidate, champion)
     if problem:
         return Verdict("fail", problem, signals)
-    if not enough:
+    late = seconds > policy.step_timeout_minutes * 60
+    if not _both_enough(policy, candidate, champion):
         needed = f"{policy.requests_at_least} answered requests, or {policy.rows_at_least} rows,"
-        if seconds > policy.step_timeout_minutes * 60:
-            few = f"fewer than {needed} within the step's time limit"
-            if shadowed:
-                return Verdict("pass", f"{few}; the replay of logged requests passed instead", signals)
-            return Verdict("fail", few, signals)
-        return Verdict("hold", f"waiting for {needed} from each release", signals)
-    if champion is not None:
-        problem = _too_slow(policy, p95, champion_p95) or _too_different(policy, distance)
-        if problem:
-            return Verdict("fail", problem, signals)
+        few = f"fewer than {needed} within the step's time limit"
+        if late and shadowed:
+            return Verdict("pass", f"{few}; the replay of logged requests passed instead", signals)
+        return (
+            Verdict("fail", few, signals)
+            if late
+            else Verdict("hold", f"waiting for {needed} from each release", signals)
+        )
+    if champion is None:
+        return Verdict("pass", "errors are within their limit", signals)
+    missed = _misses_its_share(weight, candidate, champion)
+    if missed:
+        return Verdict("fail" if late else "hold", missed, signals)
+    problem = _too_slow(policy, p95, champion_p95) or _too_different(policy, distance)
+    if problem:
+        return Verdict("fail", problem, signals)
     return Verdict("pass", "errors, latency and predictions are within their limits", signals)
+
+
+def _fails_at_once(policy: Canary, candidate: ServerFigures, champion: ServerFigures | None) -> str | None:
+    """What more traffic would not mend: too many errors, or more refused requests than production has."""
+    enough = _both_enough(policy, candidate, champion)
+    judged = candidate.requests if enough else max(candidate.requests, policy.requests_at_least)
+    if candidate.errors > policy.error_rate_at_most * judged:
+        return f"{candidate.errors} of {candidate.requests} requests were answered with 5xx"
+    return _refuses_more(policy, candidate, champion)
+
+
+def _both_enough(policy: Canary, candidate: ServerFigures, champion: ServerFigures | None) -> bool:
+    return _enough(policy, candidate) and (champion is None or _enough(policy, champion))
 
 
 def _enough(policy: Canary, figures: ServerFigures) -> bool:
     return figures.answered >= policy.requests_at_least or figures.rows >= policy.rows_at_least
+
+
+def _expected(weight: int, candidate: ServerFigures, champion: ServerFigures) -> float:
+    """How many of the requests that either server counted should have reached the candidate."""
+    return weight / 100 * (candidate.requests + champion.requests)
+
+
+def _misses_its_share(weight: int, candidate: ServerFigures, champion: ServerFigures) -> str | None:
+    """Whether the candidate had less than half of its share of the requests, and that is no chance."""
+    expected = _expected(weight, candidate, champion)
+    if candidate.requests >= min(expected / 2, expected - SIGMAS * math.sqrt(expected)):
+        return None
+    return (
+        f"{candidate.requests} requests reached the canary, of about {expected:.0f} that its share of {weight} % "
+        "should bring; production answered the others"
+    )
 
 
 def _refuses_more(policy: Canary, candidate: ServerFigures, champion: ServerFigures | None) -> str | None:

@@ -140,6 +140,10 @@ class Action:
     version: str | None = None
     weights: Mapping[str, int] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """As in a log line: ``start 3``, ``route {'3': 100}``."""
+        return f"{self.verb} {self.version or dict(self.weights)}"
+
 
 def plan(desired: Release, observed: Observed) -> list[Action]:
     """The actions that turn ``observed`` into ``desired``, in a safe order.

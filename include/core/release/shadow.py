@@ -29,7 +29,7 @@ def judge_replay(limits: Deployment, replay: Replay) -> Verdict:
     """The verdict on a replay, by the limits of the canary.
 
     Production answered all of these requests, so each failure is the new release's own. With fewer requests and rows
-    than a canary needs, the verdict is hold: the replay proves too little to stand for traffic.
+    than a canary needs, the verdict is hold: the replay proves too little to replace traffic.
     """
     canary = limits.canary
     distance = sample_shift(replay.predicted, replay.recorded)

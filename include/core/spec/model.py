@@ -16,6 +16,7 @@ from include.core.spec.data import Data, Feature, Truth
 from include.core.spec.fields import RESERVED, Column, Entrypoint, Identifier, SpecSection, Task
 from include.core.spec.monitoring import Degradation, Monitoring
 from include.core.spec.release import Deployment, Promotion
+from include.core.spec.retention import Retention
 from include.core.spec.training import Metrics, Training
 
 
@@ -26,6 +27,11 @@ class Repository(SpecSection):
     branch: str = Field("main", description="Branch whose commits are built.")
     path: str = Field(".", description="Folder of the model inside the repository.")
     connection: str | None = Field(None, description="Airflow connection of type git, for private repositories.")
+    package_indexes: list[str] = Field(
+        default_factory=list,
+        description="Addresses that the commit's requirements may name besides the platform's own package index, as "
+        "an index (--index-url, --extra-index-url, --find-links) or as the beginning of a package's URL.",
+    )
 
 
 class ModelSpec(SpecSection):
@@ -69,6 +75,7 @@ class ModelSpec(SpecSection):
     deployment: Deployment = Field(default_factory=Deployment, description="How a release gets into production.")
     monitoring: Monitoring = Field(default_factory=Monitoring, description="What is measured in each window.")
     degradation: Degradation = Field(description="When health is bad enough to retrain.")
+    retention: Retention = Field(default_factory=Retention, description="What is kept, and for how long.")
 
     @model_validator(mode="after")
     def _columns_do_not_clash(self) -> ModelSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from include.core.spec.fields import Fraction, SpecSection
 
@@ -64,6 +64,14 @@ class Shadow(SpecSection):
         description="For models with little traffic: whether a canary step that too few requests reach within "
         "canary.step_timeout_minutes passes if the replay passed.",
     )
+
+    @model_validator(mode="after")
+    def _has_requests_to_replay(self) -> Shadow:
+        if self.enough_without_traffic and not self.requests:
+            raise ValueError(
+                "enough_without_traffic needs a replay. Set requests to at least canary.requests_at_least, such as 200"
+            )
+        return self
 
 
 class Deployment(SpecSection):

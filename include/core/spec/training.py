@@ -29,7 +29,7 @@ class Training(SpecSection):
         gt=0,
         description="CPUs that training may use; null: all (with the engine process, a number of threads).",
     )
-    processes: int = Field(256, ge=16, description="Processes and threads that training may have (engine docker).")
+    processes: int = Field(256, ge=16, description="Processes and threads that training may have at one time.")
     network: bool = Field(False, description="Allow training and the checks of a commit to use the network.")
 
 

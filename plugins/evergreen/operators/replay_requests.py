@@ -11,7 +11,7 @@ from include.core.json_types import JsonObject
 class ReplayRequestsOperator(VersionInTest):
     """Send ``deployment.shadow.requests`` logged requests to the version; fail if the verdict failed.
 
-    A verdict of hold (too few logged requests) lets the canary begin, but does not stand for its traffic.
+    A verdict of hold (too few logged requests) lets the canary begin, but does not replace its traffic.
     """
 
     def execute(self, context: Context) -> JsonObject:

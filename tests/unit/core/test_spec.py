@@ -91,6 +91,30 @@ def test_a_wrong_type_says_what_was_found(wrong: Any) -> None:
         ("breaches: 2", "breaches: 9", "breaches can't be more than windows"),
         ("schema: 1", "schema: 2", "schema"),
         ("name: late\n", "name: other\n", "is not the folder's name"),
+        ("owner: flight-operations", "owner: &a [*a]", "late/model.yaml: has an alias of something that contains it"),
+        (
+            "owner: flight-operations",
+            "owner: " + "[" * 90,
+            "late/model.yaml: has more than 32 levels (line 3). Correct",
+        ),
+        ("owner: flight-operations", "owner: " + "9" * 5000, "late/model.yaml: has a word of more than 1000"),
+        ("owner: flight-operations", "owner: 2013-13-01", "late/model.yaml: has a value that can't be read (month"),
+        ("owner: flight-operations", "owner: " + "x " * 200_000, "late/model.yaml: has more than 262144 bytes. Write"),
+        (
+            "target: late\n",
+            "target: late\noptional_inputs: {id: 2027-01-31}\n",
+            "'id' is the target, the key or the event",
+        ),
+        (
+            "target: late\n",
+            "target: late\noptional_inputs: {rain: soon}\n",
+            "optional_inputs.rain: Input should be a valid",
+        ),
+        (
+            "target: late\n",
+            "target: late\ndeployment: {shadow: {enough_without_traffic: true}}\n",
+            "enough_without_traffic needs a replay. Set requests to at least",
+        ),
     ],
 )
 def test_each_mistake_has_its_remedy(wrong: Any, old: str, new: str, expected: str) -> None:

@@ -46,7 +46,7 @@ def test_supervisord_is_told_every_part_and_survives_odd_paths(tmp_path: Path) -
     config = configparser.RawConfigParser(inline_comment_prefixes=None)
     config.read_string(supervisor_config(odd))
     programs = {section.partition(":")[2] for section in config.sections() if section.startswith("program:")}
-    assert programs == {"scheduler", "dag-processor", "triggerer", "api-server", "caddy", "mlflow"}
+    assert programs == {"scheduler", "dag-processor", "triggerer", "api-server", "caddy", "mlflow", "watchdog"}
     assert "100%%" in config["supervisord"]["logfile"]
     # supervisord splits this at spaces, so that an absolute path would silently lose the model servers
     assert config["include"]["files"] == "servers/*.conf"

@@ -13,6 +13,14 @@ from include.core.quality.estimation import estimate
 from include.core.spec import ModelSpec
 from include.stages.training import BUNDLE, complete_bundle
 
+REPORT = {
+    "rows": 2000,
+    "holdout_rows": 200,
+    "seconds": {"fit": 0.1},
+    "trained_until": "2013-03-02T00:00:00",
+    "sha256": "0" * 64,
+}
+
 
 def test_the_bundle_has_what_estimates_need_and_no_row_of_the_holdout(spec: ModelSpec, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
@@ -23,7 +31,7 @@ def test_the_bundle_has_what_estimates_need_and_no_row_of_the_holdout(spec: Mode
     rows[spec.data.key] = [f"flight-{number}" for number in range(2000)]
     for name in ("holdout", "march"):
         rows.to_parquet(tmp_path / f"{name}.parquet")
-    (tmp_path / "training.json").write_text(json.dumps({"trained_until": "2013-03-02T00:00:00"}))
+    (tmp_path / "training.json").write_text(json.dumps(REPORT))
     for name in set(BUNDLE) - {"profile.json", "estimator.json", "golden.json", "lineage.json"}:
         (tmp_path / name).write_text("{}")
     snapshot: Any = SimpleNamespace(paths=[str(tmp_path / "march.parquet")])

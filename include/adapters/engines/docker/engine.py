@@ -63,7 +63,8 @@ class DockerEngine:
         started = time.monotonic()
         base = images.base_image(self.host)
         python, code = images.python_of(self.host, base), environments.model_folder(checkout, spec)
-        lock = environments.resolve_lock(self._settings, spec.name, code, again=again, python=python)
+        indexes = spec.repository.package_indexes
+        lock = environments.resolve_lock(self._settings, spec.name, code, indexes=indexes, again=again, python=python)
         build_id = environments.build_name(commit, lock)
         folder = environments.assemble(build_folder(self._settings, spec.name, build_id), checkout)
         image, cached = images.take_image(self.host, spec, build_id, commit, folder, lock, base)
@@ -166,6 +167,12 @@ class DockerEngine:
         """Stop a server (it drains first) and remove it, if there is one."""
         for container in self._containers(model=model, environment=environment, version=version):
             end_server(self.host, container)
+
+    def restart(self, model: str, environment: Environment, version: str) -> None:
+        """Kill a server and start it again."""
+        for container in self._containers(model=model, environment=environment, version=version):
+            with self.host.errors(), contextlib.suppress(NotFound):
+                container.restart(timeout=0)
 
     def stop_servers(self) -> None:
         """Stop and remove all model servers of this installation; the reconciler starts them again."""

@@ -35,7 +35,7 @@ from docker.types import LogConfig, Ulimit
 
 from include.adapters.engines.docker.archives import USER, archive, take_out
 from include.adapters.engines.docker.client import DockerHost
-from include.adapters.engines.process.confinement import FILE_MB, NO_MEMORY, TAIL_BYTES, Completed
+from include.adapters.engines.process.confinement import FILE_MB, NO_MEMORY, TAIL_BYTES, Completed, Limit
 from include.core.errors import PlatformError
 
 _log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def run_in_container(
             output = _Output(log)
             reader = threading.Thread(target=output.copy, args=(container.logs(stream=True, follow=True),), daemon=True)
             reader.start()
-            limit: Literal["time", "memory"] | None = _await_end(container, time_limit)
+            limit: Limit | None = _await_end(container, time_limit)
             reader.join(GRACE_SECONDS)
             container.reload()
             chunks, _ = container.get_archive(str(writable))

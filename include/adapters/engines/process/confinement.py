@@ -25,8 +25,10 @@ from include.adapters.engines.process.confinement_guard import Policy
 from include.core.errors import PlatformError
 
 LAUNCHER = Path(__file__).with_name("confinement_launcher.py")
+MOUNTS = Path(__file__).with_name("confinement_mounts.py")
 NOT_CONFINED = 125
 FILE_MB = 8192
+PROCESSES = 4096
 TAIL_BYTES = 16_000
 
 # System files that any program needs: libraries, locale, time zone, certificates, name resolution; no keys, no homes.
@@ -44,6 +46,7 @@ SYSTEM = [
 PREFIX = ("bin", "include", "lib", "lib64", "share")
 DEVICES = ["/dev/null", "/dev/full", "/dev/shm"]
 
+Limit = Literal["time", "memory", "processes"]
 NO_MEMORY = re.compile(
     r"MemoryError|std::bad_alloc|cannot allocate memory|unable to allocate|allocation still failed|out of memory",
     re.IGNORECASE,
@@ -59,7 +62,7 @@ class Completed:
     output_tail: str
     """The tail of its output (stdout and stderr combined)."""
     seconds: float
-    limit: Literal["time", "memory"] | None
+    limit: Limit | None
     """The limit that it exceeded, if any."""
 
 
@@ -74,38 +77,47 @@ def run_confined(
     time_limit: float,
     memory_mb: int,
     file_mb: int = FILE_MB,
+    processes: int = PROCESSES,
     env: Mapping[str, str] | None = None,
     bind_ports: Sequence[int] = (),
     connect: bool = False,
+    link_across: bool = False,
 ) -> Completed:
     """Run a command, confined, until it exits; afterwards all processes that it started have ended.
 
-    ``command[0]`` is an absolute path. ``readable`` and ``writable`` are files or folders in addition to the system's
-    libraries and the command's own Python; ``cwd`` is not included automatically. HOME and TMPDIR are a folder in
-    ``scratch`` that is removed afterwards. ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) applies to
-    each process and to all of them together, ``file_mb`` to each file that it writes. TCP is refused except for
-    listening on ``bind_ports`` and, with ``connect``, connecting. Output is written to ``log`` (overwritten).
+    ``command[0]`` is an absolute path. ``env`` is passed through a descriptor: anyone may read a command line, and it
+    may contain passwords of package indexes. ``readable`` and ``writable`` are files or folders in addition to the
+    system's libraries and the command's own Python; ``cwd`` is not included automatically. HOME and TMPDIR are a folder
+    in ``scratch`` that is removed afterwards. ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) applies to
+    each process and to all of them together, ``file_mb`` to each file that it writes, ``processes`` to all processes
+    and threads at one time. TCP is refused except for
+    listening on ``bind_ports`` and, with ``connect``, connecting. ``link_across``: whether it may move and link files
+    between its writable folders, for which the rest of the file system can't be made read-only. Output is written to
+    ``log`` (overwritten).
 
     Raises PlatformError if the confinement itself could not be set up.
     """
     home = Path(tempfile.mkdtemp(prefix="job-", dir=_made(scratch)))
     receive, send = os.pipe()
     policy = _policy(command, cwd, readable, writable, home, memory_mb, env, bind_ports, connect)
-    policy["file_mb"] = file_mb
-    policy["watch"] = {"time_limit": time_limit, "parent": os.getpid(), "result": send}
+    policy["file_mb"], policy["read_only"] = file_mb, policy["read_only"] and not link_across
+    policy["watch"] = {"time_limit": time_limit, "processes": processes, "parent": os.getpid(), "result": send}
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, receive)
         output = stack.enter_context(open(log, "w+b") if log else tempfile.TemporaryFile())  # noqa: SIM115 - entered
+        handed = stack.enter_context(tempfile.TemporaryFile())
+        handed.write(json.dumps(policy).encode())
+        handed.seek(0)
         try:
             launcher = subprocess.Popen(
-                _launch(policy, command),
+                _launch(str(handed.fileno()), command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={"PATH": "/usr/bin:/bin"},
-                pass_fds=[send],
+                pass_fds=[send, handed.fileno()],
                 start_new_session=True,
             )
         finally:
@@ -137,30 +149,48 @@ def confined_command(
     writable: Sequence[Path],
     scratch: Path,
     memory_mb: int,
+    appendable: Sequence[Path] = (),
     env: Mapping[str, str] | None = None,
     bind_ports: Sequence[int] = (),
     connect: bool = False,
 ) -> list[str]:
     """A command line that confines itself like :func:`run_confined` and then becomes ``command``.
 
+    ``appendable``: folders in which it may create files and write to them, but not read, shorten, rename or remove any.
+    ``env`` is part of the command line, so it must not contain secrets.
     For servers under a supervisor: the process id stays the same, so that signals reach the server. The memory limit
     applies to each process. A restart clears its HOME and TMPDIR.
     """
     name = hashlib.sha256("\0".join([str(cwd), *command]).encode()).hexdigest()[:16]
     home = _made(scratch) / f"server-{name}"
-    return _launch(_policy(command, cwd, readable, writable, home, memory_mb, env, bind_ports, connect), command)
+    policy = _policy(command, cwd, readable, writable, home, memory_mb, env, bind_ports, connect)
+    policy["appendable"] = [str(path) for path in appendable]
+    return _launch(json.dumps(policy), command)
 
 
 @lru_cache(maxsize=1)
-def isolation() -> Literal["landlock", "environment"]:
-    """``landlock`` if the kernel restricts files and network, else ``environment``: clean environment and limits."""
+def isolation() -> Literal["landlock+mounts", "landlock", "environment"]:
+    """The protection on this machine.
+
+    ``landlock`` if the kernel restricts files and network, ``+mounts`` if it also allows a read-only view of the file
+    system; else ``environment``: clean environment and limits.
+    """
     if sys.platform == "linux":
         from py_landlock import LandlockError, get_abi_version
 
         with contextlib.suppress(LandlockError):
             if get_abi_version() >= 1:
-                return "landlock"
+                return "landlock+mounts" if can_make_read_only() else "landlock"
     return "environment"
+
+
+@lru_cache(maxsize=1)
+def can_make_read_only() -> bool:
+    """Whether this machine allows jobs and servers a read-only view of the file system (mount namespaces)."""
+    if sys.platform != "linux":
+        return False
+    tried = subprocess.run([sys.executable, "-I", str(MOUNTS)], capture_output=True, check=False)
+    return tried.returncode == 0
 
 
 def _policy(
@@ -180,6 +210,8 @@ def _policy(
         "cwd": str(cwd),
         "readable": [*SYSTEM, *_python_folders(Path(command[0])), *(str(path) for path in readable)],
         "writable": [*DEVICES, *(str(path) for path in writable)],
+        "appendable": [],
+        "read_only": can_make_read_only(),
         "scratch": str(scratch),
         "memory_mb": memory_mb,
         "file_mb": FILE_MB,
@@ -208,8 +240,9 @@ def _python_folders(executable: Path) -> list[str]:
     return [str(environment), str(environment.resolve()), *(str(prefix / name) for name in PREFIX)]
 
 
-def _launch(policy: Policy, command: Sequence[str]) -> list[str]:
-    return [sys.executable, "-I", str(LAUNCHER), json.dumps(policy), "--", *command]
+def _launch(policy: str, command: Sequence[str]) -> list[str]:
+    """The launcher's command line; ``policy`` is JSON, or the number of a descriptor from which to read it."""
+    return [sys.executable, "-I", str(LAUNCHER), policy, "--", *command]
 
 
 def _made(scratch: Path) -> Path:

@@ -29,6 +29,8 @@ class Watch(TypedDict):
 
     time_limit: float
     """Seconds of wall time."""
+    processes: int
+    """How many processes and threads it may have at one time."""
     parent: int
     """The process that the job must not outlive."""
     result: int
@@ -36,11 +38,15 @@ class Watch(TypedDict):
 
 
 class Policy(TypedDict):
-    """What a confined command may do; JSON, because it is passed on the command line."""
+    """What a confined command may do; JSON, because it is passed to the launcher."""
 
     cwd: str
     readable: list[str]
     writable: list[str]
+    appendable: list[str]
+    """Folders in which files may be created and written to, and nothing else."""
+    read_only: bool
+    """Whether modes, times and attributes of all other files are protected, by read-only mounts."""
     scratch: str
     """Its HOME and TMPDIR."""
     memory_mb: int
@@ -54,12 +60,38 @@ class Policy(TypedDict):
     """Only for jobs; servers are watched by their supervisor."""
 
 
-def watch(policy: Policy, become: Callable[[], NoReturn]) -> NoReturn:
+def oversee(policy: Policy, enter: Callable[[], None], become: Callable[[], NoReturn]) -> NoReturn:
+    """Run the guards and the command in the view that ``enter`` makes; remove the scratch folder from outside of it.
+
+    In that view, the folder is a mount point, which can't be removed.
+    """
+    die_with(policy["watch"]["parent"])
+    me = os.getpid()
+    outer = os.fork()
+    if outer == 0:
+        enter()
+        watch(policy, become, me)
+    try:
+        os.waitpid(outer, 0)
+    except SystemExit:
+        os.kill(outer, signal.SIGTERM)
+        raise
+    finally:
+        for number in SETTLE:
+            signal.signal(number, signal.SIG_IGN)
+        while has_children():
+            time.sleep(0.005)
+        remove_tree(Path(policy["scratch"]))
+    sys.exit(0)
+
+
+def watch(policy: Policy, become: Callable[[], NoReturn], parent: int) -> NoReturn:
     """Run the command under two guards, each of which kills everything if the other one is killed.
 
     The inner guard enforces the limits and reports; the outer one only waits for it.
     """
-    scoped = stand_guard(policy["watch"]["parent"])
+    die_with(parent)
+    scoped = scope_signals()
     me = os.getpid()
     inner = os.fork()
     if inner == 0:
@@ -68,7 +100,6 @@ def watch(policy: Policy, become: Callable[[], NoReturn]) -> NoReturn:
         os.waitpid(inner, 0)
     finally:
         end_tree(scoped)
-        remove_tree(Path(policy["scratch"]))
     sys.exit(0)
 
 
@@ -76,7 +107,8 @@ def guard(policy: Policy, become: Callable[[], NoReturn], parent: int) -> NoRetu
     """Run the command as a child, enforce its limits, kill all leftover processes, and write the report."""
     import psutil
 
-    scoped = stand_guard(parent)
+    die_with(parent)
+    scoped = scope_signals()
     started = time.monotonic()
     me = psutil.Process()
     limit, status = None, None
@@ -95,25 +127,23 @@ def guard(policy: Policy, become: Callable[[], NoReturn], parent: int) -> NoRetu
             status = reap(child)
             if status is None and time.monotonic() > deadline:
                 limit, status = "time", -signal.SIGKILL
-            elif status is None and tree_memory(me) > policy["memory_mb"] * 2**20:
-                limit, status = "memory", -signal.SIGKILL
+            elif status is None and (limit := exceeded(me, policy)):
+                status = -signal.SIGKILL
     finally:
         end_tree(scoped)
-        remove_tree(Path(policy["scratch"]))
     result = {"code": status, "limit": limit, "seconds": time.monotonic() - started}
     os.write(policy["watch"]["result"], json.dumps(result).encode())
     sys.exit(0)
 
 
-def stand_guard(parent: int) -> bool:
-    """Exit when the parent exits, and adopt all orphans in the tree; returns the result of :func:`scope_signals`."""
+def die_with(parent: int) -> None:
+    """Exit when the parent exits or a person asks for it, and adopt all orphans in the tree."""
     for number in SETTLE:
         signal.signal(number, lambda *_: sys.exit(143))
     call_prctl(PR_SET_CHILD_SUBREAPER, 1)
     call_prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         sys.exit(143)
-    return scope_signals()
 
 
 def scope_signals() -> bool:
@@ -182,16 +212,38 @@ def reap(child: int) -> int | None:
     return status
 
 
-def tree_memory(me: Any) -> int:
-    """Bytes used by the command and all its descendants, without shared pages."""
+def exceeded(me: Any, policy: Policy) -> str | None:
+    """The limit that the command and all its descendants exceed together, if any."""
     import psutil
 
-    total = 0
+    private = tasks = 0
+    shared: dict[int, int] = {}
     for process in me.children(recursive=True):
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):
             used = process.memory_info()
-            total += used.rss - getattr(used, "shared", 0)
-    return total
+            private += used.rss - getattr(used, "shared", 0)
+            tasks += process.num_threads()
+            shared[process.pid] = shared_memory(process.pid, "status", "RssShmem")
+    if tasks > policy["watch"]["processes"]:
+        return "processes"
+    limit = policy["memory_mb"] * 2**20
+    if private + sum(shared.values()) <= limit:
+        return None
+    # Pages that several processes share were counted for each of them; their shares take longer to find.
+    for pid, mapped in shared.items():
+        with contextlib.suppress(OSError):
+            shared[pid] = min(mapped, shared_memory(pid, "smaps_rollup", "Pss_Shmem"))
+    return "memory" if private + sum(shared.values()) > limit else None
+
+
+def shared_memory(pid: int, file: str, field: str) -> int:
+    """Bytes of shared memory, by a field of a file in /proc; 0 where there is none (other systems)."""
+    try:
+        lines = Path(f"/proc/{pid}/{file}").read_text(encoding="ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        return 0
+    values = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
+    return int(values[0]) * 1024 if values else 0
 
 
 def end_tree(scoped: bool) -> None:

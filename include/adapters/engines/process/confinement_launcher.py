@@ -1,9 +1,9 @@
 """Confines itself, then becomes the given command. A standalone script, run with ``python -I``.
 
-``python -I confinement_launcher.py '<policy JSON>' -- command…`` replaces itself with the command (same process id, so
-that a supervisor's signals reach it). With ``"watch"`` in the policy, it stays as the command's guard instead: it
-enforces the time and memory limits of the whole process tree, and kills the tree when its own parent dies. It needs
-only the standard library, py_landlock and psutil.
+``python -I confinement_launcher.py '<policy>' -- command…`` replaces itself with the command (same process id, so that
+a supervisor's signals reach it). The policy is JSON, or the number of a descriptor from which to read it. With
+``"watch"`` in the policy, it stays as the command's guard instead: it enforces the time and memory limits of the whole
+process tree, and kills the tree when its own parent dies. It needs only the standard library, py_landlock and psutil.
 
 The policy is created by :mod:`include.adapters.engines.process.confinement`, which documents its fields.
 """
@@ -26,9 +26,10 @@ from include.adapters.engines.process.confinement_guard import (
     PR_SET_NO_NEW_PRIVS,
     Policy,
     call_prctl,
+    oversee,
     remove_tree,
-    watch,
 )
+from include.adapters.engines.process.confinement_mounts import make_read_only
 from include.adapters.engines.process.system_calls import seccomp_program
 
 PR_GET_SECCOMP, PR_SET_SECCOMP, PR_SET_SECUREBITS = 21, 22, 28
@@ -40,18 +41,38 @@ NOT_CONFINED = 125
 
 def main(arguments: list[str]) -> NoReturn:
     """Confine this process by the policy in the first argument, and become the command after ``--``."""
-    policy, command = json.loads(arguments[0]), arguments[2:]
+    policy, command = read_policy(arguments[0]), arguments[2:]
     if policy.get("watch"):
-        watch(policy, lambda: become(policy, command))
+        oversee(policy, lambda: enter_view(policy, command), lambda: become(policy, command))
+    scratch = Path(policy["scratch"])
+    remove_tree(scratch)
+    scratch.mkdir(parents=True, mode=0o700)
+    enter_view(policy, command)
     become(policy, command)
+
+
+def read_policy(argument: str) -> Policy:
+    """The policy from its JSON text, or from the descriptor with this number, which is closed."""
+    if argument.isdigit():
+        with os.fdopen(int(argument), encoding="utf-8") as file:
+            argument = file.read()
+    policy: Policy = json.loads(argument)
+    return policy
+
+
+def enter_view(policy: Policy, command: list[str]) -> None:
+    """Make everything read-only for this process and its children, but what the command may write to."""
+    if not policy["read_only"]:
+        return
+    try:
+        make_read_only([*policy["writable"], *policy["appendable"], policy["scratch"]], policy["memory_mb"])
+    except OSError as error:
+        give_up(policy, command, error)
 
 
 def become(policy: Policy, command: list[str]) -> NoReturn:
     """Confine this process and replace it with the command."""
-    scratch = Path(policy["scratch"])
     try:
-        remove_tree(scratch)
-        scratch.mkdir(parents=True, mode=0o700)
         os.chdir(policy["cwd"])
         os.umask(0o077)
         set_limits(policy)
@@ -59,15 +80,23 @@ def become(policy: Policy, command: list[str]) -> NoReturn:
         restrict_with_landlock(policy)
         restrict_system_calls(seccomp_program(listen=bool(policy["bind_ports"]), connect=policy["connect"]))
     except Exception as error:
-        print(f"{command[0]} was not started: could not confine it ({type(error).__name__}: {error})", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(NOT_CONFINED)
+        give_up(None, command, error)
     try:
         os.execve(command[0], command, policy["env"])
     except OSError as error:
         print(f"{command[0]} can't be started: {error.strerror}", file=sys.stderr)
         sys.stderr.flush()
         os._exit(127)
+
+
+def give_up(policy: Policy | None, command: list[str], error: Exception) -> NoReturn:
+    """Say why the command was not started; as the guards' report, too, if there are none yet (``policy``)."""
+    print(f"{command[0]} was not started: could not confine it ({type(error).__name__}: {error})", file=sys.stderr)
+    sys.stderr.flush()
+    if policy and policy.get("watch"):
+        report = {"code": NOT_CONFINED, "limit": None, "seconds": 0.0}
+        os.write(policy["watch"]["result"], json.dumps(report).encode())
+    os._exit(NOT_CONFINED)
 
 
 def set_limits(policy: Policy) -> None:
@@ -123,6 +152,8 @@ def restrict_with_landlock(policy: Policy) -> None:
         allow_path(rules, path, read & files)
     for path in (*policy["writable"], policy["scratch"]):
         allow_path(rules, path, write)
+    for path in policy["appendable"]:
+        allow_path(rules, path, (AccessFs.MAKE_REG | AccessFs.WRITE_FILE) & files)
     for port in policy["bind_ports"] if abi >= 4 else ():
         rule = NetPortAttr()
         rule.allowed_access, rule.port = AccessNet.BIND_TCP, port

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault
@@ -37,6 +39,7 @@ from include.settings import Settings
 _log = logging.getLogger(__name__)
 
 RUNNING, STARTING, BACKOFF = 20, 10, 30
+NOT_RUNNING = (Faults.BAD_NAME, Faults.NOT_RUNNING)
 
 
 class ProcessEngine:
@@ -45,7 +48,11 @@ class ProcessEngine:
     def __init__(self, settings: Settings, registry: Registry):
         self._settings, self._registry = settings, registry
         self.folder = settings.run / "servers"
-        self._supervisor = open_supervisor(settings.run)
+
+    @property
+    def _supervisor(self) -> Any:
+        """A new connection each time: one that broke off within a request can't be used again."""
+        return open_supervisor(self._settings.run)
 
     def prepare_build(
         self, spec: ModelSpec, commit: str, checkout: Path, *, again: bool = False
@@ -53,7 +60,11 @@ class ProcessEngine:
         """Lock, virtual environment and folder of a build; see :meth:`Engine.prepare_build`."""
         started = time.monotonic()
         lock = environments.resolve_lock(
-            self._settings, spec.name, environments.model_folder(checkout, spec), again=again
+            self._settings,
+            spec.name,
+            environments.model_folder(checkout, spec),
+            indexes=spec.repository.package_indexes,
+            again=again,
         )
         cached = (self._settings.environments / lock.hash / ".complete").exists()
         environment = environments.build_environment(self._settings, spec.name, lock)
@@ -81,7 +92,8 @@ class ProcessEngine:
         file_mb: int | None = None,
     ) -> Completed:
         """Run the build's Python, confined; see :meth:`Engine.run`."""
-        build = build_folder(self._settings, spec.name, build_id)
+        build = _existing(build_folder(self._settings, spec.name, build_id))
+        os.utime(build)  # so that housekeeping knows that it is used
         done = run_confined(
             [str(build / "environment" / "bin" / "python"), *arguments],
             cwd=self.code(spec, build_id) if in_code else build,
@@ -92,6 +104,7 @@ class ProcessEngine:
             time_limit=time_limit or spec.training.time_limit_minutes * 60,
             memory_mb=spec.training.memory_mb,
             file_mb=file_mb or FILE_MB,
+            processes=spec.training.processes,
             connect=spec.training.network,
             env=job_environment(spec),
         )
@@ -124,6 +137,7 @@ class ProcessEngine:
         """Start the server of a version; a broken one of the same version is replaced."""
         lineage = self._registry.lineage(spec.name, version)
         artifact = self._registry.fetch(spec.name, version)
+        _existing(build_folder(self._settings, spec.name, lineage.build))
         name = _name(spec.name, environment, version)
         log_folder = self._settings.prediction_log / spec.name
         log_folder.mkdir(parents=True, exist_ok=True)
@@ -164,6 +178,10 @@ class ProcessEngine:
             shutil.rmtree(self._optional_inputs(name).parent, ignore_errors=True)
             self._call("reloadConfig")
 
+    def restart(self, model: str, environment: Environment, version: str) -> None:
+        """Kill a server; supervisord starts it again."""
+        self._call("signalProcess", _name(model, environment, version), "KILL", ignore=NOT_RUNNING)
+
     def log_tail(self, model: str, environment: Environment, version: str, lines: int = 15) -> str:
         """The tail of a server's log, for error messages."""
         path = self._settings.home / "logs" / f"{_name(model, environment, version)}.log"
@@ -192,7 +210,8 @@ class ProcessEngine:
                 self.folder / f"{name}.json",
                 Path(config.optional_inputs_file).parent,
             ],
-            writable=[Path(config.log_dir)] if config.log_dir else [],
+            writable=[],
+            appendable=[Path(config.log_dir)] if config.log_dir else [],
             scratch=self._settings.scratch,
             memory_mb=spec.deployment.memory_mb,
             env=SERVER_ENVIRONMENT,
@@ -224,7 +243,7 @@ class ProcessEngine:
             if fault.faultCode == Faults.BAD_NAME:
                 return "broken"
             raise PlatformError(f"supervisord could not report the state of {name}: {fault.faultString}") from fault
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise PlatformError(_NO_SUPERVISOR.format(error)) from error
         if state in (RUNNING, STARTING) and self._client(config).ready():
             return "ready"
@@ -240,7 +259,7 @@ class ProcessEngine:
         except Fault as fault:
             if fault.faultCode not in ignore:
                 raise PlatformError(f"supervisord refused {method} {arguments}: {fault.faultString}") from fault
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise PlatformError(_NO_SUPERVISOR.format(error)) from error
 
     def _taken_ports(self) -> set[int]:
@@ -263,6 +282,15 @@ _NO_SUPERVISOR = "supervisord does not respond ({}). 'make status' shows the pla
 
 def _name(model: str, environment: str, version: str) -> str:
     return f"{model}.{environment}.{version}"
+
+
+def _existing(build: Path) -> Path:
+    if build.is_dir():
+        return build
+    raise PlatformError(
+        f"the build {build.name} of {build.parent.name} is gone ({build}): housekeeping keeps those of the newest "
+        f"versions. Run {build.parent.name}.ci with ref={build.name.partition('-')[0]}, then run this again."
+    )
 
 
 def _escape(value: str) -> str:

@@ -1,7 +1,9 @@
 """Gathering the prediction log: every logged row exactly once, whatever is killed, torn or broken."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +18,7 @@ import pytest
 from include.adapters.data import gathering
 from include.adapters.data.counting import count_window
 from include.adapters.data.gathering import gather
+from include.adapters.data.logged_requests import newest_requests
 from include.adapters.data.predictions import PREDICTION_COLUMNS, gathered_rows, read_predictions
 from include.adapters.data.samples import window_sample
 from include.core.errors import DataError
@@ -74,6 +77,8 @@ def test_a_torn_last_line_is_counted_left_and_taken_once_it_is_whole(place: Plac
         "{half a line\n",
         "\n",
         "[1, 2]\n",
+        "[" * 200_000 + "\n",
+        '{"version": ' * 50_000 + "\n",
         '{"request_id": "x"}\n',
         request(8, predictions=[0.1]),
         request(8, predictions=[0.1, float("nan")]),
@@ -86,6 +91,30 @@ def test_a_broken_line_in_the_middle_is_counted_and_skipped(place: Place, broken
     found = place.gather()
     assert (found.rows, found.malformed_lines) == (4, 1)
     assert place.keys() == ["1-0", "1-1", "2-0", "2-1"]
+
+
+def test_what_a_server_did_not_write_is_left_out_and_holds_up_no_other(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model's code could hang monitoring with a pipe, or have another model's log taken for its own."""
+    other = place.log.parent / "other.jsonl"
+    other.write_text(request(9))
+    os.mkfifo(place.log / "a-pipe.jsonl")
+    (place.log / "a-link.jsonl").symlink_to(other)
+    (place.log / "a-folder.jsonl").mkdir()
+    with socket.socket(socket.AF_UNIX) as unix:
+        monkeypatch.chdir(place.log)  # the path of a socket must be short
+        unix.bind("a-socket.jsonl")
+    monkeypatch.setattr(gathering, "MAX_LINE_BYTES", 1_000_000)
+    monkeypatch.setattr(gathering, "CHUNK_BYTES", 300_000)
+    with place.segment("an-endless-line", request(3)).open("ab") as file:
+        file.truncate(2_000_000)  # zeros, without an end of line
+    place.segment("honest", request(1))
+    assert place.gather().rows == 4
+    assert place.keys() == ["1-0", "1-1", "3-0", "3-1"]
+    names = ("a-pipe", "a-link", "a-folder", "a-socket", "an-endless-line")
+    assert all(f"{name}.jsonl was left out" in caplog.text for name in names)
+    assert [entry.predictions for entry in newest_requests(place.log, "3", 9, 99)] == [[0.25, 0.25]] * 2
 
 
 def test_a_row_in_two_logs_is_read_once_with_the_later_answer(place: Place) -> None:

@@ -177,7 +177,7 @@ for path in (folder / "train.json", folder / "train.log", folder / "new", folder
     try:
         path.open("a")
         print("opened", path)
-    except PermissionError:
+    except OSError:
         pass
 for rename in ((out, out.parent / "x"), (folder, out / "x"), (out / "bundle", folder / "bundle")):
     try:

@@ -13,6 +13,10 @@ from include.core.spec import Canary
 POLICY = Canary(requests_at_least=100, step_timeout_minutes=10)
 
 
+def judge(policy: Canary, candidate: Any, champion: Any, *, weight: int = 50, **more: Any) -> Any:
+    return judge_canary(policy, candidate, champion, weight=weight, **more)
+
+
 def histogram(values: Any, bounds: Any) -> Any:
     counts = {str(bound): float((np.asarray(values) <= bound).sum()) for bound in bounds}
     return counts | {"+Inf": float(len(values))}
@@ -39,47 +43,47 @@ def figures(
 
 
 def test_a_canary_like_production_passes() -> None:
-    assert judge_canary(POLICY, figures(), figures(), seconds=5).answer == "pass"
+    assert judge(POLICY, figures(), figures(), seconds=5).answer == "pass"
 
 
 def test_too_few_requests_hold_and_fail_when_the_time_is_up() -> None:
     few = figures(requests=99)
-    assert judge_canary(POLICY, few, figures(), seconds=5).answer == "hold"
-    assert judge_canary(POLICY, few, figures(), seconds=601).answer == "fail"
+    assert judge(POLICY, few, figures(), seconds=5).answer == "hold"
+    assert judge(POLICY, few, figures(), seconds=601).answer == "fail"
 
 
 def test_a_passed_replay_stands_for_traffic_that_does_not_come_and_for_nothing_else() -> None:
     def judged(candidate: Any, seconds: float = 601) -> Any:
-        return judge_canary(POLICY, candidate, figures(requests=0), seconds=seconds, shadowed=True)
+        return judge(POLICY, candidate, figures(requests=0), seconds=seconds, shadowed=True)
 
     verdict = judged(figures(requests=3))
     assert (verdict.answer, "the replay of logged requests passed instead" in verdict.reason) == ("pass", True)
     assert judged(figures(requests=3), seconds=5).answer == "hold", "traffic may still come"
     assert judged(figures(requests=3, errors=3)).answer == "fail"
-    slow = judge_canary(POLICY, figures(seconds=2.0), figures(), seconds=601, shadowed=True)
+    slow = judge(POLICY, figures(seconds=2.0), figures(), seconds=601, shadowed=True)
     assert slow.answer == "fail", "with enough traffic, the traffic is judged"
 
 
 def test_too_few_requests_on_production_hold_as_well() -> None:
-    assert judge_canary(POLICY, figures(), figures(requests=3), seconds=5).answer == "hold"
+    assert judge(POLICY, figures(), figures(requests=3), seconds=5).answer == "hold"
 
 
 def test_errors_fail_even_before_there_are_enough_requests() -> None:
-    verdict = judge_canary(POLICY, figures(requests=20, errors=20), figures(), seconds=1)
+    verdict = judge(POLICY, figures(requests=20, errors=20), figures(), seconds=1)
     assert verdict.answer == "fail"
     assert "5xx" in verdict.reason
 
 
 def test_a_slow_canary_fails() -> None:
-    assert judge_canary(POLICY, figures(seconds=0.4), figures(), seconds=5).answer == "fail"
+    assert judge(POLICY, figures(seconds=0.4), figures(), seconds=5).answer == "fail"
 
 
 def test_a_restarted_canary_fails() -> None:
-    assert judge_canary(POLICY, figures(), figures(), seconds=5, restarted=True).answer == "fail"
+    assert judge(POLICY, figures(), figures(), seconds=5, restarted=True).answer == "fail"
 
 
 def test_predictions_far_from_productions_fail() -> None:
-    assert judge_canary(POLICY, figures(predictions=[0.95]), figures(predictions=[0.05]), seconds=5).answer == "fail"
+    assert judge(POLICY, figures(predictions=[0.95]), figures(predictions=[0.05]), seconds=5).answer == "fail"
 
 
 @given(st.sampled_from(["latency", "predictions"]), st.booleans())
@@ -87,7 +91,7 @@ def test_a_missing_measurement_is_never_a_pass(missing: Any, of_candidate: Any) 
     whole = figures()
     lame = ServerFigures(**{**whole.as_dict(), missing: {}})
     pair = (lame, whole) if of_candidate else (whole, lame)
-    assert judge_canary(POLICY, *pair, seconds=5).answer == "fail"
+    assert judge(POLICY, *pair, seconds=5).answer == "fail"
 
 
 def test_growth_since_a_baseline_starts_anew_when_the_process_did() -> None:
@@ -114,14 +118,14 @@ def test_the_shift_between_equal_samples_is_zero_and_within_bounds_otherwise(val
 
 def test_few_requests_of_many_rows_are_enough() -> None:
     """A batch client: 5 requests of 10,000 rows."""
-    assert judge_canary(POLICY, figures(5, rows=50_000), figures(5, rows=50_000), seconds=5).answer == "pass"
-    assert judge_canary(POLICY, figures(5, rows=50_000), figures(200), seconds=5).answer == "pass"
-    assert judge_canary(POLICY, figures(5, rows=50_000), figures(1, rows=9_999), seconds=5).answer == "hold"
-    assert judge_canary(POLICY, figures(1, rows=9_999), figures(5, rows=50_000), seconds=601).answer == "fail"
+    assert judge(POLICY, figures(5, rows=50_000), figures(5, rows=50_000), seconds=5).answer == "pass"
+    assert judge(POLICY, figures(5, rows=50_000), figures(200), seconds=5, weight=2).answer == "pass"
+    assert judge(POLICY, figures(5, rows=50_000), figures(1, rows=9_999), seconds=5).answer == "hold"
+    assert judge(POLICY, figures(1, rows=9_999), figures(5, rows=50_000), seconds=601).answer == "fail"
 
 
 def test_one_error_among_few_requests_of_many_rows_is_too_many() -> None:
-    verdict = judge_canary(POLICY, figures(5, errors=1, rows=40_000), figures(5, rows=50_000), seconds=5)
+    verdict = judge(POLICY, figures(5, errors=1, rows=40_000), figures(5, rows=50_000), seconds=5)
     assert verdict.answer == "fail"
     assert "5xx" in verdict.reason
 
@@ -140,20 +144,55 @@ def test_refused_requests_are_judged_against_productions(refused: int, theirs: i
     canary, production = figures(200, refused=refused), figures(200, refused=theirs)
     if refused == theirs == 100:
         canary, production = figures(150, refused=100), figures(150, refused=100)
-    verdict = judge_canary(POLICY, canary, production, seconds=5)
+    verdict = judge(POLICY, canary, production, seconds=5)
     assert verdict.answer == answer, verdict
     if answer == "fail":
         assert "were refused (4xx), against" in verdict.reason
 
 
 def test_refused_requests_do_not_count_towards_enough() -> None:
-    assert judge_canary(POLICY, figures(150, refused=60), figures(150, refused=60), seconds=5).answer == "hold"
+    assert judge(POLICY, figures(150, refused=60), figures(150, refused=60), seconds=5).answer == "hold"
 
 
 def test_refusals_of_a_first_release_are_no_fault_of_it() -> None:
-    assert judge_canary(POLICY, figures(300, refused=150), None, seconds=5).answer == "pass"
+    assert judge(POLICY, figures(300, refused=150), None, seconds=5).answer == "pass"
 
 
 def test_a_baseline_of_an_earlier_release_of_evergreen_is_read() -> None:
     values = {name: value for name, value in figures().as_dict().items() if name not in ("refused", "rows")}
     assert ServerFigures.from_dict(values) == figures()
+
+
+@pytest.mark.parametrize(
+    ("weight", "reached", "theirs", "answer"),
+    [
+        (50, 120, 680, "hold"),  # 400 were its share: production answered 280 of them
+        (50, 380, 420, "pass"),
+        (10, 100, 900, "pass"),
+        (10, 100, 5000, "hold"),
+        (90, 150, 150, "pass"),  # more than half of its share
+        (90, 120, 400, "hold"),
+    ],
+)
+def test_a_canary_that_traffic_does_not_reach_is_not_passed(
+    weight: int, reached: int, theirs: int, answer: str
+) -> None:
+    """The gateway asks production when the canary does not respond: no counter of the canary shows these requests."""
+
+    def judged(seconds: float) -> Any:
+        return judge(
+            POLICY, figures(requests=reached), figures(requests=theirs), seconds=seconds, weight=weight, shadowed=True
+        )
+
+    assert judged(5).answer == answer
+    late = judged(601)
+    assert late.answer == ("fail" if answer == "hold" else "pass"), "a replay says nothing about the way to the server"
+    if answer == "hold":
+        assert f"{reached} requests reached the canary, of about {weight * (reached + theirs) // 100}" in late.reason
+        assert late.signals["expected_requests"] == pytest.approx(weight * (reached + theirs) / 100)
+
+
+def test_few_requests_are_not_judged_by_their_share() -> None:
+    """Two requests where four were expected are chance; the rows are enough."""
+    batches = figures(requests=2, rows=20_000)
+    assert judge(POLICY, batches, figures(requests=6, rows=60_000), seconds=5, weight=50).answer == "pass"

@@ -73,7 +73,7 @@ FEATURES = {"amount": "number", "zone": "category", "night": "boolean", "visits"
 DATATYPES = {"number": "FP64", "category": "BYTES", "boolean": "BOOL", "integer": "INT64"}
 CANARY = {
     "steps": [50],
-    "requests_at_least": 5,
+    "requests_at_least": 2,
     "latency_ratio_at_most": 100.0,
     "prediction_shift_at_most": 1.0,
     "check_seconds": 1,

@@ -1,0 +1,51 @@
+"""Reads what a training or scoring job left: the model's code may have written anything into these files."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include.adapters.untrusted_files import UntrustedFileError, read_json_object
+from include.core.build import TrainingReport
+from include.core.errors import TrainingError
+
+REMEDY = "The model's code must not write to it: the platform's own code does."
+
+
+def read_training_report(file: Path) -> TrainingReport:
+    """The content of ``training.json``; TrainingError if it is not what ``runtime.train`` writes."""
+    try:
+        values = read_json_object(file)
+        report = TrainingReport(
+            rows=int(values["rows"]),
+            holdout_rows=int(values["holdout_rows"]),
+            seconds={str(step): float(seconds) for step, seconds in dict(values["seconds"]).items()},
+            trained_until=datetime.fromisoformat(values["trained_until"]).isoformat(),
+            sha256=str(values["sha256"]),
+        )
+    except (OSError, UntrustedFileError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise TrainingError(f"{file.name} is not a training's report ({error!r}). {REMEDY}") from None
+    return report
+
+
+def read_rows(file: Path, columns: list[str], most_rows: int) -> pd.DataFrame:
+    """Rows that a job predicted; ``columns`` must be among their columns.
+
+    Raises TrainingError if it is not such a Parquet file, or has more than ``most_rows`` rows: a small file can expand
+    to any number of rows.
+    """
+    try:
+        with pq.ParquetFile(file) as parquet:
+            rows, names = parquet.metadata.num_rows, set(parquet.schema_arrow.names)
+            missing = [name for name in columns if name not in names]
+            if rows > most_rows or missing:
+                problem = f"has no column {missing[0]}" if missing else f"has {rows} rows, more than its data"
+                raise TrainingError(f"{file.name} {problem}. {REMEDY}")
+            frame: pd.DataFrame = parquet.read(columns=columns).to_pandas()
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{file.name} can't be read ({error}). {REMEDY}") from None
+    return frame

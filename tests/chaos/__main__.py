@@ -1,0 +1,60 @@
+"""``python -m tests.chaos [words of a fault's name ...]``: play the faults and print what each cost.
+
+``--skip=20`` begins after the first 20, ``--short`` plays the few of ``.ci/run``, ``--write`` writes docs/faults.md.
+Exit code 1 if something needed a hand, was lost, or was trained twice.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.faults import FAULTS, SHORT
+from tests.chaos.place import chaos_place
+from tests.chaos.runner import HEAD, play
+from tests.conftest import PROJECT
+from tests.support.running_platform import short_folder
+
+PAGE = """# Faults and what they cost
+
+Each fault is injected into a running platform with two models in production (a regression, and a classification with a
+class of its own), while clients send one request after another and repeat none. *Healed* means that every component is
+healthy, both models answer, and servers, routes and releases are as desired, without a hand. *Lost* counts answered
+predictions that are not in the prediction log; *retrainings* those that nobody asked for. A request may fail only when
+the fault hits the process that answers it.
+
+Written by `make chaos WRITE=1` on a machine with {cores} cores; {passed} of {count} passed.
+
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Play the chosen faults: all, those of ``.ci/run`` with ``--short``, or those whose names contain a word."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the platform is stopped
+    words = [word for word in arguments if not word.startswith("--")]
+    skipped = next((int(word.partition("=")[2]) for word in arguments if word.startswith("--skip=")), 0)
+    chosen = SHORT if "--short" in arguments else FAULTS[skipped:]
+    chosen = [fault for fault in chosen if not words or any(word in fault.name for word in words)]
+    print(HEAD, flush=True)
+    outcomes = []
+    with short_folder() as root:
+        environments = Path(tempfile.gettempdir()) / f"evergreen-chaos-environments-{os.getuid()}"
+        environments.mkdir(mode=0o700, exist_ok=True)
+        with chaos_place(root, environments) as place:
+            for outcome in play(place, chosen):
+                outcomes.append(outcome)
+                print(outcome.row(), "" if outcome.passed else "  <-- FAILED", flush=True)
+    passed = sum(outcome.passed for outcome in outcomes)
+    print(f"{passed} of {len(outcomes)} faults passed", flush=True)
+    if "--write" in arguments:
+        head = PAGE.format(cores=os.cpu_count(), passed=passed, count=len(outcomes)) + HEAD
+        rows = "\n".join(outcome.row() for outcome in outcomes)
+        (PROJECT / "docs" / "faults.md").write_text(f"{head}\n{rows}\n", encoding="utf-8")
+    return 0 if passed == len(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
