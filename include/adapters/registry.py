@@ -39,6 +39,7 @@ class Registry:
     def client(self) -> MlflowClient:
         """A client of the installation's MLflow."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # also for commands outside Airflow's environment
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         from mlflow.tracking import MlflowClient
 
         uri = self._settings.mlflow

@@ -20,6 +20,8 @@ from typing import Any, NoReturn, NotRequired, TypedDict
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SETTLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+READINGS = 5
+"""How often memory is read, at most, while it seems to exceed its limit and processes start or exit meanwhile."""
 WALL = 0x40000000
 """Option of waitpid(2): also wait for children whose exit signal is not SIGCHLD."""
 
@@ -214,6 +216,22 @@ def reap(child: int) -> int | None:
 
 def exceeded(me: Any, policy: Policy) -> str | None:
     """The limit that the command and all its descendants exceed together, if any."""
+    limit = policy["memory_mb"] * 2**20
+    for _ in range(READINGS):
+        private, tasks, shared = usage(me)
+        if tasks > policy["watch"]["processes"]:
+            return "processes"
+        # Pages that several processes share are counted for each of them; their shares take longer to find.
+        shares = (shared_memory(pid, "smaps_rollup", "Pss_Shmem", mapped) for pid, mapped in shared.items())
+        if private + sum(shared.values()) <= limit or private + sum(map(min, shared.values(), shares)) <= limit:
+            return None
+        if usage(me)[2] == shared:
+            break  # else a process exited meanwhile, which makes the shares of those that are read later larger
+    return "memory"
+
+
+def usage(me: Any) -> tuple[int, int, dict[int, int]]:
+    """Private memory of all descendants (bytes), their threads, and the shared memory of each (bytes)."""
     import psutil
 
     private = tasks = 0
@@ -224,24 +242,15 @@ def exceeded(me: Any, policy: Policy) -> str | None:
             private += used.rss - getattr(used, "shared", 0)
             tasks += process.num_threads()
             shared[process.pid] = shared_memory(process.pid, "status", "RssShmem")
-    if tasks > policy["watch"]["processes"]:
-        return "processes"
-    limit = policy["memory_mb"] * 2**20
-    if private + sum(shared.values()) <= limit:
-        return None
-    # Pages that several processes share were counted for each of them; their shares take longer to find.
-    for pid, mapped in shared.items():
-        with contextlib.suppress(OSError):
-            shared[pid] = min(mapped, shared_memory(pid, "smaps_rollup", "Pss_Shmem"))
-    return "memory" if private + sum(shared.values()) > limit else None
+    return private, tasks, shared
 
 
-def shared_memory(pid: int, file: str, field: str) -> int:
+def shared_memory(pid: int, file: str, field: str, unreadable: int = 0) -> int:
     """Bytes of shared memory, by a field of a file in /proc; 0 where there is none (other systems)."""
     try:
         lines = Path(f"/proc/{pid}/{file}").read_text(encoding="ascii", errors="replace").splitlines()
-    except FileNotFoundError:
-        return 0
+    except OSError:
+        return unreadable
     values = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
     return int(values[0]) * 1024 if values else 0
 
