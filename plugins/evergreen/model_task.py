@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.assets import Thing, model_asset
 from evergreen.model_dags import spec_of
@@ -60,6 +61,11 @@ class ModelTask(BaseOperator):
         from include.stages.installation import open_installation
 
         return open_installation()
+
+    def skip_because(self, reason: str) -> NoReturn:
+        """Skip the task. The reason is also logged: the log view folds an exception's text away."""
+        self.log.info("skipped: %s", reason)
+        raise AirflowSkipException(reason)
 
 
 class VersionInTest(ModelTask):

@@ -3,11 +3,14 @@
 import ast
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import ModelTask
+from evergreen.operators.offer_candidate import OfferCandidateOperator
 from evergreen.operators.train_candidate import TrainCandidateOperator
 from evergreen.operators.validate_snapshot import ValidateSnapshotOperator
 from include.settings import PROJECT
@@ -63,3 +66,19 @@ def test_an_outlet_is_the_models_own_asset() -> None:
     assert [asset.name for asset in AnnounceNothingOperator(task_id="announce", model="flights").outlets] == [
         "flights/health"
     ]
+
+
+def test_why_a_task_was_skipped_is_in_its_log() -> None:
+    """The log view shows an exception's text only in a folded group."""
+    verdict = {"answer": "hold", "reason": "AUC 0.71 is not better than 0.72"}
+    operator = OfferCandidateOperator(task_id="offer_candidate", model="late", version="3", verdict=verdict)
+    with patch.object(OfferCandidateOperator, "log") as log, pytest.raises(AirflowSkipException):
+        operator.execute({})
+    log.info.assert_called_once_with("skipped: %s", "version 3 is not offered: AUC 0.71 is not better than 0.72")
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "plugins").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_task_skips_without_the_function_that_logs_why(path: Path) -> None:
+    raised = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Raise)]
+    skips = [node for node in raised if node.exc and "AirflowSkipException" in ast.unparse(node.exc)]
+    assert len(skips) == (1 if path.name == "model_task.py" else 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from airflow.providers.standard.operators.branch import BaseBranchOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import TEST, ModelTask
 from evergreen.run_params import params_of
@@ -41,7 +40,7 @@ class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
             self.installation, self.spec, requested=params.version, offered=self._offered(context)
         )
         if choice.already_serves:
-            raise AirflowSkipException(f"version {choice.version} already serves")
+            self.skip_because(f"version {choice.version} already serves")
         context["ti"].xcom_push("version", choice.version)
         self.log.info("deploying version %s; in production: %s", choice.version, choice.champion or "nothing")
         return self.deploy

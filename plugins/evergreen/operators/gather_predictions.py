@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import HEALTH, ModelTask
 from evergreen.run_params import params_of
@@ -32,7 +31,7 @@ class GatherPredictionsOperator(ModelTask):
         if window:
             check_window(window, self.spec.monitoring.window, datetime.now(UTC).replace(tzinfo=None))
         if self.installation.store.release(self.model, "production").revision == 0:
-            raise AirflowSkipException(f"{self.model} has never been released")
+            self.skip_because(f"{self.model} has never been released")
         gathered = gather_predictions(self.installation, self.spec)
         self.log.info(
             "%d rows from %d segments (%d truncated, %d malformed lines): %s",

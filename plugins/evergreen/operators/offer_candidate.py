@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import TRAINING, ModelTask
 from include.core.json_types import JsonObject
@@ -26,5 +25,5 @@ class OfferCandidateOperator(ModelTask):
     def execute(self, context: Context) -> None:
         """Offer the candidate, or skip with the verdict's reason."""
         if self.verdict["answer"] != "pass":
-            raise AirflowSkipException(f"version {self.version} is not offered: {self.verdict['reason']}")
+            self.skip_because(f"version {self.version} is not offered: {self.verdict['reason']}")
         context["outlet_events"][self.asset].extra = {"version": str(self.version)}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import CI, ModelTask
 from evergreen.task_results import BuiltEnvironment
@@ -59,7 +58,7 @@ class RecordBuildOperator(ModelTask):
         if build.status == "failed":
             raise BuildError(f"{self.model}: commit {build.commit[:12]} did not pass. {build.failures}")
         if not recorded.is_new:
-            raise AirflowSkipException(f"build {build.build_id} had already passed; the asset is not updated again.")
+            self.skip_because(f"build {build.build_id} had already passed; the asset is not updated again.")
         context["outlet_events"][self.asset].extra = {"build_id": build.build_id, "commit": build.commit}
         return {"build_id": build.build_id, "commit": build.commit}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import ROLLBACK, ModelTask
 from evergreen.release_summary import ReleaseSummary, release_summary
@@ -31,9 +30,7 @@ class SettleReleaseOperator(ModelTask):
         installation, spec, run = self.installation, self.spec, context["dag_run"].run_id
         version = context["ti"].xcom_pull(task_ids=self.choose, key="version")
         if not version and not deployment.owns_rollout(installation, spec, run):
-            reason = f"this run deploys no version; see the log of {self.choose}. Production is unchanged."
-            self.log.info("%s", reason)
-            raise AirflowSkipException(reason)
+            self.skip_because(f"this run deploys no version; see the log of {self.choose}. Production is unchanged.")
         release = deployment.settle(installation, spec, run)
         self.log.info("in production: %s", release.champion or "nothing")
         if version and release.champion != version:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
-from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.model_task import HEALTH, ModelTask
 from evergreen.run_params import params_of
@@ -44,6 +43,6 @@ class DegradedHealthSensor(ModelTask, BaseSensorOperator):
                 "signals": dict(verdict.signals),
             }
             return PokeReturnValue(True, degradation)
-        if params.wait:
-            return False
-        raise AirflowSkipException(str(verdict))
+        if not params.wait:
+            self.skip_because(str(verdict))
+        return False
