@@ -212,6 +212,7 @@ def confined(aimed: Target, folder: Path) -> Job:
             log=log,
             time_limit=seconds,
             memory_mb=MEMORY_MB,
+            processes=256,
             env={},
         )
 

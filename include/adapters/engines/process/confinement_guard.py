@@ -20,8 +20,6 @@ from typing import Any, NoReturn, NotRequired, TypedDict
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SETTLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-READINGS = 5
-"""How often memory is read, at most, while it seems to exceed its limit and processes start or exit meanwhile."""
 WALL = 0x40000000
 """Option of waitpid(2): also wait for children whose exit signal is not SIGCHLD."""
 
@@ -217,7 +215,7 @@ def reap(child: int) -> int | None:
 def exceeded(me: Any, policy: Policy) -> str | None:
     """The limit that the command and all its descendants exceed together, if any."""
     limit = policy["memory_mb"] * 2**20
-    for _ in range(READINGS):
+    for _ in range(5):
         private, tasks, shared = usage(me)
         if tasks > policy["watch"]["processes"]:
             return "processes"
@@ -225,8 +223,10 @@ def exceeded(me: Any, policy: Policy) -> str | None:
         shares = (shared_memory(pid, "smaps_rollup", "Pss_Shmem", mapped) for pid, mapped in shared.items())
         if private + sum(shared.values()) <= limit or private + sum(map(min, shared.values(), shares)) <= limit:
             return None
-        if usage(me)[2] == shared:
-            break  # else a process exited meanwhile, which makes the shares of those that are read later larger
+        # A process that exits during a reading makes the shares of those that are read later larger: read again.
+        later = usage(me)[2]
+        if all(later.get(pid, 0) >= mapped for pid, mapped in shared.items()):
+            break
     return "memory"
 
 
