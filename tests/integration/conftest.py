@@ -16,6 +16,7 @@ import yaml
 
 from include.adapters.files import write_private
 from include.adapters.supervisord import open_supervisor
+from include.settings import Settings
 from tests.conftest import PROJECT
 from tests.support.running_platform import Platform, new_platform
 from tests.support.specs import columns, model_yaml
@@ -99,19 +100,21 @@ def monitored_on_platform(platform: Platform) -> Iterator[MonitoredModel]:
             if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_EVERGREEN_")):
                 patch.setenv(name, value)
         patch.delenv("EVERGREEN_STORE_URL", raising=False)
-        # Its release has no server of the engine's, which the watchdog would put right; tests/chaos has it at work.
-        open_supervisor(platform.settings.run).stopProcess("watchdog")
-        made = released(platform.settings.home, platform.lake)
+        made = released(platform.settings, platform.lake)
         patch.setattr("include.stages.installation.open_installation", lambda: made.installation)
         yield made
 
 
 @lru_cache
-def released(home: Path, lake: Path) -> MonitoredModel:
-    """The model ``late``, released by the first module that asks for it."""
+def released(settings: Settings, lake: Path) -> MonitoredModel:
+    """The model ``late``, released by the first module that asks for it.
+
+    No server of the engine's serves it, which the watchdog would put right; tests/chaos has the watchdog at work.
+    """
     from tests.integration.monitored_model import MonitoredModel
 
-    return MonitoredModel(home, lake)
+    open_supervisor(settings.run).stopProcess("watchdog")
+    return MonitoredModel(settings.home, lake)
 
 
 @pytest.fixture
