@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dotenv import load_dotenv
 
@@ -76,14 +76,11 @@ def _status(settings: Settings) -> int:
     if not platform.running(settings):
         print("the platform is down. 'make up' starts it.")
         return 1
-    states, faults = platform.states(settings), platform.problems(settings)
+    states, servers = platform.states(settings), components.server_problems(settings)
     own = list(components.commands(settings))
     supervised = own if settings.engine == "docker" else [*own, *sorted(set(states) - set(own))]
-    for name in supervised:
-        if states.get(name) != "RUNNING":
-            faults[name] = faults.get(name) or f"supervisord reports {states.get(name, 'MISSING')}"
-    servers = components.server_problems(settings)
-    faults = {**servers, **{name: faults.get(name) or servers.get(name) for name in supervised}}
+    answers = {**platform.problems(settings), **servers}
+    faults = {**servers, **{name: _fault(name, states, answers) for name in supervised}}
     faults |= components.route_problems(settings)
     urls = components.addresses(settings)
     width = max(map(len, faults))
@@ -93,6 +90,17 @@ def _status(settings: Settings) -> int:
         print(f"{name:<{width}} {state:<9} {urls.get(name, ''):<23} {faults[name] or 'healthy'}")
     print(addresses(settings))
     return 1 if any(faults.values()) else 0
+
+
+def _fault(name: str, states: Mapping[str, str], answers: Mapping[str, str | None]) -> str | None:
+    """What is wrong with a supervised program, if anything.
+
+    For its first seconds, supervisord reports STARTING also for one that already responds.
+    """
+    state = states.get(name, "MISSING")
+    if state == "RUNNING" or (state == "STARTING" and name in answers):
+        return answers.get(name)
+    return answers.get(name) or f"supervisord reports {state}"
 
 
 def _reconcile(settings: Settings) -> int:
