@@ -19,7 +19,7 @@ from . import artifact
 from .config import CheckJob, Model
 from .frames import feature_frame, read_rows
 from .jobs import MISTAKE, ModelError, run, write_json
-from .model_code import call, fit, hidden_modules, make_estimator, predict, prepare, require_finite
+from .model_code import call, fit, hidden_modules, make_estimator, predict, prepare, require_finite, same_predictions
 
 PREDICTED = 200
 """How many rows of the sample are predicted."""
@@ -51,13 +51,13 @@ def _check(job: CheckJob, passed: Callable[[str], None]) -> None:
     first = require_finite(call(predict, "predict", model, fitted, batch))
     passed("it predicts one finite value per row")
     require_finite(call(predict, "predict of one row", model, fitted, batch.head(1)))
-    if not np.array_equal(first, predict(model, fitted, batch)):
+    if not same_predictions(first, predict(model, fitted, batch)):
         raise ModelError("predicting the same rows twice gave different values. Remove the randomness from predict.")
     passed("its predictions are deterministic")
     with tempfile.TemporaryDirectory() as folder:
         digest = artifact.save(fitted, Path(folder), model, {})
         loaded = _score_in_new_process(Path(folder), digest, model, rows.head(PREDICTED))
-    if not np.allclose(predict(model, fitted, prepare(model, rows.head(PREDICTED))), loaded, rtol=0, atol=1e-9):
+    if not same_predictions(predict(model, fitted, prepare(model, rows.head(PREDICTED))), loaded):
         raise ModelError("the model predicts differently after being saved and loaded. Use types that skops supports.")
     passed("it survives being saved and loaded")
     if hidden := hidden_modules(model):

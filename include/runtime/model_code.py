@@ -81,6 +81,14 @@ def require_finite(predicted: np.ndarray) -> np.ndarray:
     return predicted
 
 
+def same_predictions(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two predictions of the same rows are equal, except for their last digits.
+
+    BLAS may add up in another order when an array lies elsewhere in memory, so equal inputs may differ by a rounding.
+    """
+    return bool(np.allclose(first, second, rtol=1e-6, atol=1e-9 * np.abs(second).max(initial=0)))
+
+
 def make_importable(model: Model) -> None:
     """Append the model's folder to ``sys.path``, after the libraries.
 

@@ -50,6 +50,7 @@ SURVEY = """
 import json, pathlib, sys
 import numpy as np, pandas as pd
 from runtime import artifact
+from runtime.model_code import same_predictions
 import {library}
 
 folder, report = pathlib.Path(sys.argv[1]), {{}}
@@ -62,7 +63,7 @@ for name, arguments in {estimators}.items():
     model["code"] = str(folder)
     loaded = artifact.load(folder, artifact.save(fitted, folder, model, {{}}), model)
     ask = "predict_proba" if hasattr(fitted, "predict_proba") else "predict"
-    report[name] = bool(np.array_equal(getattr(loaded, ask)(frame), getattr(fitted, ask)(frame)))
+    report[name] = same_predictions(getattr(loaded, ask)(frame), getattr(fitted, ask)(frame))
 (folder / "report.json").write_text(json.dumps(report))
 """
 

@@ -62,6 +62,7 @@ def judge_verification(
 
 
 def _difference(now: float, then: float) -> float:
-    difference = abs(now - then)
+    """The difference of two predictions: absolute below 1, relative above, where floats are coarser too."""
+    difference = abs(now - then) / max(1.0, abs(then))
     # max() may miss NaN, because comparisons with it are false.
     return float("inf") if math.isnan(difference) else difference

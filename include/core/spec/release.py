@@ -78,7 +78,9 @@ class Deployment(SpecSection):
     """How a release gets into production."""
 
     golden_examples: int = Field(50, ge=1, description="Holdout rows replayed in the test environment.")
-    golden_tolerance: float = Field(1e-6, ge=0, description="Largest difference from the recorded prediction.")
+    golden_tolerance: float = Field(
+        1e-6, ge=0, description="Largest difference from the recorded prediction, in proportion if large."
+    )
     latency_p95_ms: float | None = Field(
         None,
         gt=0,

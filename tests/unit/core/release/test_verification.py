@@ -34,6 +34,14 @@ def test_one_prediction_that_differs_by_more_than_the_tolerance_fails(place: Any
     assert (verdict.answer, verdict.signals["largest_difference"]) == ("fail", pytest.approx(by, abs=1e-9))
 
 
+@pytest.mark.parametrize(("by", "answer"), [(1e-8, "pass"), (1e-5, "fail")])
+def test_large_predictions_may_differ_in_proportion(by: float, answer: str) -> None:
+    """Before, a price of 1e10 that differed in the last digit of a float was refused."""
+    recorded = [1e10, -3e10, 5e10]
+    predicted = [value * (1 + by) for value in recorded]
+    assert judge_verification(LIMITS, predicted, recorded, FAST, FAST).answer == answer
+
+
 @pytest.mark.parametrize("place", range(3))
 def test_a_prediction_that_is_no_number_fails_wherever_it_stands(place: Any) -> None:
     """Before, NaN anywhere but in the first place was lost in the largest difference, and passed."""
