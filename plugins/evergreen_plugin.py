@@ -21,6 +21,19 @@ class EvergreenPlugin(AirflowPlugin):
         return [{"app": app, "url_prefix": "/evergreen", "name": "evergreen"}]
 
     @property
+    def external_views(self) -> list[dict[str, str]]:  # type: ignore[override]
+        """*Models* in the navigation, and a tab on the pages of Dags (:mod:`evergreen.model_pages`)."""
+        from urllib.parse import urlsplit
+
+        from airflow.configuration import conf
+
+        ui = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + "/evergreen/ui"
+        return [
+            {"name": "Models", "href": f"{ui}/models", "destination": "nav", "url_route": "evergreen-models"},
+            {"name": "Model", "href": f"{ui}/dags/{{DAG_ID}}", "destination": "dag", "url_route": "evergreen-model"},
+        ]
+
+    @property
     def fastapi_root_middlewares(self) -> list[dict[str, object]]:  # type: ignore[override]
         """A lock for requests that write, if Airflow's database is SQLite."""
         from airflow.configuration import conf

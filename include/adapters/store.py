@@ -14,66 +14,29 @@ from typing import Any
 import sqlalchemy as sa
 
 from include.adapters import migrations
+from include.adapters.store_tables import (
+    builds,
+    candidates,
+    health,
+    incidents,
+    log_positions,
+    release_history,
+    releases,
+    rollout_checks,
+    windows,
+)
 from include.core.build import Build
+from include.core.candidate import CandidateRecord
 from include.core.errors import DeploymentConflictError, EvergreenError
 from include.core.health.record import HealthRow, Incident
+from include.core.health.summary import WindowSummary
+from include.core.json_types import JsonObject
+from include.core.release.checks import RolloutCheck
 from include.core.release.release import Environment, RecordedRelease, Release
 from include.core.verdict import Verdict
 from include.core.windows import Grain, key_length
 
 log = logging.getLogger(__name__)
-
-metadata = sa.MetaData()
-
-builds = sa.Table(
-    "evergreen_builds",
-    metadata,
-    sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("build_id", sa.String(64), primary_key=True),
-    sa.Column("recorded", sa.Float, nullable=False),
-    sa.Column("build", sa.JSON, nullable=False),
-)
-releases = sa.Table(
-    "evergreen_releases",
-    metadata,
-    sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("environment", sa.String(16), primary_key=True),
-    sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("release", sa.JSON, nullable=False),
-)
-release_history = sa.Table(
-    "evergreen_release_history",
-    metadata,
-    sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("environment", sa.String(16), primary_key=True),
-    sa.Column("revision", sa.Integer, primary_key=True),
-    sa.Column("recorded", sa.Float, nullable=False),
-    sa.Column("release", sa.JSON, nullable=False),
-)
-health = sa.Table(
-    "evergreen_health",
-    metadata,
-    sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("window", sa.String(16), primary_key=True),
-    sa.Column("recorded", sa.Float, nullable=False),
-    sa.Column("health", sa.JSON, nullable=False),
-)
-incidents = sa.Table(
-    "evergreen_incidents",
-    metadata,
-    sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("incident", sa.String(128), primary_key=True),
-    sa.Column("window", sa.String(16), nullable=False),
-    sa.Column("recorded", sa.Float, nullable=False),
-    sa.Column("verdict", sa.JSON, nullable=False),
-)
-log_positions = sa.Table(
-    "evergreen_log_positions",
-    metadata,
-    sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("segment", sa.String(255), primary_key=True),
-    sa.Column("position", sa.BigInteger, nullable=False),
-)
 
 
 class Store:
@@ -215,6 +178,9 @@ class Store:
                     model=model, window=row.window, recorded=time.time(), health=_plain(row.as_dict())
                 )
             )
+            summary = _plain(WindowSummary.of(row).as_dict())
+            connection.execute(windows.delete().where((windows.c.model == model) & (windows.c.window == row.window)))
+            connection.execute(windows.insert().values(model=model, window=row.window, summary=summary))
 
     def health(self, model: str, grain: Grain | None = None) -> list[HealthRow]:
         """The health of all windows (of this grain), oldest window first."""
@@ -257,6 +223,87 @@ class Store:
         with self.engine.connect() as connection:
             rows = connection.execute(query).all()
         return [Incident(row.incident, row.window, Verdict.from_dict(row.verdict), row.recorded) for row in rows]
+
+    # what lists show
+
+    def window_summaries(self, newest: int, model: str | None = None) -> dict[str, list[WindowSummary]]:
+        """Model → the summaries of its newest ``newest`` windows of each grain, by key; of all models, or of one."""
+        grain = sa.func.length(windows.c.window)
+        place = sa.func.row_number().over(partition_by=(windows.c.model, grain), order_by=windows.c.window.desc())
+        numbered = sa.select(windows.c.model, windows.c.window, windows.c.summary, place.label("place"))
+        numbered = numbered if model is None else numbered.where(windows.c.model == model)
+        part = numbered.subquery()
+        query = sa.select(part.c.model, part.c.summary).where(part.c.place <= newest)
+        found: dict[str, list[WindowSummary]] = {}
+        with self.engine.connect() as connection:
+            for row in connection.execute(query.order_by(part.c.model, part.c.window)):
+                found.setdefault(row.model, []).append(WindowSummary.from_dict(row.summary))
+        return found
+
+    def production_releases(self) -> dict[str, RecordedRelease]:
+        """Model → its release in production; models whose release can't be read are left out."""
+        current = (release_history.c.model == releases.c.model) & (release_history.c.revision == releases.c.revision)
+        current &= release_history.c.environment == releases.c.environment
+        query = (
+            sa.select(release_history.c.model, release_history.c.recorded, release_history.c.release)
+            .join(releases, current)
+            .where(releases.c.environment == "production")
+        )
+        found = {}
+        with self.engine.connect() as connection:
+            for row in connection.execute(query):
+                try:
+                    found[row.model] = RecordedRelease(Release.from_dict(row.release), row.recorded)
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    log.error("%s: the production release can't be read from the store: %s", row.model, error)
+        return found
+
+    def newest_builds(self) -> dict[str, Build]:
+        """Model → its newest build, passed or not."""
+        place = sa.func.row_number().over(partition_by=builds.c.model, order_by=builds.c.recorded.desc())
+        part = sa.select(builds.c.model, builds.c.build, place.label("place")).subquery()
+        with self.engine.connect() as connection:
+            rows = connection.execute(sa.select(part.c.model, part.c.build).where(part.c.place == 1)).all()
+        return {row.model: Build(**row.build) for row in rows}
+
+    def newest_incidents(self) -> dict[str, Incident]:
+        """Model → the incident that was opened last."""
+        place = sa.func.row_number().over(partition_by=incidents.c.model, order_by=incidents.c.recorded.desc())
+        part = sa.select(incidents, place.label("place")).subquery()
+        with self.engine.connect() as connection:
+            rows = connection.execute(sa.select(part).where(part.c.place == 1)).all()
+        return {
+            row.model: Incident(row.incident, row.window, Verdict.from_dict(row.verdict), row.recorded) for row in rows
+        }
+
+    def record_candidate(self, model: str, candidate: CandidateRecord) -> None:
+        """Store what promotion said of a version; recording it again replaces it."""
+        self._replace(candidates, {"model": model, "version": int(candidate.version)}, candidate=candidate.as_dict())
+
+    def candidates(self, model: str) -> list[CandidateRecord]:
+        """All recorded candidates, newest first."""
+        query = sa.select(candidates).where(candidates.c.model == model).order_by(candidates.c.version.desc())
+        with self.engine.connect() as connection:
+            return [CandidateRecord.from_dict(row.candidate, row.recorded) for row in connection.execute(query)]
+
+    def record_check(self, model: str, check: RolloutCheck) -> None:
+        """Store the newest verdict of a stage of a rollout."""
+        self._replace(
+            rollout_checks, {"model": model, "run": check.run, "stage": check.stage}, rollout_check=check.as_dict()
+        )
+
+    def rollout_checks(self, model: str, run: str | None = None) -> list[RolloutCheck]:
+        """The checks of a run's rollout, or of all rollouts of the model, in the order of their newest verdicts."""
+        query = sa.select(rollout_checks).where(rollout_checks.c.model == model).order_by(rollout_checks.c.recorded)
+        query = query if run is None else query.where(rollout_checks.c.run == run)
+        with self.engine.connect() as connection:
+            return [RolloutCheck.from_dict(row.rollout_check, row.recorded) for row in connection.execute(query)]
+
+    def _replace(self, table: sa.Table, key: JsonObject, **values: JsonObject) -> None:
+        plain = {name: _plain(value) for name, value in values.items()}
+        with self.engine.begin() as connection:
+            connection.execute(table.delete().filter_by(**key))
+            connection.execute(table.insert().values(**key, **plain, recorded=time.time()))
 
     # prediction log
 

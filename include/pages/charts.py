@@ -20,8 +20,6 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 760.0, 240.0, 54.0, 28.0
 TOP, RIGHT = 10.0, 20.0
 MAX_LABELS = 12
 """At most this many windows are labelled below the chart."""
-COLD, HOT = (255, 255, 255), (232, 131, 111)
-"""Colours of the heat map, for no drift and for twice the limit or more; dark text is readable on both."""
 UNJUDGED_LIMIT = 0.2
 """Stands for the limit of a column with too few rows to have one; affects only the heat map's colours."""
 
@@ -156,12 +154,6 @@ class HeatCell:
     drifted: bool
     heat: float
     """PSI relative to its limit: 0 without drift, 1 at twice the limit or more."""
-
-    @property
-    def color(self) -> str:
-        """The background colour, as ``#rrggbb``."""
-        mixed = (round(cold + (hot - cold) * self.heat) for cold, hot in zip(COLD, HOT, strict=True))
-        return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 
 @dataclass(frozen=True)

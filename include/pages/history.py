@@ -12,7 +12,7 @@ from include.core.quality.figures import EstimateOutcome, QualityFigure
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.pages.charts import heat_map, history_chart
-from include.pages.rendering import report_path, template
+from include.pages.rendering import file_of_window, report_path, template
 
 NEWEST = 24
 """Number of windows in the tables and the heat map; older ones still have their pages and are in the chart."""
@@ -50,15 +50,23 @@ def render_history(
     spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident], verdict: Verdict
 ) -> str:
     """The page as text. It is self-contained, and every value is escaped."""
+    context = history_context(spec, history, incidents, verdict)
+    return template("history.html.j2").render(context, window_link=file_of_window)
+
+
+def history_context(
+    spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident], verdict: Verdict
+) -> dict[str, object]:
+    """What the templates of the history read, also inside the web UI; they need ``window_link`` as well."""
     shown = list(history)[-NEWEST:]
     opened = {incident.window: incident.key for incident in incidents}
-    return template("history.html.j2").render(
-        spec=spec,
-        verdict=verdict,
-        chart=history_chart(spec, history, incidents),
-        windows=[WindowLine.of(row, spec.metrics.primary, opened.get(row.window)) for row in reversed(shown)],
-        older=[row.window for row in history[: len(history) - len(shown)]],
-        metrics=spec.metrics.names,
-        slices=sorted({name for row in shown for name in row.slices}),
-        heat=heat_map(shown),
-    )
+    return {
+        "spec": spec,
+        "verdict": verdict,
+        "chart": history_chart(spec, history, incidents),
+        "windows": [WindowLine.of(row, spec.metrics.primary, opened.get(row.window)) for row in reversed(shown)],
+        "older": [row.window for row in history[: len(history) - len(shown)]],
+        "metrics": spec.metrics.names,
+        "slices": sorted({name for row in shown for name in row.slices}),
+        "heat": heat_map(shown),
+    }

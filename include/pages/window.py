@@ -14,7 +14,7 @@ from include.core.health.record import HealthRow, Incident
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.pages.charts import history_chart
-from include.pages.rendering import report_path, template
+from include.pages.rendering import file_of_window, report_path, template
 
 
 def write_window(
@@ -49,18 +49,30 @@ def render_window(
 
     It is self-contained, and every value is escaped.
     """
+    context = window_context(spec, history, incidents, verdict, after)
+    return template("window.html.j2").render(context, window_link=file_of_window)
+
+
+def window_context(
+    spec: ModelSpec,
+    history: Sequence[HealthRow],
+    incidents: Sequence[Incident],
+    verdict: Verdict,
+    after: str | None = None,
+) -> dict[str, object]:
+    """What the templates of a window read, also inside the web UI; they need ``window_link`` as well."""
     row = history[-1]
     drifted = sorted(row.drift.features.items(), key=lambda item: -(item[1].psi or 0))
     drift = [*drifted, ("prediction", row.drift.prediction)]
-    return template("window.html.j2").render(
-        spec=spec,
-        row=row,
-        verdict=verdict,
-        metrics=spec.metrics.names,
-        before=history[-2].window if len(history) > 1 else None,
-        after=after,
-        drift=drift,
-        sides=[(name, figure) for name, figure in drift if figure.distribution],
-        chart=history_chart(spec, history, incidents),
-        incidents=[incident for incident in incidents if incident.window == row.window],
-    )
+    return {
+        "spec": spec,
+        "row": row,
+        "verdict": verdict,
+        "metrics": spec.metrics.names,
+        "before": history[-2].window if len(history) > 1 else None,
+        "after": after,
+        "drift": drift,
+        "sides": [(name, figure) for name, figure in drift if figure.distribution],
+        "chart": history_chart(spec, history, incidents),
+        "incidents": [incident for incident in incidents if incident.window == row.window],
+    }

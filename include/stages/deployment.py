@@ -16,6 +16,7 @@ from include.adapters.engines.contract import RunningServer
 from include.adapters.serving.inference_client import InferenceClient
 from include.core.errors import DeploymentConflictError, GateError, PlatformError, RunRefusedError
 from include.core.release.canary import ServerFigures, judge_canary
+from include.core.release.checks import RolloutCheck
 from include.core.release.release import Release
 from include.core.release.rollout import Rollout
 from include.core.release.verification import judge_verification
@@ -162,12 +163,21 @@ def start_canary(
 def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple[Verdict, bool]:
     """Judge the canary once: returns the verdict, and whether the canary has passed its last step.
 
-    After a passed step, the next one starts; a failed step changes nothing here (the caller rolls back).
+    After a passed step, the next one starts; a failed step changes nothing here (the caller rolls back). The verdict is
+    recorded as the step's newest.
     """
     now = installation.store.release(spec.name, "production")
     rollout = _owned(now, run)
     if rollout is None:
         raise DeploymentConflictError(f"{spec.name}: the rollout of run {run} was ended by another run ({now.note}).")
+    verdict, finished = _judge_canary(installation, spec, now, rollout)
+    share = now.weights.get(rollout.candidate, 0)
+    check = RolloutCheck(run, f"canary step {rollout.step + 1}", rollout.candidate, verdict, share)
+    installation.store.record_check(spec.name, check)
+    return verdict, finished
+
+
+def _judge_canary(installation: Installation, spec: ModelSpec, now: Release, rollout: Rollout) -> tuple[Verdict, bool]:
     if now.champion is None:
         return Verdict("pass", "first release: there is nothing in production to compare with"), True
     seconds = time.time() - rollout.since
@@ -190,8 +200,8 @@ def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple
     if not verdict.passed or rollout.step + 1 >= len(steps):
         return verdict, verdict.passed
     step = rollout.step + 1
-    following = _canary_rollout(spec, run, rollout.candidate, step, rollout.shadowed)
-    advanced = now.begin_canary(rollout.candidate, steps[step], following, f"step {step + 1} of {run}")
+    following = _canary_rollout(spec, rollout.run, rollout.candidate, step, rollout.shadowed)
+    advanced = now.begin_canary(rollout.candidate, steps[step], following, f"step {step + 1} of {rollout.run}")
     installation.store.swap_release(now, advanced)
     reconcile(installation, spec, "production")
     return verdict, False
@@ -222,7 +232,9 @@ def settle(installation: Installation, spec: ModelSpec, run: str) -> Release:
     """End the run's rollout, if it has one, so that only the champion serves."""
     now = installation.store.release(spec.name, "production")
     if _owned(now, run):
-        now = installation.store.swap_release(now, now.abandon(f"rolled back by {run}"))
+        now = installation.store.swap_release(
+            now, now.abandon(f"rolled back by {run}{_cause(installation, spec, run)}")
+        )
     reconcile(installation, spec, "production")
     return now
 
@@ -235,6 +247,12 @@ def roll_back(installation: Installation, spec: ModelSpec, run: str) -> Release:
         now = installation.store.swap_release(now, after)
     reconcile(installation, spec, "production")
     return now
+
+
+def _cause(installation: Installation, spec: ModelSpec, run: str) -> str:
+    """Why the run's rollout ended, for the note of the release; empty if no gate refused it."""
+    failed = [check for check in installation.store.rollout_checks(spec.name, run) if check.verdict.answer == "fail"]
+    return f": {failed[-1].stage}: {failed[-1].verdict.reason}" if failed else ""
 
 
 def _newest_promoted(installation: Installation, spec: ModelSpec) -> str:

@@ -25,6 +25,7 @@ from include.adapters.engines.runtime_config import TrainJob, model_block
 from include.adapters.files import write_atomically
 from include.adapters.registry import SPEC_FILE
 from include.core.build import Build, Lineage
+from include.core.candidate import CandidateRecord
 from include.core.drift.profile import build_profile
 from include.core.errors import DataError, RunRefusedError
 from include.core.json_types import JsonObject
@@ -274,16 +275,18 @@ def register(
     )
     bundle = complete_bundle(spec, folder, snapshot, lineage)
     figures: JsonObject = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    quality = quality_from_dict(figures["quality"])
     version = installation.registry.register(
         spec.name,
         bundle,
         candidate=run_id,
-        metrics=_metric_values(quality_from_dict(figures["quality"])),
+        metrics=_metric_values(quality),
         parameters={**spec.training.parameters, **parameters, "rows": snapshot.rows},
         tags=lineage.tags() | {"verdict": verdict.answer, "verdict_reason": verdict.reason},
         description=f"{reason}: {verdict.reason}",
     )
     installation.registry.set_alias(spec.name, "challenger", version)
+    installation.store.record_candidate(spec.name, CandidateRecord.of(spec, version, verdict, lineage, quality))
     return version
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
 from evergreen.assets import Thing, model_asset
+from evergreen.links import ModelLink, RolloutLink
 from evergreen.model_dags import spec_of
 from include.core.errors import GateError
 from include.core.json_types import JsonObject
 from include.core.verdict import Answer, Verdict
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from include.core.spec import ModelSpec
     from include.stages.installation import Installation
 
@@ -30,6 +34,7 @@ class ModelTask(BaseOperator):
 
     inputs: ClassVar[tuple[str, ...]] = ()
     outlet: ClassVar[Thing | None] = None
+    operator_extra_links: Collection[BaseOperatorLink] = (ModelLink(),)
     model: str
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -76,12 +81,22 @@ class VersionInTest(ModelTask):
     """
 
     inputs = ("version",)
+    operator_extra_links = (ModelLink(), RolloutLink())
     ui_color = TEST
     version: str
 
-    def require(self, verdict: Verdict, accepted: tuple[Answer, ...] = ("pass",)) -> JsonObject:
-        """Log the verdict and return it as JSON; raises GateError with the remedy if its answer is not accepted."""
+    def require(
+        self, verdict: Verdict, context: Context, stage: str, accepted: tuple[Answer, ...] = ("pass",)
+    ) -> JsonObject:
+        """Log the verdict, record it as that of the rollout's ``stage``, and return it as JSON.
+
+        Raises GateError with the remedy if its answer is not accepted.
+        """
+        from include.core.release.checks import RolloutCheck
+
         self.log.info("%s", verdict)
+        check = RolloutCheck(context["dag_run"].run_id, stage, self.version, verdict)
+        self.installation.store.record_check(self.model, check)
         if verdict.answer not in accepted:
             raise GateError(
                 f"{self.model} version {self.version} failed in the test environment, and production is unchanged: "

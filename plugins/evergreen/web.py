@@ -1,5 +1,6 @@
 """Evergreen's routes in Airflow's api-server. All require authentication.
 
+``/evergreen/ui`` has the pages for people (:mod:`evergreen.model_pages`).
 ``GET /evergreen/metrics`` is for Prometheus and requires the bearer token, like the gateway and the model servers.
 ``POST /evergreen/alerts`` is for Alertmanager and requires the name and password of an Airflow user who may start runs
 of ``<model>.retraining``: the route logs in as that user and calls Airflow's own API, which checks the permission.
@@ -13,17 +14,26 @@ import re
 from typing import Annotated
 
 import httpx
-from airflow.configuration import conf
-from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
+from evergreen import model_pages
+from evergreen.airflow_api import airflow_server
 from evergreen.model_dags import spec_files
 from include.core.json_types import JsonObject
 from include.settings import Settings
 
 log = logging.getLogger(__name__)
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+app.include_router(model_pages.router)
+
+
+@app.exception_handler(HTTPException)
+async def answer_error(request: Request, error: HTTPException) -> Response:
+    """Errors as FastAPI answers them, except that people get a page."""
+    return model_pages.error_page(request, error) or await http_exception_handler(request, error)
 
 
 class Alert(BaseModel):
@@ -80,15 +90,9 @@ def alerts(body: Notification, user: Annotated[HTTPBasicCredentials, Depends(HTT
     """
     models = {path.parent.name for path in spec_files()}
     wanted = [alert for alert in body.alerts if alert.status == "firing" and alert.labels.get("model") in models]
-    with httpx.Client(base_url=_server(), timeout=20) as client:
+    with httpx.Client(base_url=airflow_server(), timeout=20) as client:
         client.headers["Authorization"] = f"Bearer {_log_in(client, user)}"
         return {f"{_dag(alert)} {_run(alert)}": _start(client, alert) for alert in wanted}
-
-
-def _server() -> str:
-    """The URL of this api-server, as Airflow's other components reach it."""
-    address = conf.get("core", "execution_api_server_url", fallback="") or conf.get("api", "base_url", fallback="")
-    return str(address or "http://localhost:8080").removesuffix("/execution/")
 
 
 def _log_in(client: httpx.Client, user: HTTPBasicCredentials) -> str:

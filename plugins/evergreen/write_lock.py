@@ -13,7 +13,7 @@ from typing import Any
 
 READS = {"GET", "HEAD", "OPTIONS"}
 OWN_ROUTES = "/evergreen/"
-"""These routes don't write. The one for alerts calls this same server, so it would wait for its own lock."""
+"""These routes don't write themselves. Alerts and actions call this same server: they would wait for their own lock."""
 MAX_BODY_BYTES = 32 * 2**20
 """Bodies are read before Airflow asks who sends them, so anyone could fill the memory with them."""
 

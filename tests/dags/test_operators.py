@@ -82,3 +82,26 @@ def test_no_task_skips_without_the_function_that_logs_why(path: Path) -> None:
     raised = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Raise)]
     skips = [node for node in raised if node.exc and "AirflowSkipException" in ast.unparse(node.exc)]
     assert len(skips) == (1 if path.name == "model_task.py" else 0)
+
+
+def test_every_task_leads_to_its_models_page_and_a_rollouts_tasks_to_the_rollout(monkeypatch: Any) -> None:
+    from types import SimpleNamespace
+
+    from evergreen.links import RolloutLink
+    from evergreen.operators.start_canary import StartCanaryOperator
+    from evergreen.operators.take_snapshot import TakeSnapshotOperator
+    from evergreen.operators.trigger_training import TriggerTrainingOperator
+
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/team")
+    key = SimpleNamespace(run_id="manual__2026-11-28T20:00:00+00:00")
+    canary = StartCanaryOperator(task_id="a", model="rides", version="2")
+    links = {link.name: link.get_link(canary, ti_key=key) for link in canary.operator_extra_links}
+    assert links == {
+        "Model": "/team/evergreen/ui/models/rides",
+        "Rollout": "/team/evergreen/ui/models/rides/rollouts/manual__2026-11-28T20%3A00%3A00%2B00%3A00",
+    }
+    snapshot = TakeSnapshotOperator(task_id="b", model="rides")
+    assert [link.name for link in snapshot.operator_extra_links] == ["Model"]
+    training = TriggerTrainingOperator(task_id="c", model="rides", degraded={})
+    assert {"Model", "Triggered DAG"} == {link.name for link in training.operator_extra_links}
+    assert not isinstance(snapshot.operator_extra_links, RolloutLink)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Context
 
+from evergreen.links import ModelLink, RolloutLink
 from evergreen.model_task import PRODUCTION, ModelTask
 from evergreen.release_summary import PromotedRelease, release_summary
 
@@ -18,6 +19,7 @@ class PromoteReleaseOperator(ModelTask):
     inputs = ("version",)
     outlet = "release"
     ui_color = PRODUCTION
+    operator_extra_links = (ModelLink(), RolloutLink())
     version: str
 
     def execute(self, context: Context) -> PromotedRelease:

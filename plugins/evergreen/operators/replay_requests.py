@@ -18,4 +18,6 @@ class ReplayRequestsOperator(VersionInTest):
         """Return the verdict, or raise GateError with it."""
         from include.stages.shadow import replay_requests
 
-        return self.require(replay_requests(self.installation, self.spec, self.version), ("pass", "hold"))
+        return self.require(
+            replay_requests(self.installation, self.spec, self.version), context, "replay", ("pass", "hold")
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Context
 
+from evergreen.links import ModelLink, RolloutLink
 from evergreen.model_task import ROLLBACK, ModelTask
 from evergreen.release_summary import ReleaseSummary, release_summary
 from include.core.errors import GateError
@@ -21,6 +22,7 @@ class SettleReleaseOperator(ModelTask):
 
     inputs = ("choose",)
     ui_color = ROLLBACK
+    operator_extra_links = (ModelLink(), RolloutLink())
     choose: str
 
     def execute(self, context: Context) -> ReleaseSummary:

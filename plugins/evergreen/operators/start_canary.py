@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Context
 
+from evergreen.links import ModelLink, RolloutLink
 from evergreen.model_task import PRODUCTION, ModelTask
 from evergreen.release_summary import ReleaseSummary, release_summary
 from include.core.json_types import JsonObject
@@ -19,6 +20,7 @@ class StartCanaryOperator(ModelTask):
 
     inputs = ("version", "replayed")
     ui_color = PRODUCTION
+    operator_extra_links = (ModelLink(), RolloutLink())
     version: str
     replayed: JsonObject | None = None
 

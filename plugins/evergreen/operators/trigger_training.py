@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import Context
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunLink, TriggerDagRunOperator
+from airflow.sdk import BaseOperatorLink, Context
 
+from evergreen.links import ModelLink
 from evergreen.model_task import TRAINING, ModelTask
 from evergreen.task_results import Degradation
 
@@ -22,6 +23,7 @@ class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
     """
 
     inputs = ("degraded",)
+    operator_extra_links: list[BaseOperatorLink] = [ModelLink(), TriggerDagRunLink()]  # noqa: RUF012
     ui_color = TRAINING
     degraded: Degradation
 

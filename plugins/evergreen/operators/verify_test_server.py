@@ -15,4 +15,4 @@ class VerifyTestServerOperator(VersionInTest):
         """Return the verdict, or raise GateError with it."""
         from include.stages.deployment import verify
 
-        return self.require(verify(self.installation, self.spec, self.version))
+        return self.require(verify(self.installation, self.spec, self.version), context, "test environment")

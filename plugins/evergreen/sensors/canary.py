@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
+from evergreen.links import ModelLink, RolloutLink
 from evergreen.model_task import PRODUCTION, ModelTask
 from include.core.errors import GateError
 
@@ -18,6 +19,7 @@ class CanarySensor(ModelTask, BaseSensorOperator):
     """
 
     ui_color = PRODUCTION
+    operator_extra_links = (ModelLink(), RolloutLink())
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Judge the canary's current step once."""

@@ -15,7 +15,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from include.adapters import migrations
-from include.adapters.store import Store, metadata
+from include.adapters.store import Store
+from include.adapters.store_tables import metadata
 from include.core.errors import PlatformError
 from include.core.release.release import Release
 
@@ -73,7 +74,7 @@ def test_tables_of_a_newer_release_are_left_alone(old: str) -> None:
     store = Store(old)
     with store.engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(PlatformError, match=r"needs schema 0001.*9999.*newer release"):
+    with pytest.raises(PlatformError, match=r"needs schema 0002.*9999.*newer release"):
         Store(old).builds("late")
 
 

@@ -1,5 +1,6 @@
 """The store: compare-and-swap lets one writer win, and everything can be recorded twice."""
 
+import math
 import threading
 import time
 from dataclasses import replace
@@ -11,8 +12,10 @@ import sqlalchemy as sa
 
 from include.adapters.store import Store
 from include.core.build import Build
+from include.core.candidate import CandidateRecord
 from include.core.errors import DeploymentConflictError, EvergreenError
 from include.core.health.record import Incident
+from include.core.release.checks import RolloutCheck
 from include.core.release.release import Release
 from include.core.release.rollout import Rollout
 from include.core.verdict import Verdict
@@ -127,3 +130,70 @@ def test_training_uses_the_newest_build_that_passed(store: Any) -> None:
     assert store.newest_passed_build("m").build_id == "a-1"
     with pytest.raises(EvergreenError, match="no build 'c'"):
         store.build("m", "c")
+
+
+def test_lists_read_the_newest_windows_of_every_model_and_grain(store: Any) -> None:
+    for model in ("fares", "late"):
+        for month in range(1, 6):
+            store.record_health(model, health_row(f"2013-{month:02d}", month / 10))
+    store.record_health("late", health_row("2013-W01", 0.5))
+    store.record_health("late", health_row("2013-05", 0.9))
+    found = store.window_summaries(2)
+    assert {model: [one.window for one in windows] for model, windows in found.items()} == {
+        "fares": ["2013-04", "2013-05"],
+        "late": ["2013-04", "2013-05", "2013-W01"],
+    }
+    assert found["late"][1].value == 0.9, "measuring again replaces the summary"
+    assert store.window_summaries(1, "fares") == {"fares": found["fares"][1:]}
+
+
+def test_lists_read_every_models_release_build_and_incident(store: Any) -> None:
+    for model in ("fares", "late"):
+        for number in (1, 2):
+            build = Build(model, f"b{number}", "c" * 40, "e", "passed" if number == 1 else "failed")
+            store.record_build(build)
+            store.record_incident(model, Incident(f"{model}-{number}", "2013-05", Verdict("fail", "degraded")))
+        first = store.swap_release(Release(model, "production"), Release(model, "production", 1, champion="1"))
+        store.swap_release(first, first.promote("2", "again"))
+        store.swap_release(Release(model, "test"), Release(model, "test", 1, champion="9"))
+    assert {name: one.release.champion for name, one in store.production_releases().items()} == {
+        "fares": "2", "late": "2",
+    }  # fmt: skip
+    assert {name: one.build_id for name, one in store.newest_builds().items()} == {"fares": "b2", "late": "b2"}
+    assert {name: one.key for name, one in store.newest_incidents().items()} == {"fares": "fares-2", "late": "late-2"}
+
+
+def test_one_damaged_release_is_missing_in_a_list_and_hides_no_other(store: Any) -> None:
+    for model in ("fares", "late"):
+        store.swap_release(Release(model, "production"), Release(model, "production", 1, champion="1"))
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE evergreen_release_history SET release = '[]' WHERE model = 'late'"))
+    assert list(store.production_releases()) == ["fares"]
+
+
+def test_a_stage_of_a_rollout_keeps_its_newest_verdict(store: Any) -> None:
+    for answer in ("hold", "pass"):
+        store.record_check("late", RolloutCheck("run", "canary step 1", "2", Verdict(answer, "so", {"p95": 0.1}), 10))
+    store.record_check("late", RolloutCheck("run", "canary step 2", "2", Verdict("fail", "too slow"), 50))
+    store.record_check("late", RolloutCheck("other", "canary step 1", "3", Verdict("pass", "so"), 10))
+    found = store.rollout_checks("late", "run")
+    assert [(one.stage, one.verdict.answer, one.share) for one in found] == [
+        ("canary step 1", "pass", 10), ("canary step 2", "fail", 50),
+    ]  # fmt: skip
+    assert len(store.rollout_checks("late")) == 3
+    assert store.rollout_checks("fares") == []
+
+
+def test_candidates_are_kept_newest_first_and_once(store: Any) -> None:
+    def record(version: str, answer: Any) -> None:
+        verdict = Verdict(answer, "so", {"difference": math.nan})
+        store.record_candidate(
+            "late", CandidateRecord(version, verdict, "c", "b", "s", "w", "r", "why", "", "mae", 1.0, None, None)
+        )
+
+    for version in ("1", "2", "10"):
+        record(version, "fail")
+    record("2", "pass")
+    found = store.candidates("late")
+    assert [(one.version, one.verdict.answer) for one in found] == [("10", "fail"), ("2", "pass"), ("1", "fail")]
+    assert found[0].verdict.signals == {"difference": None}

@@ -83,7 +83,7 @@ def test_the_heat_map_is_hottest_where_a_feature_is_beyond_its_limit() -> None:
     assert [name for name, _ in heat.rows] == ["own", "windy", "prediction", "calm"]
     assert [cell.drifted for cell in cells["windy"]] == [False, True]
     assert [cell.psi for cell in cells["windy"]] == [None, 0.3]
-    assert cells["calm"][0].color == "#ffffff"
+    assert cells["calm"][0].heat == 0.0
     assert cells["own"][0].heat == 1, "at twice a limit of its own"
 
 

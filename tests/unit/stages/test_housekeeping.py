@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from include.adapters.removal import ASIDE, disk_used, remove, size
-from include.adapters.store import log_positions
+from include.adapters.store_tables import log_positions
 from include.core.build import Build, Lineage
 from include.core.errors import PlatformError
 from include.core.health.record import Incident

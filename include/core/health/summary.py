@@ -1,0 +1,74 @@
+"""What lists show of a window: the few figures of its health that are read for many models at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from include.core.health.record import HealthRow, WindowStatus
+from include.core.json_types import JsonObject
+from include.core.quality.figures import QualityFigure
+
+NAMED_COLUMNS = 20
+"""At most this many drifted columns are named; the window's page has all of them."""
+
+
+@dataclass(frozen=True)
+class WindowSummary:
+    """The figures of a window's live version in the primary metric, and what else decides how the model is doing."""
+
+    window: str
+    status: WindowStatus
+    due: bool
+    version: str | None
+    """The live version."""
+    predictions: int
+    rows: int
+    """Predictions with ground truth."""
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    """The live version's figure with its interval."""
+    estimate: float | None
+    """The same figure as estimated before ground truth."""
+    reference: float | None
+    """The metric on the live version's holdout."""
+    drifted: tuple[str, ...]
+    findings: int
+    """Failed checks of data quality."""
+    problem: str
+    """Why the window could not be measured, or why it has no ground truth."""
+
+    @classmethod
+    def of(cls, row: HealthRow) -> WindowSummary:
+        """The summary of a health row."""
+        figure = row.live_figure(row.metric) or QualityFigure(None)
+        estimated = row.estimated(row.metric)
+        return cls(
+            window=row.window,
+            status=row.status,
+            due=row.due,
+            version=row.live_version,
+            predictions=row.predictions,
+            rows=row.rows,
+            metric=row.metric,
+            value=figure.value,
+            low=figure.low,
+            high=figure.high,
+            estimate=estimated.value if estimated else None,
+            reference=row.reference.get(row.metric),
+            drifted=tuple(row.drift.drifted[:NAMED_COLUMNS]),
+            findings=len(row.data_quality.findings),
+            problem=row.problem or row.truth_problem or "",
+        )
+
+    def as_dict(self) -> JsonObject:
+        """JSON values."""
+        return asdict(self) | {"drifted": list(self.drifted)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> WindowSummary:
+        """The summary from the output of :meth:`as_dict`."""
+        known: JsonObject = {one.name: values[one.name] for one in fields(cls)}
+        return cls(**{**known, "drifted": tuple(known["drifted"])})

@@ -1,0 +1,51 @@
+"""Where the pages inside Airflow's web UI are, and where they link to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+STAGES = ("ci", "training", "deployment", "monitoring", "retraining")
+"""The Dags of a model."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The addresses of pages, below the one at which people reach Airflow."""
+
+    airflow: str = ""
+    """The path of Airflow's web UI, without a slash at its end; empty if it has the whole host."""
+    stages: tuple[str, ...] = STAGES
+
+    @property
+    def root(self) -> str:
+        """The path of Evergreen's pages."""
+        return f"{self.airflow}/evergreen/ui"
+
+    def model(self, name: str) -> str:
+        """A model's page."""
+        return f"{self.root}/models/{_part(name)}"
+
+    def window(self, model: str, window: str) -> str:
+        """The page of one window."""
+        return f"{self.model(model)}/windows/{_part(window)}"
+
+    def incident(self, model: str, key: str) -> str:
+        """The page of an incident."""
+        return f"{self.model(model)}/incidents/{_part(key)}"
+
+    def rollout(self, model: str, run: str) -> str:
+        """The page of the rollout that a run of ``<model>.deployment`` made."""
+        return f"{self.model(model)}/rollouts/{_part(run)}"
+
+    def dag(self, dag: str) -> str:
+        """Airflow's page of a Dag."""
+        return f"{self.airflow}/dags/{_part(dag)}"
+
+    def run(self, dag: str, run: str) -> str:
+        """Airflow's page of a Dag run."""
+        return f"{self.dag(dag)}/runs/{_part(run)}"
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")

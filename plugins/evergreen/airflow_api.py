@@ -1,0 +1,11 @@
+"""Where Evergreen's routes reach Airflow's own API."""
+
+from __future__ import annotations
+
+from airflow.configuration import conf
+
+
+def airflow_server() -> str:
+    """The URL of this api-server, as Airflow's other components reach it."""
+    address = conf.get("core", "execution_api_server_url", fallback="") or conf.get("api", "base_url", fallback="")
+    return str(address or "http://localhost:8080").removesuffix("/execution/")
