@@ -75,6 +75,8 @@ class TrainingReport(TypedDict, total=False):
     """Time of the newest row that was trained on (ISO 8601, UTC)."""
     sha256: str
     """Of the artifact."""
+    parameters: dict[str, str]
+    """The fitted estimator's own, defaults included; missing in reports of earlier releases of Evergreen."""
 
 
 @dataclass(frozen=True)
