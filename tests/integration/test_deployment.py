@@ -80,11 +80,13 @@ def test_the_first_release_ever_serves_and_is_champion(live: ModelSpec) -> None:
 
 
 def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live: ModelSpec) -> None:
+    open_installation().registry.offer(live.name, "2")
     with traffic_of(live) as traffic:
         roll_out(live, "2", "run-2")
         wait_for(lambda: traffic.versions["2"] > 20, what="traffic on version 2")
     assert traffic.failures == []
     assert open_installation().registry.alias(live.name, "champion") == "2"
+    assert open_installation().registry.alias(live.name, "challenger") is None, "it is not on offer any more"
     assert set(open_installation().engine.servers(live.name, "production")) == {"1", "2"}, (
         "the old release stays loaded"
     )
@@ -131,6 +133,7 @@ def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live: ModelSpec) ->
 
 def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(standing: ModelSpec) -> None:
     broken = with_feature_code(standing)
+    open_installation().registry.offer(broken.name, "3")
     with traffic_of(broken, distance=666.0) as traffic:
         with pytest.raises(GateError, match="5xx"):
             roll_out(broken, "3", "run-3")
@@ -140,6 +143,24 @@ def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_the
     assert dict(release.weights) == {"1": 100}
     assert set(open_installation().engine.servers(standing.name, "production")) == {"1"}
     assert open_installation().registry.alias(standing.name, "champion") == "1"
+    assert open_installation().registry.alias(standing.name, "challenger") is None
+
+
+def test_a_version_that_failed_is_no_longer_the_challenger_but_one_that_was_not_tried_is(standing: ModelSpec) -> None:
+    here = open_installation()
+    here.registry.offer(standing.name, "3")
+    deployment.deploy_to_test(here, standing, "2", "run-2")
+    deployment.settle(here, standing, "run-3", "3")
+    assert here.registry.alias(standing.name, "challenger") == "3", "run-3 could not try it, as run-2 was deploying"
+    deployment.clear_test(here, standing, "run-2")
+    deployment.settle(here, standing, "run-2", "1")
+    assert here.registry.alias(standing.name, "challenger") == "3", "another version serves"
+    deployment.settle(here, standing, "run-3", "3")
+    assert here.registry.alias(standing.name, "challenger") is None, "it failed in the test environment, say"
+    here.registry.offer(standing.name, "2")
+    deployment.start_canary(here, standing, "2", "run-2")
+    deployment.roll_back(here, standing, "by hand")
+    assert here.registry.alias(standing.name, "challenger") is None
 
 
 def test_a_canary_without_traffic_holds_and_is_not_promoted(live: ModelSpec) -> None:
