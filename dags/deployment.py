@@ -17,7 +17,8 @@ previous release back into production immediately.
 
 With *rollback*, only `roll_back` runs after `choose_release`.
 
-**Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`.
+**Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`. Promoted or rolled back, the
+version is no longer the `challenger`.
 
 ### When it fails
 - **Production is safe**: `settle` runs whatever happened. It is red when the version did not reach production, and its

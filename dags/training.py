@@ -10,11 +10,11 @@ build, or other parameters for the estimator.
 3. `train_candidate` trains in the build's own environment on all but the newest days. Candidate and champion then
    predict those days, which neither has seen.
 4. `compare_with_champion` measures both and decides whether the candidate is demonstrably better.
-5. `register_candidate` registers it in MLflow with its complete lineage.
+5. `register_candidate` registers it in MLflow with its complete lineage, the estimator's parameters and pictures.
 6. `offer_candidate` passes it on to deployment, or is skipped with the reason.
 
-**Makes** a model version with the alias `challenger` and, if it beat the champion, the asset `<model>/candidate`, which
-starts `<model>.deployment`.
+**Makes** a model version with a model card, promoted or not. If it beat the champion, it gets the alias `challenger`,
+and the asset `<model>/candidate` starts `<model>.deployment`.
 
 ### When it fails
 - `take_snapshot`: a partition is missing, empty, or lacks a column; the message names it. Or the run was refused before

@@ -8,10 +8,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from include.adapters.mlflow_run import CLASSIC_VIEW, RunContent, TrainingData, fill_run
 from include.core.build import Lineage
 from include.core.errors import ArtifactError, NotRegisteredError, PlatformError
 from include.core.spec import ModelSpec, spec_of_version
@@ -27,6 +29,14 @@ SPEC_FILE = "spec.json"
 """The specification that a version was made with, in its bundle; written by the platform, not by the training."""
 FILES_TAG = "evergreen.files"
 """JSON on a version: each file of its bundle → SHA-256. Older versions only have ``sha256``, for the model file."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What the registry says of a model, whatever the version."""
+
+    owner: str
+    description: str
 
 
 class Registry:
@@ -55,11 +65,14 @@ class Registry:
         parameters: Mapping[str, object],
         tags: Mapping[str, str],
         description: str,
+        data: TrainingData | None = None,
+        about: About | None = None,
     ) -> str:
         """Log the bundle as an MLflow run and register it as the model's next version; returns the version.
 
         ``candidate`` identifies it (the Dag run that made it): registering the same candidate again after a crash
-        completes the registration and never creates a second version.
+        completes the registration and never creates a second version. ``tags`` and ``description`` are those of run
+        and version.
         """
         run = self._run_of(model, candidate)
         if run is None or run.info.status != "FINISHED":
@@ -67,14 +80,21 @@ class Registry:
                 run = self.client.create_run(
                     self._experiment(model), run_name=candidate, tags={CANDIDATE_TAG: candidate}
                 )
-            run = self._fill_run(run.info.run_id, bundle, metrics, parameters, tags)
+            shown = {**tags, **_system_tags(model, tags, description, about)}
+            fill_run(self.client, run.info.run_id, RunContent(metrics, parameters, shown, data), bundle)
+            self.client.set_terminated(run.info.run_id, status="FINISHED")
+            run = self.client.get_run(run.info.run_id)
         for version in self.versions(model):
             if version.run_id == run.info.run_id:
                 return str(version.version)
         self._create_model(model)
+        if about:
+            self.client.update_registered_model(model, about.description)
+            self.client.set_registered_model_tag(model, "owner", about.owner)
         self._skip_used_numbers(model, str(run.info.artifact_uri))
-        files = {path.name: file_hash(path) for path in sorted(bundle.iterdir())}
-        all_tags = {**tags, CANDIDATE_TAG: candidate, "sha256": files["model.skops"], FILES_TAG: json.dumps(files)}
+        paths = sorted(path for path in bundle.rglob("*") if path.is_file())
+        files = {path.relative_to(bundle).as_posix(): file_hash(path) for path in paths}
+        all_tags = {**tags, "sha256": files["model.skops"], FILES_TAG: json.dumps(files)}
         version = self.client.create_model_version(
             model, source=run.info.artifact_uri, run_id=run.info.run_id, tags=all_tags, description=description
         )
@@ -118,6 +138,31 @@ class Registry:
         """Move an alias. This is not a compare-and-swap, so only the reconciler moves ``champion``."""
         self.version(model, number)
         self.client.set_registered_model_alias(model, name, number)
+
+    def set_champion(self, model: str, number: str) -> None:
+        """Move the alias ``champion``. Its version is then no longer the ``challenger``."""
+        self.version(model, number)
+        self.withdraw(model, number)
+        self.set_alias(model, "champion", number)
+
+    def offer(self, model: str, number: str | None) -> None:
+        """Make a version that is offered for deployment the ``challenger``; None: no version is offered.
+
+        The alias is also removed from a version that should not have it: earlier releases of Evergreen gave it to each
+        version, and left it to champions.
+        """
+        champion = self.alias(model, "champion")
+        if number and number != champion:
+            self.set_alias(model, "challenger", number)
+            return
+        holder = self.alias(model, "challenger")
+        if holder and (holder == champion or self.version(model, holder).tags.get("verdict") != "pass"):
+            self.withdraw(model, holder)
+
+    def withdraw(self, model: str, number: str) -> None:
+        """Remove the alias ``challenger`` from this version, if it has it."""
+        if self.alias(model, "challenger") == number:
+            self.client.delete_registered_model_alias(model, "challenger")
 
     def tag_version(self, model: str, number: str, name: str, value: str) -> None:
         """Set one tag of a version."""
@@ -190,24 +235,6 @@ class Registry:
             today, {name: described[name] for name in ("task", "features", "feature_code") if name in described}
         )
 
-    def _fill_run(
-        self,
-        run_id: str,
-        bundle: Path,
-        metrics: Mapping[str, float],
-        parameters: Mapping[str, object],
-        tags: Mapping[str, str],
-    ) -> Run:
-        for name, tag in tags.items():
-            self.client.set_tag(run_id, name, tag)
-        for name, value in parameters.items():
-            self.client.log_param(run_id, name, value)
-        for name, metric in metrics.items():
-            self.client.log_metric(run_id, name, metric)
-        self.client.log_artifacts(run_id, str(bundle))
-        self.client.set_terminated(run_id, status="FINISHED")
-        return self.client.get_run(run_id)
-
     def _create_model(self, model: str) -> None:
         from mlflow.exceptions import MlflowException
 
@@ -235,11 +262,14 @@ class Registry:
 
         experiment = self.client.get_experiment_by_name(model)
         if experiment is not None:
+            for name, value in CLASSIC_VIEW.items():
+                if name not in experiment.tags:  # made by an earlier release of Evergreen
+                    self.client.set_experiment_tag(experiment.experiment_id, name, value)
             return str(experiment.experiment_id)
         location = f"{self._settings.artifact_root}/{model}"
         try:
             # Without a location, a client on SQLite would put artifacts in its own working directory.
-            return str(self.client.create_experiment(model, artifact_location=location))
+            return str(self.client.create_experiment(model, artifact_location=location, tags=CLASSIC_VIEW))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -249,6 +279,18 @@ class Registry:
         query = f"tags.`{CANDIDATE_TAG}` = '{candidate}'"
         runs = self.client.search_runs([self._experiment(model)], query, max_results=1)
         return runs[0] if runs else None
+
+
+def _system_tags(model: str, tags: Mapping[str, str], description: str, about: About | None) -> dict[str, str]:
+    """Tags that MLflow shows in places of their own: description, source and user of a run."""
+    shown = {
+        "mlflow.note.content": description,
+        "mlflow.source.type": "JOB",
+        "mlflow.source.name": f"{model}.training",
+        "mlflow.source.git.commit": tags.get("commit", ""),
+        "mlflow.user": about.owner if about else "",
+    }
+    return {name: text for name, text in shown.items() if text}
 
 
 def file_hash(path: Path) -> str:

@@ -75,6 +75,8 @@ class TrainingReport(TypedDict, total=False):
     """Time of the newest row that was trained on (ISO 8601, UTC)."""
     sha256: str
     """Of the artifact."""
+    parameters: dict[str, str]
+    """The fitted estimator's own, defaults included; missing in reports of earlier releases of Evergreen."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,3 @@ class Lineage:
         """Read ``lineage.json``; missing fields stay empty, unknown fields are ignored."""
         known = {name: values[name] for name in (each.name for each in fields(cls)) if name in values}
         return cls(**{**known, "windows": tuple(known.get("windows", ()))})
-
-    def tags(self) -> dict[str, str]:
-        """The fields that the registry shows with the version, without the training report."""
-        shown = {name: value for name, value in self.as_dict().items() if name not in ("trained_until", "training")}
-        return {name: str(value) for name, value in shown.items() if value}

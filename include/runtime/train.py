@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from .model_code import call, fit, make_estimator, predict, prepare, require_fin
 LIBRARIES = ("scikit-learn", "pandas", "numpy", "skops", "pyarrow")
 EDGES = 20
 """Number of bins in the prediction histogram that servers expose."""
+PARAMETERS, NAME_LENGTH, VALUE_LENGTH = 100, 100, 250
+"""Largest number of reported parameters, and of characters in a name and a value."""
 
 
 class TrainingReport(TypedDict):
@@ -32,6 +34,8 @@ class TrainingReport(TypedDict):
     """Event time of the newest training row, ISO 8601."""
     sha256: str
     """Of the artifact."""
+    parameters: dict[str, str]
+    """The fitted estimator's own."""
 
 
 def main(job: TrainJob) -> None:
@@ -76,6 +80,7 @@ def main(job: TrainJob) -> None:
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "trained_until": trained_until,
         "sha256": digest,
+        "parameters": effective_parameters(fitted),
     }
     write_json(out / "training.json", report)
 
@@ -93,6 +98,31 @@ def target(rows: pd.DataFrame, model: Model) -> np.ndarray:
             )
         return values.astype(int)
     return values
+
+
+def effective_parameters(fitted: Any) -> dict[str, str]:
+    """What the fitted estimator's ``get_params`` says, defaults included, as text; those of the outer steps first.
+
+    Only short numbers, texts, booleans and None: the values come from the model's code. An estimator that can't say
+    its parameters has none.
+    """
+    try:
+        values = dict(fitted.get_params(deep=True))
+    except (Exception, SystemExit) as error:
+        print(f"the estimator's parameters are not recorded: get_params failed ({type(error).__name__})", flush=True)
+        return {}
+    texts = {name: _text(value) for name, value in values.items() if type(name) is str and len(name) <= NAME_LENGTH}
+    short = {name: text for name, text in texts.items() if text is not None and len(text) <= VALUE_LENGTH}
+    return {name: short[name] for name in sorted(short, key=lambda name: (name.count("__"), name))[:PARAMETERS]}
+
+
+def _text(value: Any) -> str | None:
+    """A value as text; None if it is not a single one."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if type(value) is int and abs(value) >= 10**VALUE_LENGTH:
+        return None
+    return str(value) if type(value) in (bool, int, float, str, type(None)) else None
 
 
 def prediction_edges(predicted: np.ndarray, task: str) -> list[float]:

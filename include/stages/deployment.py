@@ -151,7 +151,10 @@ def start_canary(
     now = store.release(spec.name, "production")
     _refuse_other_run(spec, now, run)
     if now.rollout and not now.rollout.is_of(run):
+        candidate = now.rollout.candidate
         now = store.swap_release(now, now.abandon(f"the lease of run {now.rollout.run} has expired"))
+        if candidate != version:
+            installation.registry.withdraw(spec.name, candidate)
     if not now.rollout:
         rollout = _canary_rollout(spec, run, version, step=0, shadowed=shadowed)
         share = spec.deployment.canary.steps[0]
@@ -228,24 +231,33 @@ def owns_rollout(installation: Installation, spec: ModelSpec, run: str) -> bool:
     return _owned(installation.store.release(spec.name, "production"), run) is not None
 
 
-def settle(installation: Installation, spec: ModelSpec, run: str) -> Release:
-    """End the run's rollout, if it has one, so that only the champion serves."""
+def settle(installation: Installation, spec: ModelSpec, run: str, version: str | None = None) -> Release:
+    """End the run's rollout, if it has one, so that only the champion serves.
+
+    ``version``: what the run deployed, if known. Unless it is in production now, it is no longer the challenger; but it
+    still is if the run could not try it because another run was deploying.
+    """
     now = installation.store.release(spec.name, "production")
-    if _owned(now, run):
-        now = installation.store.swap_release(
-            now, now.abandon(f"rolled back by {run}{_cause(installation, spec, run)}")
-        )
+    rollout = _owned(now, run)
+    if rollout:
+        note = f"rolled back by {run}{_cause(installation, spec, run)}"
+        now = installation.store.swap_release(now, now.abandon(note))
     reconcile(installation, spec, "production")
+    ended = rollout.candidate if rollout else version if not _others_deploy(installation, spec, run) else None
+    if ended and ended != now.champion:
+        installation.registry.withdraw(spec.name, ended)
     return now
 
 
 def roll_back(installation: Installation, spec: ModelSpec, run: str) -> Release:
     """Manual rollback: end a rollout in progress, or else put the standby release back into production."""
     now = installation.store.release(spec.name, "production")
-    after = now.roll_back(run)
+    after, rollout = now.roll_back(run), now.rollout
     if after != now:
         now = installation.store.swap_release(now, after)
     reconcile(installation, spec, "production")
+    if rollout:
+        installation.registry.withdraw(spec.name, rollout.candidate)
     return now
 
 
@@ -267,6 +279,13 @@ def _newest_promoted(installation: Installation, spec: ModelSpec) -> str:
 def _owned(release: Release, run: str) -> Rollout | None:
     """The release's rollout, if ``run`` owns it."""
     return release.rollout if release.rollout and release.rollout.is_of(run) else None
+
+
+def _others_deploy(installation: Installation, spec: ModelSpec, run: str) -> bool:
+    """Whether another run's rollout is in progress."""
+    store = installation.store
+    rollouts = [store.release(spec.name, "test").rollout, store.release(spec.name, "production").rollout]
+    return any(rollout and not rollout.is_of(run) for rollout in rollouts)
 
 
 def _refuse_other_run(spec: ModelSpec, release: Release, run: str) -> None:

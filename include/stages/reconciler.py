@@ -132,7 +132,7 @@ def _act(installation: Installation, action: Action, spec: ModelSpec, desired: R
         _route(installation, spec.name, action.weights, desired)
     elif action.verb == "set_champion":
         try:
-            installation.registry.set_alias(spec.name, "champion", version)
+            installation.registry.set_champion(spec.name, version)
         except NotRegisteredError as error:
             if not desired.rollout:
                 raise

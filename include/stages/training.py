@@ -23,7 +23,7 @@ from include.adapters.engines.job_results import read_training_report
 from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import TrainJob, model_block
 from include.adapters.files import write_atomically
-from include.adapters.registry import SPEC_FILE
+from include.adapters.registry import SPEC_FILE, About
 from include.core.build import Build, Lineage
 from include.core.candidate import CandidateRecord
 from include.core.drift.profile import build_profile
@@ -31,13 +31,14 @@ from include.core.errors import DataError, RunRefusedError
 from include.core.json_types import JsonObject
 from include.core.quality import evaluation
 from include.core.quality.estimation import build_estimator
-from include.core.quality.figures import Quality, quality_from_dict
 from include.core.quality.promotion import holdout_start, judge_promotion
 from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
 from include.core.spec import ModelSpec, SpecChange, change_between
 from include.core.typed_columns import kinds_of
 from include.core.verdict import Verdict
+from include.pages.model_card import description, registered_description
 from include.settings import Settings
+from include.stages import presentation
 from include.stages.disk import refuse_when_full
 from include.stages.holdout import check_trained_until, take_holdout
 from include.stages.installation import Installation
@@ -55,6 +56,7 @@ BUNDLE = (
     "estimator.json",
     "golden.json",
     "lineage.json",
+    *presentation.FILES,
 )
 
 
@@ -222,25 +224,34 @@ def compare(spec: ModelSpec, made: Candidate) -> Verdict:
 
 
 def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: Lineage) -> Path:
-    """Add reference profile, estimator, golden examples and lineage, and copy the bundle's files to ``bundle/``."""
+    """Add reference profile, estimator, golden examples and lineage, and copy the bundle's files to ``bundle/``.
+
+    Also what people look at: the model card, pictures, and the MLmodel file.
+    """
     holdout = pd.read_parquet(folder / HOLDOUT)
     training = read_training_report(folder / REPORT)
     reference = pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)
     reference = reference[reference[spec.data.event_time] <= pd.Timestamp(training["trained_until"])]
     golden = holdout.sample(min(spec.deployment.golden_examples, len(holdout)), random_state=0)
     inputs = golden[spec.feature_names].astype(object).where(golden[spec.feature_names].notna(), None)
+    examples = inputs.to_dict("records")
+    lineage = replace(lineage, trained_until=training["trained_until"], training=training)
     contents = {
         "profile.json": build_profile(reference, spec, holdout["prediction"].to_numpy()),
         "estimator.json": build_estimator(holdout, spec),
-        "golden.json": {"inputs": inputs.to_dict("records"), "predictions": golden["prediction"].tolist()},
-        "lineage.json": replace(lineage, trained_until=training["trained_until"], training=training).as_dict(),
+        "golden.json": {"inputs": examples, "predictions": golden["prediction"].tolist()},
+        "lineage.json": lineage.as_dict(),
     }
     for name, values in contents.items():
         write_atomically(folder / name, json.dumps(values, indent=1, default=_plain_number).encode())
+    presentation.present(spec, folder, reference, holdout, examples, lineage)
     bundle = folder / "bundle"
-    bundle.mkdir(exist_ok=True)
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir()
     for name in BUNDLE:
         shutil.copy2(folder / name, bundle / name)
+    if (folder / presentation.PICTURES).exists():
+        shutil.copytree(folder / presentation.PICTURES, bundle / presentation.PICTURES)
     return bundle
 
 
@@ -256,8 +267,9 @@ def register(
     incident: str = "",
     parameters: Mapping[str, object],
 ) -> str:
-    """Register the candidate, promoted or not, as the model's next version, with the alias ``challenger``.
+    """Register the candidate, promoted or not, as the model's next version.
 
+    A promoted one gets the alias ``challenger``, since it is offered for deployment; a refused one does not.
     Returns the version. Registering the same run's candidate again returns the same version.
     """
     folder = Path(candidate["folder"])
@@ -280,24 +292,17 @@ def register(
         spec.name,
         bundle,
         candidate=run_id,
-        metrics=_metric_values(quality),
-        parameters={**spec.training.parameters, **parameters, "rows": snapshot.rows},
-        tags=lineage.tags() | {"verdict": verdict.answer, "verdict_reason": verdict.reason},
-        description=f"{reason}: {verdict.reason}",
+        metrics=presentation.run_metrics(figures),
+        parameters=presentation.run_parameters(spec, parameters, snapshot, read_training_report(folder / REPORT)),
+        tags={"verdict": verdict.answer, "commit": lineage.commit},
+        description=description((bundle / presentation.CARD).read_text(encoding="utf-8")),
+        data=presentation.training_data(spec, snapshot),
+        about=About(spec.owner, registered_description(spec)),
     )
-    installation.registry.set_alias(spec.name, "challenger", version)
+    installation.registry.offer(spec.name, version if verdict.passed else None)
+    quality = quality_from_dict(figures["quality"])
     installation.store.record_candidate(spec.name, CandidateRecord.of(spec, version, verdict, lineage, quality))
     return version
-
-
-def _metric_values(quality: Quality) -> dict[str, float]:
-    """Metric name → value, with the bounds of its interval as ``<name>_low`` and ``<name>_high``."""
-    values = {}
-    for name, figure in quality.items():
-        for key, value in ((name, figure.value), (f"{name}_low", figure.low), (f"{name}_high", figure.high)):
-            if value is not None:
-                values[key] = float(value)
-    return values
 
 
 def _newest_time(snapshot: Snapshot, column: str) -> datetime:

@@ -80,14 +80,13 @@ def test_the_first_release_ever_serves_and_is_champion(live: ModelSpec) -> None:
 
 
 def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live: ModelSpec) -> None:
+    open_installation().registry.offer(live.name, "2")
     with traffic_of(live) as traffic:
         roll_out(live, "2", "run-2")
         wait_for(lambda: traffic.versions["2"] > 20, what="traffic on version 2")
     assert traffic.failures == []
-    assert open_installation().registry.alias(live.name, "champion") == "2"
-    assert set(open_installation().engine.servers(live.name, "production")) == {"1", "2"}, (
-        "the old release stays loaded"
-    )
+    assert [open_installation().registry.alias(live.name, each) for each in ("champion", "challenger")] == ["2", None]
+    assert set(open_installation().engine.servers(live.name, "production")) == {"1", "2"}, "the old one stays loaded"
     assert open_installation().engine.servers(live.name, "test") == {}, "the test environment is cleared"
     assert set(traffic.answered) <= set(logged(live))
 
@@ -131,15 +130,29 @@ def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live: ModelSpec) ->
 
 def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(standing: ModelSpec) -> None:
     broken = with_feature_code(standing)
+    open_installation().registry.offer(broken.name, "3")
     with traffic_of(broken, distance=666.0) as traffic:
         with pytest.raises(GateError, match="5xx"):
             roll_out(broken, "3", "run-3")
         release = deployment.settle(open_installation(), broken, "run-3")
     assert traffic.failures == [], "the gateway sends a failed request to the other release"
-    assert release.champion == "1"
-    assert dict(release.weights) == {"1": 100}
-    assert set(open_installation().engine.servers(standing.name, "production")) == {"1"}
-    assert open_installation().registry.alias(standing.name, "champion") == "1"
+    assert (release.champion, dict(release.weights)) == ("1", {"1": 100})
+    assert [open_installation().registry.alias(broken.name, each) for each in ("champion", "challenger")] == ["1", None]
+
+
+def test_a_version_that_failed_is_no_longer_the_challenger_but_one_that_was_not_tried_is(standing: ModelSpec) -> None:
+    here, name = open_installation(), standing.name
+    here.registry.offer(name, "3")
+    deployment.deploy_to_test(here, standing, "2", "run-2")
+    deployment.settle(here, standing, "run-3", "3")
+    assert here.registry.alias(name, "challenger") == "3", "run-3 could not try it, as run-2 was deploying"
+    deployment.clear_test(here, standing, "run-2")
+    deployment.settle(here, standing, "run-3", "3")
+    assert here.registry.alias(name, "challenger") is None, "it failed in the test environment, say"
+    here.registry.offer(name, "2")
+    deployment.start_canary(here, standing, "2", "run-2")
+    deployment.roll_back(here, standing, "by hand")
+    assert here.registry.alias(name, "challenger") is None
 
 
 def test_a_canary_without_traffic_holds_and_is_not_promoted(live: ModelSpec) -> None:
@@ -320,9 +333,8 @@ def test_a_deployment_killed_between_any_two_steps_is_finished_by_its_retry(live
     )
     release = deployment.start_canary(open_installation(), live, "2", "run-2")
     assert set(open_installation().engine.servers(live.name, "production")) == {"1", "2"}
-    open_installation().store.swap_release(
-        release, release.promote("2", "2 promoted by run-2")
-    )  # killed before routing
+    # killed before routing:
+    open_installation().store.swap_release(release, release.promote("2", "2 promoted by run-2"))
     deployment.promote(open_installation(), live, "2", "run-2")
     assert ask(live, "after").json()["model_version"] == "2"
     assert open_installation().registry.alias(live.name, "champion") == "2"
@@ -334,6 +346,5 @@ def test_a_wrong_request_is_answered_with_what_is_wrong_with_it(standing: ModelS
     url = f"http://127.0.0.1:{open_installation().settings.gateway_port}/v2/models/{standing.name}/infer"
     headers = {"Authorization": f"Bearer {open_installation().settings.secret('prediction_token')}"}
     missing = requests.post(url, json={"inputs": inputs[1:]}, headers=headers, timeout=10)
-    assert missing.status_code == 400
-    assert "distance" in missing.text
+    assert missing.status_code == 400 and "distance" in missing.text
     assert requests.post(url, json={"inputs": inputs}, timeout=10).status_code == 401

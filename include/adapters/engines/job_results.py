@@ -13,6 +13,9 @@ from include.adapters.untrusted_files import UntrustedFileError, read_json_objec
 from include.core.build import TrainingReport
 from include.core.errors import TrainingError
 
+PARAMETERS, NAME_LENGTH, VALUE_LENGTH = 100, 100, 250
+"""How many parameters of the estimator are taken, and the most characters of a name and a value; the runtime has the
+same limits, but the model's code can write the report too."""
 REMEDY = "The model's code must not write to it: the platform's own code does."
 
 
@@ -26,10 +29,28 @@ def read_training_report(file: Path) -> TrainingReport:
             seconds={str(step): float(seconds) for step, seconds in dict(values["seconds"]).items()},
             trained_until=datetime.fromisoformat(values["trained_until"]).isoformat(),
             sha256=str(values["sha256"]),
+            parameters=_parameters(values.get("parameters", {})),  # builds of earlier releases report none
         )
     except (OSError, UntrustedFileError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise TrainingError(f"{file.name} is not a training's report ({error!r}). {REMEDY}") from None
     return report
+
+
+def _parameters(values: object) -> dict[str, str]:
+    """The estimator's parameters within the limits; TypeError if it is no object."""
+    if not isinstance(values, dict):
+        raise TypeError("parameters is not an object")
+    short = {
+        _printable(name): _printable(text)
+        for name, text in values.items()
+        if isinstance(text, str) and len(name) <= NAME_LENGTH and len(text) <= VALUE_LENGTH
+    }
+    return dict(list(short.items())[:PARAMETERS])
+
+
+def _printable(text: str) -> str:
+    """The text without what databases refuse, such as half a surrogate pair."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def read_rows(file: Path, columns: list[str], most_rows: int) -> pd.DataFrame:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class RegisterCandidateOperator(ModelTask):
-    """Log the candidate as an MLflow run and register it as the model's next version, alias ``challenger``.
+    """Log the candidate as an MLflow run and register it as the model's next version.
 
-    Promoted or not, each candidate is kept with its lineage: commit, build, snapshot, run and reason. Returns
+    Promoted or not, each candidate is kept with its lineage: commit, build, snapshot, run and reason. A promoted one
+    gets the alias ``challenger``. Returns
     ``{"version", "verdict", "build"}``.
 
     :param model: name of the model.

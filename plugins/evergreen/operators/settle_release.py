@@ -33,7 +33,7 @@ class SettleReleaseOperator(ModelTask):
         version = context["ti"].xcom_pull(task_ids=self.choose, key="version")
         if not version and not deployment.owns_rollout(installation, spec, run):
             self.skip_because(f"this run deploys no version; see the log of {self.choose}. Production is unchanged.")
-        release = deployment.settle(installation, spec, run)
+        release = deployment.settle(installation, spec, run, version)
         self.log.info("in production: %s", release.champion or "nothing")
         if version and release.champion != version:
             raise GateError(

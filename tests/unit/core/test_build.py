@@ -41,8 +41,3 @@ def test_a_lineage_survives_the_trip_through_json() -> None:
 def test_a_lineage_of_an_older_or_newer_version_is_read_as_far_as_it_is_known() -> None:
     read = Lineage.from_dict({"build": "b", "trained_until": "2013-02-01T00:00:00", "planet": "Mars"})
     assert read == Lineage(build="b", trained_until="2013-02-01T00:00:00")
-
-
-def test_tags_are_text_and_leave_out_what_is_empty_or_long() -> None:
-    lineage = Lineage("m", "b", windows=("2013-01",), run_id="run", trained_until="2013", training={"rows": 3})
-    assert lineage.tags() == {"model": "m", "build": "b", "windows": "['2013-01']", "run_id": "run"}

@@ -113,6 +113,9 @@ def test_a_training_leaves_the_artifact_its_description_and_the_predicted_holdou
     assert holdout["prediction"].between(0, 1).all() and holdout["prediction"].nunique() > 10
     assert "champion" not in holdout and holdout["late"].notna().all()
     assert artifact.load(out, report["sha256"], model)[-1].C == 0.5
+    parameters = report["parameters"]
+    assert parameters["logisticregression__C"] == "0.5" and parameters["logisticregression__max_iter"] == "100"
+    assert parameters["memory"] == "None" and "steps" not in parameters, "only single values"
 
 
 def test_a_regression_trains_with_quantiles_of_its_predictions_as_edges(tmp_path: Path, run_job: Any) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.adapters.data.snapshots import Snapshot
+from include.adapters.engines.job_results import read_training_report
 from include.core.errors import TrainingError
 from include.core.spec import ModelSpec
 from include.stages.holdout import check_trained_until, take_holdout
@@ -142,6 +143,17 @@ def test_the_report_must_name_the_newest_training_row(spec: ModelSpec, snapshot:
             check_trained_until(spec, snapshot, report, SINCE)
 
 
+def test_parameters_that_a_job_invents_are_few_short_and_fit_every_database(tmp_path: Path) -> None:
+    file = tmp_path / "training.json"
+    invented = {"ok": "1", "null": "a\0b", "half": "\ud800", "long": "x" * 251, "x" * 101: "1", "list": [1]}
+    file.write_text(json.dumps({**REPORT, "parameters": invented}))
+    assert read_training_report(file)["parameters"] == {"ok": "1", "null": "a\ufffdb", "half": "\ufffd"}
+    file.write_text(json.dumps({**REPORT, "parameters": {str(number): "1" for number in range(1000)}}))
+    assert len(read_training_report(file)["parameters"]) == 100
+    file.write_text(json.dumps(REPORT))
+    assert read_training_report(file)["parameters"] == {}, "a build of an earlier release reports none"
+
+
 @pytest.mark.parametrize(
     "report",
     [
@@ -149,6 +161,7 @@ def test_the_report_must_name_the_newest_training_row(spec: ModelSpec, snapshot:
         *({**REPORT, name: "x"} for name in REPORT if name != "sha256"),
         *({**REPORT, name: None} for name in REPORT if name != "sha256"),
         {**REPORT, "rows": float("inf")},
+        *({**REPORT, "parameters": parameters} for parameters in ("x", None, ["x"], 7)),
         {**REPORT, "trained_until": "soon"},
         {**REPORT, "more": "x" * 17_000_000},
     ],

@@ -11,6 +11,7 @@ import pandas as pd
 from include.core.build import Lineage
 from include.core.quality.estimation import estimate
 from include.core.spec import ModelSpec
+from include.stages import presentation
 from include.stages.training import BUNDLE, complete_bundle
 
 REPORT = {
@@ -32,14 +33,15 @@ def test_the_bundle_has_what_estimates_need_and_no_row_of_the_holdout(spec: Mode
     for name in ("holdout", "march"):
         rows.to_parquet(tmp_path / f"{name}.parquet")
     (tmp_path / "training.json").write_text(json.dumps(REPORT))
-    for name in set(BUNDLE) - {"profile.json", "estimator.json", "golden.json", "lineage.json"}:
+    made = {"profile.json", "estimator.json", "golden.json", "lineage.json", *presentation.FILES}
+    for name in set(BUNDLE) - made:
         (tmp_path / name).write_text("{}")
     snapshot: Any = SimpleNamespace(paths=[str(tmp_path / "march.parquet")])
 
     bundle = complete_bundle(spec, tmp_path, snapshot, Lineage(build="b"))
 
     kept = json.loads((bundle / "estimator.json").read_text())
-    assert {path.name for path in bundle.iterdir()} == set(BUNDLE)
+    assert {path.name for path in bundle.iterdir()} == {*BUNDLE, presentation.PICTURES}
     assert sum(kept["counts"]) == kept["rows"] == 2000
     assert max(map(len, (kept["scores"], kept["counts"], kept["positives"]))) <= 100, "at least 20 rows to a bin"
     assert estimate(kept, rows, spec)["roc_auc"].value > 0.75
