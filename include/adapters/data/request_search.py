@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +24,7 @@ from include.adapters.data.predictions import predictions_folder
 from include.adapters.store import Store
 from include.adapters.untrusted_files import UntrustedFileError, open_regular
 from include.core.json_types import JsonObject
+from include.core.trace import FoundRequest, same_request
 from include.core.windows import is_window
 
 log = logging.getLogger(__name__)
@@ -33,33 +33,6 @@ IDS = ("request_id", "server_request_id")
 COLUMNS = (*IDS, "row", "received", "version", "release", "key", "event_time", "prediction")
 READERS = 4
 """Files that are read at the same time."""
-
-
-@dataclass(frozen=True)
-class FoundRequest:
-    """A logged request; each of its lists has one value per row."""
-
-    request_id: str
-    """The client's id, or the server's if the client gave none."""
-    server_request_id: str
-    """The server's own; empty in what servers of earlier releases logged."""
-    received: float
-    """When it was predicted (epoch seconds)."""
-    version: str
-    release: str
-    """The release in which its server was started, such as ``production@7``."""
-    keys: tuple[str, ...]
-    event_times: tuple[datetime, ...]
-    """Naive UTC."""
-    predictions: tuple[float, ...]
-    place: str
-    """The file in which it was found, and where; relative to the prediction log or the lake."""
-    gathered: bool
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """What tells it from other requests, wherever it was found."""
-        return _identity(self.request_id, self.server_request_id, self.received, self.version)
 
 
 @dataclass
@@ -217,15 +190,11 @@ def _may_have(file: pq.ParquetFile, name: str, wanted: str) -> bool:
     return False
 
 
-def _identity(request_id: str, own_id: str | None, received: float, version: str) -> tuple[object, ...]:
-    return (own_id,) if own_id else (request_id, received, version)
-
-
 def _requests(rows: list[JsonObject]) -> list[FoundRequest]:
     """The requests that rows of the lake belong to. Those of one request may lie in the files of several windows."""
     requests: dict[tuple[object, ...], dict[int, JsonObject]] = {}
     for row in rows:
-        same = _identity(row["request_id"], row.get("server_request_id"), row["received"], row["version"])
+        same = same_request(row["request_id"], row.get("server_request_id"), row["received"], row["version"])
         requests.setdefault(same, {})[row["row"]] = row
     return [_gathered([several[number] for number in sorted(several)]) for several in requests.values()]
 
