@@ -56,6 +56,31 @@ def test_a_run_that_failed_says_where(monitored: MonitoredModel) -> None:
     assert run("training", window="2013-07") == "Evergreen: no version registered; failed at take_snapshot"
 
 
+def test_the_scheduler_itself_writes_the_note_of_a_run_that_it_ends(monitored: MonitoredModel) -> None:
+    """Its own code and transaction, on a run whose tasks have ended."""
+    from airflow.jobs.job import Job
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.sqlalchemy import prohibit_commit
+    from airflow.utils.state import DagRunState
+
+    monitored.predict("2013-05")
+    run("monitoring", window="2013-05")
+    newest = sa.select(DagRun).filter_by(dag_id="late.monitoring").order_by(DagRun.id.desc()).limit(1)
+    with create_session() as session:
+        again = session.scalars(newest).one()
+        again.state, again.dag_run_note = DagRunState.RUNNING, None
+    scheduler = SchedulerJobRunner(job=Job())
+    with create_session() as session, prohibit_commit(session) as guard:
+        runs = list(DagRun.get_running_dag_runs_to_examine(session=session))
+        assert [one.dag_id for one in runs] == ["late.monitoring"]
+        scheduler._schedule_all_dag_runs(guard, runs, session)
+    with create_session() as session:
+        ended = session.scalars(newest).one()
+        assert (str(ended.state), ended.note) == ("success", "Evergreen: window 2013-05 is waiting")
+
+
 class Ended:
     """A run that the scheduler has just ended, in the scheduler's transaction."""
 
