@@ -59,7 +59,8 @@ def test_an_older_commit_is_checked_out_exactly_and_without_a_repository_around_
     folder = check_out(HOME, repository.spec, first, tmp_path / "out" / first)
     assert (folder / "model.py").read_text() == "VALUE = 1\n"
     assert sorted(path.name for path in folder.iterdir()) == ["model.py"]
-    assert [path.name for path in folder.parent.iterdir()] == [first], "temporary folders must not stay"
+    names = {path.name for path in folder.parent.iterdir()}
+    assert names == {first, f"{first}.author"}, "temporary folders must not stay"
 
 
 def test_a_checkout_that_is_there_is_not_fetched_again(repository: RealRepository, tmp_path: Path) -> None:
