@@ -13,7 +13,7 @@ export EVERGREEN_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast coverage measures up down status check bench attack chaos backup restore pictures docs lock clean compose-env
+.PHONY: help setup demo test test-fast coverage measures up down status check bench attack chaos backup restore trace pictures docs lock clean compose-env
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -65,6 +65,10 @@ backup: setup ## write everything that is needed to start again to FILE (default
 
 restore: setup ## restore a backup into a stopped installation: FILE=<archive>, ONLY=mlflow|evergreen|airflow for one part
 	@$(PYTHON) -m include.embedded restore "$(FILE)" $(if $(ONLY),--only $(ONLY))
+
+trace: setup ## find what an id came from, and what came of it: ID=<request, version, commit, ...>; MODEL=, KIND=, JSON=1
+	@$(PYTHON) -m include.embedded trace $(if $(MODEL),--model "$(MODEL)") $(if $(KIND),--kind "$(KIND)") \
+		$(if $(JSON),--json) -- "$(ID)"
 
 chaos: setup ## inject faults into a platform under traffic; FAULTS=--short plays a few, WRITE=1 writes docs/faults.md
 	@$(PYTHON) -m tests.chaos $(FAULTS) $(if $(WRITE),--write)

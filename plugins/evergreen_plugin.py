@@ -9,9 +9,18 @@ from airflow.plugins_manager import AirflowPlugin
 
 
 class EvergreenPlugin(AirflowPlugin):
-    """Routes below ``/evergreen`` (:mod:`evergreen.web`); a lock for writing requests (:mod:`evergreen.write_lock`)."""
+    """Routes below ``/evergreen`` (:mod:`evergreen.web`); a lock for writing requests (:mod:`evergreen.write_lock`);
+    a listener that ends each run with a note (:mod:`evergreen.run_note_listener`).
+    """
 
     name = "evergreen"
+
+    @property
+    def listeners(self) -> list[object]:  # type: ignore[override]
+        """The listener for the notes of runs. Only the scheduler calls it; importing it is cheap."""
+        from evergreen import run_note_listener
+
+        return [run_note_listener]
 
     @property
     def fastapi_apps(self) -> list[dict[str, object]]:  # type: ignore[override]

@@ -19,6 +19,7 @@ from include.core.errors import BuildError, EvergreenError, PlatformError
 from include.core.spec import Repository
 
 ASK_SECONDS = 30
+MAX_AUTHOR = 100
 FETCH_SECONDS = 600
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -134,7 +135,9 @@ def check_out(home: Path, repository: Repository, commit: str, folder: Path) -> 
         options = [f"--git-dir={database}", f"--work-tree={files}"]
         with _environment(None) as environment:
             _run([*options, "checkout", "--quiet", "--force", commit], url, environment, FETCH_SECONDS)
+            author = _run([options[0], "log", "-1", "--format=%an", commit], url, environment, ASK_SECONDS)
         _refuse_links_out(files, url, commit)
+        author_file(folder).write_text(author.strip()[:MAX_AUTHOR], encoding="utf-8")
         with contextlib.suppress(FileExistsError, OSError):
             files.rename(folder)
         if not folder.is_dir():
@@ -142,6 +145,19 @@ def check_out(home: Path, repository: Repository, commit: str, folder: Path) -> 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def author_file(folder: Path) -> Path:
+    """The file next to a checkout that has the name of the commit's author."""
+    return folder.with_name(f"{folder.name}.author")
+
+
+def author_of(folder: Path) -> str:
+    """The author of the commit that was checked out into ``folder``; empty if it is not known."""
+    try:
+        return author_file(folder).read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _fetch(url: str, commit: str, database: Path, environment: dict[str, str]) -> None:

@@ -320,6 +320,12 @@ class Store:
             connection.execute(log_positions.delete().where(where))
             connection.execute(log_positions.insert().values(model=model, segment=segment, position=position))
 
+    def log_positions(self, model: str) -> dict[str, int]:
+        """Segment → how many of its bytes have been gathered, for all that were gathered from."""
+        query = sa.select(log_positions.c.segment, log_positions.c.position).where(log_positions.c.model == model)
+        with self.engine.connect() as connection:
+            return {row.segment: row.position for row in connection.execute(query)}
+
 
 def _health_of(model: str, grain: Grain | None) -> sa.Select[Any]:
     """The health of a model. After monitoring.window has changed, there are windows of several grains."""

@@ -45,5 +45,13 @@ class DeploymentConflictError(EvergreenError):
     """Another deployment has changed, or is changing, what serves."""
 
 
+class UnknownIdError(EvergreenError):
+    """Nothing has the id that was asked for; the message names what was searched."""
+
+
+class AmbiguousIdError(EvergreenError):
+    """Several things have the id that was asked for; the message lists them."""
+
+
 class PlatformError(EvergreenError):
     """A component of the platform (gateway, engine, registry) did not respond properly. A retry may help."""

@@ -1,4 +1,4 @@
-"""``python -m include.embedded up|down|status|reconcile|backup|restore|clean|env``: the platform on one machine."""
+"""``python -m include.embedded <command>``: the platform on one machine."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ CONFINEMENT = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command of COMMANDS, or backup, restore or env with arguments. Returns the exit code."""
+    """Run one command of COMMANDS, or backup, restore, trace or env with arguments. Returns the exit code."""
     load_dotenv(PROJECT / ".env")
     parser = argparse.ArgumentParser(prog="python -m include.embedded", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS, "backup", "restore", "env"])
-    text = "with 'env': a command to run in the platform's environment; with 'backup' and 'restore': their arguments"
+    parser.add_argument("command", choices=[*COMMANDS, "backup", "restore", "trace", "env"])
+    text = (
+        "with 'env': a command to run in the platform's environment; with 'backup', 'restore', 'trace': their arguments"
+    )
     parser.add_argument("program", nargs=argparse.REMAINDER, help=text)
     chosen = parser.parse_args(arguments)
     settings = Settings.from_environment()
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if chosen.command in ("backup", "restore"):
             return _archive(settings, chosen.command, chosen.program)
+        if chosen.command == "trace":
+            return _trace(settings, chosen.program)
         if chosen.command == "env":
             return _env(settings, chosen.program)
         return COMMANDS[chosen.command](settings)
@@ -122,6 +126,12 @@ def _archive(settings: Settings, command: str, arguments: Sequence[str]) -> int:
     if command == "restore" and platform.running(settings):
         raise backup.BackupError("the platform is running. Run 'make down' first.")
     return backup.main(settings, command, arguments)
+
+
+def _trace(settings: Settings, arguments: list[str]) -> int:
+    from include.embedded import trace
+
+    return trace.main(settings, arguments)
 
 
 def _env(settings: Settings, program: list[str]) -> int:

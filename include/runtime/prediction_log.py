@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ class LogEntry(TypedDict):
     """A predicted request; each list has one value per row."""
 
     request_id: str
+    """The client's, or the server's if the client gave none. A row with the same one and the same key is a repeat."""
+    server_request_id: NotRequired[str]
+    """The server's own, which no other request has; absent in lines of servers before 0.2.0."""
     received: float
     """When it was predicted (epoch seconds)."""
     version: str
@@ -32,6 +36,16 @@ class LogEntry(TypedDict):
     predictions: list[float]
     ignored: NotRequired[list[str]]
     """Optional inputs of the request that the version does not know."""
+
+
+def new_request_id() -> str:
+    """A unique id: a UUID of version 7 (RFC 9562) without hyphens.
+
+    It begins with the time, so that the range of ids in a file of predictions says whether it can contain one.
+    """
+    milliseconds, random = time.time_ns() // 1_000_000, secrets.randbits(74)
+    number = milliseconds << 80 | 0x7 << 76 | random >> 62 << 64 | 0b10 << 62 | random & (1 << 62) - 1
+    return f"{number:032x}"
 
 
 class PredictionLog:

@@ -11,7 +11,6 @@ import hmac
 import signal
 import sys
 import time
-import uuid
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -34,7 +33,7 @@ from .inference import BadRequestError, Inference, parse
 from .jobs import run
 from .model_code import predict, prepare, require_finite
 from .optional_inputs import OptionalInputs
-from .prediction_log import LogEntry, PredictionLog
+from .prediction_log import LogEntry, PredictionLog, new_request_id
 from .server_metrics import ServerMetrics
 
 
@@ -60,15 +59,17 @@ class ModelServer:
     def answer(self, body: bytes, json_length: int | None = None) -> tuple[int, dict[str, Any]]:
         """Status code and content of the response to an inference request.
 
-        With ``json_length``, the body is this many bytes of JSON, followed by binary data.
+        With ``json_length``, the body is this many bytes of JSON, followed by binary data. The response's ``id`` is the
+        client's; the server's own, which no other request has, is among the parameters.
         """
+        own_id = new_request_id()
         try:
             request = parse(
                 body,
                 self.model,
                 logged=self.log is not None,
                 max_rows=self.config["max_rows"],
-                request_id=uuid.uuid4().hex,
+                request_id=own_id,
                 optional=self.optional.names,
                 json_length=json_length,
             )
@@ -79,7 +80,7 @@ class ModelServer:
         except (Exception, SystemExit) as error:  # whatever the model's code raises, the server keeps running
             return 500, {"error": f"the model could not predict: {error}"}
         try:
-            self._log(request, predicted)
+            self._log(request, own_id, predicted)
         except OSError as error:
             return 503, {"error": f"the prediction could not be logged, so it is not returned: {error.strerror}"}
         self.metrics.observe(request.features, predicted)
@@ -91,16 +92,18 @@ class ModelServer:
             "id": request.request_id,
             "parameters": {
                 "release": self.config["release"],
+                "server_request_id": own_id,
                 **{f"{treated}_inputs": ", ".join(names) for treated, names in optional.items() if names},
             },
             "outputs": [{"name": "prediction", "shape": [request.rows], "datatype": "FP64", "data": predicted}],
         }
 
-    def _log(self, request: Inference, predicted: list[float]) -> None:
+    def _log(self, request: Inference, own_id: str, predicted: list[float]) -> None:
         if self.log is None:
             return
         entry: LogEntry = {
             "request_id": request.request_id,
+            "server_request_id": own_id,
             "received": time.time(),
             "version": self.config["version"],
             "release": self.config["release"],
@@ -174,6 +177,7 @@ class Routes:
     async def infer(self, request: Request) -> Response:
         """Predict, and record the request's status and duration."""
         started = time.perf_counter()
+        content: dict[str, Any]
         try:
             json_length = length_of_json(request.headers.get("inference-header-content-length"))
             body = decoded(await self._read(request), request.headers.get("content-encoding", ""), self.max_body_bytes)
@@ -184,7 +188,8 @@ class Routes:
         else:
             code, content = await run_in_threadpool(self.server.answer, body, json_length)
         self.server.metrics.count(code, time.perf_counter() - started)
-        return JSONResponse(content, code)
+        own_id = content.get("parameters", {}).get("server_request_id")
+        return JSONResponse(content, code, {"x-request-id": own_id} if own_id else None)
 
     async def not_found(self, _: Request, __: Exception) -> Response:
         """The response for any other path."""

@@ -139,7 +139,9 @@ def test_an_answer_names_who_predicted_and_stands_in_the_log_as_it_was_given(ser
     response = server.ask("POST", path, json={**request(3, **missing), "id": f"mine {path}"})
     answer = response.json()
     assert (response.status_code, answer["id"], answer["model_version"]) == (200, f"mine {path}", "3")
-    assert answer["parameters"] == {"release": "production@7"}
+    own_id = response.headers["x-request-id"]
+    assert answer["parameters"] == {"release": "production@7", "server_request_id": own_id}
+    assert own_id != answer["id"]
     (output,) = answer["outputs"]
     assert (output["name"], output["shape"], output["datatype"]) == ("prediction", [3], "FP64")
     assert all(0 < value < 1 for value in output["data"])
@@ -147,6 +149,7 @@ def test_an_answer_names_who_predicted_and_stands_in_the_log_as_it_was_given(ser
     assert entry.pop("received") > 1.5e9
     assert entry == {
         "request_id": answer["id"],
+        "server_request_id": own_id,
         "version": "3",
         "release": "production@7",
         "keys": ["flight-1"] * 3,

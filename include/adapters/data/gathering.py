@@ -140,7 +140,7 @@ def _gather_segment(
     with os.fdopen(open_regular(segment), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         while position < size:
-            content = _complete_lines(file, position)
+            content = complete_lines(file, position)
             if not content:
                 gathered.truncated_lines += 1
                 break
@@ -178,7 +178,7 @@ def _bytes_of(segment: Path, start: int, end: int) -> bytes | None:
     return content if start < end and len(content) == end - start else None
 
 
-def _complete_lines(file: Any, position: int) -> bytes:
+def complete_lines(file: Any, position: int) -> bytes:
     """About CHUNK_BYTES from ``position``, up to the end of a line; empty if there is no complete line."""
     file.seek(position)
     content = file.read(CHUNK_BYTES)
@@ -222,16 +222,18 @@ def _rows(line: JsonObject, spec: ModelSpec) -> dict[str, list[Any]]:
     """The columns of one logged request; ValueError if it is malformed."""
     predictions = [float(value) for value in line["predictions"]]
     count = len(predictions)
-    times = [_naive_utc(value) for value in line["event_times"]]
+    times = [naive_utc(value) for value in line["event_times"]]
     features = {name: line["features"].get(name, [None] * count) for name in spec.feature_names}
     lengths = {len(line["keys"]), len(times), *map(len, features.values())}
     if lengths != {count}:
         raise ValueError(f"{count} predictions but columns of {sorted(lengths)} rows")
     if not all(map(math.isfinite, predictions)):
         raise ValueError("a prediction is not finite")
+    own_id = line.get("server_request_id")  # absent in lines of earlier releases
     typed = {feature.name: _typed(features[feature.name], feature.type) for feature in spec.features}
     return {
         "request_id": [_text(line["request_id"])] * count,
+        "server_request_id": [_text(own_id) if own_id else None] * count,
         "row": list(range(count)),
         "received": [float(line["received"])] * count,
         "version": [_text(line["version"])] * count,
@@ -250,7 +252,8 @@ def _text(value: Any) -> str:
     return text
 
 
-def _naive_utc(value: str) -> datetime:
+def naive_utc(value: str) -> datetime:
+    """An event timestamp of the log as naive UTC; without an offset it is UTC."""
     time = datetime.fromisoformat(value)
     return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
 

@@ -167,6 +167,7 @@ def prediction_schema(spec: ModelSpec) -> pa.Schema:
 def _schema_of_fixed() -> pa.Schema:
     fixed = {
         "request_id": pa.string(),
+        "server_request_id": pa.string(),
         "row": pa.int64(),
         "received": pa.float64(),
         "version": pa.string(),

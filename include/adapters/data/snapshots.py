@@ -102,6 +102,11 @@ def load_snapshot(lake: Path, model: str, snapshot_hash: str) -> Snapshot:
         ) from error
 
 
+def snapshot_hashes(lake: Path, model: str) -> list[str]:
+    """The hashes of all snapshots of a model that are in the lake."""
+    return sorted(path.stem for path in _manifest(lake, model, "*").parent.glob("*.json"))
+
+
 def read_snapshot(snapshot: Snapshot) -> pd.DataFrame:
     """All rows of a snapshot."""
     return pd.concat([pd.read_parquet(path) for path in snapshot.paths], ignore_index=True)

@@ -25,6 +25,7 @@ from filelock import FileLock
 from include.adapters.engines.process.confinement import Completed, run_confined
 from include.adapters.engines.requirements import check_requirements
 from include.adapters.files import write_atomically
+from include.adapters.git import author_file
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import ModelSpec
 from include.settings import PROJECT, Settings
@@ -195,6 +196,7 @@ def discard_checkout(settings: Settings, model: str, commit: str) -> None:
         aside = Path(tempfile.mkdtemp(prefix=".checkout-", dir=folder.parent))
         folder.rename(aside / "files")
         obsolete.append(aside)
+    author_file(folder).unlink(missing_ok=True)
     for path in obsolete:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -15,7 +15,18 @@ FeatureType = Literal["integer", "number", "category", "boolean"]
 Task = Literal["binary_classification", "regression"]
 
 RESERVED = frozenset(
-    {"request_id", "row", "received", "version", "release", "key", "event_time", "prediction", "champion"}
+    {
+        "request_id",
+        "server_request_id",
+        "row",
+        "received",
+        "version",
+        "release",
+        "key",
+        "event_time",
+        "prediction",
+        "champion",
+    }
 )
 """Columns that the prediction log and the holdout have in addition to the features."""
 

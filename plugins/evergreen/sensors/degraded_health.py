@@ -44,5 +44,7 @@ class DegradedHealthSensor(ModelTask, BaseSensorOperator):
             }
             return PokeReturnValue(True, degradation)
         if not params.wait:
+            if ti := context.get("ti"):
+                ti.xcom_push("verdict", verdict.as_dict())  # for the run's note; a skipped task returns nothing
             self.skip_because(str(verdict))
         return False

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from include.adapters.git import check_out, newest_commit, repository_url, resolve_commit, without_credentials
+from include.adapters.git import (
+    author_of,
+    check_out,
+    newest_commit,
+    repository_url,
+    resolve_commit,
+    without_credentials,
+)
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import Repository
 from tests.support.real_repository import RealRepository
@@ -52,7 +59,8 @@ def test_an_older_commit_is_checked_out_exactly_and_without_a_repository_around_
     folder = check_out(HOME, repository.spec, first, tmp_path / "out" / first)
     assert (folder / "model.py").read_text() == "VALUE = 1\n"
     assert sorted(path.name for path in folder.iterdir()) == ["model.py"]
-    assert [path.name for path in folder.parent.iterdir()] == [first], "temporary folders must not stay"
+    names = {path.name for path in folder.parent.iterdir()}
+    assert names == {first, f"{first}.author"}, "temporary folders must not stay"
 
 
 def test_a_checkout_that_is_there_is_not_fetched_again(repository: RealRepository, tmp_path: Path) -> None:
@@ -217,3 +225,12 @@ def test_a_link_may_not_count_on_the_name_of_the_checkouts_folder(repository: Re
 def test_no_password_is_in_what_is_shown_and_all_else_is(text: str, shown: str) -> None:
     """Messages and images' labels had a rule of their own each; both left the rest of a password with an @ in it."""
     assert without_credentials(text) == shown
+
+
+def test_the_author_of_a_checkout_is_known_next_to_it(tmp_path: Path) -> None:
+    repository = RealRepository(tmp_path)
+    commit = repository.git("rev-parse", "HEAD")
+    folder = check_out(tmp_path, repository.spec, commit, tmp_path / "checkouts" / commit)
+    assert author_of(folder) == "Team"
+    assert author_of(tmp_path / "checkouts" / "another") == ""
+    assert not list(folder.glob("*.author")), "not among the commit's files"

@@ -4,13 +4,15 @@ import errno
 import json
 import os
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from include.runtime.prediction_log import PredictionLog
+from include.runtime.prediction_log import PredictionLog, new_request_id
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -146,3 +148,11 @@ def test_the_lines_of_threads_never_mix(log: Any, disk: Any) -> None:
         thread.join()
     (content,) = segments(log)
     assert sorted(numbers(content)) == [[name, n] for name in range(4) for n in range(200)]
+
+
+def test_an_id_is_a_uuid_of_version_7_and_begins_with_the_time() -> None:
+    before = time.time_ns() // 1_000_000
+    ids = [new_request_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert all((uuid.UUID(one).version, uuid.UUID(one).variant) == (7, uuid.RFC_4122) for one in ids)
+    assert before <= int(ids[0][:12], 16) <= int(ids[-1][:12], 16) <= time.time_ns() // 1_000_000

@@ -117,8 +117,11 @@ def test_inputs_become_optional_while_the_server_runs_until_their_day_is_over(
     assert (answer(distance=None)[0], answer(**surplus)[0]) == (400, 400)
     file.write_text(json.dumps({"distance": "2999-12-31", "miles": "2999-12-31", "origin": "2020-01-01"}))
     try:
-        assert answer(distance=None)[1]["parameters"] == {"release": "test@7", "absent_inputs": "distance"}
+        parameters = answer(distance=None)[1]["parameters"]
+        del parameters["server_request_id"]
+        assert parameters == {"release": "test@7", "absent_inputs": "distance"}
         parameters = answer(**surplus)[1]["parameters"]
+        del parameters["server_request_id"]
         assert parameters == {"release": "test@7", "ignored_inputs": "miles", "absent_inputs": "distance"}
         assert answer(origin=None)[1]["error"] == "missing input(s): origin", "its last day is over"
         file.write_text('{"dist')
@@ -137,6 +140,19 @@ def test_each_answer_has_an_id_of_its_own_and_is_logged_under_it(tmp_path: Path,
     ids = [answer["id"] for _, answer in answers]
     assert len(set(ids)) == 3
     assert [entry["request_id"] for entry in logged(tmp_path)] == ids
+    assert [entry["server_request_id"] for entry in logged(tmp_path)] == ids, "the server's, as the client gave none"
+
+
+def test_a_clients_id_stays_its_own_and_the_servers_is_another_for_each_answer(tmp_path: Path, server: Any) -> None:
+    sent = json.dumps({**request(), "id": "mine"}).encode()
+    answers = [server.answer(sent)[1] for _ in range(2)]
+    assert [answer["id"] for answer in answers] == ["mine", "mine"]
+    own = [answer["parameters"]["server_request_id"] for answer in answers]
+    assert len(set(own)) == 2
+    assert [(line["request_id"], line["server_request_id"]) for line in logged(tmp_path)] == [
+        ("mine", own[0]),
+        ("mine", own[1]),
+    ]
 
 
 def test_a_server_without_a_log_asks_for_no_key_and_no_time(config: Any) -> None:
