@@ -24,12 +24,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from include.core.health.record import HealthRow, Incident
 from include.core.json_types import Signal
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.core.windows import windows_before
+
+WindowState = Literal["ok", "degraded", "unknown"]
+"""Whether the live version was within the allowed drop."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,14 @@ def replay(spec: ModelSpec, history: Sequence[HealthRow]) -> list[Incident]:
 def incident_key(model: str, window: str) -> str:
     """The stable key of the episode that this window confirmed, for example ``flights-2013-05``."""
     return f"{model}-{window}"
+
+
+def state_of(row: HealthRow, spec: ModelSpec) -> tuple[WindowState, str]:
+    """How the live version did in one window, and why if that is unknown."""
+    judged = _judge(row, spec)
+    if isinstance(judged, str):
+        return "unknown", judged
+    return ("degraded" if judged.worse_by > spec.degradation.allowed(judged.reference) else "ok"), ""
 
 
 def threshold(row: HealthRow, spec: ModelSpec) -> float | None:
