@@ -54,6 +54,8 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        # As glob patterns, Airflow 3.3.2 reads them with a deprecated class, and each task's log has the warning.
+        "AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX": "regexp",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "6",
@@ -71,6 +73,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         # Airflow 3.3.2 may notice the end of a failed or skipped task up to this many seconds late (default 5).
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         **PATIENCE,
+        "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "include.embedded.airflow_logging.LOGGING_CONFIG",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(settings.airflow_port),
         "AIRFLOW__API__BASE_URL": airflow,
