@@ -6,6 +6,7 @@ import json
 from urllib.parse import quote
 
 import pytest
+import requests
 
 from tests.support.receivers import Mailbox, Webhook
 from tests.support.running_platform import Platform
@@ -45,3 +46,11 @@ def test_the_log_of_a_task_that_runs_is_free_of_noise(platform: Platform) -> Non
 
     assert "GitWildMatch" not in wait_for(log, 60, "the sensor's verdict in its log")
     platform.ask("PATCH", f"dags/rides.retraining/dagRuns/{run}", json={"state": "failed"})
+
+
+def test_a_runbook_opens_for_whoever_is_logged_in(platform: Platform) -> None:
+    """Alerts link to it from chat and mail."""
+    url = f"{platform.airflow_url}/evergreen/runbooks/DiskFilling.md"
+    logged_in = {"Authorization": f"Bearer {platform.token()}"}
+    assert requests.get(url, headers=logged_in, timeout=30).text.startswith("# DiskFilling")
+    assert requests.get(url, timeout=30).status_code == 401
