@@ -30,6 +30,7 @@ from . import artifact
 from .check import sample
 from .config import ServerConfig
 from .connections import ServerProtocol
+from .event_times import EventTimes
 from .inference import BadRequestError, Inference, parse
 from .jobs import run
 from .model_code import predict, prepare, require_finite
@@ -71,6 +72,7 @@ class ModelServer:
                 request_id=uuid.uuid4().hex,
                 optional=self.optional.names,
                 json_length=json_length,
+                times=EventTimes(self.config["event_time_from_year"], self.config["event_time_days_ahead"]),
             )
         except BadRequestError as error:
             return 400, {"error": str(error)}
