@@ -48,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
             return _env(settings, chosen.program)
         if chosen.command == "status":
             return _status(settings, chosen.program)
+        if chosen.command == "restart":
+            return _restart(settings, chosen.program)
         return COMMANDS[chosen.command](settings)
     except EvergreenError as error:
         print(error, file=sys.stderr)
@@ -95,6 +97,19 @@ def _status(settings: Settings, arguments: Sequence[str]) -> int:
     return 0 if current.healthy else 1
 
 
+def _restart(settings: Settings, arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m include.embedded restart",
+        description="Replace the model servers of one model in production by fresh ones of the same versions.",
+    )
+    parser.add_argument("model")
+    model = parser.parse_args(arguments).model
+    if not platform.running(settings):
+        raise PlatformError(status.DOWN)
+    print(f"{model}: started fresh servers of version {', '.join(platform.restart_servers(settings, model))}")
+    return 0
+
+
 def _passwords(settings: Settings) -> int:
     try:
         print(passwords(settings))
@@ -114,7 +129,7 @@ def _reconcile(settings: Settings) -> int:
 
 
 COMMANDS = {"up": _up, "down": _down, "passwords": _passwords, "reconcile": _reconcile, "clean": _clean}
-WITH_ARGUMENTS = ("status", "backup", "restore", "env")
+WITH_ARGUMENTS = ("status", "restart", "backup", "restore", "env")
 EXIT_CODES = """exit codes of 'status':
   0  everything is healthy (a model that is degraded or has an incident is not a fault of the platform)
   1  the platform is down, a part is unhealthy, or the state of a model can't be read
