@@ -39,7 +39,7 @@ from tests.support.waiting import wait_for
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 GATEWAY_WAITS = 15
-"""How long the gateway tries again to reach a server (try_duration in include/adapters/serving/gateway.py), in seconds."""
+"""How long the gateway tries to reach a server (try_duration in include/adapters/serving/gateway.py), in seconds."""
 
 
 @pytest.fixture(scope="module", params=ENGINES)

@@ -104,6 +104,16 @@ def test_status_of_a_platform_that_is_down(home: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == {"healthy": False, "running": False, "parts": [], "models": []}
 
 
+def test_a_restart_of_servers_needs_a_running_platform_and_a_model(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert home.exists()
+    assert main(["restart", "late"]) == 1
+    assert "make up" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["restart"])
+
+
 def test_status_says_what_its_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["status", "--help"], ["--help"]):
         with pytest.raises(SystemExit):
