@@ -54,8 +54,10 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
-        # As glob patterns, Airflow 3.3.2 reads them with a deprecated class, and each task's log has the warning.
+        # As glob patterns, Airflow 3.3.2 reads them with a deprecated class, and each task's log has the warning: its
+        # task runner does so whatever this setting says.
         "AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX": "regexp",
+        "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "6",
