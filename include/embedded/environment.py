@@ -72,6 +72,9 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
+        # The callback of a failed run, which notifies people, counts as parsing; on a busy machine, its first question
+        # to Airflow took more than a minute, and the default of 50 s ended it.
+        "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
         # Airflow 3.3.2 may notice the end of a failed or skipped task up to this many seconds late (default 5).
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         **PATIENCE,
