@@ -13,7 +13,7 @@ export EVERGREEN_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast coverage measures up down status check bench attack chaos backup restore trace pictures docs lock clean compose-env
+.PHONY: help setup demo test test-fast coverage measures up down status restart passwords check bench attack chaos backup restore trace pictures docs lock clean compose-env
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,8 +39,14 @@ up: setup ## start the platform
 down: setup ## stop the platform and every process it started
 	@$(PYTHON) -m include.embedded down
 
-status: setup ## show the health of each component
-	@$(PYTHON) -m include.embedded status
+status: setup ## show the health of each part and the state of each model; JSON=1 prints one JSON document
+	@$(PYTHON) -m include.embedded status $(if $(JSON),--json)
+
+restart: setup ## replace the model servers of MODEL=<name> by fresh ones of the same versions
+	@$(PYTHON) -m include.embedded restart "$(MODEL)"
+
+passwords: setup ## print the passwords of the web UI and MLflow
+	@$(PYTHON) -m include.embedded passwords
 
 check: setup ## lint, types, import directions
 	@$(PYTHON) -m ruff check .

@@ -111,7 +111,9 @@ def build_dag(model: ModelSpec) -> None:
             mode="reschedule" if long_wait else "poke",
             execution_timeout=timedelta(minutes=(canary.step_timeout_minutes + 2) * len(canary.steps)),
         )
-        promoted = PromoteReleaseOperator(task_id="promote_release", model=model.name, version=version)
+        promoted = PromoteReleaseOperator(
+            task_id="promote_release", model=model.name, version=version, verdict=watched.output
+        )
         cleared = StopTestServerOperator(task_id="clear_test", model=model.name).as_teardown()
         settled = SettleReleaseOperator(task_id="settle", model=model.name, choose="choose_release")
         settled.as_teardown(on_failure_fail_dagrun=True)

@@ -122,6 +122,7 @@ def build_dag(model: ModelSpec) -> None:
             model=model.name,
             version="{{ ti.xcom_pull('register_candidate')['version'] }}",
             verdict=verdict.output,
+            incident=text_param("incident"),
         )
         snapshot >> validate >> candidate >> verdict >> registered >> offer
 

@@ -147,7 +147,9 @@ def _explain(settings: Settings, story: Story, url: str, paths: Sequence[Path]) 
     print(f"    -H 'Content-Type: application/json' -d @'{example}' {url}\n")
     for path in paths:
         print(path)
-    print("\nThe platform stays up. 'make status' shows its state, 'make down' stops it.")
+    print(
+        "\nThe platform stays up. 'make status' shows its state, 'make passwords' how to log in, 'make down' stops it."
+    )
 
 
 def _why_not(result: report.Outcome) -> str:

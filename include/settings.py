@@ -37,6 +37,7 @@ class Settings:
     history_days: int = 180
     prometheus: str = ""
     prometheus_port: int = 9090
+    runbooks_url: str = ""
 
     @property
     def lake(self) -> Path:

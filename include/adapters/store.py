@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from include.adapters import migrations
+from include.adapters.store_lists import StoreLists
 from include.adapters.store_tables import (
     builds,
     candidates,
@@ -39,7 +40,7 @@ from include.core.windows import Grain, key_length
 log = logging.getLogger(__name__)
 
 
-class Store:
+class Store(StoreLists):
     """The operations on the tables that the stages need. Connects, and creates or upgrades the tables, on first use."""
 
     def __init__(self, url: str):
@@ -224,57 +225,7 @@ class Store:
             rows = connection.execute(query).all()
         return [Incident(row.incident, row.window, Verdict.from_dict(row.verdict), row.recorded) for row in rows]
 
-    # what lists show
-
-    def window_summaries(self, newest: int, model: str | None = None) -> dict[str, list[WindowSummary]]:
-        """Model → the summaries of its newest ``newest`` windows of each grain, by key; of all models, or of one."""
-        grain = sa.func.length(windows.c.window)
-        place = sa.func.row_number().over(partition_by=(windows.c.model, grain), order_by=windows.c.window.desc())
-        numbered = sa.select(windows.c.model, windows.c.window, windows.c.summary, place.label("place"))
-        numbered = numbered if model is None else numbered.where(windows.c.model == model)
-        part = numbered.subquery()
-        query = sa.select(part.c.model, part.c.summary).where(part.c.place <= newest)
-        found: dict[str, list[WindowSummary]] = {}
-        with self.engine.connect() as connection:
-            for row in connection.execute(query.order_by(part.c.model, part.c.window)):
-                found.setdefault(row.model, []).append(WindowSummary.from_dict(row.summary))
-        return found
-
-    def production_releases(self) -> dict[str, RecordedRelease]:
-        """Model → its release in production; models whose release can't be read are left out."""
-        current = (release_history.c.model == releases.c.model) & (release_history.c.revision == releases.c.revision)
-        current &= release_history.c.environment == releases.c.environment
-        query = (
-            sa.select(release_history.c.model, release_history.c.recorded, release_history.c.release)
-            .join(releases, current)
-            .where(releases.c.environment == "production")
-        )
-        found = {}
-        with self.engine.connect() as connection:
-            for row in connection.execute(query):
-                try:
-                    found[row.model] = RecordedRelease(Release.from_dict(row.release), row.recorded)
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
-                    log.error("%s: the production release can't be read from the store: %s", row.model, error)
-        return found
-
-    def newest_builds(self) -> dict[str, Build]:
-        """Model → its newest build, passed or not."""
-        place = sa.func.row_number().over(partition_by=builds.c.model, order_by=builds.c.recorded.desc())
-        part = sa.select(builds.c.model, builds.c.build, place.label("place")).subquery()
-        with self.engine.connect() as connection:
-            rows = connection.execute(sa.select(part.c.model, part.c.build).where(part.c.place == 1)).all()
-        return {row.model: Build(**row.build) for row in rows}
-
-    def newest_incidents(self) -> dict[str, Incident]:
-        """Model → the incident that was opened last."""
-        place = sa.func.row_number().over(partition_by=incidents.c.model, order_by=incidents.c.recorded.desc())
-        part = sa.select(incidents, place.label("place")).subquery()
-        with self.engine.connect() as connection:
-            rows = connection.execute(sa.select(part).where(part.c.place == 1)).all()
-        return {
-            row.model: Incident(row.incident, row.window, Verdict.from_dict(row.verdict), row.recorded) for row in rows
-        }
+    # candidates and checks
 
     def record_candidate(self, model: str, candidate: CandidateRecord) -> None:
         """Store what promotion said of a version; recording it again replaces it."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from include.core.build import Build
 from include.core.candidate import CandidateRecord
+from include.core.health.policy import judge_window
 from include.core.health.record import HealthRow, Incident
 from include.core.health.summary import WindowSummary
 from include.core.release.checks import RolloutCheck
@@ -115,24 +116,14 @@ def _why_unmeasured(spec: ModelSpec, live: str, windows: Sequence[WindowSummary]
     newest = next((one for one in reversed(windows) if one.version == live), None)
     if newest is None:
         return f"Version {live} has not been measured yet"
-    reason = newest.problem or (
-        f"{newest.rows} predictions with ground truth; {spec.monitoring.rows_at_least} are required"
-        if newest.status == "complete"
-        else f"ground truth is {newest.status}"
-    )
-    return f"{newest.window}: {reason}"
+    reason = judge_window(spec, newest)
+    return f"Window {newest.window} {reason if isinstance(reason, str) else 'is of an earlier release'}"
 
 
 def within_allowed(spec: ModelSpec, window: WindowSummary) -> bool | None:
-    """Whether the window's figure is within the allowed drop; None if it can't be judged.
-
-    The policy (:mod:`include.core.health.policy`) decides about retraining; this is its rule for one window.
-    """
-    if window.problem or window.status != "complete" or window.metric != spec.metrics.primary:
-        return None
-    if window.value is None or window.reference is None or window.rows < spec.monitoring.rows_at_least:
-        return None
-    return spec.worse_by(window.value, window.reference) <= spec.degradation.allowed(window.reference)
+    """Whether the window's figure is within the allowed drop; None if it can't be judged."""
+    judged = judge_window(spec, window)
+    return None if isinstance(judged, str) else judged.worse_by <= spec.degradation.allowed(judged.reference)
 
 
 def recovered_in(spec: ModelSpec, incident: Incident, windows: Sequence[WindowSummary]) -> str | None:

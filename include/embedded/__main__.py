@@ -8,13 +8,13 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dotenv import load_dotenv
 
 from include.adapters.engines.process.confinement import isolation
-from include.core.errors import EvergreenError
-from include.embedded import components, platform, takeover
+from include.core.errors import EvergreenError, PlatformError
+from include.embedded import platform, status, takeover
 from include.embedded.environment import INSTANCE, airflow_environment
 from include.settings import PROJECT, Settings
 
@@ -27,13 +27,16 @@ CONFINEMENT = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command of COMMANDS, or backup, restore, trace or env with arguments. Returns the exit code."""
+    """Run one command of COMMANDS, or one of WITH_ARGUMENTS with its arguments. Returns the exit code."""
     load_dotenv(PROJECT / ".env")
-    parser = argparse.ArgumentParser(prog="python -m include.embedded", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS, "backup", "restore", "trace", "env"])
-    text = (
-        "with 'env': a command to run in the platform's environment; with 'backup', 'restore', 'trace': their arguments"
+    parser = argparse.ArgumentParser(
+        prog="python -m include.embedded",
+        description=__doc__,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("command", choices=[*COMMANDS, *WITH_ARGUMENTS])
+    text = "with 'env': a command to run in the platform's environment; with the other commands: their arguments"
     parser.add_argument("program", nargs=argparse.REMAINDER, help=text)
     chosen = parser.parse_args(arguments)
     settings = Settings.from_environment()
@@ -45,6 +48,10 @@ def main(arguments: Sequence[str]) -> int:
             return _trace(settings, chosen.program)
         if chosen.command == "env":
             return _env(settings, chosen.program)
+        if chosen.command == "status":
+            return _status(settings, chosen.program)
+        if chosen.command == "restart":
+            return _restart(settings, chosen.program)
         return COMMANDS[chosen.command](settings)
     except EvergreenError as error:
         print(error, file=sys.stderr)
@@ -76,35 +83,41 @@ def _clean(settings: Settings) -> int:
     return 0
 
 
-def _status(settings: Settings) -> int:
+def _status(settings: Settings, arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m include.embedded status",
+        description="Show the health of each part of the platform, and the state of each model.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    as_json = parser.parse_args(arguments).json
+    current = status.read_status(settings)
+    print(current.as_json() if as_json else current.as_text())
+    if current.running and not as_json:
+        print(f"\n{addresses(settings)}")
+    return 0 if current.healthy else 1
+
+
+def _restart(settings: Settings, arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m include.embedded restart",
+        description="Replace the model servers of one model in production by fresh ones of the same versions.",
+    )
+    parser.add_argument("model")
+    model = parser.parse_args(arguments).model
     if not platform.running(settings):
-        print("the platform is down. 'make up' starts it.")
-        return 1
-    states, servers = platform.states(settings), components.server_problems(settings)
-    own = list(components.commands(settings))
-    supervised = own if settings.engine == "docker" else [*own, *sorted(set(states) - set(own))]
-    answers = {**platform.problems(settings), **servers}
-    faults = {**servers, **{name: _fault(name, states, answers) for name in supervised}}
-    faults |= components.route_problems(settings)
-    urls = components.addresses(settings)
-    width = max(map(len, faults))
-    print(f"{'component':<{width}} {'state':<9} {'address':<23} health")
-    for name in [*supervised, *(name for name in faults if name not in supervised)]:
-        state = states.get(name, "RUNNING" if faults[name] is None else "BROKEN")
-        print(f"{name:<{width}} {state:<9} {urls.get(name, ''):<23} {faults[name] or 'healthy'}")
-    print(addresses(settings))
-    return 1 if any(faults.values()) else 0
+        raise PlatformError(status.DOWN)
+    print(f"{model}: started fresh servers of version {', '.join(platform.restart_servers(settings, model))}")
+    return 0
 
 
-def _fault(name: str, states: Mapping[str, str], answers: Mapping[str, str | None]) -> str | None:
-    """What is wrong with a supervised program, if anything.
-
-    For its first seconds, supervisord reports STARTING also for one that already responds.
-    """
-    state = states.get(name, "MISSING")
-    if state == "RUNNING" or (state == "STARTING" and name in answers):
-        return answers.get(name)
-    return answers.get(name) or f"supervisord reports {state}"
+def _passwords(settings: Settings) -> int:
+    try:
+        print(passwords(settings))
+    except OSError:
+        raise PlatformError("there are no passwords yet. 'make up' creates them.") from None
+    return 0
 
 
 def _reconcile(settings: Settings) -> int:
@@ -117,7 +130,12 @@ def _reconcile(settings: Settings) -> int:
     return 1 if problems else 0
 
 
-COMMANDS = {"up": _up, "down": _down, "status": _status, "reconcile": _reconcile, "clean": _clean}
+COMMANDS = {"up": _up, "down": _down, "passwords": _passwords, "reconcile": _reconcile, "clean": _clean}
+WITH_ARGUMENTS = ("status", "restart", "backup", "restore", "env")
+EXIT_CODES = """exit codes of 'status':
+  0  everything is healthy (a model that is degraded or has an incident is not a fault of the platform)
+  1  the platform is down, a part is unhealthy, or the state of a model can't be read
+  2  unknown arguments"""
 
 
 def _archive(settings: Settings, command: str, arguments: Sequence[str]) -> int:
@@ -146,11 +164,11 @@ def _env(settings: Settings, program: list[str]) -> int:
 
 
 def addresses(settings: Settings) -> str:
-    """The addresses of all components, how to log in, and how model code is confined."""
+    """The addresses of all components, and how model code is confined. No password: terminals are recorded."""
     confined = "containers" if settings.engine == "docker" else CONFINEMENT[isolation()]
     lines = [
-        f"web UI      http://127.0.0.1:{settings.airflow_port}   admin / {settings.secret('admin_password')}",
-        f"MLflow      http://127.0.0.1:{settings.mlflow_port}   admin / {settings.secret('mlflow_password')}",
+        f"web UI      http://127.0.0.1:{settings.airflow_port}",
+        f"MLflow      http://127.0.0.1:{settings.mlflow_port}",
         (
             f"prediction  http://127.0.0.1:{settings.gateway_port}/v2/models/<model>/infer   bearer token in "
             f"{settings.secrets / 'prediction_token'}"
@@ -158,9 +176,16 @@ def addresses(settings: Settings) -> str:
         f"model code  is confined by {confined}",
     ]
     if settings.prometheus:
-        login = f"admin / {settings.secret('prometheus_password')}"
-        lines.append(f"Prometheus  http://127.0.0.1:{settings.prometheus_port}   {login}")
-    return "\n".join(lines)
+        lines.append(f"Prometheus  http://127.0.0.1:{settings.prometheus_port}")
+    return "\n".join([*lines, "log in      as admin; 'make passwords' prints the passwords"])
+
+
+def passwords(settings: Settings) -> str:
+    """How to log in at each component that asks for a password."""
+    logins = {"web UI": "admin_password", "MLflow": "mlflow_password"}
+    if settings.prometheus:
+        logins["Prometheus"] = "prometheus_password"
+    return "\n".join(f"{name:<11} admin / {settings.secret(secret)}" for name, secret in logins.items())
 
 
 if __name__ == "__main__":

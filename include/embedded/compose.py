@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 
 from include.adapters.files import write_private
 from include.embedded.gateway_config import gateway_config, hashed, with_model_routes
-from include.embedded.monitoring import ScrapeEndpoints, alertmanager_config, prometheus_config, web_config
+from include.embedded.monitoring import ScrapeEndpoints, alert_rules, alertmanager_config, prometheus_config, web_config
 from include.embedded.platform import SECRETS, new_secret
 from include.settings import PROJECT, Settings
 
@@ -38,8 +38,9 @@ COMPOSE_SECRETS = (
 OPTIONS = (
     *("ALERT_WEBHOOK_URL", "ALERT_SLACK_URL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM"),
     *("ALERT_SMTP_HOST", "ALERT_SMTP_USER", "ALERT_SMTP_PASSWORD", "ALERT_RETRAIN"),
+    "EVERGREEN_RUNBOOKS_URL",
 )
-"""Who receives alerts, and whether alerts may start a retraining; empty until filled in by hand."""
+"""Who receives alerts, whether they may start a retraining, where they link to; empty until filled in by hand."""
 PERMISSIONS = (("can_create", "DAG Runs"), ("can_edit", "DAGs"))
 """The only permissions of the Airflow user ``alertmanager``: to start runs."""
 FOLDERS = ("lake", "repositories", "secrets", "tmp", "mlflow/artifacts", "run/gateway")
@@ -136,7 +137,7 @@ def configure_monitoring(settings: Settings, values: Mapping[str, str]) -> None:
         gateway="gateway:8000",
         prometheus="127.0.0.1:9090",
         targets=f"{MONITORING}-targets/*.json",
-        rules="/etc/prometheus/rules/*.yml",
+        rules=f"{MONITORING}/rules/*.yml",
         token_file=f"{MONITORING}/token",
         password_file=f"{MONITORING}/password",
         alertmanager="alertmanager:9093",
@@ -151,6 +152,8 @@ def configure_monitoring(settings: Settings, values: Mapping[str, str]) -> None:
         "alertmanager/alertmanager.yml": alertmanager_config(options),
         "alertmanager/web.yml": web_config(values["ALERTMANAGER_PASSWORD"]),
     }
+    rules = alert_rules(settings, values.get("AIRFLOW__API__BASE_URL") or "http://127.0.0.1:8080")
+    files |= {f"prometheus/rules/{name}": content for name, content in rules.items()}
     for name, content in files.items():
         path = settings.home / "monitoring" / name
         path.parent.mkdir(parents=True, exist_ok=True)

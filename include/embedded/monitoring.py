@@ -6,6 +6,8 @@ The embedded platform starts Prometheus only if ``EVERGREEN_PROMETHEUS`` names i
 from __future__ import annotations
 
 import base64
+import json
+import re
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -75,6 +77,20 @@ def prometheus_config(endpoints: ScrapeEndpoints) -> str:
         manager = {"basic_auth": login, "static_configs": [{"targets": [endpoints.alertmanager]}]}
         config["alerting"] = {"alertmanagers": [manager]}
     return yaml.safe_dump(config, sort_keys=False)
+
+
+def alert_rules(settings: Settings, airflow_url: str) -> dict[str, str]:
+    """File name → alert rules, whose links to runbooks work from a mail or a chat.
+
+    They begin with ``EVERGREEN_RUNBOOKS_URL``, by default the pages that the web UI at ``airflow_url`` serves.
+    """
+    base = (settings.runbooks_url or f"{airflow_url.rstrip('/')}/evergreen/runbooks").rstrip("/")
+    return {path.name: _with_links(path.read_text(encoding="utf-8"), base) for path in sorted(RULES.glob("*.yml"))}
+
+
+def _with_links(rules: str, base: str) -> str:
+    link = re.compile(r"(?m)^( *runbook_url: )docs/runbooks/(\w+\.md)$")
+    return link.sub(lambda found: found[1] + json.dumps(f"{base}/{found[2]}"), rules)
 
 
 def web_config(password: str) -> str:
@@ -153,12 +169,16 @@ def configure_prometheus(settings: Settings) -> None:
             "install --no-install-recommends prometheus), set its full path, or unset the variable."
         )
     settings.targets.mkdir(parents=True, exist_ok=True)
+    folder = settings.run / "rules"
+    folder.mkdir(exist_ok=True)
+    for name, rules in alert_rules(settings, f"http://127.0.0.1:{settings.airflow_port}").items():
+        write_private(folder / name, rules)
     endpoints = ScrapeEndpoints(
         airflow=f"127.0.0.1:{settings.airflow_port}",
         gateway=f"127.0.0.1:{settings.gateway_port}",
         prometheus=f"127.0.0.1:{settings.prometheus_port}",
         targets=str(settings.targets / "*.json"),
-        rules=str(RULES / "*.yml"),
+        rules=str(folder / "*.yml"),
         token_file=str(settings.secrets / "prediction_token"),
         password_file=str(settings.secrets / "prometheus_password"),
         seconds=5,  # a year passes in minutes in the demo

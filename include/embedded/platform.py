@@ -240,6 +240,18 @@ def serve_again(settings: Settings) -> list[str]:
     return reconcile_all(installation)
 
 
+def restart_servers(settings: Settings, model: str) -> list[str]:
+    """Replace the servers of one model in production by fresh ones; returns their versions."""
+    from include.adapters.spec_file import load_spec
+    from include.stages import reconciler
+    from include.stages.installation import open_installation
+
+    spec = load_spec(settings.models / model / "model.yaml")
+    if settings.engine == "docker":
+        _docker_engine(settings)
+    return reconciler.restart_servers(open_installation(settings), spec)
+
+
 def _shut_down(settings: Settings) -> None:
     """Ask supervisord to shut down. It stops programs one by one, so all are asked to stop in parallel first.
 

@@ -91,3 +91,5 @@ class ServerConfig(TypedDict):
     log_dir: str | None
     max_rows: int
     max_body_bytes: int
+    event_time_from_year: int
+    event_time_days_ahead: int

@@ -6,11 +6,11 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from .binary_tensors import BinaryDataError, BinaryTensors
 from .config import Model
+from .event_times import EventTimeError, EventTimes
 from .frames import label, truth
 
 TEXT, NUMBERS, BOOLEANS = (
@@ -24,6 +24,8 @@ ACCEPTED = {
     "boolean": BOOLEANS | NUMBERS,
     "category": TEXT,
 }
+
+DEFAULT_TIMES = EventTimes()
 
 
 class BadRequestError(Exception):
@@ -56,12 +58,13 @@ def parse(
     request_id: str,
     optional: Callable[[], Collection[str]] = frozenset,
     json_length: int | None = None,
+    times: EventTimes = DEFAULT_TIMES,
 ) -> Inference:
     """Parse and validate a request's body; ``request_id`` is used when the client sent none.
 
     ``logged``: key and event time are required, since each prediction is logged. ``optional``: inputs that are optional
     for now; only called if the request's inputs are not just those of the model. ``json_length``: where the JSON ends
-    and binary data begins. Raises BadRequestError.
+    and binary data begins. ``times``: the event timestamps that are accepted. Raises BadRequestError.
     """
     content = _json(body[:json_length])
     columns = _columns(content, BinaryTensors(b"" if json_length is None else body[json_length:]))
@@ -79,13 +82,13 @@ def parse(
         elif name not in ignored:
             values[name] = _column(entry, {**special, **types}[name], name in special)
     rows = _rows(values, max_rows)
-    times = values.get(model["event_time"])
+    sent = values.get(model["event_time"])
     return Inference(
         request_id=_identity(content, request_id),
         rows=rows,
         features={name: values[name] if name in values else [None] * rows for name in types},
         keys=values.get(model["key"]),
-        event_times=None if times is None else [_time(model["event_time"], str(time)) for time in times],
+        event_times=None if sent is None else _times(model["event_time"], sent, times),
         ignored=ignored,
         absent=absent,
         converted=retyped,
@@ -244,10 +247,8 @@ def _problem(value: Any, datatype: str, kind: str) -> str | None:
     return None
 
 
-def _time(name: str, text: str) -> str:
+def _times(name: str, texts: list[Any], accepted: EventTimes) -> list[str]:
     try:
-        time = datetime.fromisoformat(text)
-        time.utctimetuple()  # OverflowError for the first and last day that datetime supports, if UTC is beyond it
-    except (ValueError, OverflowError):
-        raise BadRequestError(f"input '{name}': {text!r} is not a time; write it like 2013-05-17T08:30:00") from None
-    return time.isoformat()
+        return [accepted.read(str(text)) for text in texts]
+    except EventTimeError as error:
+        raise BadRequestError(f"input '{name}': {error}") from None

@@ -29,6 +29,7 @@ from . import artifact
 from .check import sample
 from .config import ServerConfig
 from .connections import ServerProtocol
+from .event_times import EventTimes
 from .inference import BadRequestError, Inference, parse
 from .jobs import run
 from .model_code import predict, prepare, require_finite
@@ -72,6 +73,7 @@ class ModelServer:
                 request_id=own_id,
                 optional=self.optional.names,
                 json_length=json_length,
+                times=EventTimes(self.config["event_time_from_year"], self.config["event_time_days_ahead"]),
             )
         except BadRequestError as error:
             return 400, {"error": str(error)}

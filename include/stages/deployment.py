@@ -249,6 +249,11 @@ def settle(installation: Installation, spec: ModelSpec, run: str, version: str |
     return now
 
 
+def was_rolled_back(release: Release, run: str) -> bool:
+    """Whether :func:`settle` ended the canary of ``run``, in this or an earlier call."""
+    return release.note == f"rolled back by {run}"
+
+
 def roll_back(installation: Installation, spec: ModelSpec, run: str) -> Release:
     """Manual rollback: end a rollout in progress, or else put the standby release back into production."""
     now = installation.store.release(spec.name, "production")

@@ -92,6 +92,28 @@ def reconcile(installation: Installation, spec: ModelSpec, environment: Environm
     )
 
 
+def restart_servers(installation: Installation, spec: ModelSpec) -> list[str]:
+    """Replace the model's servers in production by fresh ones, one after another; returns their versions.
+
+    They run the same versions with today's limits of model.yaml. The live one is the last: requests wait for it at the
+    gateway. Raises PlatformError if nothing is deployed or a rollout is in progress, and GateError when a server does
+    not become ready.
+    """
+    release = installation.store.release(spec.name, "production")
+    if release.rollout or not release.loaded:
+        state = f"run {release.rollout.run} is deploying" if release.rollout else "nothing is deployed"
+        raise PlatformError(f"{spec.name}: {state}, so no server is restarted. Deploy a version, and wait for its run.")
+    versions = sorted(release.loaded, key=lambda version: (version in release.weights, version))
+    with _alone(installation, spec, "production"):
+        for version in versions:
+            _act(installation, Action("start", version), spec, release)
+            _await_ready(installation.engine, spec, "production", version)
+            if version in release.weights:
+                _route(installation, spec.name, release.weights, release)
+    reconcile(installation, spec, "production")
+    return versions
+
+
 @contextlib.contextmanager
 def _alone(installation: Installation, spec: ModelSpec, environment: Environment, wait: float = -1) -> Iterator[None]:
     """Reconcile one environment in one process at a time; filelock.Timeout after ``wait`` seconds (default: never)."""

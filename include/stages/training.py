@@ -31,6 +31,7 @@ from include.core.errors import DataError, RunRefusedError
 from include.core.json_types import JsonObject
 from include.core.quality import evaluation
 from include.core.quality.estimation import build_estimator
+from include.core.quality.figures import quality_from_dict
 from include.core.quality.promotion import holdout_start, judge_promotion
 from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
 from include.core.spec import ModelSpec, SpecChange, change_between
@@ -287,7 +288,6 @@ def register(
     )
     bundle = complete_bundle(spec, folder, snapshot, lineage)
     figures: JsonObject = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    quality = quality_from_dict(figures["quality"])
     version = installation.registry.register(
         spec.name,
         bundle,

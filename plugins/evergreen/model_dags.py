@@ -11,7 +11,7 @@ from typing import Any
 from airflow.sdk import get_parsing_context
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 
-from evergreen.notifications import notify_failure
+from evergreen.notifications import EvergreenNotifier, remember_error
 from include.adapters.spec_file import load_spec
 from include.core.errors import ModelSpecError
 from include.core.spec import ModelSpec
@@ -98,13 +98,14 @@ def common_settings(dag_id: str, owner: str, doc: str | None) -> dict[str, Any]:
         "max_active_runs": 1,
         "dagrun_timeout": timedelta(hours=6),
         "is_paused_upon_creation": False,
-        "on_failure_callback": notify_failure,
+        "on_failure_callback": EvergreenNotifier(),
         "default_args": {
             "owner": owner,
             "retries": 2,
             "retry_delay": timedelta(seconds=10),
             "retry_policy": RETRY_POLICY,
             "execution_timeout": timedelta(hours=1),
+            "on_failure_callback": remember_error,
         },
     }
 

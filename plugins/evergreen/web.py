@@ -4,6 +4,7 @@
 ``GET /evergreen/metrics`` is for Prometheus and requires the bearer token, like the gateway and the model servers.
 ``POST /evergreen/alerts`` is for Alertmanager and requires the name and password of an Airflow user who may start runs
 of ``<model>.retraining``: the route logs in as that user and calls Airflow's own API, which checks the permission.
+``GET /evergreen/runbooks/<alert>.md`` is for people, who must be logged in to the web UI: alerts link to it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from typing import Annotated
 
 import httpx
+from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
@@ -23,8 +25,9 @@ from evergreen import model_pages
 from evergreen.airflow_api import airflow_server
 from evergreen.model_dags import spec_files
 from include.core.json_types import JsonObject
-from include.settings import Settings
+from include.settings import PROJECT, Settings
 
+RUNBOOKS = PROJECT / "docs" / "runbooks"
 log = logging.getLogger(__name__)
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 app.include_router(model_pages.router)
@@ -79,6 +82,16 @@ def metrics() -> Response:
     add_airflow(page, specs)
     add_disk(page, disk_used(installation.settings.home))
     return Response(page.page(), media_type=CONTENT_TYPE)
+
+
+@app.get("/runbooks/{name}", dependencies=[Depends(get_user)])
+def runbook(name: str) -> Response:
+    """A runbook as text; links in alerts open it."""
+    path = {path.name: path for path in RUNBOOKS.glob("*.md")}.get(name)
+    if path is None:
+        raise HTTPException(404, "there is no such runbook; docs/monitoring.md lists them")
+    text = path.read_text(encoding="utf-8")
+    return Response(text, media_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
 
 
 @app.post("/alerts")

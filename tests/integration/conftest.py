@@ -18,6 +18,7 @@ from include.adapters.files import write_private
 from include.adapters.supervisord import open_supervisor
 from include.settings import Settings
 from tests.conftest import PROJECT
+from tests.support.receivers import Mailbox, Webhook, mail_server, webhook
 from tests.support.running_platform import Platform, new_platform
 from tests.support.specs import columns, model_yaml
 
@@ -57,7 +58,19 @@ def watching_model(name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def platform(until_group_ends: ExitStack) -> Platform:
+def chat(until_group_ends: ExitStack) -> Webhook:
+    """Where the shared platform posts its notifications."""
+    return until_group_ends.enter_context(webhook())
+
+
+@pytest.fixture(scope="session")
+def mail(until_group_ends: ExitStack) -> Mailbox:
+    """Where the shared platform mails its notifications."""
+    return until_group_ends.enter_context(mail_server())
+
+
+@pytest.fixture(scope="session")
+def platform(until_group_ends: ExitStack, chat: Webhook, mail: Mailbox) -> Platform:
     """The platform that several modules share; what each expects of it: tests.support.groups.ON_THE_PLATFORM.
 
     Its models: ``flights``; ``fares`` and ``tides``, which train on new data; ``late``, monthly, which is released and
@@ -84,6 +97,8 @@ def platform(until_group_ends: ExitStack) -> Platform:
     running.env |= {
         "EVERGREEN_MODELS": str(models),
         "EVERGREEN_DATA_POLL_SECONDS": "1",
+        "AIRFLOW_CONN_EVERGREEN_ALERTS": json.dumps({"conn_type": "http", "host": chat.url}),
+        "AIRFLOW_CONN_EVERGREEN_ALERTS_MAIL": json.dumps(mail.connection),
         "AIRFLOW_CONN_EVERGREEN_LAKE": json.dumps({"conn_type": "fs", "extra": {"path": str(running.lake)}}),
     }
     until_group_ends.callback(shutil.rmtree, root, ignore_errors=True)

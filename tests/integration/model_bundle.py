@@ -64,6 +64,8 @@ def make_bundle(folder: Path) -> dict[str, Any]:
         "log_dir": None,
         "max_rows": 100,
         "max_body_bytes": 20_000,
+        "event_time_from_year": 1970,
+        "event_time_days_ahead": 400,
     }
 
 

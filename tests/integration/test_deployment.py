@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -22,12 +23,12 @@ from include.adapters.engines.scrape_targets import targets_file
 from include.adapters.registry import FILES_TAG, Registry
 from include.adapters.serving.inference_client import InferenceClient
 from include.adapters.serving.inference_request import inference_inputs
-from include.core.errors import ArtifactError, DeploymentConflictError, GateError
+from include.core.errors import ArtifactError, DeploymentConflictError, GateError, PlatformError
 from include.core.release.release import Release
 from include.core.spec import ModelSpec
 from include.stages import deployment
 from include.stages.installation import open_installation
-from include.stages.reconciler import mend_routes, reconcile
+from include.stages.reconciler import mend_routes, reconcile, restart_servers
 from tests.support.engines import ENGINES, installation, server_pid
 from tests.support.losses import LOSSES, NEED_A_SERVER
 from tests.support.real_repository import RealRepository
@@ -36,6 +37,9 @@ from tests.support.traffic import ask, logged, traffic_of
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+GATEWAY_WAITS = 15
+"""How long the gateway tries to reach a server (try_duration in include/adapters/serving/gateway.py), in seconds."""
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -89,6 +93,36 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
     assert set(open_installation().engine.servers(live.name, "production")) == {"1", "2"}, "the old one stays loaded"
     assert open_installation().engine.servers(live.name, "test") == {}, "the test environment is cleared"
     assert set(traffic.answered) <= set(logged(live))
+
+
+def test_a_restart_starts_a_fresh_server_and_loses_no_request_and_deploying_again_starts_none(live: ModelSpec) -> None:
+    """The runbook of ServingSaturated once said that the same version, deployed again, gets a fresh server."""
+    here, before = open_installation(), server_pid(live.name, "1")
+    assert deployment.choose_version(here, live, requested="1").already_serves
+    assert server_pid(live.name, "1") == before
+    more = live.deployment.model_copy(update={"memory_mb": live.deployment.memory_mb + 77})
+    with traffic_of(live) as traffic:
+        wait_for(lambda: len(traffic.answered) > 5, what="traffic")
+        began = time.monotonic()
+        assert restart_servers(here, live.model_copy(update={"deployment": more})) == ["1"]
+        seconds, answered = time.monotonic() - began, len(traffic.answered)
+        wait_for(lambda: len(traffic.answered) > answered + 5, what="traffic on the fresh server")
+    assert traffic.failures == [] or seconds > GATEWAY_WAITS, "requests wait for the fresh server at the gateway"
+    assert server_pid(live.name, "1") not in (0, before)
+    assert dict(here.store.release(live.name, "production").weights) == {"1": 100}
+
+
+def test_nothing_is_restarted_where_nothing_serves_or_while_a_canary_runs(standing: ModelSpec) -> None:
+    """A canary whose server restarts has failed."""
+    here = open_installation()
+    with pytest.raises(PlatformError, match="nothing is deployed"):
+        restart_servers(here, standing.model_copy(update={"name": "unreleased"}))
+    deployment.start_canary(here, standing, "2", "run-2")
+    try:
+        with pytest.raises(PlatformError, match="run run-2 is deploying"):
+            restart_servers(here, standing)
+    finally:
+        deployment.settle(here, standing, "run-2")
 
 
 def test_prometheus_is_told_which_servers_there_are(standing: ModelSpec) -> None:

@@ -45,6 +45,22 @@ def client(database: Any, monitored: MonitoredModel) -> Any:
     return TestClient(app)
 
 
+def test_a_runbook_is_a_text_for_whoever_is_logged_in_and_no_other_file_is(client: Any) -> None:
+    from airflow.api_fastapi.core_api.security import get_user
+
+    from evergreen.web import app
+
+    app.dependency_overrides[get_user] = lambda: None
+    try:
+        answer = client.get("/runbooks/DiskFilling.md")
+        assert answer.text.startswith("# DiskFilling")
+        assert answer.headers["content-type"].startswith("text/plain")
+        for name in ("NoSuchAlert.md", "..%2Fmonitoring.md", "..%2F..%2F.env"):
+            assert client.get(f"/runbooks/{name}").status_code == 404, name
+    finally:
+        app.dependency_overrides.clear()
+
+
 def samples(client: Any) -> dict[tuple[Any, ...], float]:
     """Name and labels of each sample → its value."""
     answer = client.get("/metrics", headers={"Authorization": "Bearer the-token"})

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import requests
 
-from include.embedded.monitoring import RULES, ScrapeEndpoints, alertmanager_config, prometheus_config, web_config
+from include.embedded.monitoring import ScrapeEndpoints, alertmanager_config, prometheus_config, web_config
 from include.stages.installation import open_installation
 from tests.conftest import PROJECT
 from tests.integration.model_bundle import TOKEN, Server, make_bundle, start_server
@@ -167,7 +167,7 @@ def alertmanager(observed: Observed, home: Path) -> Iterator[str]:
         gateway=f"127.0.0.1:{here.gateway_port}",
         prometheus=f"127.0.0.1:{here.prometheus_port}",
         targets=str(here.targets / "*.json"),
-        rules=str(RULES / "*.yml"),
+        rules=str(here.run / "rules" / "*.yml"),
         token_file=str(here.secrets / "prediction_token"),
         password_file=str(here.secrets / "prometheus_password"),
         seconds=5,
@@ -255,7 +255,11 @@ def test_the_alert_fires_links_its_run_and_starts_one_training_through_the_incid
 
     wait_for(lambda: fired() and fired()[0]["state"] == "firing", 150, "the alert")
     assert fired()[0]["labels"]["model"] == "late"
-    assert fired()[0]["annotations"]["runbook_url"] == "docs/runbooks/ModelQualityDegraded.md"
+    runbook = fired()[0]["annotations"]["runbook_url"]
+    assert runbook == f"{observed.platform.airflow_url}/evergreen/runbooks/ModelQualityDegraded.md"
+    logged_in = {"Authorization": f"Bearer {observed.platform.token()}"}
+    assert requests.get(runbook, headers=logged_in, timeout=30).text.startswith("# ModelQualityDegraded")
+    assert requests.get(runbook, timeout=30).status_code == 401
     by_alert = wait_for(lambda: [r for r in observed.runs("retraining") if "alert__" in r["dag_run_id"]], 60, "its run")
     assert len(by_alert) == 1
     assert "ModelQualityDegraded" in by_alert[0]["note"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -65,6 +66,18 @@ def test_status_names_every_component_and_calls_it_healthy(platform: Platform) -
     assert str(platform.settings.airflow_port) in lines["api-server"]
     level = "containers" if platform.settings.engine == "docker" else CONFINEMENT[isolation()]
     assert lines["model"] == f"model code  is confined by {level}"
+
+
+def test_status_has_a_line_for_each_model_a_document_for_programs_and_no_password(platform: Platform) -> None:
+    text = platform.command("status").stdout
+    assert any(line.startswith("flights ") for line in text.splitlines()), text
+    shown = platform.command("passwords").stdout
+    for name in ("admin_password", "mlflow_password"):
+        assert platform.settings.secret(name) in shown
+        assert platform.settings.secret(name) not in text
+    document = json.loads(platform.command("status", "--json").stdout)
+    assert {part["name"] for part in document["parts"]} >= set(COMPONENTS)
+    assert "flights" in {model["model"] for model in document["models"]}
 
 
 def test_up_again_changes_nothing(platform: Platform) -> None:

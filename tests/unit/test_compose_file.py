@@ -110,6 +110,7 @@ def test_prometheus_and_alertmanager_ask_for_a_password_and_no_container_sees_th
 def test_tasks_are_as_patient_as_on_one_machine() -> None:
     for service in ("airflow-worker", "airflow-scheduler", "airflow-api-server"):
         settings = SERVICES[service]["environment"]
+        assert settings["AIRFLOW__API__BASE_URL"], "a worker links to it in notifications"
         known = {name: value for name, value in settings.items() if name in PATIENCE}
         assert known.items() <= PATIENCE.items()
         expected = set(PATIENCE) if service != "airflow-worker" else {n for n in PATIENCE if "__WORKERS__" in n}

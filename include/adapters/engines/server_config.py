@@ -39,6 +39,9 @@ class ServerConfig:
     """Folder of the prediction log; None in the test environment, where nothing is logged."""
     max_rows: int = MAX_ROWS
     max_body_bytes: int = MAX_BODY_BYTES
+    event_time_from_year: int = 1970
+    event_time_days_ahead: int = 400
+    """Requests with earlier or later event times are refused."""
 
     @property
     def address(self) -> str:

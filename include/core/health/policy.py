@@ -26,6 +26,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from include.core.health.record import HealthRow, Incident
+from include.core.health.summary import WindowSummary
 from include.core.json_types import Signal
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
@@ -51,7 +52,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """A window that can be judged."""
 
     window: str
@@ -85,7 +86,7 @@ def evaluate_policy(
         return Decision(Verdict("hold", f"window {newest}: {now}", {"window": newest}), window=newest)
     recent = [by_window.get(key) for key in windows_before(newest, spec.monitoring.window, spec.degradation.windows)]
     same_version = [_judge(one, spec) for one in recent if one and one.live_version == row.live_version]
-    judged = [one for one in same_version if isinstance(one, _Judged)]
+    judged = [one for one in same_version if isinstance(one, Judged)]
     beyond = [one.window for one in judged if one.worse_by > spec.degradation.allowed(one.reference)]
     signals: dict[str, Signal] = {
         "window": newest,
@@ -185,19 +186,21 @@ def _obstacle(
     return None
 
 
-def _judge(row: HealthRow, spec: ModelSpec) -> _Judged | str:
+def _judge(row: HealthRow, spec: ModelSpec) -> Judged | str:
+    return judge_window(spec, WindowSummary.of(row, spec.metrics.primary))
+
+
+def judge_window(spec: ModelSpec, window: WindowSummary) -> Judged | str:
     """How the live version did in this window, or why that can't be judged."""
-    if row.problem:
-        return f"could not be measured: {row.problem}"
-    if row.status != "complete":
-        return row.truth_problem or f"is {row.status}"
-    figure = row.live_figure(spec.metrics.primary)
-    if figure is None or figure.value is None:
-        return (figure.reason if figure else None) or f"has no {spec.metrics.primary}"
+    if window.problem:
+        return f"could not be measured: {window.problem}"
+    if window.status != "complete":
+        return window.truth_problem or f"is {window.status}"
+    if window.value is None or window.metric != spec.metrics.primary:
+        return window.reason or f"has no {spec.metrics.primary}"
     needed = spec.monitoring.rows_at_least
-    if figure.n < needed:
-        return f"has {figure.n} predictions with ground truth; {needed} are required"
-    reference = row.reference.get(spec.metrics.primary)
-    if reference is None:
-        return f"version {row.live_version} has no {spec.metrics.primary} on its holdout to compare with"
-    return _Judged(row.window, figure.value, reference, spec.worse_by(figure.value, reference))
+    if window.rows < needed:
+        return f"has {window.rows} predictions with ground truth; {needed} are required"
+    if window.reference is None:
+        return f"version {window.version} has no {spec.metrics.primary} on its holdout to compare with"
+    return Judged(window.window, window.value, window.reference, spec.worse_by(window.value, window.reference))

@@ -24,7 +24,7 @@ class WindowSummary:
     """The live version."""
     predictions: int
     rows: int
-    """Predictions with ground truth."""
+    """The live version's predictions with ground truth."""
     metric: str
     value: float | None
     low: float | None
@@ -38,29 +38,36 @@ class WindowSummary:
     findings: int
     """Failed checks of data quality."""
     problem: str
-    """Why the window could not be measured, or why it has no ground truth."""
+    """Why the window could not be measured."""
+    truth_problem: str
+    """Why it has no ground truth."""
+    reason: str
+    """Why it has no value of the metric."""
 
     @classmethod
-    def of(cls, row: HealthRow) -> WindowSummary:
-        """The summary of a health row."""
-        figure = row.live_figure(row.metric) or QualityFigure(None)
-        estimated = row.estimated(row.metric)
+    def of(cls, row: HealthRow, metric: str | None = None) -> WindowSummary:
+        """The summary of a health row, in this metric (default: the primary one when it was measured)."""
+        metric = metric or row.metric
+        figure = row.live_figure(metric) or QualityFigure(None)
+        estimated = row.estimated(metric)
         return cls(
             window=row.window,
             status=row.status,
             due=row.due,
             version=row.live_version,
             predictions=row.predictions,
-            rows=row.rows,
-            metric=row.metric,
+            rows=figure.n,
+            metric=metric,
             value=figure.value,
             low=figure.low,
             high=figure.high,
             estimate=estimated.value if estimated else None,
-            reference=row.reference.get(row.metric),
+            reference=row.reference.get(metric),
             drifted=tuple(row.drift.drifted[:NAMED_COLUMNS]),
             findings=len(row.data_quality.findings),
-            problem=row.problem or row.truth_problem or "",
+            problem=row.problem,
+            truth_problem=row.truth_problem or "",
+            reason=figure.reason or "",
         )
 
     def as_dict(self) -> JsonObject:

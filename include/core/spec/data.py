@@ -85,6 +85,20 @@ class Data(SpecSection):
     source: FileSource | SqlSource = Field(description="Where partitions come from.")
     key: Column = Field(description="Column that identifies a row; unique within a snapshot.")
     event_time: Column = Field(description="Column with the event timestamp (UTC).")
+    event_time_from_year: int = Field(
+        1970,
+        ge=1,
+        le=9999,
+        description="Prediction requests with an earlier event timestamp are refused. Applies to servers that start "
+        "later.",
+    )
+    event_time_days_ahead: int = Field(
+        400,
+        ge=0,
+        le=100_000,
+        description="Prediction requests with an event timestamp more than this many days in the future are refused. "
+        "Applies to servers that start later.",
+    )
     rows_at_least: int = Field(100, ge=1, description="Minimum number of rows in a partition.")
     newest_at_most_days_old: float | None = Field(
         None, gt=0, description="Freshness: the newest row may be at most this many days older than the window's end."

@@ -40,7 +40,8 @@ class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
             self.installation, self.spec, requested=params.version, offered=self._offered(context)
         )
         if choice.already_serves:
-            self.skip_because(f"version {choice.version} already serves")
+            fresh = f"'make restart MODEL={self.model}' replaces its servers by fresh ones"
+            self.skip_because(f"version {choice.version} already serves, and nothing is changed; {fresh}")
         context["ti"].xcom_push("version", choice.version)
         self.log.info("deploying version %s; in production: %s", choice.version, choice.champion or "nothing")
         return self.deploy

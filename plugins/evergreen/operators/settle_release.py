@@ -6,6 +6,7 @@ from airflow.sdk import Context
 
 from evergreen.links import ModelLink, RolloutLink
 from evergreen.model_task import ROLLBACK, ModelTask
+from evergreen.notifications import announce
 from evergreen.release_summary import ReleaseSummary, release_summary
 from include.core.errors import GateError
 
@@ -35,6 +36,10 @@ class SettleReleaseOperator(ModelTask):
             self.skip_because(f"this run deploys no version; see the log of {self.choose}. Production is unchanged.")
         release = deployment.settle(installation, spec, run, version)
         self.log.info("in production: %s", release.champion or "nothing")
+        if deployment.was_rolled_back(release, run):
+            serves = f"version {release.champion} serves" if release.champion else "nothing serves"
+            title = f"{self.model} version {version}: its canary was rolled back; {serves}"
+            announce(context, title, of_failure=True)
         if version and release.champion != version:
             raise GateError(
                 f"{self.model}: version {version} did not reach production; {release.champion or 'nothing'} serves. "

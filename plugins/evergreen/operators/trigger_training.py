@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperatorLink, Context
 
 from evergreen.links import ModelLink
 from evergreen.model_task import TRAINING, ModelTask
+from evergreen.notifications import announce
 from evergreen.task_results import Degradation
 
 
@@ -47,6 +48,9 @@ class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
         incident = Incident(self.degraded["incident"], self.degraded["window"], verdict)
         opened = open_incident(self.installation, self.spec, incident)
         self.log.info("incident %s: %s", incident.key, verdict.reason if opened else "was already open")
+        if opened or context["ti"].try_number > 1:  # an earlier try may have ended before it could notify anybody
+            version = self.degraded["signals"].get("version")
+            announce(context, f"{self.model} version {version}: incident {incident.key} opened", verdict.reason)
         self.trigger_run_id = f"incident__{incident.key}"
         self.conf = {**self.degraded}
         self.note = f"Incident {incident.key}: {verdict.reason}"

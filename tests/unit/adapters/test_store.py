@@ -163,11 +163,12 @@ def test_lists_read_every_models_release_build_and_incident(store: Any) -> None:
     assert {name: one.key for name, one in store.newest_incidents().items()} == {"fares": "fares-2", "late": "late-2"}
 
 
-def test_one_damaged_release_is_missing_in_a_list_and_hides_no_other(store: Any) -> None:
+@pytest.mark.parametrize("damaged", ["[]", "{", "", "null", "{}"])
+def test_one_damaged_release_is_missing_in_a_list_and_hides_no_other(store: Any, damaged: str) -> None:
     for model in ("fares", "late"):
         store.swap_release(Release(model, "production"), Release(model, "production", 1, champion="1"))
     with store.engine.begin() as connection:
-        connection.execute(sa.text("UPDATE evergreen_release_history SET release = '[]' WHERE model = 'late'"))
+        connection.execute(sa.text(f"UPDATE evergreen_release_history SET release = '{damaged}' WHERE model = 'late'"))
     assert list(store.production_releases()) == ["fares"]
 
 

@@ -51,9 +51,9 @@ def test_the_newest_judged_window_decides() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"rows": 99}, "99 predictions with ground truth; 100 are required"),
-        ({"status": "waiting"}, "ground truth is waiting"),
-        ({"status": "waiting", "problem": "no file"}, "no file"),
+        ({"rows": 99}, "Window 2013-05 has 99 predictions with ground truth; 100 are required"),
+        ({"status": "waiting"}, "Window 2013-05 is waiting"),
+        ({"status": "waiting", "truth_problem": "no file"}, "no file"),
         ({"problem": "disk full"}, "disk full"),
     ],
 )

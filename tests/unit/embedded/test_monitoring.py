@@ -15,7 +15,7 @@ from include.core.errors import PlatformError
 from include.embedded.compose import MONITORING, configure_monitoring, write_env
 from include.embedded.monitoring import RULES, alertmanager_config, configure_prometheus, web_config
 from include.embedded.platform import make_secrets
-from include.settings import Settings
+from include.settings import PROJECT, Settings
 
 MAIL = {"ALERT_EMAIL_TO": "a@example.org", "ALERT_EMAIL_FROM": "b@example.org", "ALERT_SMTP_HOST": "127.0.0.1:25"}
 SLACK = {"ALERT_SLACK_URL": "http://127.0.0.1:1/slack"}
@@ -51,6 +51,39 @@ def test_prometheus_takes_its_configuration_its_rules_and_its_password(here: Any
     configure_prometheus(here)
     checked("promtool", "check", "config", here.run / "prometheus.yml")
     checked("promtool", "check", "web-config", here.run / "prometheus-web.yml")
+
+
+def links(folder: Path) -> set[str]:
+    """The runbooks that the rules in this folder link to."""
+    groups = [group for path in folder.glob("*.yml") for group in yaml.safe_load(path.read_text())["groups"]]
+    return {rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+NAMES = {path.name for path in (PROJECT / "docs" / "runbooks").glob("*.md")}
+
+
+def test_alerts_link_to_runbooks_by_absolute_addresses(here: Any) -> None:
+    """A path of the repository is dead in a mail or a chat."""
+    configure_prometheus(here)
+    assert links(here.run / "rules") == {f"http://127.0.0.1:8080/evergreen/runbooks/{name}" for name in NAMES}
+
+
+def test_a_setting_says_where_the_runbooks_are(here: Any) -> None:
+    configure_prometheus(replace(here, runbooks_url="https://git.example.test/blob/main/a#b: c/"))
+    assert links(here.run / "rules") == {f"https://git.example.test/blob/main/a#b: c/{name}" for name in NAMES}
+
+
+def test_in_containers_they_are_at_the_address_of_the_web_ui(for_compose: Path) -> None:
+    assert links(for_compose / "prometheus" / "rules") == {
+        f"https://airflow.example.test/evergreen/runbooks/{name}" for name in NAMES
+    }
+
+
+def test_apart_from_their_links_the_rules_are_those_of_the_repository(here: Any) -> None:
+    configure_prometheus(here)
+    for path in RULES.glob("*.yml"):
+        own, written = path.read_text().splitlines(), (here.run / "rules" / path.name).read_text().splitlines()
+        assert [a for a, b in zip(own, written, strict=True) if a != b] == [a for a in own if "runbook_url:" in a]
 
 
 def test_every_job_says_who_asks(here: Any) -> None:
@@ -127,7 +160,8 @@ def for_compose(tmp_path: Path) -> Path:
     """What airflow-init writes for the containers."""
     file = tmp_path / "env"
     write_env(file)
-    configure_monitoring(Settings(home=tmp_path), {name: value or "" for name, value in dotenv_values(file).items()})
+    values = {name: value or "" for name, value in dotenv_values(file).items()}
+    configure_monitoring(Settings(home=tmp_path), {**values, "AIRFLOW__API__BASE_URL": "https://airflow.example.test"})
     return tmp_path / "monitoring"
 
 
@@ -136,7 +170,7 @@ def test_the_programs_take_what_airflow_init_writes_for_the_containers(for_compo
     """promtool wants the files that are named to be there: here at their places outside of the containers."""
     config = (for_compose / "prometheus" / "prometheus.yml").read_text()
     config = config.replace(f"{MONITORING}-targets", str(tmp_path / "targets"))
-    config = config.replace(MONITORING, str(for_compose / "prometheus")).replace("/etc/prometheus/rules", str(RULES))
+    config = config.replace(MONITORING, str(for_compose / "prometheus"))
     (tmp_path / "prometheus.yml").write_text(config, encoding="utf-8")
     checked("promtool", "check", "config", tmp_path / "prometheus.yml")
     for name in ("prometheus", "alertmanager"):

@@ -57,6 +57,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "log_dir": None,
         "max_rows": 3,
         "max_body_bytes": 20_000,
+        "event_time_from_year": 1970,
+        "event_time_days_ahead": 400,
     }
 
 
@@ -104,6 +106,19 @@ def test_a_prediction_that_could_not_be_logged_is_not_given_and_not_counted(
         {"error": "the prediction could not be logged, so it is not returned: No space left on device"},
     )
     assert b'evergreen_rows_total{environment="test",model="small",version="3"} 0.0' in server.metrics.exposition()
+
+
+@pytest.mark.parametrize("time", ["0013-05-17T08:00:00", "9999-12-31"])
+def test_an_event_time_that_can_not_be_meant_is_refused_and_not_logged(tmp_path: Path, server: Any, time: str) -> None:
+    code, answer = server.answer(body(at={"data": [time]}))
+    assert (code, answer["error"].startswith(f"input 'at': '{time}' is ")) == (400, True)
+    assert logged(tmp_path) == []
+
+
+def test_the_range_of_event_times_comes_from_the_servers_configuration(config: Any) -> None:
+    server = ModelServer(config | {"event_time_from_year": 2014, "event_time_days_ahead": 10_000_000})
+    assert "is before 2014" in server.answer(body())[1]["error"]
+    assert server.answer(body(at={"data": ["9999-12-31"]}))[0] == 200
 
 
 def test_inputs_become_optional_while_the_server_runs_until_their_day_is_over(

@@ -136,6 +136,8 @@ class DockerEngine:
             token_file=str(CONFIG / "token"),
             optional_inputs_file=str(CONFIG / OPTIONAL_INPUTS),
             log_dir=str(LOG) if environment == "production" else None,
+            event_time_from_year=spec.data.event_time_from_year,
+            event_time_days_ahead=spec.data.event_time_days_ahead,
         )
         token = (self._settings.secrets / "prediction_token").read_bytes()
         files = {

@@ -155,6 +155,8 @@ class ProcessEngine:
                 token_file=str(self._settings.secrets / "prediction_token"),
                 optional_inputs_file=str(self._optional_inputs(name)),
                 log_dir=str(log_folder) if environment == "production" else None,
+                event_time_from_year=spec.data.event_time_from_year,
+                event_time_days_ahead=spec.data.event_time_days_ahead,
             )
             self._remove(name)
             write_private(Path(config.optional_inputs_file), optional_inputs(spec))

@@ -83,6 +83,8 @@ def test_a_torn_last_line_is_counted_left_and_taken_once_it_is_whole(place: Plac
         request(8, predictions=[0.1]),
         request(8, predictions=[0.1, float("nan")]),
         request(8, event_times=["yesterday", "today"]),
+        request(8, event_times=["2013-05-17T08:00:00", "0001-01-01T00:00:00"]),
+        request(8, event_times=["2013-05-17T08:00:00", "9999-12-31T23:59:59"]),
         request(8, features={"distance": [1.0]}),
     ],
 )

@@ -1,0 +1,88 @@
+"""What lists show of all models: one query each, and a row that can't be read hides no other."""
+
+from __future__ import annotations
+
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from include.adapters.store_tables import builds, incidents, release_history, releases, windows
+from include.core.build import Build
+from include.core.health.record import Incident
+from include.core.health.summary import WindowSummary
+from include.core.json_types import JsonObject
+from include.core.release.release import RecordedRelease, Release
+from include.core.verdict import Verdict
+
+log = logging.getLogger(__name__)
+Record = TypeVar("Record")
+
+
+class StoreLists(ABC):
+    """The operations of the store that read many models at once."""
+
+    @property
+    @abstractmethod
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine."""
+
+    def window_summaries(self, newest: int, model: str | None = None) -> dict[str, list[WindowSummary]]:
+        """Model → the summaries of its newest ``newest`` windows of each grain, by key; of all models, or of one."""
+        grain = sa.func.length(windows.c.window)
+        place = sa.func.row_number().over(partition_by=(windows.c.model, grain), order_by=windows.c.window.desc())
+        numbered = sa.select(windows.c.model, windows.c.window, _text(windows.c.summary), place.label("place"))
+        part = (numbered if model is None else numbered.where(windows.c.model == model)).subquery()
+        query = sa.select(part).where(part.c.place <= newest).order_by(part.c.model, part.c.window)
+        found: dict[str, list[WindowSummary]] = {}
+        for name, summary in self._each(query, lambda values, _: WindowSummary.from_dict(values)):
+            found.setdefault(name, []).append(summary)
+        return found
+
+    def production_releases(self) -> dict[str, RecordedRelease]:
+        """Model → its release in production."""
+        current = (release_history.c.model == releases.c.model) & (release_history.c.revision == releases.c.revision)
+        current &= release_history.c.environment == releases.c.environment
+        query = sa.select(release_history.c.model, release_history.c.recorded, _text(release_history.c.release))
+        query = query.join(releases, current).where(releases.c.environment == "production")
+        return dict(self._each(query, lambda values, row: RecordedRelease(Release.from_dict(values), row.recorded)))
+
+    def newest_builds(self) -> dict[str, Build]:
+        """Model → its newest build, passed or not."""
+        part = _newest(builds, _text(builds.c.build))
+        return dict(self._each(part, lambda values, _: Build(**values)))
+
+    def newest_incidents(self) -> dict[str, Incident]:
+        """Model → the incident that was opened last."""
+        part = _newest(incidents, incidents.c.incident, incidents.c.window, _text(incidents.c.verdict))
+
+        def read(values: JsonObject, row: sa.Row[tuple[object, ...]]) -> Incident:
+            return Incident(row.incident, row.window, Verdict.from_dict(values), row.recorded)
+
+        return dict(self._each(part, read))
+
+    def _each(
+        self, query: sa.Select[tuple[object, ...]], read: Callable[[JsonObject, sa.Row[tuple[object, ...]]], Record]
+    ) -> Iterator[tuple[str, Record]]:
+        """Model and record of each row; ``read`` gets the column ``json`` and the row."""
+        with self.engine.connect() as connection:
+            for row in connection.execute(query):
+                try:
+                    yield row.model, read(json.loads(row.json), row)
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    log.error("%s: a row of the store can't be read and is left out: %s", row.model, error)
+
+
+def _text(column: sa.Column[JsonObject]) -> sa.Label[str]:
+    """A JSON column as text, so that a damaged one fails by itself."""
+    return sa.cast(column, sa.Text).label("json")
+
+
+def _newest(table: sa.Table, *columns: sa.ColumnElement[str]) -> sa.Select[tuple[object, ...]]:
+    """The newest row of each model in a table with a column ``recorded``."""
+    place = sa.func.row_number().over(partition_by=table.c.model, order_by=table.c.recorded.desc()).label("place")
+    part = sa.select(table.c.model, table.c.recorded, *columns, place).subquery()
+    return sa.select(part).where(part.c.place == 1)
