@@ -43,6 +43,7 @@ from datetime import timedelta
 from airflow.sdk import Param, dag
 
 from evergreen.assets import model_asset
+from evergreen.choices import known_choices, suggesting
 from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.model_task import ModelTask
 from evergreen.operators.choose_release import ChooseReleaseOperator
@@ -57,20 +58,39 @@ from evergreen.operators.verify_test_server import VerifyTestServerOperator
 from evergreen.sensors.canary import CanarySensor
 from include.core.spec import ModelSpec
 
-PARAMS = {
-    "version": Param(
-        None,
-        type=["null", "string"],
-        title="Version",
-        description="The registered version to deploy, for example 3. Empty: the candidate that was offered last.",
-    ),
-    "rollback": Param(
-        False,
-        type=["boolean", "null"],
-        title="Roll back",
-        description="Put the previous release back into production immediately. Leave the version empty.",
-    ),
-}
+OVERRIDDEN = "{{ ti.xcom_pull(task_ids='choose_release', key='overridden') or '' }}"
+
+
+def params(model: ModelSpec) -> dict[str, Param]:
+    """The trigger form."""
+    known = known_choices(model.name)
+    return {
+        "version": suggesting(
+            known.versions,
+            title="Version",
+            description="The registered version to deploy, for example 3. Empty: the candidate that was offered last.",
+        ),
+        "force": Param(
+            False,
+            type=["boolean", "null"],
+            title="Deploy although promotion refused it",
+            description="Deploy the version above even if it did not pass promotion; the release's note says so. Test "
+            "and canary decide as always.",
+        ),
+        "rollback": Param(
+            False,
+            type=["boolean", "null"],
+            title="Roll back",
+            description="Put an earlier release back into production immediately, without test or canary. Leave the "
+            "version empty.",
+        ),
+        "to": suggesting(
+            known.releases,
+            title="Roll back to",
+            description="With Roll back: the version to put back into production; it must have been there before. "
+            "Empty: the previous release.",
+        ),
+    }
 
 
 def build_dag(model: ModelSpec) -> None:
@@ -84,7 +104,7 @@ def build_dag(model: ModelSpec) -> None:
             "deployment",
             __doc__,
             schedule=[model_asset(model.name, "candidate")],
-            params=PARAMS,
+            params=params(model),
             max_active_runs=4,
         )
     )
@@ -101,7 +121,9 @@ def build_dag(model: ModelSpec) -> None:
             proved = ReplayRequestsOperator(task_id="replay_in_test", model=model.name, version=version)
             verified >> proved
             more = {"replayed": proved.output}
-        started = StartCanaryOperator(task_id="start_canary", model=model.name, version=version, **more)
+        started = StartCanaryOperator(
+            task_id="start_canary", model=model.name, version=version, overridden=OVERRIDDEN, **more
+        )
         watched = CanarySensor(
             task_id="watch_canary",
             model=model.name,
@@ -110,7 +132,9 @@ def build_dag(model: ModelSpec) -> None:
             mode="reschedule" if long_wait else "poke",
             execution_timeout=timedelta(minutes=(canary.step_timeout_minutes + 2) * len(canary.steps)),
         )
-        promoted = PromoteReleaseOperator(task_id="promote_release", model=model.name, version=version)
+        promoted = PromoteReleaseOperator(
+            task_id="promote_release", model=model.name, version=version, overridden=OVERRIDDEN
+        )
         cleared = StopTestServerOperator(task_id="clear_test", model=model.name).as_teardown()
         settled = SettleReleaseOperator(task_id="settle", model=model.name, choose="choose_release")
         settled.as_teardown(on_failure_fail_dagrun=True)

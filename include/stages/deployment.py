@@ -19,9 +19,10 @@ from include.core.release.canary import ServerFigures, judge_canary
 from include.core.release.release import Release
 from include.core.release.rollout import Rollout
 from include.core.release.verification import judge_verification
-from include.core.run_params import check_version
+from include.core.run_params import check_verdict, check_version
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
+from include.stages.choices import renew_choices
 from include.stages.installation import Installation
 from include.stages.reconciler import reconcile
 
@@ -41,19 +42,23 @@ class Choice:
     """The version in production so far."""
     already_serves: bool
     """Whether the version already has all production traffic, so that nothing needs to be deployed."""
+    overridden: str = ""
+    """Why promotion refused the version, if it is deployed all the same."""
 
 
 def choose_version(
-    installation: Installation, spec: ModelSpec, *, requested: str = "", offered: str | None = None
+    installation: Installation, spec: ModelSpec, *, requested: str = "", offered: str | None = None, force: bool = False
 ) -> Choice:
     """The version to deploy: the requested one, else the offered one, else the newest promoted one.
 
-    Raises RunRefusedError if there is none, or if the requested one is not in the registry. A version that already
-    serves is reconciled again.
+    Raises RunRefusedError if there is none, if the requested one is not in the registry, or, without ``force``, if it
+    did not pass promotion. A version that already serves is reconciled again.
     """
+    tags: Mapping[str, str] = {"verdict": "pass"}
     if requested:
-        known = [str(version.version) for version in installation.registry.versions(spec.name)]
-        chosen = check_version(requested, known)
+        known = {str(version.version): version.tags for version in installation.registry.versions(spec.name)}
+        chosen = check_version(requested, list(known))
+        tags = known[chosen]
     else:
         chosen = offered or _newest_promoted(installation, spec)
         installation.registry.version(spec.name, chosen)
@@ -61,12 +66,9 @@ def choose_version(
     already_serves = release.champion == chosen and not release.rollout
     if already_serves:
         reconcile(installation, spec, "production")
-    return Choice(chosen, release.champion, already_serves)
-
-
-def check_rollback(installation: Installation, spec: ModelSpec, run: str) -> None:
-    """Raise RunRefusedError if there is no earlier release to which :func:`roll_back` could roll back."""
-    installation.store.release(spec.name, "production").roll_back(run)
+        return Choice(chosen, release.champion, already_serves)
+    refusal = check_verdict(chosen, tags.get("verdict", ""), tags.get("verdict_reason", ""), force=force)
+    return Choice(chosen, release.champion, already_serves, refusal)
 
 
 def deploy_to_test(installation: Installation, spec: ModelSpec, version: str, run: str) -> RunningServer:
@@ -137,11 +139,12 @@ def _predict_without_optional_inputs(
 
 
 def start_canary(
-    installation: Installation, spec: ModelSpec, version: str, run: str, *, shadowed: bool = False
+    installation: Installation, spec: ModelSpec, version: str, run: str, *, shadowed: bool = False, overridden: str = ""
 ) -> Release:
     """Give ``version`` its first share of production's traffic, owned by ``run``.
 
-    ``shadowed``: whether the replay of logged requests has passed.
+    ``shadowed``: whether the replay of logged requests has passed. ``overridden``: why promotion refused the version,
+    for the release's note.
 
     Raises DeploymentConflictError while another run's rollout is in progress. A rollout whose run died and whose lease
     has expired is abandoned first.
@@ -154,7 +157,8 @@ def start_canary(
     if not now.rollout:
         rollout = _canary_rollout(spec, run, version, step=0, shadowed=shadowed)
         share = spec.deployment.canary.steps[0]
-        now = store.swap_release(now, now.begin_canary(version, share, rollout, f"canary of {version} by {run}"))
+        note = f"canary of {version} by {run}{_although(overridden)}"
+        now = store.swap_release(now, now.begin_canary(version, share, rollout, note))
     reconcile(installation, spec, "production")
     return now
 
@@ -197,14 +201,19 @@ def watch_canary(installation: Installation, spec: ModelSpec, run: str) -> tuple
     return verdict, False
 
 
-def promote(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:
-    """Make ``version`` the champion with all traffic; the previous champion stays loaded as standby."""
+def promote(installation: Installation, spec: ModelSpec, version: str, run: str, *, overridden: str = "") -> Release:
+    """Make ``version`` the champion with all traffic; the previous champion stays loaded as standby.
+
+    ``overridden``: as for :func:`start_canary`.
+    """
     now = installation.store.release(spec.name, "production")
     if now.champion != version or now.rollout:
         if not _owned(now, run):
             raise DeploymentConflictError(f"{spec.name}: run {run} owns no rollout ({now.note}). Deploy again.")
-        now = installation.store.swap_release(now, now.promote(version, f"{version} promoted by {run}"))
+        note = f"{version} promoted by {run}{_although(overridden)}"
+        now = installation.store.swap_release(now, now.promote(version, note))
     reconcile(installation, spec, "production")
+    renew_choices(installation, spec.name, "versions", "releases")
     return now
 
 
@@ -227,14 +236,8 @@ def settle(installation: Installation, spec: ModelSpec, run: str) -> Release:
     return now
 
 
-def roll_back(installation: Installation, spec: ModelSpec, run: str) -> Release:
-    """Manual rollback: end a rollout in progress, or else put the standby release back into production."""
-    now = installation.store.release(spec.name, "production")
-    after = now.roll_back(run)
-    if after != now:
-        now = installation.store.swap_release(now, after)
-    reconcile(installation, spec, "production")
-    return now
+def _although(overridden: str) -> str:
+    return f", although promotion refused it ({overridden})" if overridden else ""
 
 
 def _newest_promoted(installation: Installation, spec: ModelSpec) -> str:

@@ -32,11 +32,19 @@ from include.core.quality import evaluation
 from include.core.quality.estimation import build_estimator
 from include.core.quality.figures import Quality, quality_from_dict
 from include.core.quality.promotion import holdout_start, judge_promotion
-from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
+from include.core.run_params import (
+    TrainingParams,
+    check_incident,
+    check_parameters,
+    check_window,
+    choose_build,
+    refuse_together,
+)
 from include.core.spec import ModelSpec, SpecChange, change_between
 from include.core.typed_columns import kinds_of
 from include.core.verdict import Verdict
 from include.settings import Settings
+from include.stages.choices import add_data_windows, renew_choices
 from include.stages.disk import refuse_when_full
 from include.stages.holdout import check_trained_until, take_holdout
 from include.stages.installation import Installation
@@ -75,14 +83,16 @@ def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingPar
     """Take the snapshot that a run trains on: the newest windows, up to ``params.window`` if given.
 
     Before reading any data, raises RunRefusedError for a window without data or one that has not begun at ``now``
-    (naive UTC), for a build that can't be used, and for an unknown incident.
+    (naive UTC), for a build that can't be used, for a parameter that its estimator function does not have, and for an
+    unknown incident.
     """
     store, window, grain = installation.store, params.window, spec.monitoring.window
     refuse_when_full(installation.settings)
-    if window:
-        check_window(window, grain, now)
-    check_incident(params.incident, [incident.key for incident in store.incidents(spec.name)])
-    choose_build(params.build, store.builds(spec.name))
+    refuse_together(
+        lambda: check_window(window, grain, now) if window else None,
+        lambda: check_incident(params.incident, [incident.key for incident in store.incidents(spec.name)]),
+        lambda: _choose_build(installation, spec, params.build, params.parameters),
+    )
     if window and not window_exists(installation.settings.home, spec.data.source, window, grain):
         raise RunRefusedError(
             f"parameter 'window': {spec.name} has no training data for {window}. "
@@ -90,7 +100,19 @@ def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingPar
         )
     champion, _ = _champion_or_reason(installation, spec)
     also = kinds_of(champion.spec) if champion else {}
-    return take_snapshot(installation.settings, spec, window or None, also=also)
+    snapshot = take_snapshot(installation.settings, spec, window or None, also=also)
+    add_data_windows(installation, spec.name, list(snapshot.partitions))
+    return snapshot
+
+
+def _choose_build(
+    installation: Installation, spec: ModelSpec, build_id: str, parameters: Mapping[str, object]
+) -> Build:
+    """The build to train with, if its estimator function has these parameters and those in model.yaml."""
+    build = choose_build(build_id, installation.store.builds(spec.name))
+    check_parameters(build.parameters, parameters, "parameter 'parameters'")
+    check_parameters(build.parameters, spec.training.parameters, "training.parameters in model.yaml")
+    return build
 
 
 def _champion_or_reason(installation: Installation, spec: ModelSpec) -> tuple[Champion | None, str]:
@@ -121,7 +143,7 @@ def train_candidate(
     parameters: Mapping[str, object],
 ) -> Candidate:
     """Call :func:`train` with a build (empty: the newest passed one) and a snapshot, given by their ids."""
-    build = choose_build(build_id, installation.store.builds(spec.name))
+    build = _choose_build(installation, spec, build_id, parameters)
     snapshot = load_snapshot(installation.settings.lake, spec.name, snapshot_hash)
     return train(installation, spec, build, snapshot, run_id, parameters)
 
@@ -284,6 +306,7 @@ def register(
         description=f"{reason}: {verdict.reason}",
     )
     installation.registry.set_alias(spec.name, "challenger", version)
+    renew_choices(installation, spec.name, "versions")
     return version
 
 
