@@ -1,7 +1,7 @@
 """Brings a version into production through the test environment and a canary, or rolls back.
 
-**Starts** when training offers a candidate, or by hand with *Trigger*: give a version, or tick *rollback* to put the
-previous release back into production immediately.
+**Starts** when training offers a candidate, or by hand with *Trigger*: choose a version, or tick *Roll back* to put the
+previous release, or the one chosen in *Roll back to*, back into production immediately.
 
 **Steps**
 1. `choose_release` decides what to deploy, or takes the rollback path.
@@ -15,16 +15,24 @@ previous release back into production immediately.
 6. `promote_release` makes it the champion. `clear_test` stops the server in the test environment.
 7. `settle` always runs, and ends the canary of a run that failed.
 
-With *rollback*, only `roll_back` runs after `choose_release`.
+With *Roll back*, only `roll_back` runs after `choose_release`: no test and no canary, since the version has served
+before. If its server is not loaded any more, it is started first, while the current release serves. A run rolls back
+once, however often it is retried or cleared.
+
+A version that did not pass promotion is only deployed with *Deploy although promotion refused it*; the release's note
+then gives promotion's reason.
 
 **Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`.
 
 ### When it fails
 - **Production is safe**: `settle` runs whatever happened. It is red when the version did not reach production, and its
   log says what is serving. Look at the task that failed before it. It is skipped in runs that deploy no version.
-- `choose_release`: the run was refused before anything changed. The message names the field and the remedy: *rollback*
-  together with a *version*, a version that does not exist, nothing to roll back to, no promoted version yet. Trigger
-  again with other values; clearing this run does not help.
+- `choose_release`: the run was refused before anything changed. The message names the fields and the remedy: fields
+  that contradict each other, a version that does not exist or did not pass promotion, nothing to roll back to, a
+  version that was never in production, no promoted version yet. Trigger again with other values; clearing this run does
+  not help.
+- `roll_back`: the error ends with the tail of the server's log, and production is unchanged. Roll back to another
+  release. If the version's build was removed, run ci for its commit first.
 - `deploy_to_test` or `start_canary`: the error ends with the tail of the server's log. *run … is deploying version …*
   means that another run owns the rollout. Wait for it, then clear this run.
 - `verify_in_test`: predictions differ from those recorded in training, requests failed under load, or responses were
@@ -35,7 +43,7 @@ With *rollback*, only `roll_back` runs after `choose_release`.
   little traffic arrived within `canary.step_timeout_minutes`. For a model with little traffic, a passed replay of
   logged requests can replace the canary's traffic (`deployment.shadow`). *… requests reached the canary, of
   about …* means that the gateway could not reach it: look at the log of its server.
-- `settle` itself failed: run this Dag by hand with *rollback*, or run `make up`, which reconciles everything.
+- `settle` itself failed: run this Dag by hand with *Roll back*, or run `make up`, which reconciles everything.
 """
 
 from datetime import timedelta

@@ -3,6 +3,9 @@
 **Starts** on the schedule `monitoring.schedule` of model.yaml, and by hand for any window. It is skipped until the
 model has its first release.
 
+A *backfill* makes one run for each scheduled time in its range; each measures the last window that had ended by then.
+Measuring a window again replaces its figures.
+
 **Steps**
 1. `gather_predictions` copies new lines of the prediction log into the lake, each exactly once.
 2. `measure_health` joins them with ground truth and compares them with the live version's reference (drift), with

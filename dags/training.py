@@ -19,7 +19,8 @@ starts `<model>.deployment`.
 ### When it fails
 - `take_snapshot`: a partition is missing, empty, or lacks a column; the message names it. Or the run was refused before
   anything was read: a window of the wrong length or without data, a build that does not exist or did not pass, no build
-  at all, an unknown incident or parameter. The message names the field; trigger again with other values.
+  at all, an unknown incident or parameter, or an argument that the build's estimator function does not have (known for
+  builds since Evergreen records it). The message names each field; trigger again with other values.
 - `validate_snapshot`: the data violates an expectation. The log lists each column, check and count. Correct the data or
   the expectations in model.yaml, then clear the run; a retry alone does not help.
 - `train_candidate`: the error ends with the last lines of the model's own output. The time and memory limits are
