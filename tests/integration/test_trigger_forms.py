@@ -135,12 +135,12 @@ FILLED: dict[str, tuple[str, Filled, str, str, str]] = {
         "late.deployment", {"version": "3", "rollback": True}, "choose_release", "failed", "contradict each other",
     ),
     "a suggested version that promotion refused": (
-        "late.deployment", {"version": Suggested("2")}, "choose_release", "failed",
-        "version 2 did not pass promotion (hold: worse",
+        "late.deployment", {"version": Suggested("3")}, "choose_release", "failed",
+        "version 3 did not pass promotion (hold: worse",
     ),
     "a refused version by force": (
-        "late.deployment", {"version": Suggested("2"), "force": True}, "choose_release", "success",
-        "version 2 is deployed although promotion refused it: hold: worse",
+        "late.deployment", {"version": Suggested("3"), "force": True}, "choose_release", "success",
+        "version 3 is deployed although promotion refused it: hold: worse",
     ),
     "a target without a rollback": (
         "late.deployment", {"to": Suggested("1")}, "choose_release", "failed", "'to' needs 'rollback'",
@@ -180,17 +180,16 @@ def commit(person: Person) -> str:
 
 @pytest.fixture(scope="module")
 def suggestions(person: Person) -> None:
-    """Two versions that promotion refused, a second release, and a build; Airflow has parsed the Dags with them."""
+    """Versions 2 and 3, refused by promotion, a second release, and a build; Airflow has parsed the Dags with them."""
     settings = person.platform.settings
     here = replace(person.monitored.installation, registry=Registry(settings))
-    for number in ("1", "2"):
+    for number in ("2", "3"):  # there is a copy of version 1
         bundle = settings.home.parent / "bundles" / number
         bundle.mkdir(parents=True)
         (bundle / "model.skops").write_text(number)
         tags = {"verdict": "hold", "verdict_reason": "worse"}
-        here.registry.register(
-            "late", bundle, candidate=number, metrics={}, parameters={}, tags=tags, description="refused"
-        )
+        more: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": tags, "description": "refused"}
+        assert here.registry.register("late", bundle, candidate=number, **more) == number
     before = here.store.release("late", "production")
     here.store.swap_release(before, before.promote("2", "test"))
     contract: CheckReport = {"answer": "pass", "reason": "", "parameters": {"names": ["depth", "rate"], "any": False}}
@@ -267,7 +266,7 @@ def test_production_is_as_it_was_but_for_the_rollback(person: Person, submitted:
     person.end("late.deployment", run)
     history = person.monitored.store.release_history("late")
     notes = [recorded.release.note for recorded in history]
-    assert notes[2:] == ["test", f"rolled back to 1 by hand in {run}"], "only the rollback, once, however often retried"
+    assert notes[1:] == ["test", f"rolled back to 1 by hand in {run}"], "only the rollback, once, however often retried"
     assert history[-1].release.champion == "1"
     assert person.monitored.health("2013-02").window == "2013-02"
     assert snapshots(person) == person.snapshots, "a refused training must take none"
