@@ -22,7 +22,7 @@ from unittest.mock import patch
 from include.adapters.engines.environments import PreparedBuild
 from include.adapters.serving.inference_client import InferenceClient
 from include.core.errors import PlatformError
-from include.stages import ci, deployment
+from include.stages import ci, deployment, rollback
 from include.stages.installation import open_installation
 from tests.support.engines import docker_host, installation, server_pid
 from tests.support.real_repository import RealRepository
@@ -96,7 +96,7 @@ def _rollout(place: Serving) -> str:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(traffic_of(spec)) for _ in range(CLIENTS)]
         roll_out(spec, "2", "second")
-        deployment.roll_back(open_installation(), spec, "back")
+        rollback.roll_back(open_installation(), spec, "back")
         before = server_pid(spec.name, "1")
         os.kill(before, signal.SIGKILL)
         wait_for(lambda: server_pid(spec.name, "1") not in (0, before), what="the server's return")

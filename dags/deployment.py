@@ -1,7 +1,7 @@
 """Brings a version into production through the test environment and a canary, or rolls back.
 
-**Starts** when training offers a candidate, or by hand with *Trigger*: give a version, or tick *rollback* to put the
-previous release back into production immediately.
+**Starts** when training offers a candidate, or by hand with *Trigger*: choose a version, or tick *Roll back* to put the
+previous release, or the one chosen in *Roll back to*, back into production immediately.
 
 **Steps**
 1. `choose_release` decides what to deploy, or takes the rollback path.
@@ -15,7 +15,12 @@ previous release back into production immediately.
 6. `promote_release` makes it the champion. `clear_test` stops the server in the test environment.
 7. `settle` always runs, and ends the canary of a run that failed.
 
-With *rollback*, only `roll_back` runs after `choose_release`.
+With *Roll back*, only `roll_back` runs after `choose_release`: no test and no canary, since the version has served
+before. If its server is not loaded any more, it is started first, while the current release serves. A run rolls back
+once, however often it is retried or cleared.
+
+A version that did not pass promotion is only deployed with *Deploy although promotion refused it*; the release's note
+then gives promotion's reason.
 
 **Makes** the new champion (alias `champion` in MLflow) and the asset `<model>/release`. Promoted or rolled back, the
 version is no longer the `challenger`.
@@ -23,9 +28,12 @@ version is no longer the `challenger`.
 ### When it fails
 - **Production is safe**: `settle` runs whatever happened. It is red when the version did not reach production, and its
   log says what is serving. Look at the task that failed before it. It is skipped in runs that deploy no version.
-- `choose_release`: the run was refused before anything changed. The message names the field and the remedy: *rollback*
-  together with a *version*, a version that does not exist, nothing to roll back to, no promoted version yet. Trigger
-  again with other values; clearing this run does not help.
+- `choose_release`: the run was refused before anything changed. The message names the fields and the remedy: fields
+  that contradict each other, a version that does not exist or did not pass promotion, nothing to roll back to, a
+  version that was never in production, no promoted version yet. Trigger again with other values; clearing this run does
+  not help.
+- `roll_back`: the error ends with the tail of the server's log, and production is unchanged. Roll back to another
+  release. If the version's build was removed, run ci for its commit first.
 - `deploy_to_test` or `start_canary`: the error ends with the tail of the server's log. *run … is deploying version …*
   means that another run owns the rollout. Wait for it, then clear this run.
 - `verify_in_test`: predictions differ from those recorded in training, requests failed under load, or responses were
@@ -36,7 +44,7 @@ version is no longer the `challenger`.
   little traffic arrived within `canary.step_timeout_minutes`. For a model with little traffic, a passed replay of
   logged requests can replace the canary's traffic (`deployment.shadow`). *… requests reached the canary, of
   about …* means that the gateway could not reach it: look at the log of its server.
-- `settle` itself failed: run this Dag by hand with *rollback*, or run `make up`, which reconciles everything.
+- `settle` itself failed: run this Dag by hand with *Roll back*, or run `make up`, which reconciles everything.
 """
 
 from datetime import timedelta
@@ -44,6 +52,7 @@ from datetime import timedelta
 from airflow.sdk import Param, dag
 
 from evergreen.assets import model_asset
+from evergreen.choices import known_choices, suggesting
 from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.model_task import ModelTask
 from evergreen.operators.choose_release import ChooseReleaseOperator
@@ -58,20 +67,39 @@ from evergreen.operators.verify_test_server import VerifyTestServerOperator
 from evergreen.sensors.canary import CanarySensor
 from include.core.spec import ModelSpec
 
-PARAMS = {
-    "version": Param(
-        None,
-        type=["null", "string"],
-        title="Version",
-        description="The registered version to deploy, for example 3. Empty: the candidate that was offered last.",
-    ),
-    "rollback": Param(
-        False,
-        type=["boolean", "null"],
-        title="Roll back",
-        description="Put the previous release back into production immediately. Leave the version empty.",
-    ),
-}
+OVERRIDDEN = "{{ ti.xcom_pull(task_ids='choose_release', key='overridden') or '' }}"
+
+
+def params(model: ModelSpec) -> dict[str, Param]:
+    """The trigger form."""
+    known = known_choices(model.name)
+    return {
+        "version": suggesting(
+            known.versions,
+            title="Version",
+            description="The registered version to deploy, for example 3. Empty: the candidate that was offered last.",
+        ),
+        "force": Param(
+            False,
+            type=["boolean", "null"],
+            title="Deploy although promotion refused it",
+            description="Deploy the version above even if it did not pass promotion; the release's note says so. Test "
+            "and canary decide as always.",
+        ),
+        "rollback": Param(
+            False,
+            type=["boolean", "null"],
+            title="Roll back",
+            description="Put an earlier release back into production immediately, without test or canary. Leave the "
+            "version empty.",
+        ),
+        "to": suggesting(
+            known.releases,
+            title="Roll back to",
+            description="With Roll back: the version to put back into production; it must have been there before. "
+            "Empty: the previous release.",
+        ),
+    }
 
 
 def build_dag(model: ModelSpec) -> None:
@@ -85,7 +113,7 @@ def build_dag(model: ModelSpec) -> None:
             "deployment",
             __doc__,
             schedule=[model_asset(model.name, "candidate")],
-            params=PARAMS,
+            params=params(model),
             max_active_runs=4,
         )
     )
@@ -102,7 +130,9 @@ def build_dag(model: ModelSpec) -> None:
             proved = ReplayRequestsOperator(task_id="replay_in_test", model=model.name, version=version)
             verified >> proved
             more = {"replayed": proved.output}
-        started = StartCanaryOperator(task_id="start_canary", model=model.name, version=version, **more)
+        started = StartCanaryOperator(
+            task_id="start_canary", model=model.name, version=version, overridden=OVERRIDDEN, **more
+        )
         watched = CanarySensor(
             task_id="watch_canary",
             model=model.name,
@@ -112,7 +142,11 @@ def build_dag(model: ModelSpec) -> None:
             execution_timeout=timedelta(minutes=(canary.step_timeout_minutes + 2) * len(canary.steps)),
         )
         promoted = PromoteReleaseOperator(
-            task_id="promote_release", model=model.name, version=version, verdict=watched.output
+            task_id="promote_release",
+            model=model.name,
+            version=version,
+            overridden=OVERRIDDEN,
+            verdict=watched.output,
         )
         cleared = StopTestServerOperator(task_id="clear_test", model=model.name).as_teardown()
         settled = SettleReleaseOperator(task_id="settle", model=model.name, choose="choose_release")

@@ -2,6 +2,8 @@
 
 **Starts** every night, or by hand with *Trigger*: tick *Dry run* to see in the log what would be removed.
 
+A *backfill* is of no use here: each of its runs removes what is old now, as one run by hand does.
+
 **Steps**
 1. `clean_up` removes, for every model and by `retention` in its model.yaml: files of the prediction log that are in the
    lake, old windows of predictions with their reports, folders of candidates, builds, environments, snapshots and local

@@ -3,6 +3,9 @@
 **Starts** on the schedule `monitoring.schedule` of model.yaml, and by hand for any window. It is skipped until the
 model has its first release.
 
+A *backfill* makes one run for each scheduled time in its range; each measures the last window that had ended by then.
+Measuring a window again replaces its figures.
+
 **Steps**
 1. `gather_predictions` copies new lines of the prediction log into the lake, each exactly once.
 2. `measure_health` joins them with ground truth and compares them with the live version's reference (drift), with
@@ -34,31 +37,37 @@ model has its first release.
 
 from airflow.sdk import Param, dag
 
+from evergreen.choices import known_choices, suggesting
 from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.check_measurement import CheckMeasurementOperator
 from evergreen.operators.gather_predictions import GatherPredictionsOperator
 from evergreen.operators.measure_health import MeasureHealthOperator
 from evergreen.operators.publish_health import PublishHealthOperator
-from evergreen.run_params import text_param
+from evergreen.run_params import suggested_param
 from include.core.spec import ModelSpec
 
-WINDOW = Param(
-    None,
-    type=["null", "string"],
-    title="Window",
-    description="The window to measure: a month (2013-05), a week (2013-W20) or a day (2013-05-17), depending on "
-    "monitoring.window in model.yaml. Empty: the last window that ended before this run.",
-)
+
+def params(model: ModelSpec) -> dict[str, Param]:
+    """The trigger form."""
+    return {
+        "window": suggesting(
+            known_choices(model.name).windows,
+            title="Window",
+            description="The window to measure: a month (2013-05), a week (2013-W20) or a day (2013-05-17), depending "
+            "on monitoring.window in model.yaml. Suggested: windows that were measured. Empty: the last window that "
+            "ended before this run.",
+        )
+    }
 
 
 def build_dag(model: ModelSpec) -> None:
     """Make the Dag ``<model>.monitoring``."""
 
-    @dag(**dag_settings(model, "monitoring", __doc__, schedule=model.monitoring.schedule, params={"window": WINDOW}))
+    @dag(**dag_settings(model, "monitoring", __doc__, schedule=model.monitoring.schedule, params=params(model)))
     def monitoring() -> None:
         gathered = GatherPredictionsOperator(task_id="gather_predictions", model=model.name)
         measured = MeasureHealthOperator(
-            task_id="measure_health", model=model.name, window=text_param("window"), gathered=gathered.output
+            task_id="measure_health", model=model.name, window=suggested_param("window"), gathered=gathered.output
         )
         published = PublishHealthOperator(task_id="publish_health", model=model.name, windows=measured.output)
         checked = CheckMeasurementOperator(task_id="check_measurement", model=model.name, windows=measured.output)

@@ -19,7 +19,8 @@ and the asset `<model>/candidate` starts `<model>.deployment`.
 ### When it fails
 - `take_snapshot`: a partition is missing, empty, or lacks a column; the message names it. Or the run was refused before
   anything was read: a window of the wrong length or without data, a build that does not exist or did not pass, no build
-  at all, an unknown incident or parameter. The message names the field; trigger again with other values.
+  at all, an unknown incident or parameter, or an argument that the build's estimator function does not have (known for
+  builds since Evergreen records it). The message names each field; trigger again with other values.
 - `validate_snapshot`: the data violates an expectation. The log lists each column, check and count. Correct the data or
   the expectations in model.yaml, then clear the run; a retry alone does not help.
 - `train_candidate`: the error ends with the last lines of the model's own output. The time and memory limits are
@@ -34,6 +35,7 @@ from datetime import timedelta
 from airflow.sdk import AssetWatcher, Param, dag
 
 from evergreen.assets import model_asset
+from evergreen.choices import known_choices, suggesting
 from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.compare_with_champion import CompareWithChampionOperator
 from evergreen.operators.offer_candidate import OfferCandidateOperator
@@ -41,30 +43,18 @@ from evergreen.operators.register_candidate import RegisterCandidateOperator
 from evergreen.operators.take_snapshot import TakeSnapshotOperator
 from evergreen.operators.train_candidate import TrainCandidateOperator
 from evergreen.operators.validate_snapshot import ValidateSnapshotOperator
-from evergreen.run_params import text_param
+from evergreen.run_params import suggested_param, text_param
 from evergreen.triggers.data_partition import DataPartitionTrigger
 from include.core.spec import ModelSpec
 
 PARAMS = {
-    "window": Param(
-        None,
-        type=["null", "string"],
-        title="Newest window",
-        description="The newest window of data to train on: a month (2013-05), a week (2013-W20) or a day "
-        "(2013-05-17), depending on monitoring.window in model.yaml. Empty: the newest window available.",
-    ),
-    "build": Param(
-        None,
-        type=["null", "string"],
-        title="Build",
-        description="Build to train with, as record_build in the ci Dag returned it. Empty: the newest that passed.",
-    ),
     "parameters": Param(
         {},
         type=["object", "null"],
         title="Estimator parameters",
         description='Arguments of the estimator function as JSON, for example {"learning_rate": 0.05}. They are added '
-        "to training.parameters in model.yaml and override parameters of the same name.",
+        "to training.parameters in model.yaml and override parameters of the same name. Names that the function does "
+        "not have are refused.",
     ),
     "reason": Param(
         None,
@@ -80,6 +70,27 @@ PARAMS = {
     ),
 }
 
+
+def params(model: ModelSpec) -> dict[str, Param]:
+    """The trigger form: suggestions are of this model, the other fields are the same for all."""
+    known = known_choices(model.name)
+    suggested = {
+        "window": suggesting(
+            known.data,
+            title="Newest window",
+            description="The newest window of data to train on: a month (2013-05), a week (2013-W20) or a day "
+            "(2013-05-17), depending on monitoring.window in model.yaml. Suggested: windows that were trained on. "
+            "Empty: the newest window available.",
+        ),
+        "build": suggesting(
+            known.builds,
+            title="Build",
+            description="Build to train with. Suggested: builds that passed. Empty: the newest that passed.",
+        ),
+    }
+    return suggested | PARAMS
+
+
 HASH = "{{ ti.xcom_pull('take_snapshot')['hash'] }}"
 
 
@@ -91,7 +102,7 @@ def build_dag(model: ModelSpec) -> None:
     data = model_asset(model.name, "data", watchers=[watcher] if model.training.on_new_data else [])
     schedule = build | data if model.training.on_new_data else build
 
-    @dag(**dag_settings(model, "training", __doc__, schedule=schedule, params=PARAMS))
+    @dag(**dag_settings(model, "training", __doc__, schedule=schedule, params=params(model)))
     def training() -> None:
         snapshot = TakeSnapshotOperator(task_id="take_snapshot", model=model.name, inlets=[data])
         validate = ValidateSnapshotOperator(task_id="validate_snapshot", model=model.name, snapshot=HASH)
@@ -99,7 +110,7 @@ def build_dag(model: ModelSpec) -> None:
             task_id="train_candidate",
             model=model.name,
             snapshot=HASH,
-            build=text_param("build"),
+            build=suggested_param("build"),
             pool="evergreen_training",
             execution_timeout=timedelta(minutes=model.training.time_limit_minutes * 2 + 5),
         )

@@ -57,6 +57,12 @@ def dags() -> str:
     bag = DagBag(dag_folder=str(PROJECT / "dags"))
     ordered = sorted(bag.dags.values(), key=lambda dag: STAGES.index(dag.dag_id.rpartition(".")[2]))
     lines = ["# The Dags", "", "Generated from the code by `make docs`, for the bundled model `flights`.", ""]
+    lines += [
+        "Each form can be submitted empty: the run then does the usual thing. Fields for versions, builds and windows",
+        "suggest what there is; any other text may be entered, and the first task checks it before anything happens.",
+        "The form's logical date does not matter: no Dag reads it. Only Dags with a timetable can be backfilled.",
+        "",
+    ]
     lines += ["| Dag | schedule | what it does |", "| --- | --- | --- |"]
     for dag in ordered:
         purpose = (dag.description or "").removeprefix("flights: ")

@@ -75,6 +75,11 @@ class Settings:
         return self.home / "reports"
 
     @property
+    def choices(self) -> Path:
+        """What the trigger forms suggest, one file per model."""
+        return self.home / "choices"
+
+    @property
     def targets(self) -> Path:
         """Lists of the model servers as scrape targets for Prometheus."""
         return self.home / "targets"

@@ -8,6 +8,17 @@ from typing import Literal, TypedDict
 
 from include.core.json_types import JsonObject
 
+MAX_NAMES, MAX_NAME = 200, 100
+"""How many parameters of an estimator function are recorded, and the characters of each name."""
+
+
+class EstimatorParameters(TypedDict):
+    """The parameters of a build's estimator function, as the contract check found them."""
+
+    names: list[str]
+    any: bool
+    """Whether it takes others too (``**kwargs``)."""
+
 
 class CheckReport(TypedDict, total=False):
     """The result of one check of a build; a check that did not finish has only an answer and a reason."""
@@ -19,6 +30,8 @@ class CheckReport(TypedDict, total=False):
     """The file with the check's complete output."""
     isolation: str
     """How the model's code was isolated from the platform."""
+    parameters: EstimatorParameters
+    """Of the contract check only."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +55,27 @@ class Build:
         return asdict(self)
 
     @property
+    def parameters(self) -> EstimatorParameters | None:
+        """The parameters of the estimator function; None if the build was checked before they were recorded."""
+        return next((report["parameters"] for report in self.report.values() if "parameters" in report), None)
+
+    @property
     def failures(self) -> str:
         """The failed checks with their reasons, as sentences."""
         failed = {name: report for name, report in self.report.items() if report["answer"] != "pass"}
         return " ".join(f"{name}: {report['reason'].rstrip('.')}." for name, report in failed.items())
+
+
+def read_parameters(values: object) -> EstimatorParameters | None:
+    """The parameters in a report that the commit's own process wrote; None unless they are well-formed and few."""
+    if not isinstance(values, dict) or not isinstance(values.get("any"), bool):
+        return None
+    names = values.get("names")
+    if not isinstance(names, list) or len(names) > MAX_NAMES:
+        return None
+    if not all(isinstance(name, str) and len(name) <= MAX_NAME and name.isidentifier() for name in names):
+        return None
+    return {"names": names, "any": values["any"]}
 
 
 def judge_build(

@@ -1,24 +1,35 @@
 """The parameters of each Dag's runs, and which values are refused.
 
 Names and types match the trigger form. Values come from the form, from REST or from another Dag, so each may be absent,
-null, empty or padded with spaces; all of these mean the same. The first task of each Dag reads them through this module
-and refuses invalid values before the run has done anything.
+null, empty or padded with spaces; all of these mean the same. A field with suggestions may hold one of them
+(:mod:`include.core.choices`). The first task of each Dag reads them through this module and refuses invalid values
+before the run has done anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-from include.core.build import Build
+from include.core.build import Build, EstimatorParameters
+from include.core.choices import value_of
 from include.core.errors import DataError, RunRefusedError
 from include.core.json_types import Signals
 from include.core.windows import Grain, window_bounds, window_of
 
 EARLIEST_YEAR = 1900
 """No window may start earlier: a year such as 0013 is a typo."""
+SHOWN_NAMES = 40
+"""Parameters of an estimator function that a message lists."""
+MAX_REASON = 300
+"""Characters of promotion's reason in a release's note."""
+
+
+def _suggested() -> str:
+    """A text field for which the form has suggestions; empty by default."""
+    return field(default="", metadata={"suggested": True})
 
 
 @dataclass(frozen=True)
@@ -33,8 +44,8 @@ class CiParams:
 class TrainingParams:
     """``<model>.training``. ``signals`` is not in the form: retraining passes the incident's figures."""
 
-    window: str = ""
-    build: str = ""
+    window: str = _suggested()
+    build: str = _suggested()
     parameters: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
     incident: str = ""
@@ -45,15 +56,17 @@ class TrainingParams:
 class DeploymentParams:
     """``<model>.deployment``."""
 
-    version: str = ""
+    version: str = _suggested()
+    force: bool = False
     rollback: bool = False
+    to: str = _suggested()
 
 
 @dataclass(frozen=True)
 class MonitoringParams:
     """``<model>.monitoring``."""
 
-    window: str = ""
+    window: str = _suggested()
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ Params = TypeVar(
 
 
 def read_params(kind: type[Params], values: Mapping[str, object]) -> Params:
-    """The parameters of a run: text is stripped, and null and "" mean the default.
+    """The parameters of a run: text is stripped, null and "" mean the default, and a suggestion means its value.
 
     Airflow has checked the types. Raises RunRefusedError for an unknown parameter, which Airflow would accept.
     """
@@ -96,7 +109,8 @@ def read_params(kind: type[Params], values: Mapping[str, object]) -> Params:
         raise RunRefusedError(
             f"unknown parameter {_quoted(unknown)} (known: {', '.join(known)}). Correct it and trigger again."
         )
-    cleaned = {name: _clean(value) for name, value in values.items()}
+    suggested = {one.name for one in fields(kind) if one.metadata.get("suggested")}
+    cleaned = {name: _clean(value, suggested=name in suggested) for name, value in values.items()}
     return kind(**{name: value for name, value in cleaned.items() if value is not None and value != ""})
 
 
@@ -148,12 +162,68 @@ def check_incident(incident: str, known: Collection[str]) -> None:
 
 
 def check_deployment(params: DeploymentParams) -> None:
-    """Refuse a rollback with a version: a rollback always goes to the standby release."""
+    """Refuse parameters that contradict each other; the message names all of them."""
+    problems = []
     if params.rollback and params.version:
-        raise RunRefusedError(
+        problems.append(
             f"parameters 'rollback' and 'version' contradict each other. Untick 'rollback' to deploy version "
-            f"{params.version}, or clear 'version' to roll back to the previous release."
+            f"{params.version}, or move the version to 'to' to roll back to it"
         )
+    if params.rollback and params.force:
+        problems.append(
+            "parameters 'rollback' and 'force' contradict each other. A rollback needs no 'force': untick it"
+        )
+    if params.to and not params.rollback:
+        problems.append(f"parameter 'to' needs 'rollback'. Tick it to roll back to {params.to}, or clear 'to'")
+    if params.force and not params.version and not params.rollback:
+        problems.append("parameter 'force' needs a 'version'. Enter the one to deploy, or untick 'force'")
+    if problems:
+        raise RunRefusedError("; ".join(problems) + ".")
+
+
+def check_verdict(version: str, verdict: str, reason: str, *, force: bool) -> str:
+    """Why promotion refused the version that was requested; empty if it passed.
+
+    ``verdict``: promotion's answer, empty if it never judged the version. Refused without ``force``.
+    """
+    if verdict == "pass":
+        return ""
+    refusal = f"{verdict}: {reason or 'no reason recorded'}" if verdict else "it was never judged"
+    refusal = refusal if len(refusal) <= MAX_REASON else refusal[:MAX_REASON] + "…"
+    if not force:
+        raise RunRefusedError(
+            f"parameter 'version': version {version} did not pass promotion ({refusal}). "
+            "Choose another version, or tick 'force' to deploy it although promotion refused it."
+        )
+    return refusal
+
+
+def check_parameters(accepted: EstimatorParameters | None, given: Mapping[str, object], where: str) -> None:
+    """Refuse arguments that the estimator function of the build does not have.
+
+    ``accepted`` is None for a build that does not record them: then anything may be given. ``where`` names the place of
+    the arguments, as a sentence begins.
+    """
+    if accepted is None or accepted["any"]:
+        return
+    unknown = sorted(set(given) - set(accepted["names"]))
+    if unknown:
+        raise RunRefusedError(
+            f"{where}: the estimator function has no parameter {_quoted(unknown)} "
+            f"(it has: {', '.join(accepted['names'][:SHOWN_NAMES]) or 'none'}). Correct the name, or remove it."
+        )
+
+
+def refuse_together(*checks: Callable[[], object]) -> None:
+    """Make all checks; one RunRefusedError has the messages of all that refuse."""
+    problems = []
+    for check in checks:
+        try:
+            check()
+        except RunRefusedError as error:
+            problems.append(str(error))
+    if problems:
+        raise RunRefusedError("\n".join(problems))
 
 
 def check_version(version: str, known: Sequence[str]) -> str:
@@ -168,8 +238,10 @@ def check_version(version: str, known: Sequence[str]) -> str:
     return number
 
 
-def _clean(value: object) -> Any:
-    return value.strip() if isinstance(value, str) else value
+def _clean(value: object, *, suggested: bool) -> Any:
+    if not isinstance(value, str):
+        return value
+    return value_of(value) if suggested else value.strip()
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -19,7 +19,17 @@ from . import artifact
 from .config import CheckJob, Model
 from .frames import feature_frame, read_rows
 from .jobs import MISTAKE, ModelError, run, write_json
-from .model_code import call, fit, hidden_modules, make_estimator, predict, prepare, require_finite, same_predictions
+from .model_code import (
+    call,
+    estimator_parameters,
+    fit,
+    hidden_modules,
+    make_estimator,
+    predict,
+    prepare,
+    require_finite,
+    same_predictions,
+)
 
 PREDICTED = 200
 """How many rows of the sample are predicted."""
@@ -28,14 +38,17 @@ PREDICTED = 200
 def main(job: CheckJob) -> None:
     """Check the contract; write the answer, its reason and the result of each check to ``job["out"]``."""
     checks: list[dict[str, str]] = []
+    parameters = None
     try:
         _check(job, lambda name: checks.append({"name": name, "answer": "pass", "reason": "passed"}))
+        parameters = estimator_parameters(job["model"])
         answer, reason = "pass", f"all {len(checks)} checks of the contract passed"
     except ModelError as mistake:
         answer, reason = "fail", str(mistake)
         checks.append({"name": "the next check", "answer": "fail", "reason": reason})
     print(f"{answer}: {reason}", flush=True)
-    write_json(Path(job["out"]), {"answer": answer, "reason": reason, "checks": checks})
+    report = {"answer": answer, "reason": reason, "checks": checks, "parameters": parameters}
+    write_json(Path(job["out"]), report)
 
 
 def _check(job: CheckJob, passed: Callable[[str], None]) -> None:

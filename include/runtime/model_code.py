@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,6 +25,20 @@ def make_estimator(model: Model) -> Any:
     if not hasattr(made, "fit"):
         raise _lacks(model, made, "fit")
     return made
+
+
+def estimator_parameters(model: Model) -> dict[str, Any] | None:
+    """Names of the estimator function's parameters, and whether it takes ``any`` other; None if Python can't say.
+
+    Of a decorated function, these are the decorator's, which may take more than the function inside.
+    """
+    try:
+        found = inspect.signature(function(model, "estimator"), follow_wrapped=False).parameters.values()
+    except Exception:  # no signature, as of some functions written in C; or the model's own code failed
+        return None
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in found)
+    return {"names": [each.name for each in found if each.kind in named], "any": takes_any}
 
 
 def fit(model: Model, estimator: Any, features: Any, truth: Any) -> Any:

@@ -24,10 +24,11 @@ from include.adapters.engines.process.confinement import Completed
 from include.adapters.engines.runtime_config import CheckJob, build_folder, model_block
 from include.adapters.spec_file import load_spec
 from include.adapters.untrusted_files import UntrustedFileError, read_json_object
-from include.core.build import Build, CheckReport, judge_build
+from include.core.build import Build, CheckReport, EstimatorParameters, judge_build, read_parameters
 from include.core.errors import EvergreenError, ModelSpecError, TrainingError
 from include.core.spec import ModelSpec
 from include.core.typed_columns import kinds_of
+from include.stages.choices import renew_choices
 from include.stages.installation import Installation
 
 log = logging.getLogger(__name__)
@@ -100,11 +101,11 @@ def record_build(
     ``build_id`` and ``environment`` are empty if no environment could be built. ``watched``: the commit was reported by
     a watcher; if it is already built, nothing is recorded.
     """
-    store = installation.store
     build = judge_build(model, commit, build_id, environment, reports, run_id)
-    is_new = not (watched and _is_newest(store.builds(model), build))
+    is_new = not (watched and _is_newest(installation.store.builds(model), build))
     if is_new:
-        store.record_build(build)
+        installation.store.record_build(build)
+        renew_choices(installation, model, "builds")
     discard_checkout(installation.settings, model, commit)
     return RecordedBuild(build, is_new)
 
@@ -179,10 +180,11 @@ def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -
         )
         _collect(inputs, report.with_suffix(".txt"))
         _collect(outputs, report)
-    passed, reason = _judge_contract(spec, done, report)
-    return _report(
+    passed, reason, parameters = _judge_contract(spec, done, report)
+    judged = _report(
         installation, passed, reason, done.seconds, report if report.exists() else report.with_suffix(".txt")
     )
+    return {**judged, "parameters": parameters} if parameters else judged
 
 
 CHECKS = {"lint": lint, "test": test, "check_contract": check_contract}
@@ -225,18 +227,18 @@ def _judge_tests(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, 
     return True, f"{len(ran)} tests passed"
 
 
-def _judge_contract(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, str]:
+def _judge_contract(spec: ModelSpec, done: Completed, report: Path) -> tuple[bool, str, EstimatorParameters | None]:
     ended = _forced_end(spec, done)
     if ended:
-        return False, ended
+        return False, ended, None
     try:
         judged = read_json_object(report)
         answer, reason = judged["answer"], str(judged["reason"])[:MAX_REASON]
     except (OSError, UntrustedFileError, KeyError):
-        return False, f"the contract check wrote no report (exit code {done.code}): {_last_lines(done)}"
+        return False, f"the contract check wrote no report (exit code {done.code}): {_last_lines(done)}", None
     if answer != "pass" or done.code != 0:
-        return False, reason
-    return True, reason
+        return False, reason, None
+    return True, reason, read_parameters(judged.get("parameters"))
 
 
 def _forced_end(spec: ModelSpec, done: Completed) -> str:

@@ -6,29 +6,26 @@ again after a crash and resumes where it stopped.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from include.adapters.engines.contract import RunningServer
-from include.adapters.serving.inference_client import InferenceClient
-from include.core.errors import DeploymentConflictError, GateError, PlatformError, RunRefusedError
+from include.core.errors import DeploymentConflictError, PlatformError, RunRefusedError
 from include.core.release.canary import ServerFigures, judge_canary
 from include.core.release.checks import RolloutCheck
 from include.core.release.release import Release
 from include.core.release.rollout import Rollout
-from include.core.release.verification import judge_verification
-from include.core.run_params import check_version
+from include.core.run_params import check_verdict, check_version
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
+from include.stages.choices import renew_choices
 from include.stages.installation import Installation
 from include.stages.reconciler import reconcile
+from include.stages.verification import client_of
 
 LEASE_MINUTES = 10
 """This long after a step's own time limit, another deployment may take over from a run that died."""
-LATENCY_REQUESTS = 30
 RESUMED_AT_MOST = 3
 """How often a step of a canary begins again after a restart of the platform; servers that keep restarting fail it."""
 
@@ -42,19 +39,23 @@ class Choice:
     """The version in production so far."""
     already_serves: bool
     """Whether the version already has all production traffic, so that nothing needs to be deployed."""
+    overridden: str = ""
+    """Why promotion refused the version, if it is deployed all the same."""
 
 
 def choose_version(
-    installation: Installation, spec: ModelSpec, *, requested: str = "", offered: str | None = None
+    installation: Installation, spec: ModelSpec, *, requested: str = "", offered: str | None = None, force: bool = False
 ) -> Choice:
     """The version to deploy: the requested one, else the offered one, else the newest promoted one.
 
-    Raises RunRefusedError if there is none, or if the requested one is not in the registry. A version that already
-    serves is reconciled again.
+    Raises RunRefusedError if there is none, if the requested one is not in the registry, or, without ``force``, if it
+    did not pass promotion. A version that already serves is reconciled again.
     """
+    tags: Mapping[str, str] = {"verdict": "pass"}
     if requested:
-        known = [str(version.version) for version in installation.registry.versions(spec.name)]
-        chosen = check_version(requested, known)
+        known = {str(version.version): version.tags for version in installation.registry.versions(spec.name)}
+        chosen = check_version(requested, list(known))
+        tags = known[chosen]
     else:
         chosen = offered or _newest_promoted(installation, spec)
         installation.registry.version(spec.name, chosen)
@@ -62,12 +63,9 @@ def choose_version(
     already_serves = release.champion == chosen and not release.rollout
     if already_serves:
         reconcile(installation, spec, "production")
-    return Choice(chosen, release.champion, already_serves)
-
-
-def check_rollback(installation: Installation, spec: ModelSpec, run: str) -> None:
-    """Raise RunRefusedError if there is no earlier release to which :func:`roll_back` could roll back."""
-    installation.store.release(spec.name, "production").roll_back(run)
+        return Choice(chosen, release.champion, already_serves)
+    refusal = check_verdict(chosen, tags.get("verdict", ""), tags.get("verdict_reason", ""), force=force)
+    return Choice(chosen, release.champion, already_serves, refusal)
 
 
 def deploy_to_test(installation: Installation, spec: ModelSpec, version: str, run: str) -> RunningServer:
@@ -96,53 +94,13 @@ def clear_test(installation: Installation, spec: ModelSpec, run: str) -> None:
         reconcile(installation, spec, "test")
 
 
-def verify(installation: Installation, spec: ModelSpec, version: str) -> Verdict:
-    """Replay the golden examples in the test environment, and check latency and failures under load."""
-    client = client_in_test(installation, spec, version)
-    bundle = installation.registry.fetch(spec.name, version)
-    golden = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
-    own = installation.registry.spec(spec, version)
-    predicted = client.predict(own, golden["inputs"], f"golden-{version}")
-    _predict_without_optional_inputs(client, spec, own, golden["inputs"])
-    limits = spec.deployment
-    alone = client.time_requests(own, golden["inputs"], LATENCY_REQUESTS, clients=1)
-    loaded = client.time_requests(own, golden["inputs"], limits.load_requests, limits.load_clients)
-    return judge_verification(limits, predicted, golden["predictions"], alone, loaded)
-
-
-def client_in_test(installation: Installation, spec: ModelSpec, version: str) -> InferenceClient:
-    """A client of the version's server in the test environment; PlatformError if it is not ready."""
-    server = installation.engine.servers(spec.name, "test").get(version)
-    if server is None or server.state != "ready":
-        raise PlatformError(
-            f"{spec.name} version {version} is not ready in the test environment. Clear deploy_to_test."
-        )
-    return _client(installation, spec, server)
-
-
-def _predict_without_optional_inputs(
-    client: InferenceClient, spec: ModelSpec, own: ModelSpec, rows: Sequence[Mapping[str, object]]
-) -> None:
-    today = datetime.now(UTC).date()
-    absent = {name for name, until in spec.optional_inputs.items() if name in own.feature_names and today <= until}
-    sent = own.model_copy(update={"features": [each for each in own.features if each.name not in absent]})
-    if not absent or not sent.features:
-        return
-    try:
-        client.predict(sent, rows, "without-optional-inputs")
-    except GateError as error:
-        raise GateError(
-            f"{error}. This was a request without the optional inputs {', '.join(sorted(absent))}: let the estimator "
-            "accept missing values in them, or remove them from optional_inputs in model.yaml."
-        ) from error
-
-
 def start_canary(
-    installation: Installation, spec: ModelSpec, version: str, run: str, *, shadowed: bool = False
+    installation: Installation, spec: ModelSpec, version: str, run: str, *, shadowed: bool = False, overridden: str = ""
 ) -> Release:
     """Give ``version`` its first share of production's traffic, owned by ``run``.
 
-    ``shadowed``: whether the replay of logged requests has passed.
+    ``shadowed``: whether the replay of logged requests has passed. ``overridden``: why promotion refused the version,
+    for the release's note.
 
     Raises DeploymentConflictError while another run's rollout is in progress. A rollout whose run died and whose lease
     has expired is abandoned first.
@@ -158,7 +116,8 @@ def start_canary(
     if not now.rollout:
         rollout = _canary_rollout(spec, run, version, step=0, shadowed=shadowed)
         share = spec.deployment.canary.steps[0]
-        now = store.swap_release(now, now.begin_canary(version, share, rollout, f"canary of {version} by {run}"))
+        note = f"canary of {version} by {run}{_although(overridden)}"
+        now = store.swap_release(now, now.begin_canary(version, share, rollout, note))
     reconcile(installation, spec, "production")
     return now
 
@@ -210,14 +169,19 @@ def _judge_canary(installation: Installation, spec: ModelSpec, now: Release, rol
     return verdict, False
 
 
-def promote(installation: Installation, spec: ModelSpec, version: str, run: str) -> Release:
-    """Make ``version`` the champion with all traffic; the previous champion stays loaded as standby."""
+def promote(installation: Installation, spec: ModelSpec, version: str, run: str, *, overridden: str = "") -> Release:
+    """Make ``version`` the champion with all traffic; the previous champion stays loaded as standby.
+
+    ``overridden``: as for :func:`start_canary`.
+    """
     now = installation.store.release(spec.name, "production")
     if now.champion != version or now.rollout:
         if not _owned(now, run):
             raise DeploymentConflictError(f"{spec.name}: run {run} owns no rollout ({now.note}). Deploy again.")
-        now = installation.store.swap_release(now, now.promote(version, f"{version} promoted by {run}"))
+        note = f"{version} promoted by {run}{_although(overridden)}"
+        now = installation.store.swap_release(now, now.promote(version, note))
     reconcile(installation, spec, "production")
+    renew_choices(installation, spec.name, "versions", "releases")
     return now
 
 
@@ -251,19 +215,11 @@ def settle(installation: Installation, spec: ModelSpec, run: str, version: str |
 
 def was_rolled_back(release: Release, run: str) -> bool:
     """Whether :func:`settle` ended the canary of ``run``, in this or an earlier call."""
-    return release.note == f"rolled back by {run}"
+    return release.note.partition(": ")[0] == f"rolled back by {run}"
 
 
-def roll_back(installation: Installation, spec: ModelSpec, run: str) -> Release:
-    """Manual rollback: end a rollout in progress, or else put the standby release back into production."""
-    now = installation.store.release(spec.name, "production")
-    after, rollout = now.roll_back(run), now.rollout
-    if after != now:
-        now = installation.store.swap_release(now, after)
-    reconcile(installation, spec, "production")
-    if rollout:
-        installation.registry.withdraw(spec.name, rollout.candidate)
-    return now
+def _although(overridden: str) -> str:
+    return f", although promotion refused it ({overridden})" if overridden else ""
 
 
 def _cause(installation: Installation, spec: ModelSpec, run: str) -> str:
@@ -339,11 +295,7 @@ def _figures(installation: Installation, spec: ModelSpec, release: Release) -> d
     missing = [version for version in release.weights if version not in servers]
     if missing:
         raise PlatformError(f"no server of version {', '.join(missing)}")
-    return {version: _client(installation, spec, servers[version]).figures() for version in release.weights}
-
-
-def _client(installation: Installation, spec: ModelSpec, server: RunningServer) -> InferenceClient:
-    return InferenceClient(spec.name, server.address, installation.settings.secret("prediction_token"))
+    return {version: client_of(installation, spec, servers[version]).figures() for version in release.weights}
 
 
 def _canary_rollout(spec: ModelSpec, run: str, candidate: str, step: int, shadowed: bool = False) -> Rollout:

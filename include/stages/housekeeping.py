@@ -29,6 +29,7 @@ from include.core.retention import (
 from include.core.spec import ModelSpec
 from include.core.windows import is_window
 from include.settings import Settings
+from include.stages.choices import ALL_PARTS, renew_choices
 from include.stages.installation import Installation
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ def clean_up(
             log.warning("%s: nothing is removed: %s", spec.name, error)
         else:
             removals += _carry_out(paths, dry_run)
+        if not dry_run:
+            renew_choices(installation, spec.name, *ALL_PARTS)
     if complete and not skipped:
         removed = {removal.path for removal in removals}
         removals += _carry_out(list(_shared(installation.settings, removed, now)), dry_run)

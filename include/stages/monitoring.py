@@ -40,6 +40,7 @@ from include.core.windows import window_bounds, window_of, windows_before
 from include.pages.history import write_history
 from include.pages.rendering import report_path
 from include.pages.window import write_window
+from include.stages.choices import renew_choices
 from include.stages.installation import Installation
 from include.stages.retraining import decide, past_incidents
 
@@ -102,6 +103,7 @@ def measure_windows(
         except RETRIED as error:
             log.error("%s %s could not be measured yet: %s", spec.name, window, error)
             unavailable = error
+    renew_choices(installation, spec.name, "windows")
     if unavailable:
         raise unavailable
     return rows

@@ -20,6 +20,7 @@ from include.adapters.spec_file import load_spec
 from include.core.errors import EvergreenError, GateError, NotRegisteredError, PlatformError
 from include.core.release.release import Action, Environment, Observed, Release, plan
 from include.core.spec import ModelSpec
+from include.stages.choices import ALL_PARTS, renew_choices
 from include.stages.installation import Installation
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ def reconcile_all(installation: Installation) -> list[str]:
         try:
             spec = load_spec(installation.settings.models / model / "model.yaml")
             reconcile(installation, spec, environment)
+            renew_choices(installation, model, *ALL_PARTS)
         except EvergreenError as error:
             problems.append(f"{model} ({environment}): {error}")
         except Exception as error:

@@ -7,8 +7,8 @@ from include.core.errors import EvergreenError
 from include.core.release.shadow import Replay, judge_replay
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
-from include.stages.deployment import client_in_test
 from include.stages.installation import Installation
+from include.stages.verification import client_in_test
 
 
 def replay_requests(installation: Installation, spec: ModelSpec, version: str) -> Verdict:

@@ -33,13 +33,21 @@ from include.core.quality import evaluation
 from include.core.quality.estimation import build_estimator
 from include.core.quality.figures import quality_from_dict
 from include.core.quality.promotion import holdout_start, judge_promotion
-from include.core.run_params import TrainingParams, check_incident, check_window, choose_build
+from include.core.run_params import (
+    TrainingParams,
+    check_incident,
+    check_parameters,
+    check_window,
+    choose_build,
+    refuse_together,
+)
 from include.core.spec import ModelSpec, SpecChange, change_between
 from include.core.typed_columns import kinds_of
 from include.core.verdict import Verdict
 from include.pages.model_card import description, registered_description
 from include.settings import Settings
 from include.stages import presentation
+from include.stages.choices import add_data_windows, renew_choices
 from include.stages.disk import refuse_when_full
 from include.stages.holdout import check_trained_until, take_holdout
 from include.stages.installation import Installation
@@ -79,14 +87,16 @@ def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingPar
     """Take the snapshot that a run trains on: the newest windows, up to ``params.window`` if given.
 
     Before reading any data, raises RunRefusedError for a window without data or one that has not begun at ``now``
-    (naive UTC), for a build that can't be used, and for an unknown incident.
+    (naive UTC), for a build that can't be used, for a parameter that its estimator function does not have, and for an
+    unknown incident.
     """
     store, window, grain = installation.store, params.window, spec.monitoring.window
     refuse_when_full(installation.settings)
-    if window:
-        check_window(window, grain, now)
-    check_incident(params.incident, [incident.key for incident in store.incidents(spec.name)])
-    choose_build(params.build, store.builds(spec.name))
+    refuse_together(
+        lambda: check_window(window, grain, now) if window else None,
+        lambda: check_incident(params.incident, [incident.key for incident in store.incidents(spec.name)]),
+        lambda: _choose_build(installation, spec, params.build, params.parameters),
+    )
     if window and not window_exists(installation.settings.home, spec.data.source, window, grain):
         raise RunRefusedError(
             f"parameter 'window': {spec.name} has no training data for {window}. "
@@ -94,7 +104,19 @@ def freeze_data(installation: Installation, spec: ModelSpec, params: TrainingPar
         )
     champion, _ = _champion_or_reason(installation, spec)
     also = kinds_of(champion.spec) if champion else {}
-    return take_snapshot(installation.settings, spec, window or None, also=also)
+    snapshot = take_snapshot(installation.settings, spec, window or None, also=also)
+    add_data_windows(installation, spec.name, list(snapshot.partitions))
+    return snapshot
+
+
+def _choose_build(
+    installation: Installation, spec: ModelSpec, build_id: str, parameters: Mapping[str, object]
+) -> Build:
+    """The build to train with, if its estimator function has these parameters and those in model.yaml."""
+    build = choose_build(build_id, installation.store.builds(spec.name))
+    check_parameters(build.parameters, parameters, "parameter 'parameters'")
+    check_parameters(build.parameters, spec.training.parameters, "training.parameters in model.yaml")
+    return build
 
 
 def _champion_or_reason(installation: Installation, spec: ModelSpec) -> tuple[Champion | None, str]:
@@ -125,7 +147,7 @@ def train_candidate(
     parameters: Mapping[str, object],
 ) -> Candidate:
     """Call :func:`train` with a build (empty: the newest passed one) and a snapshot, given by their ids."""
-    build = choose_build(build_id, installation.store.builds(spec.name))
+    build = _choose_build(installation, spec, build_id, parameters)
     snapshot = load_snapshot(installation.settings.lake, spec.name, snapshot_hash)
     return train(installation, spec, build, snapshot, run_id, parameters)
 
@@ -294,7 +316,7 @@ def register(
         candidate=run_id,
         metrics=presentation.run_metrics(figures),
         parameters=presentation.run_parameters(spec, parameters, snapshot, read_training_report(folder / REPORT)),
-        tags={"verdict": verdict.answer, "commit": lineage.commit},
+        tags={"verdict": verdict.answer, "verdict_reason": verdict.reason, "commit": lineage.commit},
         description=description((bundle / presentation.CARD).read_text(encoding="utf-8")),
         data=presentation.training_data(spec, snapshot),
         about=About(spec.owner, registered_description(spec)),
@@ -302,6 +324,7 @@ def register(
     installation.registry.offer(spec.name, version if verdict.passed else None)
     quality = quality_from_dict(figures["quality"])
     installation.store.record_candidate(spec.name, CandidateRecord.of(spec, version, verdict, lineage, quality))
+    renew_choices(installation, spec.name, "versions")
     return version
 
 

@@ -97,7 +97,7 @@ def _start_run(place: Place, stage: str) -> None:
     dag_id = f"{name}.{DAGS[stage]}"
     conf: dict[str, object] = {}
     if stage == "canary":
-        conf = {"version": _another_version(place)}
+        conf = {"version": _another_version(place), "force": True}  # promotion may have found it no better
     elif stage == "monitoring":
         conf = {"window": "2013-06"}
     place.before = {"dag": dag_id, "run": place.platform.trigger(dag_id, conf), "conf": conf}

@@ -148,7 +148,7 @@ def test_a_damaged_artifact_is_not_deployed_and_production_goes_on(
         kept[path] = path.read_bytes()
         path.write_bytes(kept[path][:-1] + bytes([kept[path][-1] ^ 1]))
     try:
-        run_id = start(airflow, "deployment", version=other)
+        run_id = start(airflow, "deployment", version=other, force=True)
         said = failure(airflow, "deployment", run_id)
     finally:
         for path, content in kept.items():
@@ -166,7 +166,7 @@ def test_a_deployment_killed_in_its_canary_goes_on_and_a_rollback_by_hand_return
     airflow: AirflowClient, report: dict[str, Any], store: Store, champion: str, traffic: Traffic
 ) -> None:
     other = next(str(number) for number in range(1, 10) if str(number) != champion)
-    run_id = start(airflow, "deployment", version=other)
+    run_id = start(airflow, "deployment", version=other, force=True)
     kill_task(airflow, "deployment", run_id, "watch_canary")
     airflow.await_end("flights.deployment", run_id, SECONDS)
     release = store.release("flights", "production")
@@ -186,7 +186,7 @@ def test_a_deployment_that_is_marked_failed_by_hand_leaves_the_champion_alone(
 ) -> None:
     """Without traffic a canary waits; the person on call stops it in the web UI."""
     other = next(str(number) for number in range(1, 10) if str(number) != champion)
-    run_id = start(airflow, "deployment", version=other)
+    run_id = start(airflow, "deployment", version=other, force=True)
     wait_for(lambda: states(airflow, "deployment", run_id)["watch_canary"] == "running", SECONDS, "the canary")
     path = f"dags/flights.deployment/dagRuns/{quote(run_id)}"
     airflow._ask("PATCH", path, json={"state": "failed"})

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from include.adapters.files import write_private
 from include.adapters.supervisord import open_supervisor
 from include.settings import Settings
 from tests.conftest import PROJECT
+from tests.support.engines import ENGINES, installation
 from tests.support.receivers import Mailbox, Webhook, mail_server, webhook
 from tests.support.running_platform import Platform, new_platform
 from tests.support.specs import columns, model_yaml
@@ -175,3 +176,48 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv("AIRFLOW_CONN_EVERGREEN_DOCKER", json.dumps(connection))
         monkeypatch.setattr(docker_engine(), "host", DockerHost(open_installation().settings))
         yield seen
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def serving(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
+    from tests.support.real_repository import RealRepository
+    from tests.support.serving import Serving
+
+    with installation(request.param) as home:
+        (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
+        with closing(Serving(RealRepository(home / "git"))) as place:
+            yield place
+
+
+@pytest.fixture
+def live(serving: Serving) -> Iterator[Any]:
+    """A model with version 1 in production, and two more to deploy: 2 is good, 3 fails when distance is 666."""
+    from tests.support.serving import release_first
+
+    spec = release_first(serving)
+    yield spec
+    serving.retire(spec)
+
+
+@pytest.fixture(scope="module")
+def shared(serving: Serving) -> Iterator[Any]:
+    from tests.support.serving import release_first
+
+    spec = release_first(serving)
+    yield spec
+    serving.retire(spec)
+
+
+@pytest.fixture
+def standing(shared: ModelSpec) -> Iterator[Any]:
+    """A model like ``live`` that several tests share; each leaves it as it was: version 1 serves, and nothing else."""
+    from include.stages import deployment
+    from include.stages.installation import open_installation
+
+    yield shared
+    for run in ("run-2", "run-3"):
+        deployment.clear_test(open_installation(), shared, run)
+    release = open_installation().store.release(shared.name, "production")
+    assert (dict(release.weights), release.rollout) == ({"1": 100}, None)
+    assert set(open_installation().engine.servers(shared.name, "production")) == {"1"}

@@ -24,7 +24,7 @@ import yaml
 from include.core.errors import GateError
 from include.core.run_params import TrainingParams
 from include.core.verdict import Verdict
-from include.stages import deployment, training
+from include.stages import deployment, rollback, training, verification
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile, reconcile_all
 from include.stages.shadow import replay_requests
@@ -168,7 +168,7 @@ def test_a_champion_is_compared_and_served_with_its_own_features(model: Brought,
     engine.stop(model.spec.name, "production", "1")
     reconcile(open_installation(), today, "production")
     model.answers("1", list(FEATURES))
-    rolled_back = deployment.roll_back(open_installation(), today, "by hand")
+    rolled_back = rollback.roll_back(open_installation(), today, "by hand")
     assert rolled_back.champion == "1"
     model.answers("1", list(FEATURES))
 
@@ -192,9 +192,9 @@ def test_a_feature_is_added_one_removed_and_one_retyped_without_a_failed_request
         served(traffic, second)
         inputs.append("rain")
         served(traffic, second)
-        deployment.roll_back(here, adding, "back")
+        rollback.roll_back(here, adding, "back")
         served(traffic, first)
-        deployment.roll_back(here, adding, "forth")
+        rollback.roll_back(here, adding, "forth")
         served(traffic, second)
 
         removing = model.changed(
@@ -208,7 +208,7 @@ def test_a_feature_is_added_one_removed_and_one_retyped_without_a_failed_request
         inputs.remove("hour")
         inputs[inputs.index("distance")] = "distance as text"
         served(traffic, third)
-        deployment.roll_back(here, removing, "back")
+        rollback.roll_back(here, removing, "back again")
         served(traffic, second)
     assert traffic.failures == []
     assert {first, second, third} <= set(traffic.versions)
@@ -276,9 +276,9 @@ def test_a_version_that_can_not_do_without_an_optional_input_is_refused_in_test(
     deployment.deploy_to_test(here, today, version, "run")
     try:
         with pytest.raises(GateError, match=r"NaN.*without the optional inputs distance: let the estimator accept"):
-            deployment.verify(here, today, version)
+            verification.verify(here, today, version)
         over = model.changed(estimator="model:needs_everything", optional_inputs={"distance": "2020-01-01"})
-        assert deployment.verify(here, over, version).passed
+        assert verification.verify(here, over, version).passed
     finally:
         deployment.clear_test(here, today, "run")
 

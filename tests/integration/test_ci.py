@@ -98,6 +98,7 @@ def test_a_good_commit_becomes_a_passed_build_and_is_not_checked_twice(
     assert all(report["answer"] == "pass" for report in build.report.values())
     assert build.report["test"]["reason"] == "1 tests passed"
     assert all(Path(report["file"]).is_file() for report in build.report.values())
+    assert build.parameters is not None and not build.parameters["any"], "a training checks its parameters against them"
     folder = home / "builds" / "tiny" / build.build_id
     assert (folder / "reports" / "pytest.xml").is_file()
     assert not (folder / "code" / ".git").exists()

@@ -10,9 +10,6 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -23,58 +20,23 @@ from include.adapters.engines.scrape_targets import targets_file
 from include.adapters.registry import FILES_TAG, Registry
 from include.adapters.serving.inference_client import InferenceClient
 from include.adapters.serving.inference_request import inference_inputs
-from include.core.errors import ArtifactError, DeploymentConflictError, GateError, PlatformError
+from include.core.errors import (
+    ArtifactError,
+    DeploymentConflictError,
+    GateError,
+)
 from include.core.release.release import Release
 from include.core.spec import ModelSpec
-from include.stages import deployment
+from include.stages import deployment, rollback, verification
 from include.stages.installation import open_installation
-from include.stages.reconciler import mend_routes, reconcile, restart_servers
-from tests.support.engines import ENGINES, installation, server_pid
+from include.stages.reconciler import mend_routes, reconcile
+from tests.support.engines import server_pid
 from tests.support.losses import LOSSES, NEED_A_SERVER
-from tests.support.real_repository import RealRepository
-from tests.support.serving import Serving, changed, release_first, restart, roll_out, with_feature_code
+from tests.support.serving import Serving, changed, restart, roll_out, with_feature_code
 from tests.support.traffic import ask, logged, traffic_of
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-GATEWAY_WAITS = 15
-"""How long the gateway tries to reach a server (try_duration in include/adapters/serving/gateway.py), in seconds."""
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def serving(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
-    with installation(request.param) as home:
-        (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
-        with closing(Serving(RealRepository(home / "git"))) as place:
-            yield place
-
-
-@pytest.fixture
-def live(serving: Serving) -> Iterator[Any]:
-    """A model with version 1 in production, and two more to deploy: 2 is good, 3 fails when distance is 666."""
-    spec = release_first(serving)
-    yield spec
-    serving.retire(spec)
-
-
-@pytest.fixture(scope="module")
-def shared(serving: Serving) -> Iterator[Any]:
-    spec = release_first(serving)
-    yield spec
-    serving.retire(spec)
-
-
-@pytest.fixture
-def standing(shared: ModelSpec) -> Iterator[Any]:
-    """A model like ``live`` that several tests share; each leaves it as it was: version 1 serves, and nothing else."""
-    yield shared
-    for run in ("run-2", "run-3"):
-        deployment.clear_test(open_installation(), shared, run)
-    release = open_installation().store.release(shared.name, "production")
-    assert (dict(release.weights), release.rollout) == ({"1": 100}, None)
-    assert set(open_installation().engine.servers(shared.name, "production")) == {"1"}
 
 
 def test_the_first_release_ever_serves_and_is_champion(live: ModelSpec) -> None:
@@ -93,36 +55,6 @@ def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live
     assert set(open_installation().engine.servers(live.name, "production")) == {"1", "2"}, "the old one stays loaded"
     assert open_installation().engine.servers(live.name, "test") == {}, "the test environment is cleared"
     assert set(traffic.answered) <= set(logged(live))
-
-
-def test_a_restart_starts_a_fresh_server_and_loses_no_request_and_deploying_again_starts_none(live: ModelSpec) -> None:
-    """The runbook of ServingSaturated once said that the same version, deployed again, gets a fresh server."""
-    here, before = open_installation(), server_pid(live.name, "1")
-    assert deployment.choose_version(here, live, requested="1").already_serves
-    assert server_pid(live.name, "1") == before
-    more = live.deployment.model_copy(update={"memory_mb": live.deployment.memory_mb + 77})
-    with traffic_of(live) as traffic:
-        wait_for(lambda: len(traffic.answered) > 5, what="traffic")
-        began = time.monotonic()
-        assert restart_servers(here, live.model_copy(update={"deployment": more})) == ["1"]
-        seconds, answered = time.monotonic() - began, len(traffic.answered)
-        wait_for(lambda: len(traffic.answered) > answered + 5, what="traffic on the fresh server")
-    assert traffic.failures == [] or seconds > GATEWAY_WAITS, "requests wait for the fresh server at the gateway"
-    assert server_pid(live.name, "1") not in (0, before)
-    assert dict(here.store.release(live.name, "production").weights) == {"1": 100}
-
-
-def test_nothing_is_restarted_where_nothing_serves_or_while_a_canary_runs(standing: ModelSpec) -> None:
-    """A canary whose server restarts has failed."""
-    here = open_installation()
-    with pytest.raises(PlatformError, match="nothing is deployed"):
-        restart_servers(here, standing.model_copy(update={"name": "unreleased"}))
-    deployment.start_canary(here, standing, "2", "run-2")
-    try:
-        with pytest.raises(PlatformError, match="run run-2 is deploying"):
-            restart_servers(here, standing)
-    finally:
-        deployment.settle(here, standing, "run-2")
 
 
 def test_prometheus_is_told_which_servers_there_are(standing: ModelSpec) -> None:
@@ -151,17 +83,6 @@ def test_the_version_to_deploy_is_the_requested_the_offered_or_the_newest_promot
     assert {choice.champion for choice in choices} == {"1"}
 
 
-def test_rolling_back_by_hand_is_one_call_and_needs_no_start(live: ModelSpec) -> None:
-    with traffic_of(live):
-        roll_out(live, "2", "run-2")
-    pid = server_pid(live.name, "1")
-    deployment.roll_back(open_installation(), live, "back")
-    deployment.roll_back(open_installation(), live, "back")  # a retry of the same run does not swing back
-    assert ask(live, "after").json()["model_version"] == "1"
-    assert server_pid(live.name, "1") == pid
-    assert open_installation().registry.alias(live.name, "champion") == "1"
-
-
 def test_a_canary_that_answers_with_errors_is_rolled_back_and_no_client_sees_them(standing: ModelSpec) -> None:
     broken = with_feature_code(standing)
     open_installation().registry.offer(broken.name, "3")
@@ -185,7 +106,7 @@ def test_a_version_that_failed_is_no_longer_the_challenger_but_one_that_was_not_
     assert here.registry.alias(name, "challenger") is None, "it failed in the test environment, say"
     here.registry.offer(name, "2")
     deployment.start_canary(here, standing, "2", "run-2")
-    deployment.roll_back(here, standing, "by hand")
+    rollback.roll_back(here, standing, "by hand")
     assert here.registry.alias(name, "challenger") is None
 
 
@@ -228,7 +149,7 @@ def test_a_version_that_is_too_slow_or_fails_under_load_is_not_verified(live: Mo
     hurried = broken.model_copy(
         update={"deployment": broken.deployment.model_copy(update={"latency_p95_ms": 1e-3, "load_requests": 20})}
     )
-    verdict = deployment.verify(open_installation(), hurried, "3")
+    verdict = verification.verify(open_installation(), hurried, "3")
     assert (verdict.answer, "budget" in verdict.reason) == ("fail", True)
     token = open_installation().settings.secret("prediction_token")
     found = InferenceClient(broken.name, address, token).time_requests(

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
+from include.adapters.choices_file import choices_file
 from include.adapters.store import Store
-from include.core.build import Build
+from include.core.build import Build, CheckReport
 from include.core.errors import BuildError, RunRefusedError
 from include.core.release.rollout import Rollout
+from include.stages.choices import ALL_PARTS, add_data_windows, renew_choices
 from include.stages.installation import open_installation
 from tests.integration.monitored_model import MODEL, MonitoredModel
 from tests.support.airflow_runs import run_here
@@ -34,7 +36,7 @@ FIRST = {
     "monitoring": "gather_predictions",
     "retraining": "degraded_health",
 }
-MADE = ("checkouts", "builds", "lake", "candidates", "run", "gateway", "reports")
+MADE = ("checkouts", "builds", "lake", "candidates", "run", "gateway", "reports", "choices")
 """Folders of the home that the stages write to."""
 
 
@@ -68,8 +70,15 @@ def register(monitored: MonitoredModel) -> None:
         bundle = monitored.home / "bundles" / number
         bundle.mkdir(parents=True)
         (bundle / "model.skops").write_text(number)
-        more: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": {}, "description": ""}
+        tags = {"1": {"verdict": "pass"}, "2": {"verdict": "hold", "verdict_reason": "worse"}}[number]
+        more: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": tags, "description": ""}
         assert open_installation().registry.register("late", bundle, candidate=number, **more) == number
+
+
+def good_build() -> Build:
+    """A build that passed; its estimator function has two parameters."""
+    contract: CheckReport = {"answer": "pass", "reason": "", "parameters": {"names": ["depth", "rate"], "any": False}}
+    return Build("late", "good-1", "a" * 40, "e", "passed", {"check_contract": contract})
 
 
 @pytest.fixture
@@ -119,7 +128,36 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a rollback to nowhere": ("deployment", {"rollback": True}, "no earlier release of late"),
     "a version that is not there": ("deployment", {"version": "999"}, "there is no version 999 (known: 2, 1)"),
     "a version that is no number": ("deployment", {"version": "v2"}, "'v2' is not a version number"),
-    "a name that deployment lacks": ("deployment", {"verson": "2"}, "'verson' (known: version, rollback)"),
+    "a name that deployment lacks": ("deployment", {"verson": "2"}, "'verson' (known: version, force, rollback, to)"),
+    "a version that promotion refused": (
+        "deployment",
+        {"version": "2"},
+        "version 2 did not pass promotion (hold: worse)",
+    ),
+    "a suggested version that promotion refused": (
+        "deployment",
+        {"version": "2 · refused by promotion (hold) · 2013-05-17"},
+        "tick 'force' to deploy it",
+    ),
+    "a target without a rollback": ("deployment", {"to": "1"}, "'to' needs 'rollback'"),
+    "a forced rollback": ("deployment", {"rollback": True, "force": True}, "'rollback' and 'force' contradict"),
+    "a forced candidate": ("deployment", {"force": True}, "'force' needs a 'version'"),
+    "a rollback to what never served": (
+        "deployment",
+        {"rollback": True, "to": "2"},
+        "'2' is not an earlier release (earlier releases: none)",
+    ),
+    "a rollback to what serves": ("deployment", {"rollback": True, "to": "1"}, "'1' is in production already"),
+    "a parameter that the estimator lacks": (
+        "training",
+        {"parameters": {"nope": 1}, "build": "good-1"},
+        "no parameter 'nope' (it has: depth, rate)",
+    ),
+    "several mistakes at once": (
+        "training",
+        {"parameters": {"nope": 1}, "incident": "late-2012-01"},
+        "no incident 'late-2012-01'",
+    ),
     "a month that is none": ("monitoring", {"window": "2013-13"}, "Write it like '2013-05'"),
     "a month to come": ("monitoring", {"window": "2999-01"}, "2999-01 has not begun yet"),
     "a name that monitoring lacks": ("monitoring", {"month": "2013-05"}, "'month' (known: window)"),
@@ -132,7 +170,7 @@ def test_a_mistake_is_refused_by_the_first_task_before_anything_happened(
     monitored: MonitoredModel, store: Store, mistake: Any
 ) -> None:
     story, conf, said = REFUSED[mistake]
-    store.record_build(Build("late", "good-1", "a" * 40, "e", "passed"))
+    store.record_build(good_build())
     before, release = files(monitored.home), store.release("late", "production")
     with pytest.raises((RunRefusedError, BuildError)) as refused:
         first_task(story, **conf)
@@ -192,3 +230,91 @@ def test_what_retraining_passes_on_is_taken_and_trained_on(monitored: MonitoredM
     store.record_build(Build("late", "good-1", "a" * 40, "e", "passed"))
     conf = {"reason": "drop", "incident": "late-2013-01", "window": " 2013-01\n", "signals": {"drop": 0.1}}
     assert first_task("training", **conf)["window"] == "2013-01"
+
+
+def test_parameters_of_a_build_that_was_checked_before_they_were_recorded_are_not_refused(
+    monitored: MonitoredModel, store: Store
+) -> None:
+    monitored.training_data()
+    store.record_build(Build("late", "good-1", "a" * 40, "e", "passed"))
+    assert first_task("training", parameters={"nope": 1})["windows"] == ["2013-01"]
+
+
+def test_a_parameter_in_model_yaml_that_the_build_lacks_is_refused_too(
+    monitored: MonitoredModel, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitored.training_data()
+    store.record_build(good_build())
+    file = monitored.home / "models" / "late" / "model.yaml"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(yaml.safe_dump({**MODEL, "training": {"parameters": {"nope": 1}}}), encoding="utf-8")
+    try:
+        with pytest.raises(
+            RunRefusedError, match=r"training.parameters in model.yaml: .* 'nope' \(it has: depth, rate"
+        ):
+            first_task("training")
+    finally:
+        file.write_text(before, encoding="utf-8")
+
+
+def test_what_was_recorded_is_suggested_by_the_forms_and_a_suggestion_can_be_submitted(
+    monitored: MonitoredModel, store: Store
+) -> None:
+    """The whole way: the stages' facts, the file, the parsed Dag, Airflow's validation, and the first task."""
+    monitored.training_data()
+    store.record_build(good_build())
+    renew_choices(open_installation(), "late", *ALL_PARTS)
+    assert first_task("training", build="good-1")["window"] == "2013-01"
+    (version, champion) = examples("deployment", "version")
+    assert version.startswith("2 · refused by promotion (hold) · ")
+    assert champion.startswith("1 · passed promotion · ")
+    assert examples("deployment", "to") is None, "nothing served before version 1"
+    assert examples("training", "build") == ["good-1"]
+    assert examples("training", "window") == ["2013-01"]
+    with pytest.raises(RunRefusedError, match="version 2 did not pass"):
+        first_task("deployment", version=version)
+    assert first_task("training", build=examples("training", "build")[0], window="2013-01")["window"] == "2013-01"
+
+
+def test_a_forced_version_is_chosen_with_the_reason_that_is_overridden(monitored: MonitoredModel) -> None:
+    pushed: dict[str, str] = {}
+    from airflow.sdk.definitions.param import process_params
+
+    dag = dag_of("deployment")
+    task = dag.get_task("choose_release")
+    params = process_params(dag, task, {"version": "2", "force": True}, suppress_exception=False)
+    context: Any = {
+        "params": params,
+        "dag_run": SimpleNamespace(run_id="manual__1"),
+        "ti": SimpleNamespace(xcom_push=pushed.__setitem__),
+    }
+    assert task.choose_branch(context) == "deploy_to_test"
+    assert pushed == {"version": "2", "overridden": "hold: worse"}
+
+
+def test_forms_suggest_nothing_when_the_file_is_damaged_and_no_database_is_asked(
+    monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew_choices(open_installation(), "late", *ALL_PARTS)
+    monkeypatch.setenv("EVERGREEN_STORE_URL", "postgresql+psycopg2://nowhere.invalid/evergreen")
+    monkeypatch.setenv("EVERGREEN_MLFLOW_URL", "http://127.0.0.1:9")
+    assert examples("deployment", "version"), "parsing needs neither store nor registry"
+    file = choices_file(monitored.installation.settings.choices, "late")
+    for content in ("", "{", '{"versions": [[]]}'):
+        file.write_text(content, encoding="utf-8")
+        assert examples("deployment", "version") is None
+
+
+def test_suggestions_that_can_not_be_renewed_fail_no_task(
+    monitored: MonitoredModel, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "choices").write_text("a file where the folder belongs")
+    elsewhere = replace(open_installation(), settings=replace(open_installation().settings, home=tmp_path))
+    renew_choices(elsewhere, "late", *ALL_PARTS)
+    add_data_windows(elsewhere, "late", ["2013-01"])
+    assert caplog.text.count("were not renewed") == 2
+
+
+def examples(story: str, name: str) -> Any:
+    """What the form of ``late.<story>`` suggests for a field; None if nothing."""
+    return dag_of(story).params.get_param(name).schema.get("examples")

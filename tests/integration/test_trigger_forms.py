@@ -1,14 +1,15 @@
 """The trigger forms of all Dags in a real browser, on a running platform with two models that are not the example.
 
-``late`` is monthly, was released, and its repository is missing; ``rides`` is weekly, a regression, was never released,
-and has a repository whose commits lack a lock file. So no run lasts, and each has one clear end.
+``late`` is monthly, was released twice, its versions were refused by promotion, and its repository is missing;
+``rides`` is weekly, a regression, was never released, and has a repository whose commits lack a lock file; ``tides``
+has a build that passed. So no run lasts, and each has one clear end.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,12 +21,26 @@ from selenium.webdriver.common.keys import Keys
 
 from docs.pictures import browser, log_in
 from docs.pictures import wait_for as wait_for_element
+from include.adapters.registry import Registry
+from include.core.build import Build, CheckReport
+from include.core.choices import SEPARATOR
+from include.stages.choices import ALL_PARTS, renew_choices
 from tests.integration.monitored_model import MonitoredModel
 from tests.support.real_repository import RealRepository
 from tests.support.running_platform import Platform
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.needs("browser")]
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """The text that a field suggests for a value."""
+
+    value: str
+
+
+Filled = dict[str, str | bool | Suggested]
 
 
 @dataclass
@@ -40,7 +55,7 @@ class Person:
     snapshots: set[Path] = field(default_factory=set)
     """Those of the two models before any form was submitted."""
 
-    def trigger(self, dag: str, fill: dict[str, str | bool] | None = None) -> str:
+    def trigger(self, dag: str, fill: Filled | None = None) -> str:
         """Fill in these fields of the Dag's form and submit it; returns the id of the run that this started."""
         before = set(self.runs(dag))
         self.driver.get(f"{self.platform.airflow_url}/dags/{dag}")
@@ -56,9 +71,13 @@ class Person:
         self.seen[run] = form
         return str(run)
 
-    def fill(self, name: str, value: str | bool) -> None:
+    def fill(self, name: str, value: str | bool | Suggested) -> None:
         field = f"{FORM} [name=element_{name}]"
-        if isinstance(value, bool):
+        if isinstance(value, Suggested):
+            element = self.driver.find_element("css selector", field)
+            options = self.driver.execute_script("return [...arguments[0].list.options].map(one => one.value)", element)
+            element.send_keys(next(text for text in options if text.startswith(value.value + SEPARATOR)))
+        elif isinstance(value, bool):
             self.driver.execute_script("arguments[0].click()", self.driver.find_element("css selector", field))
         elif name == "parameters":
             editor = wait_for_element(self.driver, f"{FORM} #element_parameters .view-lines")
@@ -101,7 +120,7 @@ UNTOUCHED = {
     "evergreen.housekeeping": ("clean_up", "success", "MB freed"),
 }
 """Dag → the task that an untouched form's run is decided by, its state, and a word of its log."""
-FILLED: dict[str, tuple[str, dict[str, str | bool], str, str, str]] = {
+FILLED: dict[str, tuple[str, Filled, str, str, str]] = {
     "a ref": ("rides.ci", {"ref": "v1"}, "check_out", "success", "{v1}"),
     "a ref that is not there": ("rides.ci", {"ref": "v2", "again": True}, "check_out", "failed", "v2"),
     "a window with spaces": ("late.monitoring", {"window": "  2013-02 "}, "measure_health", "success", "late 2013-02:"),
@@ -114,6 +133,24 @@ FILLED: dict[str, tuple[str, dict[str, str | bool], str, str, str]] = {
     "a dry run": ("evergreen.housekeeping", {"dry_run": True}, "clean_up", "success", "MB would be freed"),
     "a rollback to a version": (
         "late.deployment", {"version": "3", "rollback": True}, "choose_release", "failed", "contradict each other",
+    ),
+    "a suggested version that promotion refused": (
+        "late.deployment", {"version": Suggested("3")}, "choose_release", "failed",
+        "version 3 did not pass promotion (hold: worse",
+    ),
+    "a refused version by force": (
+        "late.deployment", {"version": Suggested("3"), "force": True}, "choose_release", "success",
+        "version 3 is deployed although promotion refused it: hold: worse",
+    ),
+    "a target without a rollback": (
+        "late.deployment", {"to": Suggested("1")}, "choose_release", "failed", "'to' needs 'rollback'",
+    ),
+    "a rollback to a suggested release": (
+        "late.deployment", {"rollback": True, "to": Suggested("1")}, "choose_release", "success", "",
+    ),
+    "an unknown parameter with a suggested build": (
+        "tides.training", {"build": Suggested("good-1"), "parameters": '{"nope":1}'}, "take_snapshot", "failed",
+        "no parameter 'nope' (it has: depth, rate)",
     ),
 }  # fmt: skip
 """Dag, what is filled in, the task that reads it, its state, and a word of its log."""
@@ -141,14 +178,42 @@ def commit(person: Person) -> str:
     return first
 
 
+@pytest.fixture(scope="module")
+def suggestions(person: Person) -> None:
+    """Versions 2 and 3, refused by promotion, a second release, and a build; Airflow has parsed the Dags with them."""
+    settings = person.platform.settings
+    here = replace(person.monitored.installation, registry=Registry(settings))
+    for number in ("2", "3"):  # there is a copy of version 1
+        bundle = settings.home.parent / "bundles" / number
+        bundle.mkdir(parents=True)
+        (bundle / "model.skops").write_text(number)
+        tags = {"verdict": "hold", "verdict_reason": "worse"}
+        more: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": tags, "description": "refused"}
+        assert here.registry.register("late", bundle, candidate=number, **more) == number
+    before = here.store.release("late", "production")
+    here.store.swap_release(before, before.promote("2", "test"))
+    contract: CheckReport = {"answer": "pass", "reason": "", "parameters": {"names": ["depth", "rate"], "any": False}}
+    run = "manual__2013-05-17T10:00:00+00:00"
+    here.store.record_build(Build("tides", "good-1", "a" * 40, "e", "passed", {"check_contract": contract}, run))
+    renew_choices(here, "late", *ALL_PARTS)
+    renew_choices(here, "tides", *ALL_PARTS)
+    for dag, name in (("late.deployment", "version"), ("late.deployment", "to"), ("tides.training", "build")):
+        wait_for(lambda: suggested(person, dag, name), 240, f"the suggestions for {name} of {dag}")  # noqa: B023
+
+
+def suggested(person: Person, dag: str, name: str) -> Any:
+    """What Airflow knows to suggest for a field."""
+    return person.platform.ask("GET", f"dags/{dag}/details")["params"][name]["schema"].get("examples")
+
+
 def snapshots(person: Person) -> set[Path]:
-    """The snapshots that the two models have."""
+    """The snapshots that the models have."""
     folder = person.platform.settings.lake / "snapshots"
-    return {path for model in ("late", "rides") for path in (folder / model).rglob("*")}
+    return {path for model in ("late", "rides", "tides") for path in (folder / model).rglob("*")}
 
 
 @pytest.fixture(scope="module")
-def submitted(person: Person, commit: str) -> dict[str, str]:
+def submitted(person: Person, commit: str, suggestions: None) -> dict[str, str]:
     """All forms, submitted one after another, so that the runs go on beside the next form; name → run."""
     person.snapshots = snapshots(person)
     runs = {dag: person.trigger(dag) for dag in UNTOUCHED}
@@ -178,7 +243,11 @@ def test_what_is_filled_in_is_what_the_run_gets(
     run = submitted[name]
     conf = person.runs(dag)[run]["conf"]
     sent = {key: json.loads(str(value)) if key == "parameters" else value for key, value in fill.items()}
-    assert {key: conf[key] for key in sent} == sent
+    taken = {
+        key: Suggested(str(conf[key]).partition(SEPARATOR)[0]) if isinstance(value, Suggested) else conf[key]
+        for key, value in sent.items()
+    }
+    assert taken == sent
     state, tasks = person.end(dag, run)
     log = person.log(dag, run, task)
     assert (tasks[task]["state"], tasks[task]["try_number"]) == (expected, 1), log
@@ -187,13 +256,18 @@ def test_what_is_filled_in_is_what_the_run_gets(
         assert state == "failed"
 
 
-def test_production_is_as_it_was(person: Person, submitted: dict[str, str]) -> None:
+def test_production_is_as_it_was_but_for_the_rollback(person: Person, submitted: dict[str, str]) -> None:
     for name in ("late.deployment", "a rollback to a version"):
         _, tasks = person.end("late.deployment", submitted[name])
         assert tasks["settle"]["state"] == "skipped"
         assert tasks["clear_test"]["state"] == "success"
         assert tasks["roll_back"]["state"] == "upstream_failed"
-    assert person.monitored.store.release("late", "production").revision == 2
+    run = submitted["a rollback to a suggested release"]
+    person.end("late.deployment", run)
+    history = person.monitored.store.release_history("late")
+    notes = [recorded.release.note for recorded in history]
+    assert notes[1:] == ["test", f"rolled back to 1 by hand in {run}"], "only the rollback, once, however often retried"
+    assert history[-1].release.champion == "1"
     assert person.monitored.health("2013-02").window == "2013-02"
     assert snapshots(person) == person.snapshots, "a refused training must take none"
 

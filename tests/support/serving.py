@@ -23,7 +23,7 @@ from include.core.errors import GateError, PlatformError
 from include.core.release.release import Release
 from include.core.spec import ModelSpec
 from include.embedded.gateway_config import gateway_config
-from include.stages import ci, deployment
+from include.stages import ci, deployment, verification
 from include.stages import training as candidate
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile
@@ -84,7 +84,7 @@ def roll_out(spec: ModelSpec, version: str, run: str) -> None:
     """What the deployment DAG does, task by task; raises what the failing task raises."""
     here = open_installation()
     in_test = deployment.deploy_to_test(here, spec, version, run)
-    verdict = deployment.verify(here, spec, version)
+    verdict = verification.verify(here, spec, version)
     assert verdict.passed, verdict
     deployment.start_canary(here, spec, version, run)
     finished = False

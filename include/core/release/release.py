@@ -95,15 +95,30 @@ class Release:
             note=note,
         )
 
-    def roll_back(self, run: str) -> Release:
+    def load(self, version: str, note: str) -> Release:
+        """The next revision, in which ``version`` is loaded too, without traffic; this one if it is loaded already."""
+        if version in self.loaded:
+            return self
+        return replace(self, revision=self.revision + 1, standby=(*self.standby, version), note=note)
+
+    def unload(self, version: str, note: str) -> Release:
+        """The next revision, in which ``version`` is not on standby."""
+        standby = tuple(each for each in self.standby if each != version)
+        return replace(self, revision=self.revision + 1, standby=standby, note=note)
+
+    def roll_back(self, run: str, to: str = "") -> Release:
         """The revision after a manual rollback; this revision if ``run`` already made it.
 
-        A rollout in progress is ended; otherwise the standby version becomes champion. Raises RunRefusedError when
-        there is none.
+        With ``to``, that version becomes champion. Without it, a rollout in progress is ended; otherwise the standby
+        version becomes champion. Raises RunRefusedError when there is none.
         """
+        if self.is_rollback_of(run):  # a retry of this run must not roll back again
+            return self
+        if to and to != self.champion:
+            return self.promote(to, f"rolled back to {to} by hand in {run}")
         if self.rollout:
             return self.abandon(f"ended by hand in {run}")
-        if self.note.endswith(f" by hand in {run}"):  # a retry of this run must not roll back again
+        if to:
             return self
         if not self.standby:
             raise RunRefusedError(
@@ -111,6 +126,10 @@ class Release:
                 "Untick 'rollback' and enter the version to deploy."
             )
         return self.promote(self.standby[0], f"rolled back by hand in {run}")
+
+    def is_rollback_of(self, run: str) -> bool:
+        """Whether this revision is the rollback that ``run`` made by hand."""
+        return self.note.endswith(f" by hand in {run}")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
 
     The version is the run's param ``version``, else the candidate whose asset event started the run, else the newest
     promoted version. It is pushed as the XCom ``version``. A version that already serves is skipped. A version that
-    does not exist, a rollback with nothing to roll back to, and a rollback to a named version are refused.
+    does not exist, one that promotion refused, and a rollback to what was never in production are refused. With the
+    param ``force``, a version that promotion refused is deployed, and promotion's reason is pushed as ``overridden``.
 
     :param model: name of the model.
     :param deploy: task to continue with for a deployment.
@@ -29,20 +30,29 @@ class ChooseReleaseOperator(ModelTask, BaseBranchOperator):
 
     def choose_branch(self, context: Context) -> str:
         """The task to continue with; the version is pushed as XCom."""
-        from include.stages import deployment
+        from include.stages import deployment, rollback
 
         params, run = params_of(context, DeploymentParams), context["dag_run"].run_id
         check_deployment(params)
         if params.rollback:
-            deployment.check_rollback(self.installation, self.spec, run)  # refuse in this task, not in the next one
+            rollback.check_rollback(self.installation, self.spec, run, params.to)  # here, not in the next task
             return self.roll_back
         choice = deployment.choose_version(
-            self.installation, self.spec, requested=params.version, offered=self._offered(context)
+            self.installation,
+            self.spec,
+            requested=params.version,
+            offered=self._offered(context),
+            force=params.force,
         )
         if choice.already_serves:
             fresh = f"'make restart MODEL={self.model}' replaces its servers by fresh ones"
             self.skip_because(f"version {choice.version} already serves, and nothing is changed; {fresh}")
         context["ti"].xcom_push("version", choice.version)
+        if choice.overridden:
+            context["ti"].xcom_push("overridden", choice.overridden)
+            self.log.warning(
+                "version %s is deployed although promotion refused it: %s", choice.version, choice.overridden
+            )
         self.log.info("deploying version %s; in production: %s", choice.version, choice.champion or "nothing")
         return self.deploy
 

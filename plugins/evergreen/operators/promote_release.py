@@ -16,22 +16,24 @@ class PromoteReleaseOperator(ModelTask):
 
     :param model: name of the model.
     :param version: version in the registry.
+    :param overridden: why promotion refused the version; empty if it did not.
     :param verdict: the canary's last verdict, for the notification.
     """
 
-    inputs = ("version", "verdict")
+    inputs = ("version", "overridden", "verdict")
     outlet = "release"
     ui_color = PRODUCTION
     operator_extra_links = (ModelLink(), RolloutLink())
     version: str
+    overridden: str = ""
     verdict: JsonObject | None = None
 
     def execute(self, context: Context) -> PromotedRelease:
         """Promote, record version and revision in the asset event, and notify people."""
         from include.stages import deployment
 
-        installation, spec = self.installation, self.spec
-        release = deployment.promote(installation, spec, self.version, context["dag_run"].run_id)
+        installation, spec, run = self.installation, self.spec, context["dag_run"].run_id
+        release = deployment.promote(installation, spec, self.version, run, overridden=self.overridden)
         context["outlet_events"][self.asset].extra = {"version": release.champion, "revision": release.revision}
         image = deployment.production_image(installation, spec, self.version)
         before = f", instead of version {release.standby[0]}" if release.standby else ""

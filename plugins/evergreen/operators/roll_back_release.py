@@ -1,4 +1,4 @@
-"""Roll production back to the previous release."""
+"""Roll production back to an earlier release."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from airflow.sdk import Context
 from evergreen.model_task import ROLLBACK, ModelTask
 from evergreen.notifications import announce
 from evergreen.release_summary import ReleaseSummary, release_summary
+from evergreen.run_params import params_of
+from include.core.run_params import DeploymentParams
 
 
 class RollBackReleaseOperator(ModelTask):
-    """Put the standby release back into production immediately and update ``<model>/release``; return the release.
+    """Put an earlier release back into production immediately and update ``<model>/release``; return the release.
+
+    It is the run's param ``to``, else the release on standby.
 
     :param model: name of the model.
     """
@@ -20,9 +24,10 @@ class RollBackReleaseOperator(ModelTask):
 
     def execute(self, context: Context) -> ReleaseSummary:
         """Roll back, record version and revision in the asset event, and notify people."""
-        from include.stages.deployment import roll_back
+        from include.stages.rollback import roll_back
 
-        release = roll_back(self.installation, self.spec, context["dag_run"].run_id)
+        to = params_of(context, DeploymentParams).to
+        release = roll_back(self.installation, self.spec, context["dag_run"].run_id, to)
         self.log.info("in production: %s", release.champion)
         context["outlet_events"][self.asset].extra = {"version": release.champion, "revision": release.revision}
         user = context["dag_run"].triggering_user_name

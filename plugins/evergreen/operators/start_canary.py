@@ -16,13 +16,15 @@ class StartCanaryOperator(ModelTask):
     :param model: name of the model.
     :param version: version in the registry.
     :param replayed: what replay_in_test returned, if there is such a task.
+    :param overridden: why promotion refused the version; empty if it did not.
     """
 
-    inputs = ("version", "replayed")
+    inputs = ("version", "replayed", "overridden")
     ui_color = PRODUCTION
     operator_extra_links = (ModelLink(), RolloutLink())
     version: str
     replayed: JsonObject | None = None
+    overridden: str = ""
 
     def execute(self, context: Context) -> ReleaseSummary:
         """Start or resume this run's canary."""
@@ -30,4 +32,7 @@ class StartCanaryOperator(ModelTask):
 
         run = context["dag_run"].run_id
         shadowed = bool(self.replayed and self.replayed["answer"] == "pass")
-        return release_summary(start_canary(self.installation, self.spec, self.version, run, shadowed=shadowed))
+        started = start_canary(
+            self.installation, self.spec, self.version, run, shadowed=shadowed, overridden=self.overridden
+        )
+        return release_summary(started)

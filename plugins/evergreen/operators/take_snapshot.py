@@ -16,8 +16,9 @@ class TakeSnapshotOperator(ModelTask):
     """Copy the newest windows of training data into the lake under their content hash.
 
     The run's param ``window`` is the newest window to include; by default the newest available. Before reading any
-    data, it refuses a window without data, a build that can't be used, and an unknown incident. Returns
-    ``{"hash", "window", "rows", "windows"}``. Taking the same data again gives the same snapshot.
+    data, it refuses a window without data, a build that can't be used, parameters that its estimator function does not
+    have, and an unknown incident. Returns ``{"hash", "window", "rows", "windows"}``. Taking the same data again gives
+    the same snapshot.
 
     :param model: name of the model.
     """

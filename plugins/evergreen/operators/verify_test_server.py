@@ -13,6 +13,6 @@ class VerifyTestServerOperator(VersionInTest):
 
     def execute(self, context: Context) -> JsonObject:
         """Return the verdict, or raise GateError with it."""
-        from include.stages.deployment import verify
+        from include.stages.verification import verify
 
         return self.require(verify(self.installation, self.spec, self.version), context, "test environment")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from include.core.build import Build, Lineage, judge_build
+from include.core.build import MAX_NAME, MAX_NAMES, Build, Lineage, judge_build, read_parameters
 
 PASS: Any = {"answer": "pass", "reason": "no findings"}
 FAIL: Any = {"answer": "fail", "reason": "undefined name."}
@@ -41,3 +41,36 @@ def test_a_lineage_survives_the_trip_through_json() -> None:
 def test_a_lineage_of_an_older_or_newer_version_is_read_as_far_as_it_is_known() -> None:
     read = Lineage.from_dict({"build": "b", "trained_until": "2013-02-01T00:00:00", "planet": "Mars"})
     assert read == Lineage(build="b", trained_until="2013-02-01T00:00:00")
+
+
+def test_parameters_of_an_estimator_function_are_those_that_the_contract_check_reported() -> None:
+    parameters = {"names": ["depth", "rate"], "any": False}
+    build = judge_build(
+        "m", COMMIT, "b", "e", {"lint": PASS, "check_contract": PASS | {"parameters": parameters}}, "run"
+    )
+    assert Build(**json.loads(json.dumps(build.as_dict()))).parameters == parameters
+    assert judge_build("m", COMMIT, "b", "e", {"lint": PASS, "check_contract": PASS}, "run").parameters is None
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        None,
+        [],
+        {"names": ["depth"]},
+        {"names": ["depth"], "any": "yes"},
+        {"names": "depth", "any": False},
+        {"names": [3], "any": False},
+        {"names": ["<script>"], "any": False},
+        {"names": ["line\nbreak"], "any": False},
+        {"names": ["x" * (MAX_NAME + 1)], "any": False},
+        {"names": ["x"] * (MAX_NAMES + 1), "any": False},
+    ],
+)
+def test_parameters_that_a_commit_made_up_are_not_recorded(reported: Any) -> None:
+    """The report is written by the commit's own process; its names are shown to people."""
+    assert read_parameters(reported) is None
+
+
+def test_of_parameters_only_names_and_any_are_recorded() -> None:
+    assert read_parameters({"names": ["a"], "any": True, "more": "x" * 10**6}) == {"names": ["a"], "any": True}

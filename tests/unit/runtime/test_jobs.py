@@ -167,6 +167,7 @@ def test_a_good_model_keeps_the_contract_on_real_rows_and_on_made_up_ones(
     assert contract(tmp_path)["answer"] == "pass"
     assert {part["answer"] for part in contract(tmp_path)["checks"]} == {"pass"}
     assert "it survives being saved and loaded" in [part["name"] for part in contract(tmp_path)["checks"]]
+    assert contract(tmp_path)["parameters"] == {"names": [] if task else ["C"], "any": False}
 
 
 def test_a_sample_of_a_rare_class_without_any_of_it_keeps_the_contract(tmp_path: Path, run_job: Any) -> None:
