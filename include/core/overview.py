@@ -243,6 +243,12 @@ class ModelDetail:
         live = (one for one in self.rollouts if one.promoted and one.version == self.overview.live)
         return next((one.revisions[-1].recorded for one in live), None)
 
+    @property
+    def earlier_releases(self) -> list[str]:
+        """The versions that were champion before the present one, newest first."""
+        promoted = dict.fromkeys(one.version for one in self.rollouts if one.promoted)
+        return [version for version in promoted if version != self.overview.live]
+
     def rollout(self, run: str) -> RolloutStory | None:
         """The rollout of a Dag run, or None if it never reached production."""
         return next((one for one in self.rollouts if one.run == run), None)

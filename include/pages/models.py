@@ -11,6 +11,7 @@ import yaml
 from include.core.health.policy import evaluate_policy
 from include.core.overview import STATES, IncidentStory, ModelDetail, ModelOverview, RolloutStory, within_allowed
 from include.core.spec import ModelSpec
+from include.core.trace import KINDS, Trace
 from include.pages.history import history_context
 from include.pages.place import Place
 from include.pages.rendering import template
@@ -133,6 +134,30 @@ def render_models(place: Place, view: ModelsView) -> str:
 def render_message(place: Place, title: str, text: str, login: str = "") -> str:
     """An error; ``login`` is the address to log in at, if that helps."""
     return template("message.html.j2").render(place=place, title=title, text=text, login=login)
+
+
+def render_trace(
+    place: Place,
+    models: Sequence[str],
+    *,
+    asked: str = "",
+    model: str = "",
+    kind: str = "",
+    trace: Trace | None = None,
+    problem: str = "",
+) -> str:
+    """The form of a trace, and what was found or why nothing was."""
+    return template("trace.html.j2").render(
+        place=place,
+        title=f"Trace of {asked}" if asked else "Trace",
+        models=models,
+        kinds=KINDS,
+        asked=asked,
+        model=model,
+        kind=kind,
+        trace=trace,
+        problem=problem,
+    )
 
 
 def render_model(

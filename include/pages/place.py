@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
+
+from include.core.trace import Key
 
 STAGES = ("ci", "training", "deployment", "monitoring", "retraining")
 """The Dags of a model."""
@@ -37,6 +39,23 @@ class Place:
     def rollout(self, model: str, run: str) -> str:
         """The page of the rollout that a run of ``<model>.deployment`` made."""
         return f"{self.model(model)}/rollouts/{_part(run)}"
+
+    def trace(self, key: Key) -> str:
+        """The trace of one thing."""
+        return f"{self.root}/trace?{urlencode({'id': key.id, 'model': key.model, 'kind': key.kind})}"
+
+    def thing(self, key: Key) -> str:
+        """The page about a thing, in Evergreen or Airflow; empty if it has none of its own."""
+        match key.kind:
+            case "window":
+                return self.window(key.model, key.id)
+            case "incident":
+                return self.incident(key.model, key.id)
+            case "training":
+                return self.run(f"{key.model}.training", key.id)
+            case "version" | "release":
+                return f"{self.model(key.model)}#{key.kind}s".replace("#releases", "#rollouts")
+        return ""
 
     def dag(self, dag: str) -> str:
         """Airflow's page of a Dag."""

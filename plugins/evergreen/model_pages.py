@@ -8,7 +8,7 @@ this same server.
 from __future__ import annotations
 
 import logging
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,13 +23,15 @@ from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
+from fastapi import Query as QueryParam
 
 from evergreen.airflow_api import airflow_server
 from evergreen.model_dags import spec_files
 from include.adapters.spec_file import load_spec
-from include.core.errors import ModelSpecError
+from include.core.errors import AmbiguousIdError, ModelSpecError, UnknownIdError
 from include.core.overview import ModelDetail
 from include.core.spec import ModelSpec
+from include.core.trace import KINDS
 from include.pages.models import (
     Notice,
     Query,
@@ -39,12 +41,14 @@ from include.pages.models import (
     render_model,
     render_models,
     render_rollout,
+    render_trace,
     render_window,
 )
 from include.pages.place import STAGES, Place
 from include.settings import PROJECT
 from include.stages.installation import open_installation
 from include.stages.overview import model_detail, overviews, rolled_back
+from include.stages.trace import trace
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/ui")
@@ -57,12 +61,14 @@ HEADERS = {
 }
 ACTIONS = {
     "deploy": ("deployment", "version"),
-    "roll_back": ("deployment", ""),
+    "roll_back": ("deployment", "to"),
     "retrain": ("training", "reason"),
     "check": ("ci", "ref"),
     "measure": ("monitoring", "window"),
 }
 """Action → the stage whose Dag it starts, and the parameter that a person fills in."""
+TICKED = {"deploy": "force", "roll_back": "rollback"}
+"""Action → the parameter that is ticked: always for a rollback, on request for a deployment."""
 
 
 @router.get("/static/page.js", dependencies=[Depends(get_user)])
@@ -121,21 +127,47 @@ def rollout_page(request: Request, user: GetUserDep, model: str, run: str) -> Re
     return _found(render_rollout(_place(request), _detail(user, model), run), f"{model}: run {run} rolled nothing out")
 
 
+@router.get("/trace/{wanted:path}")
+def trace_of(request: Request, user: GetUserDep, wanted: str, model: str = "", kind: str = "") -> Response:
+    """The chain that an id belongs to."""
+    return trace_page(request, user, wanted, model, kind)
+
+
+@router.get("/trace")
+def trace_page(
+    request: Request,
+    user: GetUserDep,
+    asked: Annotated[str, QueryParam(alias="id", max_length=500)] = "",
+    model: str = "",
+    kind: str = "",
+) -> Response:
+    """The chain that an id belongs to, among the models that the person may read; without an id, the form."""
+    specs, _ = _readable_models(user)
+    names = [spec.name for spec in specs]
+    show = partial(render_trace, _place(request), names, asked=asked, model=model, kind=kind)
+    if not asked.strip():
+        return _page(show())
+    wanted = next((each for each in KINDS if each == kind), None)
+    try:
+        found = trace(open_installation(), specs, asked, model=model, kind=wanted)
+    except (UnknownIdError, AmbiguousIdError) as error:
+        status = 404 if isinstance(error, UnknownIdError) else 300
+        return _page(show(problem=str(error)), status)
+    return _page(show(trace=found))
+
+
 @router.post("/models/{model}/actions")
 def act(
     request: Request,
     user: GetUserDep,
     model: str,
     action: Annotated[str, Form()],
-    version: Annotated[str, Form()] = "",
-    reason: Annotated[str, Form()] = "",
-    ref: Annotated[str, Form()] = "",
-    window: Annotated[str, Form()] = "",
+    value: Annotated[str, Form(max_length=500)] = "",
+    ticked: Annotated[bool, Form()] = False,
 ) -> Response:
     """Start the Dag of an action, or pause or resume the model's Dags, as the person who asks."""
     _require_own_page(request)
     _spec_for(user, model)
-    values = {"version": version, "reason": reason, "ref": ref, "window": window}
     token = _token(request)
     with httpx.Client(base_url=airflow_server(), timeout=30, headers={"Authorization": f"Bearer {token}"}) as client:
         if action in ("pause", "resume"):
@@ -143,9 +175,9 @@ def act(
         elif action in ACTIONS:
             stage, parameter = ACTIONS[action]
             dag = f"{model}.{stage}"
-            conf: dict[str, object] = (
-                {parameter: values[parameter].strip() or None} if parameter else {"rollback": True}
-            )
+            conf: dict[str, object] = {parameter: value.strip() or None}
+            if action in TICKED:
+                conf[TICKED[action]] = ticked or action == "roll_back"
             body = {
                 "logical_date": None,
                 "conf": conf,

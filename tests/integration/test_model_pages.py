@@ -35,13 +35,16 @@ PAGES = {
     "hostile incident": f"{UI}/models/churn/incidents/churn-2013-05",
     "hostile rollout": f"{UI}/models/churn/rollouts/one",
     "new model": f"{UI}/models/fresh",
+    "trace": f"{UI}/trace",
+    "trace of a commit": f"{UI}/trace/0123456789ab",
+    "trace of an incident": f"{UI}/trace?id=churn-2013-05&model=churn&kind=incident",
 }
 ACTIONS: dict[str, tuple[dict[str, str], str, dict[str, Any]]] = {
-    "deploy": ({"version": "3"}, "deployment", {"version": "3"}),
-    "roll_back": ({}, "deployment", {"rollback": True}),
-    "retrain": ({"reason": "the fares were raised"}, "training", {"reason": "the fares were raised"}),
-    "check": ({"ref": " fix-#12 "}, "ci", {"ref": "fix-#12"}),
-    "measure": ({"window": ""}, "monitoring", {"window": None}),
+    "deploy": ({"value": "3", "ticked": "true"}, "deployment", {"version": "3", "force": True}),
+    "roll_back": ({"value": "1"}, "deployment", {"rollback": True, "to": "1", "version": None}),
+    "retrain": ({"value": "the fares were raised"}, "training", {"reason": "the fares were raised"}),
+    "check": ({"value": " fix-#12 "}, "ci", {"ref": "fix-#12"}),
+    "measure": ({"value": ""}, "monitoring", {"window": None}),
 }
 """Action → what the form sends, the stage whose Dag it starts, and that run's parameters."""
 
@@ -137,6 +140,8 @@ def test_another_sites_form_starts_nothing(server: ApiServer, origin: str) -> No
         ("models/fares/rollouts/nothing", 404),
         ("dags/evergreen.housekeeping", 404),
         ("models?page=x", 422),
+        ("trace?id=nothing-of-this-name", 404),
+        ("trace/x?model=nobody", 404),
     ],
 )
 def test_what_is_not_there_is_said_so(server: ApiServer, path: str, status: int) -> None:
@@ -245,19 +250,23 @@ def test_the_model_is_a_tab_of_its_dags(driver: Chrome, server: ApiServer) -> No
 def test_a_version_is_deployed_and_rolled_back_with_the_mouse(driver: Chrome, server: ApiServer) -> None:
     before = {run["dag_run_id"] for run in server.runs("fares.deployment")}
     driver.get(f"{server.url}{PAGES['fares']}")
-    choice = Select(wait_for(driver, "select[name=version]"))
+    choice = Select(wait_for(driver, "select[name=value]"))
     texts = [option.text for option in choice.options]
     assert texts == ["4 (promoted)", "3 (not promoted)", "2 (promoted, live)", "1 (promoted)"]
     choice.select_by_visible_text("4 (promoted)")
     driver.find_element(By.XPATH, "//button[text()='Deploy']").click()
     notice = wait_for(driver, "[role=status]")
     run = notice.find_element(By.TAG_NAME, "a").text
-    driver.find_element(By.XPATH, "//button[text()='Roll back to version 1']").click()
+    select = driver.find_element(By.XPATH, "//form[.//button[text()='Roll back']]//select")
+    assert [option.text for option in Select(select).options] == ["the previous release", "version 1"]
+    Select(select).select_by_visible_text("version 1")
+    driver.find_element(By.XPATH, "//button[text()='Roll back']").click()
     wait_until(lambda: len(server.runs("fares.deployment")) == len(before) + 2, 30, "both runs")
     found = {each["dag_run_id"]: each["conf"] for each in server.runs("fares.deployment")}
-    assert found.pop(run)["version"] == "4"
+    deployed = found.pop(run)
+    assert (deployed["version"], deployed["force"]) == ("4", False)
     (other,) = [conf for name, conf in found.items() if name not in before]
-    assert other["rollback"] is True
+    assert (other["rollback"], other["to"]) == (True, "1")
 
 
 CUT = """
