@@ -22,6 +22,7 @@ import psutil
 
 from benchmarks.coverage import coverage
 from benchmarks.load import load
+from benchmarks.model_pages import model_pages
 from benchmarks.parse_time import seconds_to_parse
 from demo import repository
 from demo.airflow_client import AirflowClient
@@ -47,7 +48,7 @@ def main() -> None:
     for models in (1, 10, 100):
         dags, seconds = seconds_to_parse(models)
         show(f"parse dags/ with {models} model(s), {dags} Dags", f"{seconds:.2f} s")
-    for what, figure in coverage():
+    for what, figure in (*coverage(), *model_pages()):
         show(what, figure)
     with platform() as settings:
         show("start of the platform, databases already created", f"{start_seconds(settings):.0f} s")

@@ -6,6 +6,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from include.core.verdict import Verdict
 
 log = logging.getLogger(__name__)
 Record = TypeVar("Record")
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError)
+"""What reading a damaged row raises."""
 
 
 class StoreLists(ABC):
@@ -34,12 +37,19 @@ class StoreLists(ABC):
         """Model → the summaries of its newest ``newest`` windows of each grain, by key; of all models, or of one."""
         grain = sa.func.length(windows.c.window)
         place = sa.func.row_number().over(partition_by=(windows.c.model, grain), order_by=windows.c.window.desc())
-        numbered = sa.select(windows.c.model, windows.c.window, _text(windows.c.summary), place.label("place"))
-        part = (numbered if model is None else numbered.where(windows.c.model == model)).subquery()
-        query = sa.select(part).where(part.c.place <= newest).order_by(part.c.model, part.c.window)
+        numbered = sa.select(windows.c.model, windows.c.window, place.label("place"))
+        keys = (numbered if model is None else numbered.where(windows.c.model == model)).subquery()
+        is_newest = (keys.c.model == windows.c.model) & (keys.c.window == windows.c.window) & (keys.c.place <= newest)
+        query = sa.select(windows.c.model, windows.c.window, _text(windows.c.summary)).join(keys, is_newest)
+        query = query.order_by(windows.c.model, windows.c.window)
         found: dict[str, list[WindowSummary]] = {}
-        for name, summary in self._each(query, lambda values, _: WindowSummary.from_dict(values)):
-            found.setdefault(name, []).append(summary)
+        with self.engine.connect() as connection:
+            for row in connection.execute(query):
+                summary = _summary(row.json)
+                if summary is None:
+                    log.error("%s %s: the window's summary can't be read and is left out", row.model, row.window)
+                else:
+                    found.setdefault(row.model, []).append(summary)
         return found
 
     def production_releases(self) -> dict[str, RecordedRelease]:
@@ -72,8 +82,17 @@ class StoreLists(ABC):
             for row in connection.execute(query):
                 try:
                     yield row.model, read(json.loads(row.json), row)
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                except DAMAGED as error:
                     log.error("%s: a row of the store can't be read and is left out: %s", row.model, error)
+
+
+@lru_cache(maxsize=20_000)
+def _summary(text: str) -> WindowSummary | None:
+    """The summary in a row, None if it is damaged. Windows that are over do not change, so most are read once."""
+    try:
+        return WindowSummary.from_dict(json.loads(text))
+    except DAMAGED:
+        return None
 
 
 def _text(column: sa.Column[JsonObject]) -> sa.Label[str]:

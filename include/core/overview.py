@@ -92,12 +92,14 @@ def _state(
     spec: ModelSpec, release: RecordedRelease | None, windows: Sequence[WindowSummary], paused: bool
 ) -> tuple[State, str]:
     now = release.release if release else None
-    judged = [one for one in windows if within_allowed(spec, one) is not None]
-    beyond = bool(judged) and not within_allowed(spec, judged[-1])
+    answers = [(one, within_allowed(spec, one)) for one in windows]
+    judged = [one for one, within in answers if within is not None]
+    bad = [one for one, within in answers if within is False]
+    beyond = bool(judged) and judged[-1] in bad[-1:]
     if now is None or now.champion is None:
         return "not deployed", "No version has reached production yet"
     if beyond and judged[-1].version == now.champion:
-        since = next(one for one in judged if one.version == now.champion and not within_allowed(spec, one))
+        since = next(one for one in bad if one.version == now.champion)
         return "degraded", (
             f"{spec.metrics.primary} of version {now.champion} is beyond the allowed drop in {judged[-1].window}"
             + (f", since {since.window}" if since.window != judged[-1].window else "")

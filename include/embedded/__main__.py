@@ -131,7 +131,7 @@ def _reconcile(settings: Settings) -> int:
 
 
 COMMANDS = {"up": _up, "down": _down, "passwords": _passwords, "reconcile": _reconcile, "clean": _clean}
-WITH_ARGUMENTS = ("status", "restart", "backup", "restore", "env")
+WITH_ARGUMENTS = ("status", "restart", "backup", "restore", "trace", "env")
 EXIT_CODES = """exit codes of 'status':
   0  everything is healthy (a model that is degraded or has an incident is not a fault of the platform)
   1  the platform is down, a part is unhealthy, or the state of a model can't be read

@@ -77,5 +77,8 @@ class WindowSummary:
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> WindowSummary:
         """The summary from the output of :meth:`as_dict`."""
-        known: JsonObject = {one.name: values[one.name] for one in fields(cls)}
+        known: JsonObject = {name: values[name] for name in _NAMES}
         return cls(**{**known, "drifted": tuple(known["drifted"])})
+
+
+_NAMES = tuple(one.name for one in fields(WindowSummary))
