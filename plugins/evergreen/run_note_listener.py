@@ -97,10 +97,14 @@ def _upsert(connection: Connection, run: int, dag_id: str, run_id: str, state: s
 
 
 def _decoded(value: Any) -> Any:
-    """A value of the column, which Airflow fills with JSON or with the text of JSON."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
+    """A value of the column, which Airflow fills with JSON or with the text of JSON.
+
+    A version is the text ``3``, which must not become a number.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        read = json.loads(value)
+    except ValueError:
+        return value
+    return read if isinstance(read, str | list | dict) else value

@@ -116,6 +116,15 @@ class Ended:
             return str(row.state), row.note, row.dag_run_note.user_id if row.dag_run_note else None
 
 
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [("3", "3"), ('"3"', "3"), ("true", "true"), ("4 of 5", "4 of 5"), ('{"a": 1}', {"a": 1}), ({"a": 1}, {"a": 1})],
+)
+def test_a_version_stays_text(stored: Any, read: Any) -> None:
+    """Before, the text 3 became a number, and a version that was promoted "did not reach production"."""
+    assert run_note_listener._decoded(stored) == read
+
+
 def test_a_persons_note_stays_above_the_line(monitored: MonitoredModel) -> None:
     ended = Ended("with-note", note="asked for by Ada")
     for _time in range(2):  # a cleared run ends twice
