@@ -16,9 +16,9 @@ Measuring a window again replaces its figures.
 4. `check_measurement` fails if a window could not be measured, and names it with the reason. The others were measured
    and published before.
 
-**Makes** the health of the window in the store, which Prometheus reads (docs/monitoring.md);
-`reports/<model>/<window>.html` with the same data as JSON; and `reports/<model>/index.html`. The asset starts
-`<model>.retraining`.
+**Makes** the health of the window in the store, which Prometheus reads (docs/monitoring.md); pages, in the web UI below
+*Models* and as `reports/<model>/<window>.html` and `reports/<model>/index.html`, with the same data as JSON. The asset
+`<model>/health` starts `<model>.retraining`.
 
 ### When it fails
 - `gather_predictions`: read its log. A *window* of the wrong length, or one that has not begun, is refused before

@@ -97,7 +97,7 @@ def _demo(settings: Settings, months: int, rows_per_month: int) -> int:
         view.status("scoring all months with all versions, for the comparison")
         result = report.outcome(story)
         finished_before = progress.ran == before
-    paths = report.write(result, settings.home / "demo")
+    paths = report.write(result, settings.home / "demo", f"http://127.0.0.1:{settings.airflow_port}")
     view.summary(result, report.events_by_month(result))
     if finished_before:
         print("\nThis demo had already finished; these are its results. For a new one: 'make clean', 'make demo'.")

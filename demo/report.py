@@ -145,13 +145,16 @@ def score_version(spec: ModelSpec, version: str, data: Sequence[Path], folder: P
     return by_month
 
 
-def write(result: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write report.json, auc_by_month.png and report.html into ``folder``; returns their paths."""
+def write(result: Mapping[str, Any], folder: Path, airflow: str) -> list[Path]:
+    """Write report.json, auc_by_month.png and report.html into ``folder``; returns their paths.
+
+    ``airflow`` is the address of the web UI, for the links to runs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("report.json", "auc_by_month.png", "report.html")]
     paths[0].write_text(json.dumps(result, indent=1), encoding="utf-8")
     draw(result, paths[1])
-    paths[2].write_text(render(result, paths[1].read_bytes()), encoding="utf-8")
+    paths[2].write_text(render(result, paths[1].read_bytes(), airflow), encoding="utf-8")
     return paths
 
 
@@ -201,14 +204,15 @@ def _mark_releases(axes: Any, releases: Sequence[Mapping[str, Any]], labels: Seq
                       fontsize=8, color=colour)  # fmt: skip
 
 
-def render(result: Mapping[str, Any], picture: bytes) -> str:
+def render(result: Mapping[str, Any], picture: bytes, airflow: str) -> str:
     """The HTML report: a single self-contained file."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.3f}"
     template = environment.get_template("report.html.j2")
-    return template.render(result=result, picture=base64.b64encode(picture).decode(), events=events_by_month(result))
+    encoded = base64.b64encode(picture).decode()
+    return template.render(result=result, picture=encoded, events=events_by_month(result), airflow=airflow)
 
 
 def events_by_month(result: Mapping[str, Any]) -> dict[str, list[str]]:

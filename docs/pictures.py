@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from dotenv import load_dotenv
 from selenium import webdriver
@@ -106,6 +107,15 @@ def main() -> None:
         wait_for(driver, "a[href*='assets/']")
         driver.find_element(By.LINK_TEXT, "flights/build").click()
         take(driver, "assets", ".react-flow__node")
+        driver.get(f"{base}/plugin/evergreen-models")
+        driver.switch_to.frame(wait_for(driver, "iframe"))
+        wait_for(driver, "main table")
+        driver.switch_to.default_content()
+        take(driver, "models", "iframe")
+        driver.get(f"{base}/evergreen/ui/models/flights")
+        take(driver, "model", "svg.chart")
+        driver.get(f"{base}/evergreen/ui/models/flights/rollouts/{quote(run, safe='')}")
+        take(driver, "rollout", "[aria-label=Checks]")
         newest = max((settings.reports / "flights").glob("[0-9]*.html"))
         for name, page in {"demo": settings.home / "demo" / "report.html", "health": newest}.items():
             driver.get(Path(page).as_uri())

@@ -95,13 +95,14 @@ def result() -> Any:
 
 
 def test_report_json_picture_and_page_are_written(result: Any, tmp_path: Path) -> None:
-    paths = report.write(result, tmp_path)
+    paths = report.write(result, tmp_path, "http://127.0.0.1:8080")
     assert [path.name for path in paths] == ["report.json", "auc_by_month.png", "report.html"]
     assert json.loads(paths[0].read_text()) == result
     assert paths[1].read_bytes().startswith(b"\x89PNG")
     page = paths[2].read_text()
     assert "data:image/png;base64," in page
-    assert "http://" not in page and "https://" not in page  # nothing is loaded from elsewhere
+    assert 'src="http' not in page and "<link" not in page and "url(" not in page  # nothing is loaded from elsewhere
+    assert 'href="http://127.0.0.1:8080/dags/flights.ci/runs/a%3Cb%3E"' in page
     assert "&lt;b&gt;odd" in page and "<b>odd" not in page
     assert "retrained: version 2" in page
 
