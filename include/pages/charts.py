@@ -5,6 +5,7 @@ A chart is positions and texts, which the templates render as SVG and HTML.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -141,8 +142,17 @@ def history_chart(spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequ
         )
         for index, (row, release) in enumerate(zip(history, _releases(history), strict=True))
     ]
-    values_of_ticks = [scale.low + (scale.high - scale.low) * share for share in (0.1, 0.5, 0.9)]
-    return Chart(tuple(columns), tuple(Tick(scale.y(value), f"{value:.3g}") for value in values_of_ticks))
+    ticks = tuple(Tick(scale.y(value), text) for value, text in round_ticks(scale.low, scale.high))
+    return Chart(tuple(columns), ticks)
+
+
+def round_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """One to six round values between ``low`` and ``high``, with their texts."""
+    size = 10.0 ** math.floor(math.log10(high - low))
+    step = next(size * factor for factor in (0.25, 0.5, 1.0, 2.0) if (high - low) / (size * factor) <= 5.01)
+    decimals = max(0, -math.floor(math.log10(step)) + (1 if step / size == 0.25 else 0))
+    numbers = range(math.ceil(low / step), math.floor(high / step) + 1)
+    return [(number * step, f"{number * step:.{decimals}f}") for number in numbers]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 
 from include.core.quality.figures import QualityFigure
 from tests.integration.monitored_model import MonitoredModel
+from tests.support.notified_runs import context_of
 
 
 def test_healthy_windows_skip_the_retraining_with_the_verdict(monitored: MonitoredModel) -> None:
@@ -36,7 +37,7 @@ def test_degraded_health_triggers_the_training_once(monitored: MonitoredModel) -
     assert (signals["incident"], signals["window"]) == ("late-2013-05", "2013-05")
     assert "beyond the allowed drop" in signals["reason"]
 
-    context: Any = {"ti": None}
+    context = context_of("late.retraining")
 
     def trigger() -> DagRunTriggerException:
         operator = TriggerTrainingOperator(task_id="trigger_training", model="late", degraded=signals)
@@ -58,7 +59,7 @@ def test_degraded_health_triggers_the_training_once(monitored: MonitoredModel) -
     assert "<b>degraded</b>" in page
     assert "<code>late-2013-05</code>" in page
     monitored.month("2013-06", noise=2.0)
-    with pytest.raises(AirflowSkipException, match="cooling down after the incident of 2013-05"):
+    with pytest.raises(AirflowSkipException, match="of 2013-05, until window 2013-06 is over"):
         monitored.ask()
 
 
@@ -68,9 +69,12 @@ def test_the_sensor_in_its_run_skips_in_place_of_failing(monitored: MonitoredMod
     from evergreen.sensors.degraded_health import DegradedHealthSensor
 
     sensor = DegradedHealthSensor(task_id="degraded_health", model="late")
-    context: Any = {"params": {"wait": False}, "ti": SimpleNamespace(get_first_reschedule_date=lambda _: None)}
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(get_first_reschedule_date=lambda _: None, xcom_push=pushed.__setitem__)
+    context: Any = {"params": {"wait": False}, "ti": ti}
     with pytest.raises(AirflowSkipException, match="no measured window has its ground truth due"):
         sensor.execute(context)
+    assert pushed["verdict"]["answer"] == "hold", "the run's note says so"
 
 
 def test_an_estimate_by_itself_starts_no_retraining(monitored: MonitoredModel) -> None:

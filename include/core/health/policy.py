@@ -30,7 +30,7 @@ from include.core.health.summary import WindowSummary
 from include.core.json_types import Signal
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
-from include.core.windows import windows_before
+from include.core.windows import Grain, window_bounds, window_of, windows_before
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,8 @@ def _obstacle(
         return "a later window has already had an incident"
     cooling = set(windows_before(newest, grain, policy.cooldown_windows + 1)[:-1]) & set(incidents)
     if cooling:
-        return f"cooling down after the incident of {max(cooling)}"
+        until = _window_after(max(cooling), grain, policy.cooldown_windows)
+        return f"cooling down after the incident of {max(cooling)}, until window {until} is over"
     spent = set(windows_before(newest, grain, policy.budget_windows)[:-1]) & set(incidents)
     if len(spent) >= policy.budget:
         return (
@@ -184,6 +185,13 @@ def _obstacle(
             "Look at why retraining does not help, or raise degradation.budget"
         )
     return None
+
+
+def _window_after(window: str, grain: Grain, count: int) -> str:
+    """The window ``count`` windows later."""
+    for _ in range(count):
+        window = window_of(window_bounds(window, grain)[1], grain)
+    return window
 
 
 def _judge(row: HealthRow, spec: ModelSpec) -> Judged | str:

@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from include.core.drift.figures import DriftFigure
 from include.core.health.record import HealthRow
 from include.core.quality.figures import Estimate, QualityFigure
 from include.core.spec import ModelSpec
 from include.core.windows import windows_before
-from include.pages.charts import HEIGHT, LEFT, WIDTH, Chart, heat_map, history_chart
+from include.pages.charts import HEIGHT, LEFT, WIDTH, Chart, heat_map, history_chart, round_ticks
 from tests.support.health_rows import health_row, incident, with_drift
 
 
@@ -93,3 +95,24 @@ def test_a_feature_that_a_window_lacks_has_no_score_there() -> None:
     new = with_drift(now, {"new": DriftFigure({"psi": 0.2}), "prediction": prediction})
     cells = dict(heat_map([with_drift(before, {"prediction": prediction}), new]).rows)
     assert [cell.psi for cell in cells["new"]] == [None, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [
+        (0.603, 0.82, ["0.65", "0.70", "0.75", "0.80"]),
+        (9.3, 13.8, ["10", "11", "12", "13"]),
+        (-0.43, 0.4, ["-0.4", "-0.2", "0.0", "0.2", "0.4"]),
+        (0.0012, 0.0034, ["0.0015", "0.0020", "0.0025", "0.0030"]),
+        (120_000.0, 980_000.0, ["200000", "400000", "600000", "800000"]),
+    ],
+)
+def test_the_axis_has_round_values(low: float, high: float, texts: list[str]) -> None:
+    assert [text for _, text in round_ticks(low, high)] == texts
+
+
+@given(low=st.floats(-1e6, 1e6), width=st.floats(1e-6, 1e6))
+def test_every_axis_has_a_few_values_and_all_are_inside(low: float, width: float) -> None:
+    ticks = round_ticks(low, low + width)
+    assert 1 <= len(ticks) <= 6
+    assert all(low - 1e-9 <= value <= low + width + 1e-9 for value, _ in ticks)
