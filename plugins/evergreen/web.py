@@ -13,11 +13,13 @@ import hmac
 import logging
 import re
 from typing import Annotated
+from urllib.parse import urlencode
 
 import httpx
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
@@ -92,6 +94,13 @@ def runbook(name: str) -> Response:
         raise HTTPException(404, "there is no such runbook; docs/monitoring.md lists them")
     text = path.read_text(encoding="utf-8")
     return Response(text, media_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
+
+
+@app.get("/trace/{wanted:path}", dependencies=[Depends(get_user)])
+def trace(request: Request, wanted: str) -> RedirectResponse:
+    """The short address of a trace, for messages and mails."""
+    query = urlencode({**request.query_params, "id": wanted})
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/ui/trace?{query}")
 
 
 @app.post("/alerts")

@@ -62,6 +62,12 @@ def test_nobody_gets_in_without_a_name(server: ApiServer, page: str) -> None:
     assert server.ask("", "GET", page, headers={"Authorization": "Bearer nonsense"}).status_code in (401, 403)
 
 
+def test_a_trace_has_a_short_address(server: ApiServer) -> None:
+    assert server.ask("", "GET", "/evergreen/trace/0123456789ab").status_code == 401
+    answer = server.ask("viewer", "GET", "/evergreen/trace/late/3?kind=version")
+    assert (answer.status_code, answer.headers["location"]) == (307, f"{UI}/trace?kind=version&id=late%2F3")
+
+
 def test_a_person_without_a_name_is_led_to_the_log_in(server: ApiServer) -> None:
     answer = server.ask("", "GET", PAGES["fares"], headers={"Accept": "text/html"})
     assert answer.status_code == 401
