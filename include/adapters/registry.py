@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CANDIDATE_TAG = "evergreen.candidate"
 SPEC_FILE = "spec.json"
 """The specification that a version was made with, in its bundle; written by the platform, not by the training."""
+LINEAGE_TAG = "evergreen.lineage"
+"""JSON on a version: its lineage without the training's report, so that tracing reads no bundles."""
 FILES_TAG = "evergreen.files"
 """JSON on a version: each file of its bundle → SHA-256. Older versions only have ``sha256``, for the model file."""
 
@@ -95,6 +97,9 @@ class Registry:
         paths = sorted(path for path in bundle.rglob("*") if path.is_file())
         files = {path.relative_to(bundle).as_posix(): file_hash(path) for path in paths}
         all_tags = {**tags, "sha256": files["model.skops"], FILES_TAG: json.dumps(files)}
+        if "lineage.json" in files:
+            lineage = json.loads((bundle / "lineage.json").read_text(encoding="utf-8"))
+            all_tags[LINEAGE_TAG] = json.dumps({name: value for name, value in lineage.items() if name != "training"})
         version = self.client.create_model_version(
             model, source=run.info.artifact_uri, run_id=run.info.run_id, tags=all_tags, description=description
         )

@@ -204,7 +204,7 @@ def test_a_run_shows_what_was_trained_with_what_on_what(home: Path) -> None:
 
     registry = trained.installation.registry
     kept = registry.version("delays", version)
-    assert set(kept.tags) == {"verdict", "verdict_reason", "commit", "sha256", "evergreen.files"}
+    assert set(kept.tags) == {"verdict", "verdict_reason", "commit", "sha256", "evergreen.files", "evergreen.lineage"}
     assert {name for name in run.data.tags if not name.startswith("mlflow.")} == {
         "verdict",
         "verdict_reason",
