@@ -17,6 +17,7 @@ PRELOADED = (
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
     "great_expectations.expectations",
+    "matplotlib.figure",
     "mlflow.tracking",
     "pandas",
     "pyarrow.parquet",
