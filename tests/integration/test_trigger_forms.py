@@ -187,6 +187,7 @@ def suggestions(person: Person) -> None:
         bundle = settings.home.parent / "bundles" / number
         bundle.mkdir(parents=True)
         (bundle / "model.skops").write_text(number)
+        (bundle / "lineage.json").write_text("{}")
         tags = {"verdict": "hold", "verdict_reason": "worse"}
         more: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": tags, "description": "refused"}
         assert here.registry.register("late", bundle, candidate=number, **more) == number
