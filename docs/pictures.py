@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from dotenv import load_dotenv
 from selenium import webdriver
-from selenium.common.exceptions import TimeoutException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -58,7 +58,8 @@ def wait_for(driver: webdriver.Chrome, selector: str) -> webdriver.remote.webele
     If it does not appear, raises TimeoutException with the page's address, text and console.
     """
     try:
-        return WebDriverWait(driver, SECONDS).until(  # type: ignore[return-value]
+        waiting = WebDriverWait(driver, SECONDS, ignored_exceptions=[StaleElementReferenceException])
+        return waiting.until(  # type: ignore[return-value]
             lambda page: next(
                 (one for one in page.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()), False
             )

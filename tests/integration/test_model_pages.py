@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from axe_core_python.selenium import Axe
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
@@ -232,7 +233,7 @@ def test_a_failed_canary_is_understood_in_one_click_from_the_models_in_airflow(
 ) -> None:
     driver.get(f"{server.url}/plugin/evergreen-models")
     driver.switch_to.frame(wait_for(driver, "iframe"))
-    wait_for(driver, "td a[href*=rollouts]").click()
+    wait_until(lambda: clicked(driver, "td a[href*=rollouts]"), 30, "a click on the rollout")
     said = wait_for(driver, ".outcome").text
     assert said == f"Version 4 was rolled back; version 2 serves. canary step 1: {TOO_SLOW}."
     figures = driver.find_element(By.CSS_SELECTOR, "[aria-label=Checks]").text
@@ -241,6 +242,15 @@ def test_a_failed_canary_is_understood_in_one_click_from_the_models_in_airflow(
     driver.find_element(By.CSS_SELECTOR, "a[data-airflow]").click()
     driver.switch_to.default_content()
     wait_until(lambda: "/dags/fares.deployment/runs/" in driver.current_url, 30, "Airflow's page of the run")
+
+
+def clicked(driver: Chrome, selector: str) -> bool:
+    """Click on what the selector matches; False if Airflow has loaded the frame again in this moment."""
+    try:
+        wait_for(driver, selector).click()
+    except StaleElementReferenceException:
+        return False
+    return True
 
 
 @pytest.mark.needs("browser")

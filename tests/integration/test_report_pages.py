@@ -161,7 +161,7 @@ def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver: Ch
 CONTRAST = """
 const linear = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4
 const light = c => { const [r, g, b] = c.map(v => linear(v / 255)); return .2126 * r + .7152 * g + .0722 * b }
-const parse = text => text.match(/[\\d.]+/g).map(Number)
+const parse = text => text.match(/[\\d.]+/g).map((n, i) => text.startsWith('color(') && i < 3 ? 255 * n : +n)
 const behind = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor)
                                                         if (c.length < 4 || c[3] > 0) return c.slice(0, 3) }
                       return [255, 255, 255] }

@@ -173,7 +173,7 @@ def test_the_release_is_the_one_in_effect_when_it_answered_not_when_its_server_s
         lambda traced: traced.commit[:7],
         lambda traced: traced.build,
         lambda traced: traced.environment,
-        lambda traced: traced.environment[:12],
+        lambda traced: traced.environment[: traced.environment.find(":") + 13],
         lambda traced: traced.snapshot[:12],
         lambda traced: f"{traced.spec.name}:4",
         lambda traced: f"{traced.spec.name}/4",
