@@ -27,6 +27,7 @@ class Settings:
     store_url: str = ""
     mlflow_url: str = ""
     mlflow_artifacts: str = ""
+    mlflow_page: str = ""
     git_poll_seconds: float = 5.0
     data_poll_seconds: float = 30.0
     engine: str = "process"
@@ -113,6 +114,11 @@ class Settings:
     def mlflow(self) -> str:
         """MLflow tracking URI that tasks use."""
         return self.mlflow_url or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}?timeout=20"
+
+    @property
+    def mlflow_ui(self) -> str:
+        """The address at which people reach MLflow's web UI."""
+        return (self.mlflow_page or f"http://127.0.0.1:{self.mlflow_port}").rstrip("/")
 
     @property
     def artifact_root(self) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from include.adapters.airflow_connections import git_hook
 from include.core.errors import BuildError, EvergreenError, PlatformError
+from include.core.forge import without_credentials
 from include.core.spec import Repository
 
 ASK_SECONDS = 30
@@ -266,8 +267,3 @@ def _no_such_ref(url: str, ref: str) -> BuildError:
         f"{without_credentials(url)} has no branch, tag or commit '{ref}'. Push it, or correct repository.branch in "
         "model.yaml or the 'ref' of the run."
     )
-
-
-def without_credentials(text: str) -> str:
-    """A URL, or a message with URLs in it, without users and passwords, which may themselves hold an ``@``."""
-    return re.sub(r"://[^/?#\s]*@", "://", text)

@@ -107,6 +107,8 @@ class TrainingReport(TypedDict, total=False):
     """Of the artifact."""
     parameters: dict[str, str]
     """The fitted estimator's own, defaults included; missing in reports of earlier releases of Evergreen."""
+    importances: dict[str, float]
+    """Feature → its share of the total permutation importance on the holdout, 0 to 1; likewise."""
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,22 @@ class CandidateRecord:
     low: float | None
     high: float | None
     """The primary metric on the holdout, with its interval."""
+    importances: Mapping[str, float] = field(default_factory=dict)
+    """Feature → its share of the total permutation importance, 0 to 1; empty if it was not measured."""
     recorded: float = field(default=0.0, compare=False)
     """When it was registered (epoch seconds)."""
 
     @classmethod
-    def of(cls, spec: ModelSpec, version: str, verdict: Verdict, lineage: Lineage, quality: Quality) -> CandidateRecord:
-        """The record of a version, from its lineage and its ``quality`` on the holdout."""
+    def of(
+        cls,
+        spec: ModelSpec,
+        version: str,
+        verdict: Verdict,
+        lineage: Lineage,
+        quality: Quality,
+        importances: Mapping[str, float],
+    ) -> CandidateRecord:
+        """The record of a version, from its lineage, and its ``quality`` and ``importances`` on the holdout."""
         figure = quality.get(spec.metrics.primary) or QualityFigure(None)
         return cls(
             version=version,
@@ -56,6 +66,7 @@ class CandidateRecord:
             value=figure.value,
             low=figure.low,
             high=figure.high,
+            importances={name: importances[name] for name in spec.feature_names if name in importances},
         )
 
     def as_dict(self) -> JsonObject:
@@ -65,5 +76,5 @@ class CandidateRecord:
     @classmethod
     def from_dict(cls, values: Mapping[str, object], recorded: float) -> CandidateRecord:
         """The record from the output of :meth:`as_dict`."""
-        known: JsonObject = {one.name: values[one.name] for one in fields(cls)}
+        known: JsonObject = {one.name: values[one.name] for one in fields(cls) if one.name in values}
         return cls(**{**known, "verdict": Verdict.from_dict(known["verdict"]), "recorded": recorded})

@@ -40,6 +40,7 @@ def model_card(spec: ModelSpec, lineage: Lineage, figures: JsonObject) -> str:
         _data(lineage),
         _origin(lineage),
         _slices(spec, figures),
+        _importances(lineage),
         _limits(spec),
         _loading(spec),
     ]
@@ -131,6 +132,16 @@ def _slices(spec: ModelSpec, figures: JsonObject) -> list[str]:
     ]
     heading = f"## Slices\n\n| slice | {plain(metric)} | interval | rows |\n| --- | --- | --- | --- |"
     return [heading, *_first(rows, "slices", " | | |")]
+
+
+def _importances(lineage: Lineage) -> list[str]:
+    shares = lineage.training.get("importances", {})
+    if not shares:
+        return []
+    by_share = sorted(shares.items(), key=lambda one: (-one[1], one[0]))
+    rows = [f"| {plain(name, 80)} | {share:.1%} |" for name, share in by_share]
+    heading = "## Features by importance\n\n| feature | share of the permutation importance |\n| --- | --- |"
+    return [heading, *_first(rows, "features", " |")]
 
 
 def _limits(spec: ModelSpec) -> list[str]:

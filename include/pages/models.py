@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import yaml
 
+from include.core.forge import without_credentials
 from include.core.health.policy import evaluate_policy
 from include.core.overview import STATES, IncidentStory, ModelDetail, ModelOverview, RolloutStory, within_allowed
 from include.core.spec import ModelSpec
@@ -166,15 +167,22 @@ def render_model(
     """The page of one model; ``allowed``: whether the person may start its Dags."""
     spec = detail.overview.spec
     incidents = [story.incident for story in detail.incidents]
+    live = next((each for each in detail.candidates if each.version == detail.overview.live), None)
     return template("model.html.j2").render(
         history_context(spec, detail.history, incidents, detail.verdict),
         **_frame(place, detail, spec.name),
         one=detail.overview,
         allowed=allowed,
         paused=paused,
+        importances=live.importances if live else {},
+        importances_of=detail.overview.live,
         notice=notice,
-        specification=yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True),
+        specification=without_credentials(_specification(spec)),
     )
+
+
+def _specification(spec: ModelSpec) -> str:
+    return str(yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True))
 
 
 def render_window(place: Place, detail: ModelDetail, window: str) -> str | None:

@@ -17,6 +17,8 @@ class Place:
 
     airflow: str = ""
     """The path of Airflow's web UI, without a slash at its end; empty if it has the whole host."""
+    mlflow: str = ""
+    """The address of MLflow's web UI, without a slash at its end."""
     stages: tuple[str, ...] = STAGES
 
     @property
@@ -39,6 +41,10 @@ class Place:
     def rollout(self, model: str, run: str) -> str:
         """The page of the rollout that a run of ``<model>.deployment`` made."""
         return f"{self.model(model)}/rollouts/{_part(run)}"
+
+    def version(self, model: str, version: str) -> str:
+        """MLflow's page of a version."""
+        return f"{self.mlflow}/#/models/{_part(model)}/versions/{_part(version)}"
 
     def trace(self, key: Key) -> str:
         """The trace of one thing."""

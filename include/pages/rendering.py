@@ -8,6 +8,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
 
+from include.core.forge import commit_page
+
 
 def report_path(reports: Path, model: str, window: str) -> Path:
     """The path of the window's page in the folder ``reports``; its health as JSON is next to it."""
@@ -35,5 +37,6 @@ def _environment() -> Environment:
     environment.filters["figure"] = lambda value: "–" if value is None else f"{value:.4g}"
     environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.3g}"
     environment.filters["share"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
+    environment.filters["commit_page"] = commit_page
     environment.filters["moment"] = lambda value: f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M} UTC"
     return environment

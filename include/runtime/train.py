@@ -13,6 +13,7 @@ import pandas as pd
 from . import artifact
 from .config import Model, TrainJob
 from .frames import between, feature_frame, read_rows
+from .importance import feature_importances
 from .jobs import ModelError, run, write_json
 from .model_code import call, fit, make_estimator, predict, prepare, require_finite
 
@@ -36,6 +37,8 @@ class TrainingReport(TypedDict):
     """Of the artifact."""
     parameters: dict[str, str]
     """The fitted estimator's own."""
+    importances: dict[str, float]
+    """Feature → its share of the total permutation importance, 0 to 1; empty if it was not measured."""
 
 
 def main(job: TrainJob) -> None:
@@ -81,6 +84,7 @@ def main(job: TrainJob) -> None:
         "trained_until": trained_until,
         "sha256": digest,
         "parameters": effective_parameters(fitted),
+        "importances": feature_importances(model, fitted, holdout),
     }
     write_json(out / "training.json", report)
 

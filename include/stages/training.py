@@ -309,13 +309,14 @@ def register(
         incident=incident or None,
     )
     bundle = complete_bundle(spec, folder, snapshot, lineage)
+    report = read_training_report(folder / REPORT)
     figures: JsonObject = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     version = installation.registry.register(
         spec.name,
         bundle,
         candidate=run_id,
         metrics=presentation.run_metrics(figures),
-        parameters=presentation.run_parameters(spec, parameters, snapshot, read_training_report(folder / REPORT)),
+        parameters=presentation.run_parameters(spec, parameters, snapshot, report),
         tags={"verdict": verdict.answer, "verdict_reason": verdict.reason, "commit": lineage.commit},
         description=description((bundle / presentation.CARD).read_text(encoding="utf-8")),
         data=presentation.training_data(spec, snapshot),
@@ -323,7 +324,8 @@ def register(
     )
     installation.registry.offer(spec.name, version if verdict.passed else None)
     quality = quality_from_dict(figures["quality"])
-    installation.store.record_candidate(spec.name, CandidateRecord.of(spec, version, verdict, lineage, quality))
+    record = CandidateRecord.of(spec, version, verdict, lineage, quality, report.get("importances", {}))
+    installation.store.record_candidate(spec.name, record)
     renew_choices(installation, spec.name, "versions")
     return version
 

@@ -45,7 +45,7 @@ from include.pages.models import (
     render_window,
 )
 from include.pages.place import STAGES, Place
-from include.settings import PROJECT
+from include.settings import PROJECT, Settings
 from include.stages.installation import open_installation
 from include.stages.overview import model_detail, overviews, rolled_back
 from include.stages.trace import trace
@@ -227,7 +227,8 @@ def _found(html: str | None, missing: str) -> Response:
 
 def _place(request: Request) -> Place:
     """Below the path under which Airflow is served."""
-    return Place(str(request.scope.get("root_path", "")).removesuffix("/evergreen"))
+    airflow = str(request.scope.get("root_path", "")).removesuffix("/evergreen")
+    return Place(airflow, Settings.from_environment().mlflow_ui)
 
 
 def _detail(user: Any, model: str, *, paused: bool = False) -> ModelDetail:

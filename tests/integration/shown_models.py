@@ -27,6 +27,7 @@ MODELS = {
         name="fares",
         owner="pricing team",
         description="What a ride costs.",
+        repository={"url": "https://ann:hush@forge.example/pricing/fares.git"},
         task="regression",
         target="fare",
         features=columns(miles="number", zone="category"),
@@ -118,6 +119,7 @@ def _candidate(
             value=value,
             low=value - 0.3,
             high=value + 0.3,
+            importances={"miles": 0.75, HOSTILE: 0.25},
         ),
     )
 

@@ -244,6 +244,40 @@ def test_a_failed_canary_is_understood_in_one_click_from_the_models_in_airflow(
     wait_until(lambda: "/dags/fares.deployment/runs/" in driver.current_url, 30, "Airflow's page of the run")
 
 
+@pytest.mark.needs("browser")
+def test_commits_lead_to_the_forge_and_versions_to_mlflow_in_a_tab_of_their_own(
+    driver: Chrome, server: ApiServer
+) -> None:
+    driver.get(f"{server.url}/dags/fares.training")
+    wait_for(driver, "a[href$='evergreen-model']").click()
+    driver.switch_to.frame(wait_for(driver, "iframe"))
+    commit = wait_for(driver, "[aria-label=Versions] td a[data-outside]").get_attribute("href")
+    assert commit == f"https://forge.example/pricing/fares/commit/0123456789ab{'0' * 28}"
+    before = driver.window_handles
+    wait_until(lambda: clicked(driver, "[aria-label=Versions] th a[data-outside]"), 30, "a click on a version")
+    wait_until(lambda: len(driver.window_handles) > len(before), 30, "a new tab")
+    (tab,) = set(driver.window_handles) - set(before)
+    driver.switch_to.window(tab)
+    wait_until(lambda: "/#/models/fares/versions/4" in driver.current_url, 30, "MLflow's page of the version")
+    driver.close()
+    driver.switch_to.window(before[0])
+
+
+def test_a_password_in_the_address_of_a_repository_is_on_no_page(server: ApiServer) -> None:
+    for page in PAGES.values():
+        assert "hush" not in server.ask("viewer", "GET", page).text
+    shown = server.ask("viewer", "GET", f"{UI}/models/fares").text
+    assert "url: https://forge.example/pricing/fares.git" in shown
+
+
+def test_the_importance_of_a_feature_is_beside_its_drift(server: ApiServer) -> None:
+    shown = server.ask("viewer", "GET", f"{UI}/models/fares").text
+    table = shown[shown.index('<table class="heat">') :]
+    assert re.search(r"share of the permutation importance for version 2", table)
+    assert re.search(r'<th scope="row">miles</th><td>75.0 %</td>', table)
+    assert re.search(r'<th scope="row">prediction</th><td>–</td>', table)
+
+
 def clicked(driver: Chrome, selector: str) -> bool:
     """Click on what the selector matches; False if Airflow has loaded the frame again in this moment."""
     try:

@@ -75,6 +75,7 @@ def api_server(home: Path, models: Mapping[str, str]) -> Iterator[ApiServer]:
         **inherited,
         "EVERGREEN_HOME": str(home),
         "EVERGREEN_MODELS": str(folder),
+        "EVERGREEN_MLFLOW_PAGE": f"http://127.0.0.1:{port}/",  # something that answers, for tests that follow the link
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),

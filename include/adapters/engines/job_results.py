@@ -16,6 +16,8 @@ from include.core.errors import TrainingError
 PARAMETERS, NAME_LENGTH, VALUE_LENGTH = 100, 100, 250
 """How many parameters of the estimator are taken, and the most characters of a name and a value; the runtime has the
 same limits, but the model's code can write the report too."""
+IMPORTANCES = 2_000
+"""How many features' importances are taken."""
 REMEDY = "The model's code must not write to it: the platform's own code does."
 
 
@@ -29,7 +31,9 @@ def read_training_report(file: Path) -> TrainingReport:
             seconds={str(step): float(seconds) for step, seconds in dict(values["seconds"]).items()},
             trained_until=datetime.fromisoformat(values["trained_until"]).isoformat(),
             sha256=str(values["sha256"]),
-            parameters=_parameters(values.get("parameters", {})),  # builds of earlier releases report none
+            # builds of earlier releases report neither
+            parameters=_parameters(values.get("parameters", {})),
+            importances=_importances(values.get("importances", {})),
         )
     except (OSError, UntrustedFileError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise TrainingError(f"{file.name} is not a training's report ({error!r}). {REMEDY}") from None
@@ -46,6 +50,14 @@ def _parameters(values: object) -> dict[str, str]:
         if isinstance(text, str) and len(name) <= NAME_LENGTH and len(text) <= VALUE_LENGTH
     }
     return dict(list(short.items())[:PARAMETERS])
+
+
+def _importances(values: object) -> dict[str, float]:
+    """Shares between 0 and 1 by feature; TypeError if it is no object."""
+    if not isinstance(values, dict):
+        raise TypeError("importances is not an object")
+    shares = {name: share for name, share in values.items() if type(share) in (int, float) and 0 <= share <= 1}
+    return {_printable(name)[:NAME_LENGTH]: float(share) for name, share in list(shares.items())[:IMPORTANCES]}
 
 
 def _printable(text: str) -> str:

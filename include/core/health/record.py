@@ -178,6 +178,14 @@ class HealthRow:
         """The metrics of the live version; empty if there is none."""
         return self.by_version.get(self.live_version or "", {})
 
+    def measured(self) -> str:
+        """The primary metric of the live version in words, and of all versions together if several have served."""
+        live = self.live_figure(self.metric)
+        text = f"{self.metric} {_in_words(live)}"
+        if len(self.versions) < 2:
+            return text
+        return f"{text} for version {self.live_version} ({_in_words(self.quality.get(self.metric))} for all versions)"
+
     def live_figure(self, metric: str) -> QualityFigure | None:
         """One metric of the live version, or None."""
         return self.live_quality.get(metric)
@@ -227,3 +235,7 @@ class Incident:
     verdict: Verdict
     recorded: float = 0.0
     """When it was opened (epoch seconds)."""
+
+
+def _in_words(figure: QualityFigure | None) -> str:
+    return "not measured" if figure is None or figure.value is None else f"{figure.value:.4g}"

@@ -33,10 +33,9 @@ class MeasureHealthOperator(ModelTask):
         gathered = Gathered.from_dict(self.gathered) if self.gathered else Gathered()
         windows = windows_to_measure(installation, spec, self.window or last_ended(spec, run.run_after))
         for row in measure_windows(installation, spec, windows, gathered, run.run_id):
-            figure = row.quality.get(row.metric)
             self.log.info(
-                "%s %s: %s, %d predictions, %d with truth, %s %s, drifted: %s",
-                self.model, row.window, row.status, row.predictions, row.rows, row.metric,
-                figure.value if figure else None, ", ".join(row.drift.drifted) or "none",
+                "%s %s: %s, %d predictions, %d with truth, %s, drifted: %s",
+                self.model, row.window, row.status, row.predictions, row.rows, row.measured(),
+                ", ".join(row.drift.drifted) or "none",
             )  # fmt: skip
         return windows

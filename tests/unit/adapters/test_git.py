@@ -15,7 +15,6 @@ from include.adapters.git import (
     newest_commit,
     repository_url,
     resolve_commit,
-    without_credentials,
 )
 from include.core.errors import BuildError, PlatformError
 from include.core.spec import Repository
@@ -204,27 +203,6 @@ def test_a_link_may_not_count_on_the_name_of_the_checkouts_folder(repository: Re
         with pytest.raises(BuildError, match=f"by-{name} is a link"):
             check_out(HOME, repository.spec, repository.push(), tmp_path / "out")
         (repository.work / f"by-{name}").unlink()
-
-
-@pytest.mark.parametrize(
-    "text, shown",
-    [
-        ("https://example.com/a.git", "https://example.com/a.git"),
-        ("https://user:secret@example.com/a.git", "https://example.com/a.git"),
-        ("https://secret@example.com/a.git", "https://example.com/a.git"),
-        ("https://@example.com/a.git", "https://example.com/a.git"),
-        ("https://user:se@cret@example.com/a.git", "https://example.com/a.git"),
-        ("https://example.com/a@b.git", "https://example.com/a@b.git"),
-        ("https://example.com/a.git?mail=a@b.c", "https://example.com/a.git?mail=a@b.c"),
-        ("fatal: https://u:p@one.net/a: no, https://two.net", "fatal: https://one.net/a: no, https://two.net"),
-        ("at https://one.net, ask it@example.com", "at https://one.net, ask it@example.com"),
-        ("git@example.com:team/a.git", "git@example.com:team/a.git"),
-        ("/srv/a.git", "/srv/a.git"),
-    ],
-)
-def test_no_password_is_in_what_is_shown_and_all_else_is(text: str, shown: str) -> None:
-    """Messages and images' labels had a rule of their own each; both left the rest of a password with an @ in it."""
-    assert without_credentials(text) == shown
 
 
 def test_the_author_of_a_checkout_is_known_next_to_it(tmp_path: Path) -> None:

@@ -143,6 +143,21 @@ def test_the_report_must_name_the_newest_training_row(spec: ModelSpec, snapshot:
             check_trained_until(spec, snapshot, report, SINCE)
 
 
+def test_importances_that_a_job_invents_are_shares_within_bounds(tmp_path: Path) -> None:
+    file = tmp_path / "training.json"
+    invented = {"ok": 0.25, "one": 1, "below": -0.1, "above": 2, "text": "0.5", "nan": float("nan"), "yes": True}
+    file.write_text(json.dumps({**REPORT, "importances": invented}))
+    assert read_training_report(file)["importances"] == {"ok": 0.25, "one": 1.0}
+    file.write_text(json.dumps({**REPORT, "importances": {f"{n}" + "x" * 500: 0.1 for n in range(5_000)}}))
+    taken = read_training_report(file)["importances"]
+    assert (len(taken), max(map(len, taken))) == (2_000, 100)
+    file.write_text(json.dumps(REPORT))
+    assert read_training_report(file)["importances"] == {}, "a build of an earlier release reports none"
+    file.write_text(json.dumps({**REPORT, "importances": ["x"]}))
+    with pytest.raises(TrainingError, match="importances is not an object"):
+        read_training_report(file)
+
+
 def test_parameters_that_a_job_invents_are_few_short_and_fit_every_database(tmp_path: Path) -> None:
     file = tmp_path / "training.json"
     invented = {"ok": "1", "null": "a\0b", "half": "\ud800", "long": "x" * 251, "x" * 101: "1", "list": [1]}

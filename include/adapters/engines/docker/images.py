@@ -32,9 +32,10 @@ from include.adapters.engines.environments import Lock, Python
 from include.adapters.engines.process.confinement import Completed
 from include.adapters.engines.runtime_config import build_folder
 from include.adapters.files import write_atomically
-from include.adapters.git import repository_url, without_credentials
+from include.adapters.git import repository_url
 from include.core.build import Lineage
 from include.core.errors import BuildError, EvergreenError, PlatformError
+from include.core.forge import without_credentials
 from include.core.json_types import JsonObject
 from include.core.spec import ModelSpec
 from include.settings import PROJECT

@@ -1,6 +1,7 @@
 """Health rows that an installation has stay readable, and reading loses nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from include.core.health.record import HealthRow
 from include.core.json_types import FORMER_NAMES
+from include.core.quality.figures import QualityFigure
 from tests.support.health_rows import health_row
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_rows.json").read_text(encoding="utf-8"))
@@ -54,3 +56,13 @@ def test_the_live_versions_figure_is_that_of_the_version_that_answered_most() ->
 
 def test_rows_are_equal_whenever_they_were_recorded() -> None:
     assert HealthRow.from_dict(RECORDED[0], recorded=1.0) == HealthRow.from_dict(RECORDED[0], recorded=2.0)
+
+
+def test_the_log_line_says_whose_figure_it_is() -> None:
+    """The log had two figures of one window: of all versions, and of the live one."""
+    one = replace(health_row("2013-05", 0.7125), quality={"roc_auc": QualityFigure(0.7125, None, None, 10)})
+    assert one.measured() == "roc_auc 0.7125"
+    mixed = replace(one, versions=("1", "2"), live_version="2", by_version={"2": {"roc_auc": QualityFigure(0.8)}})
+    assert mixed.measured() == "roc_auc 0.8 for version 2 (0.7125 for all versions)"
+    unknown = replace(mixed, by_version={}, quality={})
+    assert unknown.measured() == "roc_auc not measured for version 2 (not measured for all versions)"
