@@ -17,6 +17,7 @@ from selenium.webdriver.support.ui import Select
 from docs.pictures import browser, wait_for
 from tests.integration.shown_models import MODELS, TOO_SLOW, fill
 from tests.support.api_server import ROLES, ApiServer, api_server, password
+from tests.support.page_layout import WIDTHS, cut_off, narrow
 from tests.support.running_platform import short_folder
 from tests.support.waiting import wait_for as wait_until
 
@@ -201,14 +202,11 @@ def driver(server: ApiServer) -> Iterator[Chrome]:
 
 @pytest.mark.needs("browser")
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 1024, 390])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_every_page_fits_is_readable_and_lets_nothing_in(
     driver: Chrome, server: ApiServer, width: int, theme: str
 ) -> None:
-    # A window can't be as narrow as a phone; the emulation of one can.
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    )
+    narrow(driver, width)
     for name, page in PAGES.items():
         driver.get(f"{server.url}{page}")
         driver.execute_script("localStorage.setItem('theme', arguments[0])", theme)
@@ -218,7 +216,7 @@ def test_every_page_fits_is_readable_and_lets_nothing_in(
         assert driver.execute_script("return document.documentElement.dataset.theme") == theme
         errors = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
         assert errors == [], name
-        assert driver.execute_script(CUT) == [], f"{name} at {width} px"
+        assert cut_off(driver) == [], f"{name} at {width} px"
         found = Axe().run(driver, options={"resultTypes": ["violations"]})
         serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
         assert [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in serious] == [], name
@@ -317,12 +315,3 @@ def test_a_version_is_deployed_and_rolled_back_with_the_mouse(driver: Chrome, se
     assert (deployed["version"], deployed["force"]) == ("4", False)
     (other,) = [conf for name, conf in found.items() if name not in before]
     assert (other["rollback"], other["to"]) == (True, "1")
-
-
-CUT = """
-const frame = e => e.closest('.scroll, .shares, pre')
-const cut = e => frame(e) ? frame(e).scrollWidth > 6000 : e.getBoundingClientRect().right > window.innerWidth + 1
-const shown = [...document.querySelectorAll('main *, nav *')].filter(e => !e.closest('.skip'))
-return shown.filter(cut).map(e => e.outerHTML.slice(0, 120)).slice(0, 5)
-"""
-"""What is cut at the right, or in a table that would have to be scrolled for ever."""

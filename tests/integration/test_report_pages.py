@@ -15,6 +15,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from demo.report import write
 from docs.pictures import browser
 from include.core.drift.profile import build_profile
 from include.core.health.policy import evaluate_policy
@@ -25,7 +26,9 @@ from include.core.spec import ModelSpec
 from include.core.windows import window_bounds
 from include.pages.history import render_history
 from include.pages.window import render_window
+from tests.support.demo_results import demo_result
 from tests.support.health_rows import incident
+from tests.support.page_layout import WIDTHS, cut_off, narrow
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("browser")]
 
@@ -149,6 +152,25 @@ def test_distributions_are_drawn_and_their_shares_can_be_read(driver: Chrome, fo
     assert ask("return getComputedStyle(document.querySelector('.shares i.before')).backgroundImage") != "none"
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_cut_off(driver: Chrome, folder: Path, width: int, theme: str) -> None:
+    """The demo's report had a column one word wide, and its last one was cut."""
+    scheme = {"name": "prefers-color-scheme", "value": theme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    narrow(driver, width)
+    report, *_ = (
+        path for path in write(demo_result(), folder / "demo", "http://127.0.0.1:8080") if path.suffix == ".html"
+    )
+    for page in (*(folder / name for name in PAGES), report):
+        driver.get(page.as_uri())
+        assert cut_off(driver) == [], f"{page.name} at {width} px"
+        assert driver.execute_script(CONTRAST) == [], f"{page.name} in {theme}"
+        assert driver.execute_script(CRAMPED) == [], f"{page.name} at {width} px"
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
 def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver: Chrome, folder: Path) -> None:
     driver.get((folder / "index.html").as_uri())
     driver.find_element(By.LINK_TEXT, "2013-08").click()
@@ -158,6 +180,13 @@ def test_a_link_leads_from_the_history_to_a_window_and_on_to_the_next(driver: Ch
     assert driver.title == "flights: health history"
 
 
+CRAMPED = """
+return [...document.querySelectorAll('main td, main th')].filter(e => {
+    const box = e.getBoundingClientRect(), words = e.innerText.trim().split(/\\s+/)
+    return words.length > 8 && box.height > 12 * 20 && box.width < 90
+}).map(e => e.outerHTML.slice(0, 120))
+"""
+"""Cells with many words that stand one below the other."""
 CONTRAST = """
 const linear = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4
 const light = c => { const [r, g, b] = c.map(v => linear(v / 255)); return .2126 * r + .7152 * g + .0722 * b }
