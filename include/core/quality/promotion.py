@@ -37,7 +37,7 @@ def judge_promotion(
     """The verdict on a candidate.
 
     ``candidate`` and ``champion`` are evaluated on the same rows; ``difference`` is how much better the candidate is in
-    the primary metric (paired bootstrap). A candidate is promoted only if the lower bound of its interval reaches
+    the primary metric (paired bootstrap). A candidate is promoted only if the lower bound of its interval exceeds
     ``promotion.improvement``, so that a model that is worse, as good, or better by chance never replaces the champion.
 
     ``incomparable`` says why there is a champion that can't be measured on these rows: the specification has changed.
@@ -62,7 +62,7 @@ def judge_promotion(
         return Verdict(
             "fail", f"predicts as well as the champion ({metric} {before.value:.4f}): no difference", signals
         )
-    if difference.low < spec.promotion.improvement:
+    if difference.low <= spec.promotion.improvement:
         return Verdict("fail", _not_better(spec, figure, before, difference), signals)
     problem = _worse_slice(spec, candidate, champion)
     if problem:
@@ -102,7 +102,7 @@ def _not_better(spec: ModelSpec, figure: QualityFigure, before: QualityFigure, d
     return (
         f"not shown to be better than the champion: {spec.metrics.primary} {figure.value:.4f} against "
         f"{before.value:.4f}, difference {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
-        f"its lower bound must reach {spec.promotion.improvement:+.4f}"
+        f"its lower bound must exceed {spec.promotion.improvement:+.4f}"
     )
 
 

@@ -3,8 +3,11 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from include.core.quality.evaluation import compare, evaluate
 from include.core.quality.figures import Difference, Evaluation, QualityFigure
 from include.core.quality.promotion import holdout_start, judge_promotion
 from include.core.spec import ModelSpec
@@ -25,11 +28,24 @@ def test_a_clearly_better_candidate_is_promoted(spec: ModelSpec) -> None:
     assert judge_promotion(spec, measured(0.75), measured(0.70), better_by(0.05, 0.03)).answer == "pass"
 
 
-@pytest.mark.parametrize("low", [-0.0001, -0.2])
+@pytest.mark.parametrize("low", [0.0, -0.0001, -0.2])
 def test_a_candidate_not_shown_to_be_better_is_not_promoted(spec: ModelSpec, low: float) -> None:
     verdict = judge_promotion(spec, measured(0.75), measured(0.74), better_by(0.01, low))
     assert verdict.answer == "fail"
     assert "not shown to be better" in verdict.reason
+
+
+def test_one_better_row_of_five_hundred_does_not_make_a_better_model(spec: ModelSpec) -> None:
+    """A lower bound of exactly 0 says that chance explains the difference; it used to be enough."""
+    values = {**spec.model_dump(by_alias=True), "metrics": {"primary": "accuracy"}, "promotion": {}}
+    accuracy = type(spec).model_validate(values)
+    truth = np.random.default_rng(0).random(500) < 0.3
+    frame = pd.DataFrame({"late": truth.astype(float), "champion": 0.1, "prediction": 0.1})
+    frame.loc[np.flatnonzero(truth)[0], "prediction"] = 0.9
+    difference = compare(frame, accuracy).overall
+    assert (difference.value, difference.low) == (pytest.approx(0.002), 0.0)
+    candidate, champion = (evaluate(frame, accuracy, prediction=name) for name in ("prediction", "champion"))
+    assert judge_promotion(accuracy, candidate, champion, difference).answer == "fail"
 
 
 def test_a_worse_candidate_is_not_promoted(spec: ModelSpec) -> None:
