@@ -44,12 +44,30 @@ def condense(score: Array, truth: Array, threshold: float) -> Cells:
     """Condense finite scores, shape [n]; ``truth`` is each row's class or probability, 0 to 1."""
     if len(score) <= MAX_UNCONDENSED_ROWS:
         return Cells(score, np.ones(len(score), dtype=int), truth)
+    order, starts = _cells(score, threshold)
+    ranked, rows = score[order], np.diff(starts, append=len(score))
+    mean = np.add.reduceat(ranked, starts) / rows
+    mean = np.clip(mean, ranked[starts], ranked[starts + rows - 1])  # the mean of equal numbers may differ by rounding
+    return Cells(mean, rows, np.add.reduceat(truth[order], starts))
+
+
+def outcome_losses(losses: Array, score: Array, truth: Array, threshold: float) -> Array:
+    """The mean loss of each cell's true and false rows, in the order of ``outcomes``; 0 where there is none.
+
+    A loss is not linear in the score: the loss of a cell's mean score is not the mean of its rows' losses.
+    """
+    order, starts = _cells(score, threshold)
+    sides = []
+    for side in (truth, 1 - truth):
+        total, count = (np.add.reduceat(values[order], starts) for values in (losses * side, side))
+        sides.append(np.divide(total, count, out=np.zeros(len(starts)), where=count > 0))
+    return np.concatenate(sides)
+
+
+def _cells(score: Array, threshold: float) -> tuple[Array, Array]:
+    """The rows' order by score, and the place in it where each cell starts."""
     order = np.argsort(score, kind="stable")
     ranked = score[order]
     edges = [*(np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS), threshold]
     starts = np.unique(np.searchsorted(ranked, [*ranked[np.arange(CELLS) * len(ranked) // CELLS], *edges]))
-    starts = starts[starts < len(ranked)]
-    rows = np.diff(starts, append=len(ranked))
-    mean = np.add.reduceat(ranked, starts) / rows
-    mean = np.clip(mean, ranked[starts], ranked[starts + rows - 1])  # the mean of equal numbers may differ by rounding
-    return Cells(mean, rows, np.add.reduceat(truth[order], starts))
+    return order, starts[starts < len(ranked)]

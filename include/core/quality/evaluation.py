@@ -26,9 +26,19 @@ import pandas as pd
 
 from include.core.errors import DataError
 from include.core.metric_names import CLASSIFICATION_METRICS
-from include.core.quality.condensed import MAX_UNCONDENSED_ROWS, condense
+from include.core.quality.condensed import MAX_UNCONDENSED_ROWS, condense, outcome_losses
 from include.core.quality.figures import Comparison, Difference, Evaluation, Quality, QualityFigure
-from include.core.quality.metrics import INTERVALS, THRESHOLD, Array, Interval, Measure, must, prepare
+from include.core.quality.metrics import (
+    INTERVALS,
+    ROW_LOSSES,
+    THRESHOLD,
+    Array,
+    Interval,
+    Measure,
+    mean_of,
+    must,
+    prepare,
+)
 from include.core.spec import ModelSpec
 
 RESAMPLES = 200
@@ -141,11 +151,9 @@ def _intervals(
     """The interval of each metric; with many classified rows, from condensed cells."""
     if not measures:
         return {}
-    truth, prediction = resampling.truth, resampling.prediction
-    rows = np.ones(len(truth))
-    if len(truth) > MAX_UNCONDENSED_ROWS and set(measures) <= set(CLASSIFICATION_METRICS):
-        truth, prediction, rows = condense(prediction, truth, resampling.threshold).outcomes()
-        measures = {name: must(prepare(name, truth, prediction, resampling.threshold)) for name in measures}
+    rows = np.ones(len(resampling.truth))
+    if len(rows) > MAX_UNCONDENSED_ROWS and set(measures) <= set(CLASSIFICATION_METRICS):
+        measures, rows = _condensed(list(measures), resampling)
     drawn = _bootstrap(list(measures.values()), rows, resampling.resamples, resampling.seed)
     ends = {
         name: interval(resampled, resampling.confidence, INTERVALS.get(name, "percentile"), values[name])
@@ -159,6 +167,20 @@ def _intervals(
         if values["calibration_error"] <= by_chance:
             ends["calibration_error"] = (0.0, ends["calibration_error"][1])
     return ends
+
+
+def _condensed(metrics: list[str], resampling: Resampling) -> tuple[dict[str, Measure], Array]:
+    """The measures of the cells' outcomes instead of the rows, and how many rows each outcome stands for."""
+    truth, score, threshold = resampling.truth, resampling.prediction, resampling.threshold
+    outcome, cell_score, rows = condense(score, truth, threshold).outcomes()
+    measures = {}
+    for name in metrics:
+        if name in ROW_LOSSES:
+            losses = ROW_LOSSES[name](truth, score)
+            measures[name] = mean_of(outcome_losses(losses, score, truth, threshold))
+        else:
+            measures[name] = must(prepare(name, outcome, cell_score, threshold))
+    return measures, rows
 
 
 def _difference(

@@ -94,17 +94,28 @@ def _pr_auc(truth: Array, prediction: Array) -> Measure | str:
 
 def _log_loss(truth: Array, prediction: Array) -> Measure | str:
     """Mean negative log-likelihood (natural logarithm); probabilities are clipped one epsilon from 0 and 1."""
-    reason = _not_probabilities(prediction)
-    if reason:
-        return reason
+    return _not_probabilities(prediction) or mean_of(_log_losses(truth, prediction))
+
+
+def _log_losses(truth: Array, prediction: Array) -> Array:
     epsilon = np.finfo(float).eps
     clipped = np.clip(prediction, epsilon, 1 - epsilon)
-    return _mean(-(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped)))
+    losses: Array = -(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped))
+    return losses
 
 
 def _brier(truth: Array, prediction: Array) -> Measure | str:
     """Mean squared error of the probability."""
-    return _not_probabilities(prediction) or _mean((truth - prediction) ** 2)
+    return _not_probabilities(prediction) or mean_of(_squared(truth, prediction))
+
+
+def _squared(truth: Array, prediction: Array) -> Array:
+    squared: Array = (truth - prediction) ** 2
+    return squared
+
+
+ROW_LOSSES: dict[str, Callable[[Array, Array], Array]] = {"log_loss": _log_losses, "brier": _squared}
+"""Metrics of probabilities that are the mean of each row's loss: a function from truth and prediction to the losses."""
 
 
 def _calibration_error(truth: Array, prediction: Array) -> Measure | str:
@@ -129,7 +140,7 @@ def _calibration_error(truth: Array, prediction: Array) -> Measure | str:
 
 def _accuracy(truth: Array, said: Array) -> Measure | str:
     """Share of rows on the right side of the threshold."""
-    return _mean((truth == said).astype(float))
+    return mean_of((truth == said).astype(float))
 
 
 def _precision(truth: Array, said: Array) -> Measure | str:
@@ -155,12 +166,12 @@ def _f1(truth: Array, said: Array) -> Measure | str:
 
 def _mae(truth: Array, prediction: Array) -> Measure | str:
     """Mean absolute error, in units of the target."""
-    return _mean(np.abs(truth - prediction))
+    return mean_of(np.abs(truth - prediction))
 
 
 def _rmse(truth: Array, prediction: Array) -> Measure | str:
     """Root of the mean squared error, in units of the target."""
-    mean = _mean((truth - prediction) ** 2)
+    mean = mean_of((truth - prediction) ** 2)
     return lambda counts: float(np.sqrt(mean(counts)))
 
 
@@ -179,7 +190,7 @@ def _r2(truth: Array, prediction: Array) -> Measure | str:
 
 def _bias(truth: Array, prediction: Array) -> Measure | str:
     """Mean of prediction minus truth, in units of the target: positive if the model overestimates."""
-    return _mean(prediction - truth)
+    return mean_of(prediction - truth)
 
 
 def _absolute_error_at(share: float) -> Callable[[Array, Array], Measure | str]:
@@ -227,7 +238,8 @@ _AT_THRESHOLD: dict[str, Callable[[Array, Array], Measure | str]] = {
 """Metrics whose second argument says whether each row is predicted true."""
 
 
-def _mean(losses: Array) -> Measure:
+def mean_of(losses: Array) -> Measure:
+    """The measure of a metric that is the mean of each row's loss, shape [n]."""
     return lambda counts: _dot(counts, losses) / float(counts.sum())
 
 

@@ -47,6 +47,19 @@ def test_a_metric_of_the_cells_is_that_of_the_rows(metric: Any, digits: int) -> 
     assert of_cells == pytest.approx(whole.value, abs=0.02 * chance + 1e-12)
 
 
+@pytest.mark.parametrize("metric", ["log_loss", "brier"])
+def test_a_value_is_inside_its_own_interval_also_with_a_few_confident_errors(metric: str) -> None:
+    """The loss of a cell's mean score is not the mean of its rows' losses: the interval was beside the value."""
+    random = np.random.default_rng(0)
+    score = random.uniform(0.001, 0.999, 100_000)
+    truth = (random.random(100_000) < score).astype(float)
+    score[:10], truth[:10] = 1e-15, 1.0
+    figure = figures(truth, score, [metric], threshold=THRESHOLD)[metric]
+    middle = (figure.low + figure.high) / 2
+    assert figure.low < figure.value < figure.high
+    assert figure.value == pytest.approx(middle, abs=0.15 * (figure.high - figure.low))
+
+
 def test_nothing_is_lost_in_cells_and_equal_scores_share_one() -> None:
     truth, score = window(digits=2)
     cells = condense(score, truth, THRESHOLD)
