@@ -1,6 +1,7 @@
 """``python -m tests.chaos [words of a fault's name ...]``: play the faults and print what each cost.
 
-``--skip=20`` begins after the first 20, ``--short`` plays the few of ``.ci/run``, ``--write`` writes docs/faults.md.
+``--skip=20`` begins after the first 20, ``--short`` plays the few of ``.ci/run``, ``--write`` writes docs/faults.md,
+``--chain`` only kills every task from a degraded window to the new release, which all faults together end with.
 Exit code 1 if something needed a hand, was lost, or was trained twice.
 """
 
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.chain import play_chain
 from tests.chaos.faults import FAULTS, SHORT
 from tests.chaos.place import chaos_place
 from tests.chaos.runner import HEAD, play
@@ -38,6 +40,8 @@ def main(arguments: list[str]) -> int:
     skipped = next((int(word.partition("=")[2]) for word in arguments if word.startswith("--skip=")), 0)
     chosen = SHORT if "--short" in arguments else FAULTS[skipped:]
     chosen = [fault for fault in chosen if not words or any(word in fault.name for word in words)]
+    if "--chain" in arguments:
+        chosen = []
     print(HEAD, flush=True)
     outcomes = []
     with short_folder() as root:
@@ -47,6 +51,9 @@ def main(arguments: list[str]) -> int:
             for outcome in play(place, chosen):
                 outcomes.append(outcome)
                 print(outcome.row(), "" if outcome.passed else "  <-- FAILED", flush=True)
+            if "--chain" in arguments or not (words or "--short" in arguments):
+                outcomes.append(play_chain(place))
+                print(outcomes[-1].row(), "" if outcomes[-1].passed else "  <-- FAILED", flush=True)
     passed = sum(outcome.passed for outcome in outcomes)
     print(f"{passed} of {len(outcomes)} faults passed", flush=True)
     if "--write" in arguments:
