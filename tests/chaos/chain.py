@@ -153,11 +153,11 @@ def _strict_spec(place: Place) -> Iterator[None]:
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
     def parsed() -> bool:
-        dag = place.platform.ask("GET", f"dags/{cell.name}.training")
-        return "asset" not in str(dag["timetable_summary"] or "").lower()
+        dag = place.platform.ask("GET", f"dags/{cell.name}.training/details")
+        return f"{cell.name}/data" not in str(dag["asset_expression"])
 
     try:
-        wait_for(parsed, 180, "the Dag without a schedule")
+        wait_for(parsed, 180, "the Dag that does not wait for data")
         yield
     finally:
         write_spec(place.root, cell, changed=False)
