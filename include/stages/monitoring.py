@@ -319,7 +319,8 @@ def _pages_to_write(history: Sequence[HealthRow], measured: Sequence[str]) -> li
 def _columns_for_quality(spec: ModelSpec, predictions: Predictions, live: LiveVersion | None) -> pd.DataFrame:
     """The predictions with the features that slices and the estimator need."""
     estimator = live.reference.estimator if live else None
-    needed = sorted({*spec.metrics.slices, *features_needed(estimator)})
+    dependence = {spec.data.dependence} & set(spec.feature_names)
+    needed = sorted({*spec.metrics.slices, *features_needed(estimator), *dependence})
     return predictions.frame.assign(**{name: predictions.feature(name) for name in needed})
 
 

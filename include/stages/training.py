@@ -226,16 +226,14 @@ def train(
 
 def compare(spec: ModelSpec, made: Candidate) -> Verdict:
     """The promotion verdict, from the holdout's predictions; writes ``metrics.json`` next to them."""
-    folder, champion = Path(made["folder"]), made["champion"]
+    folder, champion, time = Path(made["folder"]), made["champion"], spec.data.event_time
     holdout = pd.read_parquet(folder / HOLDOUT)
-    candidate = evaluation.evaluate(holdout, spec, seed=0)
+    candidate = evaluation.evaluate(holdout, spec, time=time, seed=0)
     previous = comparison = None
     if champion:
-        previous = evaluation.evaluate(holdout, spec, prediction="champion", seed=0)
-        comparison = evaluation.compare(holdout, spec, candidate="prediction", champion="champion", seed=0)
-    verdict = judge_promotion(
-        spec, candidate, previous, comparison.overall if comparison else None, incomparable=made.get("incomparable")
-    )
+        previous = evaluation.evaluate(holdout, spec, time=time, prediction="champion", seed=0)
+        comparison = evaluation.compare(holdout, spec, time=time, seed=0)
+    verdict = judge_promotion(spec, candidate, previous, comparison, incomparable=made.get("incomparable"))
     figures = {
         **candidate.as_dict(),
         "champion": previous.as_dict() if previous else None,

@@ -209,6 +209,9 @@ def judge_window(spec: ModelSpec, window: WindowSummary) -> Judged | str:
     needed = spec.monitoring.rows_at_least
     if window.rows < needed:
         return f"has {window.rows} predictions with ground truth; {needed} are required"
+    fewest, of_class = window.fewest, spec.monitoring.class_rows_at_least
+    if fewest is not None and fewest < of_class:
+        return f"has {fewest} predictions of the rarer class; {of_class} are required"
     if window.reference is None:
         return f"version {window.version} has no {spec.metrics.primary} on its holdout to compare with"
     return Judged(window.window, window.value, window.reference, spec.worse_by(window.value, window.reference))

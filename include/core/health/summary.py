@@ -43,6 +43,8 @@ class WindowSummary:
     """Why it has no ground truth."""
     reason: str
     """Why it has no value of the metric."""
+    fewest: int | None = None
+    """How many of the rows are of the rarer class; None for a regression, and in summaries of earlier releases."""
 
     @classmethod
     def of(cls, row: HealthRow, metric: str | None = None) -> WindowSummary:
@@ -68,6 +70,7 @@ class WindowSummary:
             problem=row.problem,
             truth_problem=row.truth_problem or "",
             reason=figure.reason or "",
+            fewest=figure.fewest,
         )
 
     def as_dict(self) -> JsonObject:
@@ -77,7 +80,7 @@ class WindowSummary:
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> WindowSummary:
         """The summary from the output of :meth:`as_dict`."""
-        known: JsonObject = {name: values[name] for name in _NAMES}
+        known: JsonObject = {name: values[name] for name in _NAMES if name in values}
         return cls(**{**known, "drifted": tuple(known["drifted"])})
 
 

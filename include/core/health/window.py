@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import pandas as pd
 
@@ -159,10 +160,11 @@ def _evaluate(
     """Quality on all rows, and on each version's rows."""
     if known.empty:
         return Evaluation(), {}
-    whole = evaluate(known, spec, seed=seed)
+    measured = partial(evaluate, spec=spec, time="event_time", seed=seed)
+    whole = measured(known)
     if len(versions) == 1:
         return whole, dict.fromkeys(versions, whole.quality)
-    return whole, {version: evaluate(rows, spec, seed=seed).quality for version, rows in versions.items()}
+    return whole, {version: measured(rows).quality for version, rows in versions.items()}
 
 
 def _data_quality(

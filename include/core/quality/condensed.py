@@ -64,6 +64,15 @@ def outcome_losses(losses: Array, score: Array, truth: Array, threshold: float) 
     return np.concatenate(sides)
 
 
+def outcome_of_rows(score: Array, truth: Array, threshold: float) -> Array:
+    """Which outcome each row belongs to, shape [n]: its cell if it is true, else its cell after all true ones."""
+    order, starts = _cells(score, threshold)
+    cell = np.empty(len(score), dtype=np.int64)
+    cell[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(score)))
+    outcome: Array = np.where(truth > 0, cell, cell + len(starts))
+    return outcome
+
+
 def _cells(score: Array, threshold: float) -> tuple[Array, Array]:
     """The rows' order by score, and the place in it where each cell starts."""
     order = np.argsort(score, kind="stable")

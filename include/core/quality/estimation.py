@@ -24,10 +24,11 @@ import numpy as np
 import pandas as pd
 
 from include.core.quality.condensed import condense
-from include.core.quality.evaluation import interval, unknown
+from include.core.quality.evaluation import unknown
 from include.core.quality.figures import EstimateOutcome, Quality, QualityFigure
 from include.core.quality.losses import LossTree, build_loss_tree, estimate_losses, features_of
 from include.core.quality.metrics import INTERVALS, Array, prepare
+from include.core.quality.resampling import interval
 from include.core.spec import ModelSpec
 
 DRAWS = 200

@@ -12,6 +12,8 @@ the percentile interval minus the resamples' bias, and the lower bound is 0 if a
 error by chance. These bounds were chosen by simulation: ``make bench`` shows the coverage of each interval. A resample
 is represented by how often each row was drawn, so that a metric is prepared once (sorting, losses) and then costs one
 pass per resample; with many classified rows, one pass over condensed cells (:mod:`core.quality.condensed`).
+
+Rows of one day, or of what else ``data.dependence`` names, are drawn together (:mod:`core.quality.resampling`).
 """
 
 from __future__ import annotations
@@ -26,38 +28,40 @@ import pandas as pd
 
 from include.core.errors import DataError
 from include.core.metric_names import CLASSIFICATION_METRICS
-from include.core.quality.condensed import MAX_UNCONDENSED_ROWS, condense, outcome_losses
+from include.core.quality.blocks import blocks_of
+from include.core.quality.condensed import MAX_UNCONDENSED_ROWS, condense, outcome_losses, outcome_of_rows
 from include.core.quality.figures import Comparison, Difference, Evaluation, Quality, QualityFigure
 from include.core.quality.metrics import (
     INTERVALS,
+    RANGES,
     ROW_LOSSES,
     THRESHOLD,
     Array,
-    Interval,
     Measure,
     mean_of,
     must,
     prepare,
+    share_of,
 )
+from include.core.quality.resampling import Bounds, Draw, bootstrap, draw_blocks, draw_rows, interval, widened, wilson
 from include.core.spec import ModelSpec
 
 RESAMPLES = 200
 MAX_SLICES = 50
-
-Bounds = tuple[float | None, float | None]
-"""Lower and upper bound of an interval; None if there is none."""
 
 
 def evaluate(
     frame: pd.DataFrame,
     spec: ModelSpec,
     *,
+    time: str,
     prediction: str = "prediction",
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
     """Every metric of the spec with its interval, on rows with ``spec.target`` (ground truth) and ``prediction``.
 
+    ``time`` is the column of the event timestamp, by which rows of a day are drawn together (``data.dependence``).
     Rows without ground truth are excluded and not counted in ``n``. The same frame and seed give the same figures.
     Raises DataError when a required column is missing.
     """
@@ -72,6 +76,7 @@ def evaluate(
             confidence=spec.metrics.confidence,
             seed=_seed(seed, label),
             resamples=resamples,
+            blocks=blocks_of(part, spec, time),
         )
 
     frame = frame[frame[spec.target].notna()]
@@ -81,6 +86,8 @@ def evaluate(
 def compare(
     frame: pd.DataFrame,
     spec: ModelSpec,
+    *,
+    time: str,
     candidate: str = "prediction",
     champion: str = "champion",
     seed: int = 0,
@@ -90,12 +97,14 @@ def compare(
 
     The difference is positive if the candidate is better, whatever the metric's direction. Its interval comes from a
     paired bootstrap (both are measured on each resample) and is much narrower than the two intervals suggest.
+    ``time`` as in :func:`evaluate`.
     """
     _require(frame, [spec.target, candidate, champion, *spec.metrics.slices])
     frame = frame[frame[spec.target].notna()]
 
     def difference(part: pd.DataFrame, label: str) -> Difference:
-        return _difference(part, spec, candidate, champion, _seed(seed, label), resamples)
+        blocks = blocks_of(part, spec, time)
+        return _difference(part, spec, candidate, champion, blocks, _seed(seed, label), resamples)
 
     slices = {label: difference(part, label) for label, part in _slices(frame, spec)}
     return Comparison(spec.metrics.primary, difference(frame, ""), slices)
@@ -110,25 +119,33 @@ def figures(
     confidence: float = 0.95,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    blocks: Array | None = None,
 ) -> Quality:
     """The named metrics of two aligned columns.
 
     ``threshold`` is the probability from which a row counts as predicted true. With 0 ``resamples``, figures have no
-    interval.
+    interval. ``blocks`` is the block of each row (:func:`include.core.quality.blocks.blocks_of`), None if rows are
+    independent; rows of a single block have no interval.
     """
-    known, predicted = _aligned(truth, prediction)
+    known, predicted, has_truth = _aligned(truth, prediction)
+    of_known = _numbered(blocks, has_truth)
     prepared = {name: prepare(name, known, predicted, threshold) for name in metrics}
     measures = {name: measure for name, measure in prepared.items() if not isinstance(measure, str)}
     whole = np.ones(len(known))
     values = {name: measure(whole) for name, measure in measures.items()}
     ends: dict[str, Bounds] = {}
     if len(known) > 1 and resamples:
-        resampling = Resampling(known, predicted, threshold, confidence, resamples, seed)
+        resampling = Resampling(known, predicted, threshold, confidence, resamples, seed, of_known)
         ends = _intervals(measures, values, resampling)
+    positives = int((known > 0).sum())
     return {
-        name: unknown(measure, len(known))
-        if isinstance(measure, str)
-        else QualityFigure(values[name], *ends.get(name, (None, None)), len(known))
+        name: QualityFigure(
+            values.get(name),
+            *ends.get(name, (None, None)),
+            len(known),
+            reason=measure if isinstance(measure, str) else None,
+            fewest=min(positives, len(known) - positives) if name in CLASSIFICATION_METRICS else None,
+        )
         for name, measure in prepared.items()
     }
 
@@ -143,6 +160,18 @@ class Resampling:
     confidence: float
     resamples: int
     seed: int
+    blocks: Array | None
+    """The number (0, 1, ...) of each row's block; None if rows are independent."""
+
+    def bounds(self, drawn: Array, name: str, value: float) -> Bounds:
+        """The interval of a metric from its values on the resamples."""
+        ends = interval(drawn, self.confidence, INTERVALS.get(name, "percentile"), value)
+        if self.blocks is not None:
+            low, high = widened(ends, value, int(self.blocks.max()) + 1, self.confidence)
+            limits = RANGES.get(name, (None, None))
+            ends = _clipped(low, limits), _clipped(high, limits)
+        rows = share_of(name, self.truth, self.prediction >= self.threshold)
+        return ends if rows is None else wilson(value, rows, self.confidence, ends, independent=self.blocks is None)
 
 
 def _intervals(
@@ -151,15 +180,17 @@ def _intervals(
     """The interval of each metric; with many classified rows, from condensed cells."""
     if not measures:
         return {}
-    rows = np.ones(len(resampling.truth))
-    if len(rows) > MAX_UNCONDENSED_ROWS and set(measures) <= set(CLASSIFICATION_METRICS):
-        measures, rows = _condensed(list(measures), resampling)
-    drawn = _bootstrap(list(measures.values()), rows, resampling.resamples, resampling.seed)
+    if len(resampling.truth) > MAX_UNCONDENSED_ROWS and set(measures) <= set(CLASSIFICATION_METRICS):
+        measures, draw = _condensed(list(measures), resampling)
+    elif resampling.blocks is None:
+        draw = draw_rows(np.ones(len(resampling.truth)))
+    else:
+        draw = draw_blocks(resampling.blocks)
+    drawn = bootstrap(list(measures.values()), draw, resampling.resamples, resampling.seed)
     ends = {
-        name: interval(resampled, resampling.confidence, INTERVALS.get(name, "percentile"), values[name])
-        for name, resampled in zip(measures, drawn, strict=True)
+        name: resampling.bounds(resampled, name, values[name]) for name, resampled in zip(measures, drawn, strict=True)
     }
-    if "calibration_error" in ends:
+    if ends.get("calibration_error", (None, None))[0] is not None:
         random = np.random.default_rng(resampling.seed)
         by_chance = _calibration_error_by_chance(
             resampling.prediction, resampling.confidence, resampling.resamples, random
@@ -169,8 +200,8 @@ def _intervals(
     return ends
 
 
-def _condensed(metrics: list[str], resampling: Resampling) -> tuple[dict[str, Measure], Array]:
-    """The measures of the cells' outcomes instead of the rows, and how many rows each outcome stands for."""
+def _condensed(metrics: list[str], resampling: Resampling) -> tuple[dict[str, Measure], Draw]:
+    """The measures of the cells' outcomes instead of the rows, and how these are drawn."""
     truth, score, threshold = resampling.truth, resampling.prediction, resampling.threshold
     outcome, cell_score, rows = condense(score, truth, threshold).outcomes()
     measures = {}
@@ -180,14 +211,23 @@ def _condensed(metrics: list[str], resampling: Resampling) -> tuple[dict[str, Me
             measures[name] = mean_of(outcome_losses(losses, score, truth, threshold))
         else:
             measures[name] = must(prepare(name, outcome, cell_score, threshold))
-    return measures, rows
+    if resampling.blocks is None:
+        return measures, draw_rows(rows)
+    return measures, draw_blocks(resampling.blocks, outcome_of_rows(score, truth, threshold), len(rows))
 
 
 def _difference(
-    frame: pd.DataFrame, spec: ModelSpec, candidate: str, champion: str, seed: int, resamples: int
+    frame: pd.DataFrame,
+    spec: ModelSpec,
+    candidate: str,
+    champion: str,
+    blocks: Array | None,
+    seed: int,
+    resamples: int,
 ) -> Difference:
-    known, candidate_scores = _aligned(frame[spec.target], frame[candidate])
-    _, champion_scores = _aligned(frame[spec.target], frame[champion])
+    known, candidate_scores, has_truth = _aligned(frame[spec.target], frame[candidate])
+    _, champion_scores, _ = _aligned(frame[spec.target], frame[champion])
+    blocks = _numbered(blocks, has_truth)
     measures = []
     for predicted in (candidate_scores, champion_scores):
         prepared = prepare(spec.metrics.primary, known, predicted, spec.metrics.threshold)
@@ -196,53 +236,43 @@ def _difference(
         measures.append(prepared)
     whole = np.ones(len(known))
     values = [measure(whole) for measure in measures]
-    low = high = None
-    if len(known) > 1:
-        drawn = _bootstrap(measures, whole, resamples, seed)
-        better = drawn[0] - drawn[1] if spec.higher_is_better else drawn[1] - drawn[0]
-        low, high = interval(better, spec.metrics.confidence)
-    return Difference(spec.worse_by(values[1], values[0]), low, high, len(known), values[0], values[1])
+    difference, confidence = spec.worse_by(values[1], values[0]), spec.metrics.confidence
+    count = len(known) if blocks is None else int(blocks.max()) + 1
+    low = high = reason = None
+    if count > 1:
+        draw = draw_rows(whole) if blocks is None else draw_blocks(blocks)
+        drawn = bootstrap(measures, draw, resamples, seed)
+        low, high = interval(drawn[0] - drawn[1] if spec.higher_is_better else drawn[1] - drawn[0], confidence)
+    if blocks is not None:
+        low, high = widened((low, high), difference, count, confidence)
+        if count == 1:
+            reason = f"all rows are of one {spec.data.dependence} (data.dependence), so chance can't be told apart"
+    return Difference(difference, low, high, len(known), values[0], values[1], reason)
 
 
-def _aligned(truth: Any, prediction: Any) -> tuple[Array, Array]:
-    """Both as floats, without rows that lack truth; text that is not a number becomes infinity."""
+def _aligned(truth: Any, prediction: Any) -> tuple[Array, Array, Array]:
+    """Both as floats, without rows that lack truth, and which rows have it; text that is no number becomes infinity."""
     known, predicted = pd.Series(truth).reset_index(drop=True), pd.Series(prediction).reset_index(drop=True)
     has_truth = known.notna()
     known, predicted = known[has_truth], predicted[has_truth]
     numbers = pd.to_numeric(known, errors="coerce").astype(float).fillna(np.inf).to_numpy()
-    return numbers, pd.to_numeric(predicted, errors="coerce").astype(float).to_numpy(na_value=np.nan)
+    scores = pd.to_numeric(predicted, errors="coerce").astype(float).to_numpy(na_value=np.nan)
+    return numbers, scores, has_truth.to_numpy()
 
 
-def _bootstrap(measures: list[Measure], rows: Array, resamples: int, seed: int) -> Array:
-    """Values of each measure on ``resamples`` resamples, shape [measures, resamples]; the same draws for all.
-
-    ``rows`` is the number of rows that each entry of the measures' arrays represents.
-    """
-    random, whole = np.random.default_rng(seed), int(rows.sum())
-    drawn = np.empty((len(measures), resamples))
-    for column in range(resamples):
-        if whole == len(rows):
-            counts = np.bincount(random.integers(0, whole, whole, dtype=np.int32), minlength=whole).astype(float)
-        else:
-            counts = random.multinomial(whole, rows / whole).astype(float)
-        for row, measure in enumerate(measures):
-            drawn[row, column] = measure(counts)
-    return drawn
+def _numbered(blocks: Array | None, kept: Array) -> Array | None:
+    """The blocks of the rows that are kept, numbered from 0 without gaps."""
+    if blocks is None or not kept.any():
+        return None
+    numbers: Array = np.unique(blocks[kept], return_inverse=True)[1]
+    return numbers
 
 
-def interval(values: Array, confidence: float, ends: Interval = "percentile", value: float = 0.0) -> Bounds:
-    """The interval from the values of resamples; none if most could not be measured (too few rows of one class).
-
-    ``percentile``: their quantiles, the k-th of B at k / (B + 1). ``less_bias``, for metrics that chance can only
-    increase beyond ``value``: see the module's docstring; never below 0, and always including the value.
-    """
-    finite = values[np.isfinite(values)]
-    if 2 * len(finite) < len(values) or not len(finite):
-        return None, None
-    low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2], method="weibull")
-    if ends == "less_bias":
-        low, high = max(2 * value - high, 0.0), max(high - (finite.mean() - value), value)
-    return float(low), float(high)
+def _clipped(bound: float | None, limits: tuple[float | None, float | None]) -> float | None:
+    low, high = limits
+    if bound is not None and low is not None:
+        bound = max(bound, low)
+    return min(bound, high) if bound is not None and high is not None else bound
 
 
 def _calibration_error_by_chance(score: Array, confidence: float, resamples: int, random: np.random.Generator) -> float:

@@ -24,10 +24,12 @@ class QualityFigure:
     n: int = 0
     """Number of rows that it was measured on."""
     reason: str | None = None
+    fewest: int | None = None
+    """How many of the rows are of the rarer class; None for metrics of a regression."""
 
     def as_dict(self) -> JsonObject:
-        """JSON values; ``reason`` only if there is one."""
-        return _without_empty_reason(asdict(self))
+        """JSON values; ``reason`` and ``fewest`` only if there are any."""
+        return _without_nones(asdict(self))
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> QualityFigure:
@@ -75,11 +77,11 @@ class Difference:
     champion: float | None = None
     """The metric of candidate and champion."""
     reason: str | None = None
-    """Why the value is missing."""
+    """Why the value or its interval is missing."""
 
     def as_dict(self) -> JsonObject:
         """JSON values; ``reason`` only if there is one."""
-        return _without_empty_reason(asdict(self))
+        return _without_nones(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -136,5 +138,5 @@ class Estimate:
         return cls(values["method"], quality_from_dict(values["quality"]), truth)
 
 
-def _without_empty_reason(values: JsonObject) -> JsonObject:
-    return {name: value for name, value in values.items() if name != "reason" or value is not None}
+def _without_nones(values: JsonObject) -> JsonObject:
+    return {name: value for name, value in values.items() if name not in ("reason", "fewest") or value is not None}

@@ -26,6 +26,15 @@ THRESHOLD = 0.5
 
 INTERVALS: dict[str, Interval] = {"calibration_error": "less_bias"}
 """How a metric's bootstrap interval is computed; default ``percentile``. See ``evaluation``."""
+_SHARE, _LOSS = (0.0, 1.0), (0.0, None)
+RANGES: dict[str, tuple[float | None, float | None]] = {
+    **dict.fromkeys(
+        ("roc_auc", "pr_auc", "brier", "calibration_error", "accuracy", "precision", "recall", "f1"), _SHARE
+    ),
+    **dict.fromkeys(("log_loss", "mae", "rmse", "median_absolute_error", "p90_absolute_error"), _LOSS),
+    "r2": (None, 1.0),
+}
+"""Smallest and largest value that a metric can have; None: unbounded."""
 
 
 def prepare(metric: str, truth: Array, prediction: Array, threshold: float = THRESHOLD) -> Measure | str:
@@ -52,6 +61,18 @@ def must(prepared: Measure | str) -> Measure:
     """The measure, if it is certain that there is one."""
     assert not isinstance(prepared, str), prepared
     return prepared
+
+
+def share_of(metric: str, truth: Array, said: Array) -> int | None:
+    """Of how many rows the metric is a share; None if it is none. ``said``: whether each row is predicted true."""
+    match metric:
+        case "accuracy":
+            return len(truth)
+        case "precision":
+            return int(said.sum())
+        case "recall":
+            return int((truth > 0).sum())
+    return None
 
 
 def _roc_auc(truth: Array, prediction: Array) -> Measure | str:

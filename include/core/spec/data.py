@@ -99,6 +99,11 @@ class Data(SpecSection):
         description="Prediction requests with an event timestamp more than this many days in the future are refused. "
         "Applies to servers that start later.",
     )
+    dependence: str = Field(
+        "day",
+        description="Which rows depend on each other: those of one day (day), those with the same value of a feature "
+        "(its name, such as a session or a turbine), or none. Intervals and gates draw such rows together.",
+    )
     rows_at_least: int = Field(100, ge=1, description="Minimum number of rows in a partition.")
     newest_at_most_days_old: float | None = Field(
         None, gt=0, description="Freshness: the newest row may be at most this many days older than the window's end."

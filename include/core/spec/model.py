@@ -117,6 +117,16 @@ class ModelSpec(SpecSection):
         return self
 
     @model_validator(mode="after")
+    def _dependence_is_known(self) -> ModelSpec:
+        known = ["day", "none", *self.feature_names]
+        if self.data.dependence not in known:
+            raise ValueError(
+                f"data.dependence '{self.data.dependence}' is not day, none or a feature. "
+                f"Use one of: {', '.join(known)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _slices_are_categories(self) -> ModelSpec:
         categories = {feature.name for feature in self.features if feature.type in ("category", "boolean")}
         for column in self.metrics.slices:

@@ -22,6 +22,9 @@ class Monitoring(SpecSection):
         ge=1,
         description="Minimum number of predictions (for quality: with ground truth) for a window to be judged.",
     )
+    class_rows_at_least: int = Field(
+        20, ge=1, description="Minimum number of rows of each class with ground truth (binary_classification)."
+    )
     truth_share_at_least: Fraction = Field(
         0.5, description="Share of predictions that need ground truth, once its delay has passed, to judge a window."
     )

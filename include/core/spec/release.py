@@ -17,8 +17,14 @@ class Promotion(SpecSection):
     )
     improvement: float = Field(0.0, description="How much better than the champion it must be, in metric units.")
     holdout_rows_at_least: int = Field(500, ge=20, description="Minimum number of unseen rows to compare on.")
+    holdout_class_rows_at_least: int = Field(
+        20, ge=1, description="Minimum number of unseen rows of each class (binary_classification)."
+    )
     slice_drop_at_most: float = Field(
-        0.05, ge=0, description="How much worse than the champion a slice may be, in metric units."
+        0.05,
+        ge=0,
+        description="How much worse than the champion a slice may be, in metric units. A candidate is refused if a "
+        "slice is shown to be worse by more.",
     )
     slice_rows_at_least: int = Field(200, ge=20, description="Smaller slices are reported but not judged.")
 

@@ -28,6 +28,7 @@ from tests.support.specs import model_spec
 SPEC = model_spec(
     truth={"key": "flight", "column": "was_late", "delay_hours": 24},
     metrics={"also": ["brier"], "slices": ["origin"]},
+    data={"dependence": "none"},
 )
 JUNE = datetime(2013, 6, 15)
 QUALITY = {"roc_auc": QualityFigure(0.8, 0.7, 0.9, 500)}

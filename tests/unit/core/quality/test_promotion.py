@@ -8,20 +8,23 @@ import pandas as pd
 import pytest
 
 from include.core.quality.evaluation import compare, evaluate
-from include.core.quality.figures import Difference, Evaluation, QualityFigure
+from include.core.quality.figures import Comparison, Difference, Evaluation, QualityFigure
 from include.core.quality.promotion import holdout_start, judge_promotion
 from include.core.spec import ModelSpec
 
 NEWEST = datetime(2013, 5, 31, 23)
 
 
-def measured(value: Any, rows: Any = 5000, slices: Any = None) -> Any:
-    of_slices = {name: {"roc_auc": QualityFigure(v, n=n)} for name, (v, n) in (slices or {}).items()}
-    return Evaluation({"roc_auc": QualityFigure(value, n=rows)}, of_slices)
+def measured(value: Any, rows: Any = 5000) -> Any:
+    return Evaluation({"roc_auc": QualityFigure(value, n=rows)})
 
 
-def better_by(value: Any, low: Any) -> Any:
-    return Difference(value, low, value + (value - low), n=5000)
+def difference(value: Any, low: Any, rows: int = 5000) -> Difference:
+    return Difference(value, low, value + (value - low), n=rows)
+
+
+def better_by(value: Any, low: Any, **slices: Difference) -> Comparison:
+    return Comparison("roc_auc", difference(value, low), slices)
 
 
 def test_a_clearly_better_candidate_is_promoted(spec: ModelSpec) -> None:
@@ -42,11 +45,11 @@ def test_one_better_row_of_five_hundred_does_not_make_a_better_model(spec: Model
     truth = np.random.default_rng(0).random(500) < 0.3
     frame = pd.DataFrame({"late": truth.astype(float), "champion": 0.1, "prediction": 0.1})
     frame.loc[np.flatnonzero(truth)[0], "prediction"] = 0.9
-    difference = compare(frame, accuracy).overall
-    assert difference.value == pytest.approx(0.002)
-    assert difference.low == 0.0
-    candidate, champion = (evaluate(frame, accuracy, prediction=name) for name in ("prediction", "champion"))
-    assert judge_promotion(accuracy, candidate, champion, difference).answer == "fail"
+    compared = compare(frame, accuracy, time="at")
+    assert compared.overall.value == pytest.approx(0.002)
+    assert compared.overall.low == 0.0
+    candidate, champion = (evaluate(frame, accuracy, prediction=name, time="at") for name in ("prediction", "champion"))
+    assert judge_promotion(accuracy, candidate, champion, compared).answer == "fail"
 
 
 def test_a_worse_candidate_is_not_promoted(spec: ModelSpec) -> None:
@@ -67,9 +70,8 @@ def test_the_first_model_still_has_to_reach_the_threshold(spec: ModelSpec) -> No
         (measured(None), measured(0.7), better_by(0.1, 0.05)),
         (measured(0.8), measured(None), better_by(0.1, 0.05)),
         (measured(0.8), measured(0.7), None),
-        (measured(0.8), measured(0.7), Difference(None, None, None, n=5000)),
+        (measured(0.8), measured(0.7), Comparison("roc_auc", Difference(None, None, None, n=5000), {})),
         (measured(0.8, rows=10), measured(0.7, rows=10), better_by(0.1, 0.05)),
-        (measured(0.8, slices={"origin=EWR": (None, 900)}), measured(0.7), better_by(0.1, 0.05)),
     ],
 )
 def test_a_missing_measurement_never_promotes(spec: ModelSpec, candidate: Any, champion: Any, difference: Any) -> None:
@@ -77,17 +79,57 @@ def test_a_missing_measurement_never_promotes(spec: ModelSpec, candidate: Any, c
 
 
 def test_a_slice_that_gets_much_worse_stops_the_promotion(spec: ModelSpec) -> None:
-    mine = measured(0.75, slices={"origin=EWR": (0.60, 900)})
-    theirs = measured(0.70, slices={"origin=EWR": (0.70, 900)})
-    verdict = judge_promotion(spec, mine, theirs, better_by(0.05, 0.03))
+    compared = better_by(0.05, 0.03, EWR=Difference(-0.10, -0.13, -0.07, n=900))
+    verdict = judge_promotion(spec, measured(0.75), measured(0.70), compared)
     assert verdict.answer == "fail"
-    assert "origin=EWR" in verdict.reason
+    assert "slice EWR is worse than with the champion by 0.1000 [+0.0700, +0.1300]" in verdict.reason
 
 
-def test_a_small_slice_is_reported_but_not_judged(spec: ModelSpec) -> None:
-    mine = measured(0.75, slices={"origin=EWR": (0.60, 20)})
-    theirs = measured(0.70, slices={"origin=EWR": (0.70, 20)})
-    assert judge_promotion(spec, mine, theirs, better_by(0.05, 0.03)).answer == "pass"
+def test_a_slice_that_may_be_worse_by_chance_only_does_not(spec: ModelSpec) -> None:
+    """A drop of 0.1 in few rows used to refuse candidates that were better everywhere."""
+    compared = better_by(0.05, 0.03, EWR=Difference(-0.10, -0.25, 0.05, n=250))
+    assert judge_promotion(spec, measured(0.75), measured(0.70), compared).answer == "pass"
+
+
+def test_the_more_slices_the_clearer_one_of_them_must_be_worse(spec: ModelSpec) -> None:
+    """Just beyond chance as the only slice, and not among thirty."""
+    odd = Difference(-0.10, -0.149, -0.051, n=900)
+    fine = {f"s{number}": difference(0.05, 0.01) for number in range(29)}
+    assert judge_promotion(spec, measured(0.75), measured(0.70), better_by(0.05, 0.03, odd=odd)).answer == "fail"
+    assert judge_promotion(spec, measured(0.75), measured(0.70), better_by(0.05, 0.03, odd=odd, **fine)).passed
+
+
+def test_a_slice_that_can_not_be_judged_is_named_and_fails_nothing(spec: ModelSpec) -> None:
+    """One of few rows, and one with a single class: whether all rows together are better is judged all the same."""
+    slices = {"few": Difference(-0.3, -0.31, -0.29, n=20), "one class": Difference(None, None, None, n=900)}
+    verdict = judge_promotion(spec, measured(0.75), measured(0.70), better_by(0.05, 0.03, **slices))
+    assert verdict.passed
+    assert verdict.signals["slices_not_judged"] == ["few", "one class"]
+
+
+def test_a_candidate_that_is_better_in_every_slice_is_seldom_refused(spec: ModelSpec) -> None:
+    """Thirty slices of 200 rows: point estimates alone refused two of three such candidates."""
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        found = 0.01 + 0.05 * random.standard_normal(30)
+        slices = {f"s{n}": Difference(x, x - 0.098, x + 0.098, n=200) for n, x in enumerate(found)}
+        refused += not judge_promotion(spec, measured(0.75), measured(0.70), better_by(0.05, 0.03, **slices)).passed
+    assert refused <= 10
+
+
+def test_too_few_rows_of_a_class_promote_nothing(spec: ModelSpec) -> None:
+    figure = QualityFigure(0.9, n=5000, fewest=19)
+    verdict = judge_promotion(spec, Evaluation({"roc_auc": figure}), measured(0.7), better_by(0.2, 0.1))
+    assert verdict.answer == "fail"
+    assert "only 19 holdout rows of the rarer class; at least 20 of each class are required" in verdict.reason
+
+
+def test_rows_of_one_day_promote_nothing(spec: ModelSpec) -> None:
+    alone = Comparison("roc_auc", Difference(0.05, None, None, n=5000, reason="all rows are of one day"), {})
+    verdict = judge_promotion(spec, measured(0.75), measured(0.70), alone)
+    assert verdict.answer == "fail"
+    assert "all rows are of one day. Raise training.holdout_days" in verdict.reason
 
 
 def test_the_holdout_is_the_newest_days() -> None:
@@ -106,7 +148,7 @@ def test_a_candidate_that_is_the_champion_again_is_not_better(
     spec: ModelSpec, rounding: float, improvement: float
 ) -> None:
     policy = spec.promotion.model_copy(update={"improvement": improvement})
-    same = Difference(rounding, rounding, rounding, n=5000)
+    same = Comparison("roc_auc", Difference(rounding, rounding, rounding, n=5000), {})
     verdict = judge_promotion(spec.model_copy(update={"promotion": policy}), measured(0.7), measured(0.7), same)
     assert verdict.answer == "fail"
     assert "no difference" in verdict.reason
