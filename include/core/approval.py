@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from include.core.health.incident_events import IncidentEvent
 from include.core.json_types import Signal
 from include.core.plain_text import one_line
 from include.core.release.checks import RolloutCheck
@@ -78,9 +79,30 @@ class Waiting:
     run: str
     task: str
     subject: str
-    """What waits: ``version 3``, or an incident's key."""
+    """What waits, such as ``version 3``."""
     until: float
     """The end of the time to answer, epoch seconds."""
+
+
+def waiting_releases(model: str, checks: Sequence[RolloutCheck], now: float) -> list[Waiting]:
+    """The open ones of a model's questions whether to deploy a version (``now``: epoch seconds)."""
+    return [
+        Waiting(model, f"{model}.deployment", one.run, "approve_release", f"version {one.version}", answered_until(one))
+        for one in checks
+        if waits(one, now)
+    ]
+
+
+def waiting_trainings(model: str, events: Sequence[IncidentEvent], question: Question, now: float) -> list[Waiting]:
+    """The open questions whether to retrain; of each incident the newest event of asking and answering counts."""
+    newest = {one.incident: one for one in events if one.kind != "acknowledged"}
+    open_until = {one: one.recorded + question.hours * 3600 for one in newest.values() if one.kind == "asked"}
+    dag, task = f"{model}.retraining", "approve_retraining"
+    return [
+        Waiting(model, dag, one.run, task, f"training for incident {one.incident}", until)
+        for one, until in open_until.items()
+        if now < until
+    ]
 
 
 def is_allowed(approvers: Collection[str], user: str) -> bool:
