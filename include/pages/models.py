@@ -250,7 +250,9 @@ def _rollout_sentence(
         return f"Version {version} was not deployed: {refused.verdict.reason}."
     if refused:
         return f"Version {version} was refused in the {refused.stage}: {refused.verdict.reason}."
-    if approval and approval.verdict.passed:
+    if approval and approval.verdict.answer == "hold":
+        return f"Version {version} was not approved in time."
+    if approval:
         return f"Version {version} was {approval.verdict.reason}; its canary has not begun."
     return f"Version {version} is in the test environment."
 
