@@ -70,8 +70,9 @@ def _fares(store: Store) -> None:
     store.swap_release(canary, canary.abandon(f"rolled back by fourth/run: canary step 1: {TOO_SLOW}"))
     asked = Verdict("hold", "waits for an answer until 2099-01-01 00:00 UTC", {"champion": "2", "hours": 24})
     store.record_check("fares", RolloutCheck("fifth/run", APPROVAL, "3", asked))
-    store.record_event("fares", IncidentEvent("fares-2013-W15", "asked", text="mae is beyond the drop", run="first ask"))
-    store.record_event("fares", IncidentEvent("fares-2013-W15", "approved", "Ann", "go", "first ask"))
+    incident, run = "fares-2013-W15", "first ask"
+    store.record_event("fares", IncidentEvent(incident, "asked", text="mae is beyond the drop", run=run))
+    store.record_event("fares", IncidentEvent(incident, "approved", "Ann", "go", run))
 
 
 def _churn(store: Store) -> None:
