@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.core.spec import Question
+    from include.core.verdict import Verdict
 
 SHOWN = "shown"
 """The fingerprint of the question that people see: Airflow keeps its text when the task is cleared."""
@@ -56,9 +57,15 @@ class ApprovalTask(ModelTask, ApprovalOperator):
         announce(context, event, cause, answer=page)
         super().execute(context)
 
-    def take_answer(self, context: Context, event: dict[str, Any]) -> Answer:
-        """The answer, after Airflow has checked its form; after a rejection or no answer, it skips the next tasks."""
-        super().execute_complete(context, event)
-        answer = Answer.of(event)
-        self.log.info("answered by %s: %s", answer.name or "nobody", event["chosen_options"])
-        return answer
+    def read_answer(self, event: dict[str, Any]) -> Answer:
+        """The answer, if its form is as Airflow's operator wants it."""
+        if "error" in event:
+            self.process_trigger_event_error(event)
+        self.validate_chosen_options(event["chosen_options"])
+        self.validate_params_input(event["params_input"] or {})
+        return Answer.of(event)
+
+    def leave(self, context: Context, verdict: Verdict) -> None:
+        """Log the verdict, and leave it for the run's note: a task that fails or skips others returns nothing."""
+        self.log.info("%s", verdict)
+        context["ti"].xcom_push("verdict", verdict.as_dict())

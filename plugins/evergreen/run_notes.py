@@ -108,8 +108,8 @@ def _retraining(results: Results) -> str:
 
 
 def _answer(results: Results, task: str) -> Mapping[str, Any]:
-    """What people answered to a task's question: what it returned, or left when it failed."""
-    return _mapping(results.get((task, "return_value"))) or _mapping(results.get((task, "verdict")))
+    """The verdict of a person's answer to a task's question."""
+    return _mapping(results.get((task, "verdict")))
 
 
 def _housekeeping(results: Results) -> str:

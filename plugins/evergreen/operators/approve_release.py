@@ -42,13 +42,13 @@ class ApproveReleaseOperator(ApprovalTask):
         """Record the answer; raises GateError unless somebody who may answer did."""
         from include.stages.approval import answer_for_release
 
-        answer, run = self.take_answer(context, event), context["dag_run"].run_id
+        answer, run = self.read_answer(event), context["dag_run"].run_id
         verdict = answer_for_release(self.installation, self.spec, self.version, run, answer)
-        self.log.info("%s", verdict)
+        self.leave(context, verdict)
         if not verdict.signals.get("by"):
-            context["ti"].xcom_push("verdict", verdict.as_dict())  # for the run's note; a failed task returns nothing
             raise GateError(
                 f"{self.model} version {self.version} is not deployed, and production is unchanged: {verdict.reason}. "
                 f"Run {self.model}.deployment with version {self.version} again to ask again."
             )
+        super().execute_complete(context, event)  # after a rejection, it skips the next task by an exception
         return verdict.as_dict()

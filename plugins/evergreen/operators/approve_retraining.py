@@ -44,7 +44,8 @@ class ApproveRetrainingOperator(ApprovalTask):
         """Record the answer."""
         from include.stages.retraining import answer_for_training
 
-        answer, run = self.take_answer(context, event), context["dag_run"].run_id
+        answer, run = self.read_answer(event), context["dag_run"].run_id
         verdict = answer_for_training(self.installation, self.spec, self.degraded["incident"], run, answer)
-        self.log.info("%s", verdict)
+        self.leave(context, verdict)
+        super().execute_complete(context, event)  # after a rejection, it skips the next task by an exception
         return verdict.as_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.standard.operators import hitl
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
+from airflow.sdk.exceptions import AirflowSkipException, DownstreamTasksSkipped, TaskAwaitingInput
 
 from evergreen.model_task import ModelTask
 from evergreen.operators.approve_release import ApproveReleaseOperator
@@ -65,10 +66,8 @@ def in_dag(kind: Any, dag_id: str, **arguments: Any) -> Any:
         asks >> ModelTask(task_id="next", model="late")
     context = context_of(dag_id, dag=dag)
     context["task_instance"] = context["ti"]
-    context["task"], context["ti"].id = asks, "1"
-    skipped: list[str] = []
-    asks.skip = lambda ti, tasks: skipped.extend(task.task_id for task in tasks)
-    return asks, context, skipped
+    context["task"], context["ti"].id, context["ti"].map_index = asks, "1", -1
+    return asks, context
 
 
 def release_task() -> Any:
@@ -100,7 +99,7 @@ def check(here: Installation) -> Any:
 def test_a_release_waits_with_its_evidence_and_people_are_notified(
     here: Installation, details: list[Any], chat: Webhook
 ) -> None:
-    task, context, _ = release_task()
+    task, context = release_task()
     with pytest.raises(TaskAwaitingInput) as parked:
         task.execute(context)
     assert parked.value.timeout == timedelta(minutes=30), "today's model.yaml decides, not the Dag as it was parsed"
@@ -118,29 +117,28 @@ def test_a_release_waits_with_its_evidence_and_people_are_notified(
 
 
 def asked(make: Any) -> Any:
-    task, context, skipped = make()
+    task, context = make()
     with pytest.raises(TaskAwaitingInput):
         task.execute(context)
-    return make()[0], context, skipped  # Airflow resumes it in another process
+    return make()[0], context  # Airflow resumes it in another process
 
 
 def test_an_approval_is_recorded_in_the_store(here: Installation, details: list[Any]) -> None:
-    task, context, skipped = asked(release_task)
+    task, context = asked(release_task)
     verdict = task.execute_complete(context, answered("Approve", ANN, "fine"))
     assert verdict == check(here).as_dict()
     assert (verdict["answer"], verdict["reason"]) == ("pass", "approved by Ann: fine")
-    assert skipped == []
 
 
 def test_a_rejection_skips_the_canary_and_the_run_ends_green(
     here: Installation, details: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deployment, "settle", lambda *_: here.store.release("late", "production"))
-    task, context, _ = asked(release_task)
-    skipped: list[str] = []
-    task.skip = lambda ti, tasks: skipped.extend(each.task_id for each in tasks)
-    assert task.execute_complete(context, answered("Reject", ANN, "too risky"))["answer"] == "fail"
-    assert skipped == ["next"]
+    task, context = asked(release_task)
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        task.execute_complete(context, answered("Reject", ANN, "too risky"))
+    assert skipped.value.tasks == ["next"]
+    assert context["ti"].xcoms["task", "verdict"]["reason"] == "rejected by Ann: too risky", "for the run's note"
     context["ti"].xcoms[("choose", "version")] = "3"
     settled = SettleReleaseOperator(task_id="settle", model="late", choose="choose").execute(context)
     assert settled["champion"] == "2"
@@ -150,8 +148,7 @@ def test_without_an_answer_the_run_ends_red(
     here: Installation, details: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deployment, "settle", lambda *_: here.store.release("late", "production"))
-    task, context, _ = asked(release_task)
-    task.skip = lambda **_: None
+    task, context = asked(release_task)
     with pytest.raises(GateError, match=r"version 3 is not deployed.*: nobody answered within 0.5 h\. Run late.deploy"):
         task.execute_complete(context, answered("Reject", None))
     assert check(here).reason == "nobody answered within 0.5 h"
@@ -162,7 +159,7 @@ def test_without_an_answer_the_run_ends_red(
 
 
 def test_an_answer_of_somebody_who_was_struck_off_meanwhile_fails(here: Installation, details: list[Any]) -> None:
-    task, context, _ = asked(release_task)
+    task, context = asked(release_task)
     with pytest.raises(GateError, match="answered by Eve, who is not among the approvers"):
         task.execute_complete(context, answered("Approve", {"id": "eve", "name": "Eve"}))
     assert check(here).answer == "fail"
@@ -172,7 +169,7 @@ def test_an_answer_of_somebody_who_was_struck_off_meanwhile_fails(here: Installa
 def test_a_form_that_airflow_refuses_leaves_the_gate_closed(
     here: Installation, details: list[Any], wrong: dict[str, Any]
 ) -> None:
-    task, context, _ = asked(release_task)
+    task, context = asked(release_task)
     with pytest.raises(Exception, match=r".*") as refused:
         task.execute_complete(context, answered("Approve", ANN) | {"params_input": wrong})
     assert not isinstance(refused.value, TaskAwaitingInput)
@@ -182,7 +179,7 @@ def test_a_form_that_airflow_refuses_leaves_the_gate_closed(
 def test_a_cleared_task_asks_again_but_not_about_other_evidence(
     here: Installation, details: list[Any], chat: Webhook
 ) -> None:
-    task, context, _ = asked(release_task)
+    task, context = asked(release_task)
     task.execute_complete(context, answered("Approve", ANN))
     with pytest.raises(TaskAwaitingInput):
         release_task()[0].execute(context)
@@ -204,7 +201,7 @@ def test_a_retraining_waits_with_its_evidence_and_is_asked_about_once(
     assert chat.texts[0].splitlines()[:2] == [
         "late version 2: incident late-2013-05 opened, approval of a training wanted", "Cause: worse by 0.1",
     ]  # fmt: skip
-    task, context, _ = retraining_task()
+    task, context = retraining_task()
     with pytest.raises(AirflowSkipException, match="open already, and its question was asked in run manual__2026"):
         task.execute({**context, "dag_run": Run("second")})
     assert len(details) == 1
@@ -217,13 +214,11 @@ def test_a_retraining_waits_with_its_evidence_and_is_asked_about_once(
 def test_a_training_starts_only_after_an_approval(
     here: Installation, details: list[Any], chat: Webhook, chosen: str, user: Any, kept: str
 ) -> None:
-    task, context, _ = asked(retraining_task)
-    skipped: list[str] = []
-    task.skip = lambda ti, tasks: skipped.extend(each.task_id for each in tasks)
-    task.execute_complete(context, answered(chosen, user))
+    task, context = asked(retraining_task)
+    with nullcontext() if chosen == "Approve" else pytest.raises(DownstreamTasksSkipped):
+        task.execute_complete(context, answered(chosen, user))
     assert here.store.incident_events("late")[-1].sentence.startswith(kept)
     approved = chosen == "Approve"
-    assert skipped == ([] if approved else ["next"])
     trigger = TriggerTrainingOperator(task_id="trigger_training", model="late", degraded=DEGRADED)
     with pytest.raises(Exception, match=r".*") as ended:
         trigger.execute(context_of("late.retraining", ti=SimpleNamespace(try_number=2), dag=context["dag"]))
@@ -232,7 +227,7 @@ def test_a_training_starts_only_after_an_approval(
 
 
 def test_the_answer_is_taken_by_the_gate_of_the_canary(here: Installation, details: list[Any]) -> None:
-    task, context, _ = asked(release_task)
+    task, context = asked(release_task)
     with pytest.raises(GateError, match="waits for an answer"):
         approval.require_approval(here, ASKS, "3", RUN, "2")
     task.execute_complete(context, answered("Approve", ANN))

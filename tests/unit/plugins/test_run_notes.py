@@ -46,7 +46,7 @@ CASES: dict[str, tuple[str, str, dict[Any, Any], list[str], str]] = {
         "late.deployment", "success",
         {
             ("choose_release", "version"): "4", ("settle", "return_value"): {"champion": "3", "revision": 9},
-            ("approve_release", "return_value"): {"answer": "fail", "reason": "rejected by Ann: too risky"},
+            ("approve_release", "verdict"): {"answer": "fail", "reason": "rejected by Ann: too risky"},
         },
         [], "version 4 was not deployed: rejected by Ann: too risky",
     ),
@@ -63,7 +63,7 @@ CASES: dict[str, tuple[str, str, dict[Any, Any], list[str], str]] = {
         "late.retraining", "success",
         {
             ("degraded_health", "return_value"): {"incident": "late-2013-05", "reason": "worse"},
-            ("approve_retraining", "return_value"): {"answer": "fail", "reason": "rejected by Ann"},
+            ("approve_retraining", "verdict"): {"answer": "fail", "reason": "rejected by Ann"},
         },
         [], "fail, no training for incident late-2013-05, rejected by Ann: worse",
     ),
