@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from include.core.health.incident_events import IncidentEvent
@@ -128,6 +128,20 @@ def judge_answer(answer: Answer, question: Question, signals: Mapping[str, Signa
 def newest_approval(checks: Sequence[RolloutCheck], run: str) -> RolloutCheck | None:
     """The run's question and its answer, if it asked one."""
     return next((one for one in checks if one.run == run and one.stage == APPROVAL), None)
+
+
+def is_approval(check: RolloutCheck) -> bool:
+    """Whether the check is a question with its answer, the present one or an earlier one of its run."""
+    return check.stage.partition(",")[0] == APPROVAL
+
+
+def earlier_answer(checks: Sequence[RolloutCheck], run: str) -> RolloutCheck | None:
+    """What a person answered in this run, to keep it under a stage of its own when the question is asked again."""
+    answered = newest_approval(checks, run)
+    if answered is None or not answered.verdict.signals.get("by"):
+        return None
+    number = sum(is_approval(one) for one in checks if one.run == run)
+    return replace(answered, stage=f"{APPROVAL}, answer {number}")
 
 
 def was_rejected(check: RolloutCheck | None) -> bool:

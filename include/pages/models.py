@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import yaml
 
-from include.core.approval import APPROVAL, Waiting, newest_approval
+from include.core.approval import APPROVAL, Waiting, is_approval, newest_approval
 from include.core.health.incident_events import asked_in
 from include.core.health.policy import evaluate_policy
 from include.core.overview import STATES, IncidentStory, ModelDetail, ModelOverview, RolloutStory, within_allowed
@@ -176,7 +176,7 @@ def render_model(
         history_context(spec, detail.history, incidents, detail.verdict),
         **_frame(place, detail, spec.name),
         one=detail.overview,
-        approvals=[check for check in reversed(detail.checks) if check.stage == APPROVAL][:ANSWERS],
+        approvals=[check for check in reversed(detail.checks) if is_approval(check)][:ANSWERS],
         allowed=allowed,
         paused=paused,
         notice=notice,
@@ -240,7 +240,8 @@ def render_rollout(place: Place, detail: ModelDetail, run: str) -> str | None:
 def _rollout_sentence(
     version: str, story: RolloutStory | None, checks: Sequence[RolloutCheck], waiting: Sequence[Waiting]
 ) -> str:
-    refused = next((check for check in reversed(checks) if check.verdict.answer == "fail"), None)
+    now = [check for check in checks if check.stage == APPROVAL or not is_approval(check)]
+    refused = next((check for check in reversed(now) if check.verdict.answer == "fail"), None)
     approval = newest_approval(checks, checks[0].run) if checks else None
     if approval and waiting:
         return f"Version {version} {approval.verdict.reason}."

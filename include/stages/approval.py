@@ -16,6 +16,8 @@ from include.core.approval import (
     CHANGED,
     Answer,
     Asked,
+    earlier_answer,
+    is_approval,
     judge_answer,
     newest_approval,
     was_rejected,
@@ -36,11 +38,14 @@ def ask_for_release(
 ) -> Asked:
     """Ask whether the run may deploy ``version``; returns the question. ``airflow``: the absolute URL of the web UI.
 
-    Until there is an answer, the version can't get traffic: an earlier answer in this run no longer counts, and a
-    canary that the run has begun is ended. ``shown``: the fingerprint of the question that people saw in this run
+    Until there is an answer, the version can't get traffic: an earlier answer in this run is kept but no longer counts,
+    and a canary that the run has begun is ended. ``shown``: the fingerprint of the question that people saw in this run
     before, which Airflow would show again; GateError if the evidence differs by now.
     """
     champion, approval = installation.store.release(spec.name, "production").champion, spec.deployment.approval
+    earlier = earlier_answer(installation.store.rollout_checks(spec.name, run), run)
+    if earlier:
+        installation.store.record_check(spec.name, earlier)
     until = datetime.fromtimestamp(time.time() + approval.hours * 3600, UTC)
     reason = f"waits for an answer until {until:%Y-%m-%d %H:%M} UTC"
     _record(installation, spec, version, run, Verdict("hold", reason, {"champion": champion, "hours": approval.hours}))
@@ -122,7 +127,7 @@ def _evidence(
     records = {one.version: one for one in installation.store.candidates(spec.name)}
     candidate = records.get(version)
     folder = checkout_folder(installation.settings, spec.name, candidate.commit) if candidate else None
-    checks = [one for one in installation.store.rollout_checks(spec.name, run) if one.stage != APPROVAL]
+    checks = [one for one in installation.store.rollout_checks(spec.name, run) if not is_approval(one)]
     return ReleaseEvidence(
         version=version,
         champion=champion,

@@ -96,6 +96,18 @@ def test_what_was_answered_or_is_overdue_waits_no_more(
     assert f"{given} : {reason}" in text(render_rollout(PLACE, model_detail(here, ASKS), "run 1"))
 
 
+def test_an_earlier_answer_is_shown_and_does_not_decide(here: Installation) -> None:
+    for stage, given, reason in (
+        ("approval, answer 1", "fail", "rejected by Bob"),
+        (APPROVAL, "pass", "approved by Ann"),
+    ):
+        check = RolloutCheck("run 1", stage, "3", Verdict(given, reason, {"by": "x"}))  # type: ignore[arg-type]
+        here.store.record_check("late", check)
+    assert rollout_sentence(here) == "Version 3 was approved by Ann; its canary has not begun."
+    page = text(render_model(PLACE, model_detail(here, ASKS), allowed=True, paused=False))
+    assert "rejected by Bob" in page and "approved by Ann" in page
+
+
 def test_the_limits_of_the_question_are_among_those_of_the_rollout(here: Installation) -> None:
     answer(here, "pass", "approved by Ann")
     shown = text(render_rollout(PLACE, model_detail(here, ASKS), "run 1")).partition("Thresholds")[2]

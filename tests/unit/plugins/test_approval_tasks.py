@@ -18,6 +18,7 @@ from evergreen.operators.approve_release import ApproveReleaseOperator
 from evergreen.operators.approve_retraining import ApproveRetrainingOperator
 from evergreen.operators.settle_release import SettleReleaseOperator
 from evergreen.operators.trigger_training import TriggerTrainingOperator
+from include.core.approval import newest_approval
 from include.core.errors import GateError
 from include.core.spec import ModelSpec
 from include.settings import Settings
@@ -92,7 +93,8 @@ ANN = {"id": "ann", "name": "Ann"}
 
 
 def check(here: Installation) -> Any:
-    (found,) = here.store.rollout_checks("late", RUN)
+    found = newest_approval(here.store.rollout_checks("late", RUN), RUN)
+    assert found is not None
     return found.verdict
 
 

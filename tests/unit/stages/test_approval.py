@@ -172,6 +172,20 @@ def test_asking_again_closes_the_gate_and_ends_the_canary(here: Installation) ->
         canary(here)
 
 
+def test_answers_are_kept_when_the_question_is_asked_again(here: Installation) -> None:
+    for said in (YES, NO, NOBODY):
+        ask(here)
+        answer(here, said)
+    body = ask(here).body
+    kept = {check.stage: check.verdict.reason for check in here.store.rollout_checks("late", "run")}
+    assert kept == {
+        "approval": check_of(here).verdict.reason,
+        "approval, answer 1": "approved by Ann: fine",
+        "approval, answer 2": "rejected by Ann: too risky",
+    }
+    assert "Ann" not in body, "the evidence is what the gates said"
+
+
 @pytest.mark.parametrize("asked", [False, True])
 def test_an_answer_to_no_open_question_is_refused(here: Installation, asked: bool) -> None:
     if asked:
