@@ -156,8 +156,13 @@ def waits(check: RolloutCheck, now: float) -> bool:
 
 def answered_until(check: RolloutCheck) -> float:
     """The end of the time to answer the question of a check, epoch seconds."""
+    return check.recorded + hours_of(check) * 3600
+
+
+def hours_of(check: RolloutCheck) -> float:
+    """The time to answer the question of a check, as it was asked; 0 if it is not an open question."""
     hours = check.verdict.signals.get("hours")
-    return check.recorded + (float(hours) if isinstance(hours, int | float) else 0.0) * 3600
+    return float(hours) if isinstance(hours, int | float) else 0.0
 
 
 def why_not_approved(check: RolloutCheck | None, approvers: Collection[str], version: str, champion: str | None) -> str:

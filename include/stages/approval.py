@@ -17,6 +17,7 @@ from include.core.approval import (
     Answer,
     Asked,
     earlier_answer,
+    hours_of,
     is_approval,
     judge_answer,
     newest_approval,
@@ -70,8 +71,8 @@ def answer_for_release(installation: Installation, spec: ModelSpec, version: str
         raise GateError(
             f"{spec.name}: run {run} has no open question about version {version}. Clear approve_release to ask again."
         )
-    signals = {"champion": _champion_in(asked)}
-    verdict = judge_answer(answer, spec.deployment.approval, signals)
+    question = spec.deployment.approval.model_copy(update={"hours": hours_of(asked)})  # model.yaml may have changed
+    verdict = judge_answer(answer, question, {"champion": _champion_in(asked)})
     _record(installation, spec, version, run, verdict)
     return verdict
 
