@@ -10,10 +10,15 @@ from dataclasses import replace
 from sqlalchemy import insert
 
 from include.adapters.store import Store
+from include.adapters.store_tables import incident_events, incidents, rollout_checks
 from include.adapters.store_tables import windows as table
+from include.core.approval import APPROVAL
 from include.core.build import Build
 from include.core.health.summary import WindowSummary
+from include.core.json_types import JsonObject
+from include.core.release.checks import RolloutCheck
 from include.core.release.release import Release
+from include.core.verdict import Verdict
 from tests.support.api_server import ApiServer, api_server
 from tests.support.health_rows import health_row
 from tests.support.running_platform import short_folder
@@ -40,7 +45,9 @@ def model_pages() -> Iterator[tuple[str, str]]:
 
 
 def _fill(store: Store, models: list[str]) -> None:
-    """A year of windows, a release and a build for each model; summaries in one insert, as they are all alike."""
+    """A year of windows and of rollouts with approvals, an incident with its events, a release and a build for each
+    model; what is alike in one insert.
+    """
     summary = WindowSummary.of(health_row("2013-W01", 0.8))
     rows = [
         {"model": model, "window": window, "summary": replace(summary, window=window).as_dict()}
@@ -49,10 +56,39 @@ def _fill(store: Store, models: list[str]) -> None:
     ]
     with store.engine.begin() as connection:
         connection.execute(insert(table), rows)
+        connection.execute(insert(rollout_checks), [row for model in models for row in _checks(model)])
+        connection.execute(insert(incidents), [_incident(model) for model in models])
+        connection.execute(insert(incident_events), [row for model in models for row in _events(model)])
     for model in models:
         store.record_build(Build(model, "b", "0123456789abcdef", "e", "passed"))
         nothing = Release(model, "production")
         store.swap_release(nothing, nothing.promote("1", "1 promoted by run"))
+
+
+def _checks(model: str) -> list[JsonObject]:
+    """Fifty rollouts of three stages, of which the last one waits for approval."""
+    stages = ("test environment", APPROVAL, "canary step 1")
+    passed = Verdict("pass", "all is well", {"champion": "1", "hours": 24})
+    checks = [RolloutCheck(f"run {number}", stage, "1", passed) for number in range(49) for stage in stages]
+    checks.append(RolloutCheck("run 49", APPROVAL, "2", replace(passed, answer="hold")))
+    return [
+        {"model": model, "run": one.run, "stage": one.stage, "recorded": time.time(), "rollout_check": one.as_dict()}
+        for one in checks
+    ]
+
+
+def _incident(model: str) -> JsonObject:
+    verdict = Verdict("fail", "worse").as_dict()
+    return {"model": model, "incident": model, "window": WINDOWS[-1], "recorded": time.time(), "verdict": verdict}
+
+
+def _events(model: str) -> list[JsonObject]:
+    kinds = ("asked", "approved", "acknowledged")
+    return [
+        {"model": model, "incident": model, "number": number, "recorded": time.time(), "kind": kind}
+        | {"author": "ann", "text": "", "run": "run"}
+        for number, kind in enumerate(kinds, 1)
+    ]
 
 
 def _milliseconds(server: ApiServer, path: str, repeats: int) -> str:

@@ -9,15 +9,19 @@ previous release, or the one chosen in *Roll back to*, back into production imme
 3. `verify_in_test` replays golden examples and runs a load test against the latency budget.
 4. `replay_in_test` (only with `deployment.shadow.requests` in model.yaml) sends production's newest logged requests to
    the version, where no client is involved.
-5. `start_canary` and `watch_canary` give the version growing shares of production traffic. At each step, its errors,
+5. `approve_release` (only with `deployment.approval.required` in model.yaml) asks people whether to go on, with the
+   evidence: promotion's verdict, those of the test environment, commit, data. The run waits on Airflow's page *Required
+   Actions* without holding a worker or the test environment. A rejection ends it, and so does no answer within
+   `deployment.approval.hours`.
+6. `start_canary` and `watch_canary` give the version growing shares of production traffic. At each step, its errors,
    latency and predictions are compared with those of the current release, which stays loaded. A canary that
    receives too few requests waits, and is rolled back when the step times out.
-6. `promote_release` makes it the champion. `clear_test` stops the server in the test environment.
-7. `settle` always runs, and ends the canary of a run that failed.
+7. `promote_release` makes it the champion. `clear_test` stops the server in the test environment.
+8. `settle` always runs, and ends the canary of a run that failed.
 
-With *Roll back*, only `roll_back` runs after `choose_release`: no test and no canary, since the version has served
-before. If its server is not loaded any more, it is started first, while the current release serves. A run rolls back
-once, however often it is retried or cleared.
+With *Roll back*, only `roll_back` runs after `choose_release`: no test, no approval and no canary, since the version
+has served before. If its server is not loaded any more, it is started first, while the current release serves. A run
+rolls back once, however often it is retried or cleared.
 
 A version that did not pass promotion is only deployed with *Deploy although promotion refused it*; the release's note
 then gives promotion's reason.
@@ -26,8 +30,9 @@ then gives promotion's reason.
 version is no longer the `challenger`.
 
 ### When it fails
-- **Production is safe**: `settle` runs whatever happened. It is red when the version did not reach production, and its
-  log says what is serving. Look at the task that failed before it. It is skipped in runs that deploy no version.
+- **Production is safe**: `settle` runs whatever happened. It is red when the version did not reach production, unless a
+  person rejected it, and its log says what is serving. Look at the task that failed before it. It is skipped in runs
+  that deploy no version.
 - `choose_release`: the run was refused before anything changed. The message names the fields and the remedy: fields
   that contradict each other, a version that does not exist or did not pass promotion, nothing to roll back to, a
   version that was never in production, no promoted version yet. Trigger again with other values; clearing this run does
@@ -40,6 +45,12 @@ version is no longer the `challenger`.
   too slow. Do not deploy this version.
 - `replay_in_test`: the version failed requests that production answered, or its predictions differ too much. Do not
   deploy it.
+- `approve_release`: nobody answered in time, or somebody who is not among `deployment.approval.approvers`. Run this Dag
+  with the version again. Clearing the task asks again, and ends a canary that the run has begun; *the evidence has
+  changed* means that Airflow would show the evidence of the first time.
+- `start_canary`: *gets no traffic without an approval* means that model.yaml requires one, and the store has none for
+  this version and what is in production now. *production changed* means that another version was promoted while this
+  one waited. Marking `approve_release` as success does not help.
 - `watch_canary`: the verdict names the figure. *fewer than … requests within the step's time limit* means that too
   little traffic arrived within `canary.step_timeout_minutes`. For a model with little traffic, a passed replay of
   logged requests can replace the canary's traffic (`deployment.shadow`). *… requests reached the canary, of
@@ -53,8 +64,9 @@ from airflow.sdk import Param, dag
 
 from evergreen.assets import model_asset
 from evergreen.choices import known_choices, suggesting
-from evergreen.model_dags import dag_settings, models_to_parse
+from evergreen.model_dags import RUN_TIMEOUT, WAITING_RUNS, dag_settings, models_to_parse
 from evergreen.model_task import ModelTask
+from evergreen.operators.approve_release import ApproveReleaseOperator
 from evergreen.operators.choose_release import ChooseReleaseOperator
 from evergreen.operators.promote_release import PromoteReleaseOperator
 from evergreen.operators.replay_requests import ReplayRequestsOperator
@@ -65,7 +77,7 @@ from evergreen.operators.start_test_server import StartTestServerOperator
 from evergreen.operators.stop_test_server import StopTestServerOperator
 from evergreen.operators.verify_test_server import VerifyTestServerOperator
 from evergreen.sensors.canary import CanarySensor
-from include.core.spec import ModelSpec
+from include.core.spec import Approval, ModelSpec
 
 OVERRIDDEN = "{{ ti.xcom_pull(task_ids='choose_release', key='overridden') or '' }}"
 
@@ -102,9 +114,16 @@ def params(model: ModelSpec) -> dict[str, Param]:
     }
 
 
+def limits(approval: Approval) -> dict[str, object]:
+    """How many runs may be active, and for how long: runs that wait for an answer hold up no other, nor a rollback."""
+    if not approval.required:
+        return {"max_active_runs": 4}
+    return {"max_active_runs": WAITING_RUNS, "dagrun_timeout": RUN_TIMEOUT + timedelta(hours=approval.hours)}
+
+
 def build_dag(model: ModelSpec) -> None:
     """Make the Dag ``<model>.deployment``."""
-    canary = model.deployment.canary
+    canary, approval = model.deployment.canary, model.deployment.approval
     long_wait = canary.check_seconds >= 30
 
     @dag(
@@ -114,7 +133,7 @@ def build_dag(model: ModelSpec) -> None:
             __doc__,
             schedule=[model_asset(model.name, "candidate")],
             params=params(model),
-            max_active_runs=4,
+            **limits(approval),
         )
     )
     def deployment() -> None:
@@ -130,6 +149,13 @@ def build_dag(model: ModelSpec) -> None:
             proved = ReplayRequestsOperator(task_id="replay_in_test", model=model.name, version=version)
             verified >> proved
             more = {"replayed": proved.output}
+        before = proved
+        if approval.required:
+            hours = timedelta(hours=approval.hours)
+            before = ApproveReleaseOperator(
+                task_id="approve_release", model=model.name, version=version, response_timeout=hours
+            )
+            proved >> before
         started = StartCanaryOperator(
             task_id="start_canary", model=model.name, version=version, overridden=OVERRIDDEN, **more
         )
@@ -154,7 +180,7 @@ def build_dag(model: ModelSpec) -> None:
         by_hand = RollBackReleaseOperator(task_id="roll_back", model=model.name)
 
         release >> in_test >> verified
-        proved >> started >> watched >> promoted
+        before >> started >> watched >> promoted
         proved >> cleared
         promoted >> settled
         release >> by_hand

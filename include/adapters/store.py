@@ -5,7 +5,6 @@ SQLite by default, PostgreSQL if set in ``EVERGREEN_STORE_URL``. Every write is 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from functools import cached_property
@@ -14,33 +13,33 @@ from typing import Any
 import sqlalchemy as sa
 
 from include.adapters import migrations
+from include.adapters.store_incidents import StoreIncidents
 from include.adapters.store_lists import StoreLists
 from include.adapters.store_tables import (
     builds,
     candidates,
     health,
-    incidents,
     log_positions,
     release_history,
     releases,
     rollout_checks,
     windows,
 )
+from include.adapters.store_values import plain
 from include.core.build import Build
 from include.core.candidate import CandidateRecord
 from include.core.errors import DeploymentConflictError, EvergreenError
-from include.core.health.record import HealthRow, Incident
+from include.core.health.record import HealthRow
 from include.core.health.summary import WindowSummary
 from include.core.json_types import JsonObject
 from include.core.release.checks import RolloutCheck
 from include.core.release.release import Environment, RecordedRelease, Release
-from include.core.verdict import Verdict
 from include.core.windows import Grain, key_length
 
 log = logging.getLogger(__name__)
 
 
-class Store(StoreLists):
+class Store(StoreLists, StoreIncidents):
     """The operations on the tables that the stages need. Connects, and creates or upgrades the tables, on first use."""
 
     def __init__(self, url: str):
@@ -69,7 +68,7 @@ class Store(StoreLists):
             connection.execute(builds.delete().where(where))
             connection.execute(
                 builds.insert().values(
-                    model=build.model, build_id=build.build_id, recorded=time.time(), build=_plain(build.as_dict())
+                    model=build.model, build_id=build.build_id, recorded=time.time(), build=plain(build.as_dict())
                 )
             )
 
@@ -141,7 +140,7 @@ class Store(StoreLists):
 
     def swap_release(self, before: Release, after: Release) -> Release:
         """Write ``after`` if the row is still at ``before.revision``, else raise DeploymentConflictError."""
-        values = {"revision": after.revision, "release": _plain(after.as_dict())}
+        values = {"revision": after.revision, "release": plain(after.as_dict())}
         where = (
             (releases.c.model == before.model)
             & (releases.c.environment == before.environment)
@@ -167,7 +166,7 @@ class Store(StoreLists):
             f"{now.revision} in the meantime ({owner}: {now.note}). Wait for it to end, then deploy again."
         )
 
-    # health and incidents
+    # health
 
     def record_health(self, model: str, row: HealthRow) -> None:
         """Store the window's health; measuring a window again replaces it."""
@@ -176,10 +175,10 @@ class Store(StoreLists):
             connection.execute(health.delete().where(where))
             connection.execute(
                 health.insert().values(
-                    model=model, window=row.window, recorded=time.time(), health=_plain(row.as_dict())
+                    model=model, window=row.window, recorded=time.time(), health=plain(row.as_dict())
                 )
             )
-            summary = _plain(WindowSummary.of(row).as_dict())
+            summary = plain(WindowSummary.of(row).as_dict())
             connection.execute(windows.delete().where((windows.c.model == model) & (windows.c.window == row.window)))
             connection.execute(windows.insert().values(model=model, window=row.window, summary=summary))
 
@@ -200,30 +199,6 @@ class Store(StoreLists):
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(health.c.window.desc()).limit(count)).all()
         return [HealthRow.from_dict(row.health, row.recorded) for row in reversed(rows)]
-
-    def record_incident(self, model: str, incident: Incident) -> bool:
-        """Open the incident; False if it was already open."""
-        try:
-            with self.engine.begin() as connection:
-                connection.execute(
-                    incidents.insert().values(
-                        model=model,
-                        incident=incident.key,
-                        window=incident.window,
-                        recorded=time.time(),
-                        verdict=_plain(incident.verdict.as_dict()),
-                    )
-                )
-        except sa.exc.IntegrityError:
-            return False
-        return True
-
-    def incidents(self, model: str) -> list[Incident]:
-        """All incidents, oldest first."""
-        query = sa.select(incidents).where(incidents.c.model == model).order_by(incidents.c.recorded)
-        with self.engine.connect() as connection:
-            rows = connection.execute(query).all()
-        return [Incident(row.incident, row.window, Verdict.from_dict(row.verdict), row.recorded) for row in rows]
 
     # candidates and checks
 
@@ -251,10 +226,10 @@ class Store(StoreLists):
             return [RolloutCheck.from_dict(row.rollout_check, row.recorded) for row in connection.execute(query)]
 
     def _replace(self, table: sa.Table, key: JsonObject, **values: JsonObject) -> None:
-        plain = {name: _plain(value) for name, value in values.items()}
+        values = {name: plain(value) for name, value in values.items()}
         with self.engine.begin() as connection:
             connection.execute(table.delete().filter_by(**key))
-            connection.execute(table.insert().values(**key, **plain, recorded=time.time()))
+            connection.execute(table.insert().values(**key, **values, recorded=time.time()))
 
     # prediction log
 
@@ -287,8 +262,3 @@ def _health_of(model: str, grain: Grain | None) -> sa.Select[Any]:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-
-
-def _plain(values: Any) -> Any:
-    """JSON values only; NaN and infinity become null."""
-    return json.loads(json.dumps(values, default=str), parse_constant=lambda _: None)

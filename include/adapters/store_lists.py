@@ -11,11 +11,23 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from include.adapters.store_tables import builds, incidents, release_history, releases, windows
+from include.adapters.store_incidents import read_event
+from include.adapters.store_tables import (
+    builds,
+    incident_events,
+    incidents,
+    release_history,
+    releases,
+    rollout_checks,
+    windows,
+)
+from include.core.approval import APPROVAL
 from include.core.build import Build
+from include.core.health.incident_events import IncidentEvent
 from include.core.health.record import Incident
 from include.core.health.summary import WindowSummary
 from include.core.json_types import JsonObject
+from include.core.release.checks import RolloutCheck
 from include.core.release.release import RecordedRelease, Release
 from include.core.verdict import Verdict
 
@@ -73,6 +85,29 @@ class StoreLists(ABC):
             return Incident(row.incident, row.window, Verdict.from_dict(values), row.recorded)
 
         return dict(self._each(part, read))
+
+    def open_approvals(self) -> dict[str, list[RolloutCheck]]:
+        """Model → the approvals of releases that nobody has answered, oldest first; some may be past their time."""
+        table, text = rollout_checks, _text(rollout_checks.c.rollout_check)
+        unanswered = sa.cast(table.c.rollout_check, sa.Text).contains('"answer": "hold"')
+        query = sa.select(table.c.model, table.c.recorded, text).where((table.c.stage == APPROVAL) & unanswered)
+        found: dict[str, list[RolloutCheck]] = {}
+        for model, check in self._each(
+            query.order_by(table.c.recorded), lambda values, row: RolloutCheck.from_dict(values, row.recorded)
+        ):
+            found.setdefault(model, []).append(check)
+        return found
+
+    def newest_incident_events(self) -> dict[str, list[IncidentEvent]]:
+        """Model → the events of the incident that was opened last, oldest first; only models that have some."""
+        newest = _newest(incidents, incidents.c.incident).subquery()
+        table = incident_events
+        of_newest = (table.c.model == newest.c.model) & (table.c.incident == newest.c.incident)
+        found: dict[str, list[IncidentEvent]] = {}
+        with self.engine.connect() as connection:
+            for row in connection.execute(sa.select(table).join(newest, of_newest).order_by(table.c.number)):
+                found.setdefault(row.model, []).append(read_event(row))
+        return found
 
     def _each(
         self, query: sa.Select[tuple[object, ...]], read: Callable[[JsonObject, sa.Row[tuple[object, ...]]], Record]

@@ -79,4 +79,17 @@ rollout_checks = sa.Table(
     sa.Column("stage", sa.String(32), primary_key=True),
     sa.Column("recorded", sa.Float, nullable=False),
     sa.Column("rollout_check", sa.JSON, nullable=False),
+    sa.Index("evergreen_rollout_checks_stage", "stage"),
+)
+incident_events = sa.Table(
+    "evergreen_incident_events",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("incident", sa.String(128), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("recorded", sa.Float, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("author", sa.String(255), nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("run", sa.String(255), nullable=False),
 )

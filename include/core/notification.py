@@ -22,7 +22,8 @@ class Notification:
     """What happened, with the model and its version."""
     cause: str
     link: str
-    """The Dag run's page (URL)."""
+    """The URL of the Dag run's page, or of another one that ``page`` names."""
+    page: str = "Run"
 
     @property
     def title(self) -> str:
@@ -33,7 +34,11 @@ class Notification:
     def lines(self) -> list[str]:
         """Title, cause and link, each on a line."""
         cause = one_line(self.cause)
-        return [self.title, *([f"Cause: {cause}"] if cause else []), *([f"Run: {self.link}"] if self.link else [])]
+        return [
+            self.title,
+            *([f"Cause: {cause}"] if cause else []),
+            *([f"{self.page}: {self.link}"] if self.link else []),
+        ]
 
     def as_text(self) -> str:
         """Plain text."""
@@ -45,8 +50,9 @@ class Notification:
 
     def as_html(self) -> str:
         """The body of a mail."""
-        return "".join(f"<p>{_linked(escape(line), escape(self.link))}</p>\n" for line in self.lines)
+        return "".join(f"<p>{self._linked(line)}</p>\n" for line in self.lines)
 
-
-def _linked(line: str, link: str) -> str:
-    return f'Run: <a href="{link}">{link}</a>' if link and line == f"Run: {link}" else line
+    def _linked(self, line: str) -> str:
+        link, label = escape(self.link), escape(self.page)
+        is_link = self.link and line == f"{self.page}: {self.link}"
+        return f'{label}: <a href="{link}">{link}</a>' if is_link else escape(line)

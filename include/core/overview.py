@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from include.core.approval import Waiting
 from include.core.build import Build
 from include.core.candidate import CandidateRecord
+from include.core.health.incident_events import IncidentEvent, acknowledgement, newest_question
 from include.core.health.policy import judge_window
 from include.core.health.record import HealthRow, Incident
 from include.core.health.summary import WindowSummary
@@ -39,6 +41,10 @@ class ModelOverview:
     """The newest build."""
     incident: Incident | None
     """The newest incident if it is still open."""
+    acknowledged: str = ""
+    """Who has acknowledged it."""
+    waiting: tuple[Waiting, ...] = ()
+    """What people have been asked and nobody has answered yet."""
 
     @property
     def live(self) -> str | None:
@@ -74,18 +80,24 @@ def overview(
     windows: Sequence[WindowSummary],
     build: Build | None,
     incident: Incident | None,
+    events: Sequence[IncidentEvent] = (),
+    waiting: Sequence[Waiting] = (),
     paused: bool = False,
 ) -> ModelOverview:
     """One model's overview; ``incident`` is the newest one, ``paused``: whether its Dags start no runs by themselves.
 
-    Windows of another grain than today's are left out.
+    ``events`` are those of the incident, oldest first; ``waiting``: open questions about the model. Windows of another
+    grain than today's are left out.
     """
     grain = spec.monitoring.window
     windows = [one for one in windows if len(one.window) == key_length(grain)]
     incident = replace(incident, window=in_grain(incident.window, grain)) if incident else None
     still_open = incident if incident and recovered_in(spec, incident, windows) is None else None
     state, sentence = _state(spec, release, windows, paused)
-    return ModelOverview(spec, state, sentence, release, tuple(windows), build, still_open)
+    seen = acknowledgement(events) if still_open else None
+    return ModelOverview(
+        spec, state, sentence, release, tuple(windows), build, still_open, seen.author if seen else "", tuple(waiting)
+    )
 
 
 def _state(
@@ -145,11 +157,23 @@ class IncidentStory:
     """When that version became champion (epoch seconds)."""
     recovered: str | None
     """The first window within the allowed drop again."""
+    events: tuple[IncidentEvent, ...] = ()
+    """What people were asked and answered, and who acknowledged it, oldest first."""
+
+    @property
+    def untrained(self) -> str:
+        """Why nothing was trained, if people were asked and have not approved; else empty."""
+        asked = newest_question(self.events)
+        if self.candidate or asked is None or asked.kind == "approved":
+            return ""
+        return "Its training waits for approval" if asked.kind == "asked" else f"No training: {asked.sentence}"
 
     @property
     def sentence(self) -> str:
         """What was done, and whether it helped."""
-        if self.candidate is None:
+        if self.untrained:
+            done = self.untrained
+        elif self.candidate is None:
             done = "Its training has not registered a version"
         elif not self.candidate.verdict.passed:
             done = f"Version {self.candidate.version} was trained and not promoted: {self.candidate.verdict.reason}"
@@ -168,6 +192,7 @@ def incident_story(
     candidates: Sequence[CandidateRecord],
     releases: Sequence[RecordedRelease],
     windows: Sequence[WindowSummary],
+    events: Sequence[IncidentEvent] = (),
 ) -> IncidentStory:
     """What an incident led to, from everything that is recorded of its model."""
     candidate = next((one for one in candidates if one.incident == incident.key), None)
@@ -175,7 +200,8 @@ def incident_story(
     if candidate:
         champion = (one.recorded for one in releases if one.release.champion == candidate.version)
         released = next(champion, None)
-    return IncidentStory(incident, candidate, released, recovered_in(spec, incident, windows))
+    own = tuple(event for event in events if event.incident == incident.key)
+    return IncidentStory(incident, candidate, released, recovered_in(spec, incident, windows), own)
 
 
 @dataclass(frozen=True)

@@ -17,3 +17,9 @@ def first_sentence(text: str, limit: int = 300) -> str:
     """The first sentence or the first line of the text, whichever is shorter, on one line."""
     lines = text.strip().splitlines()
     return one_line(re.split(r"(?<=[.!?])\s", lines[0], maxsplit=1)[0] if lines else "", limit)
+
+
+def quoted(text: str, limit: int = 300) -> str:
+    """The text as code in Markdown, in which nothing is taken for a link, an image, HTML or emphasis; – if empty."""
+    line = one_line(text.replace("`", "'"), limit)
+    return f"`{line}`" if line else "–"

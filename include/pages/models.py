@@ -8,9 +8,12 @@ from urllib.parse import urlencode
 
 import yaml
 
+from include.core.approval import APPROVAL, Waiting, is_approval, newest_approval
 from include.core.forge import without_credentials
+from include.core.health.incident_events import asked_in
 from include.core.health.policy import evaluate_policy
 from include.core.overview import STATES, IncidentStory, ModelDetail, ModelOverview, RolloutStory, within_allowed
+from include.core.release.checks import RolloutCheck
 from include.core.spec import ModelSpec
 from include.core.trace import KINDS, Trace
 from include.pages.history import history_context
@@ -22,6 +25,8 @@ PAGE = 100
 """Models on one page of the list."""
 AROUND = 6
 """Windows before and after an incident that its page shows."""
+ANSWERS = 20
+"""The newest approvals that a model's page shows."""
 SORTS: dict[str, Callable[[ModelOverview], tuple[object, ...]]] = {
     "state": lambda one: (STATES.index(one.state), one.spec.name),
     "name": lambda one: (one.spec.name,),
@@ -42,7 +47,8 @@ class Query:
 
     def matches(self, one: ModelOverview) -> bool:
         """Whether the model has the state, and all words in its name, owner, description or state."""
-        text = f"{one.spec.name} {one.spec.owner} {one.spec.description} {one.state} {one.sentence}".lower()
+        waits = "waits for approval" if one.waiting else ""
+        text = f"{one.spec.name} {one.spec.owner} {one.spec.description} {one.state} {one.sentence} {waits}".lower()
         return self.state in ("", one.state) and all(word in text for word in self.words.lower().split())
 
 
@@ -172,6 +178,7 @@ def render_model(
         history_context(spec, detail.history, incidents, detail.verdict),
         **_frame(place, detail, spec.name),
         one=detail.overview,
+        approvals=[check for check in reversed(detail.checks) if is_approval(check)][:ANSWERS],
         allowed=allowed,
         paused=paused,
         importances=live.importances if live else {},
@@ -201,8 +208,8 @@ def render_window(place: Place, detail: ModelDetail, window: str) -> str | None:
     )
 
 
-def render_incident(place: Place, detail: ModelDetail, key: str) -> str | None:
-    """The page of one incident; None if there is none with this key."""
+def render_incident(place: Place, detail: ModelDetail, key: str, *, allowed: bool = False) -> str | None:
+    """The page of one incident; None if there is none with this key. ``allowed``: may the person acknowledge it."""
     story = next((one for one in detail.incidents if one.incident.key == key), None)
     if story is None:
         return None
@@ -212,6 +219,8 @@ def render_incident(place: Place, detail: ModelDetail, key: str) -> str | None:
         rollout=_rollout_of(detail, story),
         around=_around(detail.overview.spec, detail, story.incident.window),
         verdict=detail.verdict,
+        allowed=allowed,
+        waiting_for=[one for one in detail.overview.waiting if one.run == asked_in(story.events)],
     )
 
 
@@ -222,23 +231,39 @@ def render_rollout(place: Place, detail: ModelDetail, run: str) -> str | None:
     if story is None and not checks:
         return None
     version = story.version if story else checks[0].version
-    refused = next((check for check in reversed(checks) if check.verdict.answer == "fail"), None)
-    if story:
-        sentence = story.sentence
-    elif refused:
-        sentence = f"Version {version} was refused in the {refused.stage}: {refused.verdict.reason}."
-    else:
-        sentence = f"Version {version} is in the test environment."
+    waiting = [one for one in detail.overview.waiting if one.run == run]
     return template("rollout.html.j2").render(
         **_frame(place, detail, f"Rollout of version {version}"),
         story=story,
         version=version,
-        sentence=sentence,
+        sentence=_rollout_sentence(version, story, checks, waiting),
+        waiting_for=waiting,
         run_id=run,
         checks=checks,
         candidate=next((one for one in detail.candidates if one.version == version), None),
         thresholds=_thresholds(detail.overview.spec),
     )
+
+
+def _rollout_sentence(
+    version: str, story: RolloutStory | None, checks: Sequence[RolloutCheck], waiting: Sequence[Waiting]
+) -> str:
+    now = [check for check in checks if check.stage == APPROVAL or not is_approval(check)]
+    refused = next((check for check in reversed(now) if check.verdict.answer == "fail"), None)
+    approval = newest_approval(checks, checks[0].run) if checks else None
+    if approval and waiting:
+        return f"Version {version} {approval.verdict.reason}."
+    if story:
+        return story.sentence
+    if refused and refused.stage == APPROVAL:
+        return f"Version {version} was not deployed: {refused.verdict.reason}."
+    if refused:
+        return f"Version {version} was refused in the {refused.stage}: {refused.verdict.reason}."
+    if approval and approval.verdict.answer == "hold":
+        return f"Version {version} was not approved in time."
+    if approval:
+        return f"Version {version} was {approval.verdict.reason}; its canary has not begun."
+    return f"Version {version} is in the test environment."
 
 
 def _frame(place: Place, detail: ModelDetail, title: str) -> dict[str, object]:
@@ -267,6 +292,7 @@ def _around(spec: ModelSpec, detail: ModelDetail, window: str) -> list[tuple[obj
 
 def _thresholds(spec: ModelSpec) -> list[tuple[str, object]]:
     """The limits of the rollout's checks, under their names in model.yaml."""
-    sections = {"deployment": spec.deployment, "deployment.canary": spec.deployment.canary}
+    now = spec.deployment
+    sections = {"deployment": now, "deployment.canary": now.canary, "deployment.approval": now.approval}
     values = {f"{name}.{key}": value for name, section in sections.items() for key, value in section}
-    return [(name, value) for name, value in values.items() if name not in ("deployment.canary", "deployment.shadow")]
+    return [(name, value) for name, value in values.items() if name not in sections and name != "deployment.shadow"]

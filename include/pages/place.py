@@ -16,7 +16,7 @@ class Place:
     """The addresses of pages, below the one at which people reach Airflow."""
 
     airflow: str = ""
-    """The path of Airflow's web UI, without a slash at its end; empty if it has the whole host."""
+    """The path or absolute URL of Airflow's web UI, without a slash at its end; empty if it has the whole host."""
     mlflow: str = ""
     """The address of MLflow's web UI, without a slash at its end."""
     stages: tuple[str, ...] = STAGES
@@ -70,6 +70,10 @@ class Place:
     def run(self, dag: str, run: str) -> str:
         """Airflow's page of a Dag run."""
         return f"{self.dag(dag)}/runs/{_part(run)}"
+
+    def required_action(self, dag: str, run: str, task: str) -> str:
+        """Airflow's page on which a person answers a task's question."""
+        return f"{self.run(dag, run)}/tasks/{_part(task)}/required_actions"
 
 
 def _part(text: str) -> str:

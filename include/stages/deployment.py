@@ -19,6 +19,7 @@ from include.core.release.rollout import Rollout
 from include.core.run_params import check_verdict, check_version
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
+from include.stages.approval import require_approval
 from include.stages.choices import renew_choices
 from include.stages.installation import Installation
 from include.stages.reconciler import reconcile
@@ -102,12 +103,13 @@ def start_canary(
     ``shadowed``: whether the replay of logged requests has passed. ``overridden``: why promotion refused the version,
     for the release's note.
 
-    Raises DeploymentConflictError while another run's rollout is in progress. A rollout whose run died and whose lease
-    has expired is abandoned first.
+    Raises DeploymentConflictError while another run's rollout is in progress, and GateError if the version lacks an
+    approval that the spec requires. A rollout whose run died and whose lease has expired is abandoned first.
     """
     store = installation.store
     now = store.release(spec.name, "production")
     _refuse_other_run(spec, now, run)
+    require_approval(installation, spec, version, run, now.champion)
     if now.rollout and not now.rollout.is_of(run):
         candidate = now.rollout.candidate
         now = store.swap_release(now, now.abandon(f"the lease of run {now.rollout.run} has expired"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 
+from include.core.approval import Waiting, waiting_releases, waiting_trainings
 from include.core.errors import EvergreenError
+from include.core.health.incident_events import IncidentEvent
 from include.core.overview import (
     ModelDetail,
     ModelOverview,
@@ -13,6 +16,7 @@ from include.core.overview import (
     overview,
     rollout_stories,
 )
+from include.core.release.checks import RolloutCheck
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.stages.installation import Installation
@@ -29,10 +33,11 @@ ALL = 10_000
 def overviews(
     installation: Installation, specs: Sequence[ModelSpec], paused: Collection[str] = ()
 ) -> list[ModelOverview]:
-    """The overview of each model; ``paused`` names those whose Dags are paused. Four queries, however many models."""
-    store = installation.store
+    """The overview of each model; ``paused`` names those whose Dags are paused. Six queries, however many models."""
+    store, now = installation.store, time.time()
     windows, releases = store.window_summaries(NEWEST), store.production_releases()
     builds, incidents = store.newest_builds(), store.newest_incidents()
+    approvals, events = store.open_approvals(), store.newest_incident_events()
     return [
         overview(
             spec,
@@ -40,6 +45,8 @@ def overviews(
             windows=windows.get(spec.name, []),
             build=builds.get(spec.name),
             incident=incidents.get(spec.name),
+            events=events.get(spec.name, ()),
+            waiting=_waiting(spec, approvals.get(spec.name, ()), events.get(spec.name, ()), now),
             paused=spec.name in paused,
         )
         for spec in specs
@@ -62,13 +69,17 @@ def model_detail(installation: Installation, spec: ModelSpec, paused: bool = Fal
     summaries = store.window_summaries(ALL, spec.name).get(spec.name, [])
     releases = store.release_history(spec.name)
     candidates = store.candidates(spec.name)
-    incidents = past_incidents(installation, spec)
+    incidents, events = past_incidents(installation, spec), store.incident_events(spec.name)
+    checks = store.rollout_checks(spec.name)
+    of_newest = [one for one in events if incidents and one.incident == incidents[-1].key]
     first = overview(
         spec,
         release=store.production_releases().get(spec.name),
         windows=summaries,
         build=store.newest_builds().get(spec.name),
         incident=incidents[-1] if incidents else None,
+        events=of_newest,
+        waiting=_waiting(spec, checks, events, time.time()),
         paused=paused,
     )
     try:
@@ -81,6 +92,13 @@ def model_detail(installation: Installation, spec: ModelSpec, paused: bool = Fal
         history=store.health(spec.name, spec.monitoring.window),
         candidates=candidates,
         rollouts=rollout_stories(releases),
-        incidents=[incident_story(spec, one, candidates, releases, summaries) for one in reversed(incidents)],
-        checks=store.rollout_checks(spec.name),
+        incidents=[incident_story(spec, one, candidates, releases, summaries, events) for one in reversed(incidents)],
+        checks=checks,
     )
+
+
+def _waiting(
+    spec: ModelSpec, checks: Sequence[RolloutCheck], events: Sequence[IncidentEvent], now: float
+) -> list[Waiting]:
+    trainings = waiting_trainings(spec.name, events, spec.degradation.question, now)
+    return [*waiting_releases(spec.name, checks, now), *trainings]

@@ -19,6 +19,10 @@ from include.settings import Settings
 
 log = logging.getLogger(__name__)
 
+RUN_TIMEOUT = timedelta(hours=6)
+"""The longest that a run takes, apart from waiting for people."""
+WAITING_RUNS = 100
+"""Active runs of a Dag that asks people: many may wait, and a rollback still starts at once."""
 _ERRORS = "include.core.errors"
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
@@ -96,7 +100,7 @@ def common_settings(dag_id: str, owner: str, doc: str | None) -> dict[str, Any]:
         "start_date": datetime(2024, 1, 1, tzinfo=UTC),
         "catchup": False,
         "max_active_runs": 1,
-        "dagrun_timeout": timedelta(hours=6),
+        "dagrun_timeout": RUN_TIMEOUT,
         "is_paused_upon_creation": False,
         "on_failure_callback": EvergreenNotifier(),
         "default_args": {

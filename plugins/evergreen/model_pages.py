@@ -8,29 +8,20 @@ this same server.
 from __future__ import annotations
 
 import logging
-from functools import lru_cache, partial
+from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx
-import sqlalchemy as sa
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
-from airflow.models.dag import DagModel
-from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi import Query as QueryParam
 
 from evergreen.airflow_api import airflow_server
-from evergreen.model_dags import spec_files
-from include.adapters.spec_file import load_spec
-from include.core.errors import AmbiguousIdError, ModelSpecError, UnknownIdError
+from evergreen.model_access import may_start, paused_models, readable_models, require_own_page, spec_for, token_of
+from include.core.errors import AmbiguousIdError, UnknownIdError
 from include.core.overview import ModelDetail
-from include.core.spec import ModelSpec
 from include.core.trace import KINDS
 from include.pages.models import (
     Notice,
@@ -48,6 +39,7 @@ from include.pages.place import STAGES, Place
 from include.settings import PROJECT, Settings
 from include.stages.installation import open_installation
 from include.stages.overview import model_detail, overviews, rolled_back
+from include.stages.retraining import acknowledge
 from include.stages.trace import trace
 
 log = logging.getLogger(__name__)
@@ -84,9 +76,9 @@ def models(
     request: Request, user: GetUserDep, q: str = "", state: str = "", sort: str = "state", page: int = 1
 ) -> Response:
     """All models that the person may read."""
-    specs, problems = _readable_models(user)
+    specs, problems = readable_models(user)
     installation = open_installation()
-    found = overviews(installation, specs, _paused())
+    found = overviews(installation, specs, paused_models())
     view = models_view(found, Query(q, state, sort, page), problems, {})
     outcomes = rolled_back(installation, view.shown)
     return _page(render_models(_place(request), models_view(found, view.query, problems, outcomes)))
@@ -118,7 +110,23 @@ def window_page(request: Request, user: GetUserDep, model: str, window: str) -> 
 @router.get("/models/{model}/incidents/{key}")
 def incident_page(request: Request, user: GetUserDep, model: str, key: str) -> Response:
     """One incident."""
-    return _found(render_incident(_place(request), _detail(user, model), key), f"{model} has no incident {key}")
+    page = render_incident(_place(request), _detail(user, model), key, allowed=may_start(user, model))
+    return _found(page, f"{model} has no incident {key}")
+
+
+@router.post("/models/{model}/incidents/{key}/acknowledge")
+def acknowledge_incident(
+    request: Request, user: GetUserDep, model: str, key: str, text: Annotated[str, Form(max_length=300)] = ""
+) -> Response:
+    """Record that the person who asks has seen the incident."""
+    require_own_page(request)
+    spec = spec_for(user, model)
+    if not may_start(user, model):
+        raise HTTPException(403, f"you may look at {model}, but not acknowledge its incidents")
+    if not acknowledge(open_installation(), spec, key, str(user.get_name()), text):
+        raise HTTPException(404, f"{model} has no incident {key[:80]}")
+    target = _place(request).incident(model, key)
+    return Response(status_code=303, headers={**HEADERS, "Location": target})
 
 
 @router.get("/models/{model}/rollouts/{run:path}")
@@ -142,7 +150,7 @@ def trace_page(
     kind: str = "",
 ) -> Response:
     """The chain that an id belongs to, among the models that the person may read; without an id, the form."""
-    specs, _ = _readable_models(user)
+    specs, _ = readable_models(user)
     names = [spec.name for spec in specs]
     show = partial(render_trace, _place(request), names, asked=asked, model=model, kind=kind)
     if not asked.strip():
@@ -166,9 +174,9 @@ def act(
     ticked: Annotated[bool, Form()] = False,
 ) -> Response:
     """Start the Dag of an action, or pause or resume the model's Dags, as the person who asks."""
-    _require_own_page(request)
-    _spec_for(user, model)
-    token = _token(request)
+    require_own_page(request)
+    spec_for(user, model)
+    token = token_of(request)
     with httpx.Client(base_url=airflow_server(), timeout=30, headers={"Authorization": f"Bearer {token}"}) as client:
         if action in ("pause", "resume"):
             dag, run, answer = f"{model}.monitoring", "", _pause(client, model, paused=action == "pause")
@@ -209,9 +217,9 @@ def error_page(request: Request, error: HTTPException) -> Response | None:
 
 
 def _model_page(request: Request, user: Any, model: str, notice: Notice | None = None, status: int = 200) -> Response:
-    paused = model in _paused()
+    paused = model in paused_models()
     detail = _detail(user, model, paused=paused)
-    page = render_model(_place(request), detail, allowed=_may_start(user, model), paused=paused, notice=notice)
+    page = render_model(_place(request), detail, allowed=may_start(user, model), paused=paused, notice=notice)
     return _page(page, status)
 
 
@@ -232,83 +240,7 @@ def _place(request: Request) -> Place:
 
 
 def _detail(user: Any, model: str, *, paused: bool = False) -> ModelDetail:
-    return model_detail(open_installation(), _spec_for(user, model), paused)
-
-
-def _spec_for(user: Any, model: str) -> ModelSpec:
-    """The model's spec; 404 if there is no such model, also for those who may not read it."""
-    path = next((path for path in spec_files() if path.parent.name == model), None)
-    allowed = path and get_auth_manager().is_authorized_dag(
-        method="GET", details=DagDetails(id=f"{model}.monitoring"), user=user
-    )
-    if not path or not allowed:
-        raise HTTPException(404, f"there is no model '{model[:80]}' that you may read")
-    spec = _cached(path)
-    if isinstance(spec, str):
-        raise HTTPException(409, spec)
-    return spec
-
-
-def _readable_models(user: Any) -> tuple[list[ModelSpec], list[str]]:
-    """The specs of the models that the person may read, and the problems of those that are invalid."""
-    allowed = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-    specs: list[ModelSpec] = []
-    problems: list[str] = []
-    for path in spec_files():
-        spec = _cached(path)
-        if isinstance(spec, str):  # its Dags may not exist, so nobody's permission can be asked
-            problems.append(spec)
-        elif f"{spec.name}.monitoring" in allowed:
-            specs.append(spec)
-    return specs, problems
-
-
-def _cached(path: Path) -> ModelSpec | str:
-    """The spec in a file, or why it is invalid; read again when the file has changed."""
-    try:
-        state = path.stat()
-    except OSError as error:
-        return f"{path.parent.name}/{path.name} can't be read: {error.strerror}"
-    return _read(path, state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=4096)
-def _read(path: Path, _changed: int, _size: int) -> ModelSpec | str:
-    try:
-        return load_spec(path)
-    except ModelSpecError as error:
-        return str(error)
-
-
-def _paused() -> set[str]:
-    """The models whose monitoring Dag is paused."""
-    with create_session() as session:
-        paused = session.scalars(sa.select(DagModel.dag_id).where(DagModel.is_paused)).all()
-    return {dag.removesuffix(".monitoring") for dag in paused if dag.endswith(".monitoring")}
-
-
-def _may_start(user: Any, model: str) -> bool:
-    return get_auth_manager().is_authorized_dag(
-        method="POST",
-        access_entity=DagAccessEntity.RUN,
-        details=DagDetails(id=f"{model}.deployment"),
-        user=user,
-    )
-
-
-def _require_own_page(request: Request) -> None:
-    """Refuse a form that another site's page sends with the person's cookie."""
-    if request.headers.get("authorization"):
-        return
-    origin = urlsplit(request.headers.get("origin", "")).netloc
-    if not origin or origin != request.headers.get("host"):
-        raise HTTPException(403, "actions are only taken from Evergreen's own pages")
-
-
-def _token(request: Request) -> str:
-    """The token that the person came with."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    return given if scheme.lower() == "bearer" else request.cookies.get(COOKIE_NAME_JWT_TOKEN, "")
+    return model_detail(open_installation(), spec_for(user, model), paused)
 
 
 def _pause(client: httpx.Client, model: str, *, paused: bool) -> httpx.Response:

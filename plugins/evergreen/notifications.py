@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from typing import Any
-from urllib.parse import quote
 
 from airflow.sdk import BaseNotifier
 
+from evergreen.airflow_api import web_ui
 from evergreen.delivery import deliver
 from include.core.notification import Notification
 from include.core.plain_text import first_sentence
+from include.pages.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,16 @@ def remember_error(context: Any) -> None:
         context["ti"].xcom_push(ERROR, text or type(error).__name__)
 
 
-def announce(context: Any, subject: str, cause: str = "", *, of_failure: bool = False) -> None:
+def announce(context: Any, subject: str, cause: str = "", *, of_failure: bool = False, answer: str = "") -> None:
     """Notify of an event from a task, once: a retry or a cleared task does not repeat it. Never raises.
 
     ``of_failure``: the event is why this run fails. Then the cause is that of the failure, and no second message about
-    the failed run follows.
+    the failed run follows. ``answer``: the URL of the page on which people can answer, if the event is a question.
     """
     try:
-        message = Notification(subject, cause or cause_of_failure(context, failed_tasks(context)), run_url(context))
+        cause = cause or cause_of_failure(context, failed_tasks(context))
+        link = (answer, "Answer") if answer else (run_url(context), "Run")
+        message = Notification(subject, cause, *link)
         log.info("%s", message.as_text())
         sent = context["task_state_store"]
         if sent.get(ANNOUNCED):
@@ -123,11 +126,8 @@ def run_of(context: Any) -> str:
 
 def run_url(context: Any) -> str:
     """The absolute URL of the run's page in the web UI (``[api] base_url``)."""
-    from airflow.configuration import conf
-
     dag = context.get("dag")
-    base = conf.get("api", "base_url", fallback="").rstrip("/")
-    return f"{base}/dags/{quote(dag.dag_id, safe='')}/runs/{quote(run_of(context), safe='')}" if dag else base
+    return Place(web_ui()).run(dag.dag_id, run_of(context)) if dag else web_ui()
 
 
 def _xcom(context: Any, task: str, key: str) -> str | None:

@@ -78,6 +78,9 @@ def _deployment(results: Results) -> str:
     promoted = settled or _mapping(results.get(("promote_release", "return_value")))
     if promoted.get("champion") == chosen:
         return f"version {chosen} is in production (revision {promoted.get('revision')})"
+    approval = _answer(results, "approve_release")
+    if approval.get("answer") == "fail":
+        return f"version {chosen} was not deployed: {approval.get('reason')}"
     canary = _mapping(results.get(("watch_canary", "return_value")))
     why = f": {canary.get('reason')}" if canary.get("answer") == "fail" else ""
     return f"version {chosen} did not reach production{why}"
@@ -96,9 +99,17 @@ def _monitoring(results: Results) -> str:
 def _retraining(results: Results) -> str:
     degraded = _mapping(results.get(("degraded_health", "return_value")))
     if degraded:
-        return f"fail, training for incident {degraded.get('incident')}: {degraded.get('reason')}"
+        answer = _answer(results, "approve_retraining")
+        training = "training" if answer.get("answer") != "fail" else "no training"
+        said = f", {answer['reason']}" if answer.get("reason") else ""
+        return f"fail, {training} for incident {degraded.get('incident')}{said}: {degraded.get('reason')}"
     verdict = _mapping(results.get(("degraded_health", "verdict")))
     return f"{verdict.get('answer')}, {verdict.get('reason')}" if verdict else ""
+
+
+def _answer(results: Results, task: str) -> Mapping[str, Any]:
+    """The verdict of a person's answer to a task's question."""
+    return _mapping(results.get((task, "verdict")))
 
 
 def _housekeeping(results: Results) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from include.core.health.record import Incident
 from include.core.json_types import JsonObject
+from include.core.verdict import Verdict
 
 
 class BuiltEnvironment(TypedDict):
@@ -34,3 +36,8 @@ class Degradation(TypedDict):
     window: str
     reason: str
     signals: JsonObject
+
+
+def incident_of(degraded: Degradation) -> Incident:
+    """The incident that a degradation opens."""
+    return Incident(degraded["incident"], degraded["window"], Verdict("fail", degraded["reason"], degraded["signals"]))

@@ -39,6 +39,15 @@ RIDES: dict[str, Any] = {
     "metrics": {"primary": "mae", "also": ["r2"]},
 }
 """What tells the model ``rides`` from ``late``."""
+ASKING: dict[str, Any] = {
+    "name": "cabs",
+    "description": "Where cabs are late.",
+    "repository": {"url": "repositories/shared.git"},
+    "monitoring": {"schedule": None},
+    "deployment": {"approval": {"required": True}},
+    "degradation": {"mode": "ask"},
+}
+"""The model ``cabs`` of the shared platform, which asks people."""
 ON_NEW_DATA = ("fares", "tides")
 """Models of the shared platform that train on new data; their code is in a repository that is not there."""
 
@@ -74,8 +83,8 @@ def mail(until_group_ends: ExitStack) -> Mailbox:
 def platform(until_group_ends: ExitStack, chat: Webhook, mail: Mailbox) -> Platform:
     """The platform that several modules share; what each expects of it: tests.support.groups.ON_THE_PLATFORM.
 
-    Its models: ``flights``; ``fares`` and ``tides``, which train on new data; ``late``, monthly, which is released and
-    monitored; ``rides``, weekly and never released.
+    Its models: ``flights``; ``cabs``, which asks people; ``fares`` and ``tides``, which train on new data; ``late``,
+    monthly, which is released and monitored; ``rides``, weekly and never released.
     """
     from tests.integration.model_bundle import TOKEN
     from tests.integration.monitored_model import MODEL
@@ -88,6 +97,7 @@ def platform(until_group_ends: ExitStack, chat: Webhook, mail: Mailbox) -> Platf
     for name, text in {
         **{name: watching_model(name) for name in ON_NEW_DATA},
         "late": yaml.safe_dump(MODEL | {"monitoring": by_hand}),
+        "cabs": model_yaml(**ASKING),
         "rides": yaml.safe_dump(MODEL | RIDES | {"monitoring": {**by_hand, "window": "week"}}),
     }.items():
         (models / name).mkdir()

@@ -6,9 +6,11 @@ import math
 from dataclasses import replace
 
 from include.adapters.store import Store
+from include.core.approval import APPROVAL
 from include.core.build import Build
 from include.core.candidate import CandidateRecord
 from include.core.drift.figures import DriftFigure, SideBySide
+from include.core.health.incident_events import EventKind, IncidentEvent
 from include.core.health.record import HealthRow, Incident
 from include.core.quality.figures import QualityFigure
 from include.core.release.checks import RolloutCheck
@@ -67,6 +69,11 @@ def _fares(store: Store) -> None:
     verdict = Verdict("fail", TOO_SLOW, {"requests": 140, "p95_seconds": 0.9, "champion_p95_seconds": 0.02})
     store.record_check("fares", RolloutCheck("fourth/run", "canary step 1", "4", verdict, 10))
     store.swap_release(canary, canary.abandon(f"rolled back by fourth/run: canary step 1: {TOO_SLOW}"))
+    asked = Verdict("hold", "waits for an answer until 2099-01-01 00:00 UTC", {"champion": "2", "hours": 24})
+    store.record_check("fares", RolloutCheck("fifth/run", APPROVAL, "3", asked))
+    incident, run = "fares-2013-W15", "first ask"
+    store.record_event("fares", IncidentEvent(incident, "asked", text="mae is beyond the drop", run=run))
+    store.record_event("fares", IncidentEvent(incident, "approved", "Ann", "go", run))
 
 
 def _churn(store: Store) -> None:
@@ -88,6 +95,10 @@ def _churn(store: Store) -> None:
     canary = nothing.begin_canary("1", 100, Rollout("one", "1", lease=0.0), HOSTILE)
     store.swap_release(store.swap_release(nothing, canary), canary.promote("1", HOSTILE))
     store.record_check("churn", RolloutCheck("one", "canary step 1", "1", Verdict("pass", HOSTILE), 100))
+    store.record_check("churn", RolloutCheck("one", APPROVAL, "1", Verdict("pass", HOSTILE, {"by": HOSTILE})))
+    kinds: tuple[EventKind, ...] = ("asked", "approved", "acknowledged")
+    for kind in kinds:
+        store.record_event("churn", IncidentEvent("churn-2013-05", kind, HOSTILE, HOSTILE, HOSTILE))
 
 
 def _week(number: int, value: float, version: str) -> HealthRow:

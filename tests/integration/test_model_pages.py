@@ -32,6 +32,7 @@ PAGES = {
     "waiting window": f"{UI}/models/fares/windows/2013-W18",
     "incident": f"{UI}/models/fares/incidents/fares-2013-W15",
     "rollout": f"{UI}/models/fares/rollouts/fourth%2Frun",
+    "waiting rollout": f"{UI}/models/fares/rollouts/fifth%2Frun",
     "hostile model": f"{UI}/models/churn",
     "hostile window": f"{UI}/models/churn/windows/2013-05",
     "hostile incident": f"{UI}/models/churn/incidents/churn-2013-05",
@@ -124,6 +125,41 @@ def test_pausing_stops_what_starts_by_itself_and_resuming_lets_it_go_on(server: 
         assert paused() == {expected}
         shown = server.ask("op", "GET", f"{UI}/models/churn").text
         assert ("Resume automation" in shown) is expected
+
+
+@pytest.mark.parametrize("user", ["", *ROLES])
+def test_an_incident_is_acknowledged_by_those_who_may_start_runs(server: ApiServer, user: str) -> None:
+    answer = server.ask(user, "POST", f"{PAGES['hostile incident']}/acknowledge", data={"text": f"seen by {user}"})
+    shown = server.ask("viewer", "GET", PAGES["hostile incident"]).text
+    listed = server.ask("viewer", "GET", PAGES["models"]).text
+    assert "Acknowledge</button>" not in shown, "it offers what it would refuse"
+    if user in ("", "viewer"):
+        assert answer.status_code == (403 if user else 401), answer.text
+        assert f"seen by {user}<" not in shown
+    else:
+        assert (answer.status_code, answer.headers["location"]) == (303, PAGES["hostile incident"]), answer.text
+        assert f">{user}</td>" in shown and f"seen by {user}<" in shown
+        assert f"acknowledged by {user}</small>" in listed
+        assert "Acknowledge</button>" in server.ask(user, "GET", PAGES["hostile incident"]).text
+
+
+@pytest.mark.parametrize(
+    ("user", "path", "form", "status"),
+    [
+        ("op", "models/fares/incidents/nothing", {}, 404),
+        ("op", "models/nobody/incidents/fares-2013-W15", {}, 404),
+        ("op", "models/churn/incidents/churn-2013-05", {"text": "x" * 301}, 422),
+        ("", "models/churn/incidents/churn-2013-05", {"text": "from elsewhere"}, 403),
+    ],
+)
+def test_no_other_acknowledgement_is_taken(
+    server: ApiServer, user: str, path: str, form: dict[str, str], status: int
+) -> None:
+    before = server.store.incident_events("churn")
+    more: dict[str, Any] = {} if user else {"cookies": {"_token": server.token("admin")}}
+    answer = server.ask(user, "POST", f"{UI}/{path}/acknowledge", data=form, **more)
+    assert answer.status_code == status, answer.text
+    assert server.store.incident_events("churn") == before
 
 
 @pytest.mark.parametrize("origin", ["", "null", "https://elsewhere.example"])

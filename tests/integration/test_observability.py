@@ -228,7 +228,7 @@ def test_a_panels_query_returns_data(observed: Observed, expression: Any) -> Non
 
 def test_a_dashboards_choices_are_the_models(observed: Observed) -> None:
     found = observed.ask("label/model/values", **{"match[]": "evergreen_drop_allowed"})
-    assert found == ["fares", "flights", "late", "rides", "tides"]
+    assert found == ["cabs", "fares", "flights", "late", "rides", "tides"]
 
 
 @pytest.mark.parametrize("path", ["/", "/graph", "/metrics", "/api/v1/targets", "/-/ready", "/api/v1/status/config"])

@@ -53,7 +53,7 @@ class Task:
 class State(dict[str, Any]):
     """Airflow's state of a task, which outlives its tries."""
 
-    def set(self, key: str, value: Any) -> None:
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         self[key] = value
 
 

@@ -4,6 +4,7 @@ from include.core.spec.data import PREDICTION, Data, Expectation, Feature, FileS
 from include.core.spec.fields import RESERVED, Column, Entrypoint, FeatureType, Fraction, Identifier, SpecSection, Task
 from include.core.spec.model import ModelSpec, Repository
 from include.core.spec.monitoring import Degradation, Monitoring
+from include.core.spec.question import Approval, Question
 from include.core.spec.release import Canary, Deployment, Promotion
 from include.core.spec.retention import Retention
 from include.core.spec.training import Metrics, Training
@@ -12,6 +13,7 @@ from include.core.spec.versions import SpecChange, change_between, spec_of_versi
 __all__ = [
     "PREDICTION",
     "RESERVED",
+    "Approval",
     "Canary",
     "Column",
     "Data",
@@ -28,6 +30,7 @@ __all__ = [
     "ModelSpec",
     "Monitoring",
     "Promotion",
+    "Question",
     "Repository",
     "Retention",
     "SpecChange",

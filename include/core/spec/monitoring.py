@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from include.core.spec.fields import Fraction, Percentage, SpecSection
+from include.core.spec.question import Question
 from include.core.windows import Grain
 
 
@@ -52,6 +53,10 @@ class Degradation(SpecSection):
     cooldown_windows: int = Field(1, ge=0, description="Windows after an incident in which no new one starts.")
     budget: int = Field(6, ge=0, description="Maximum number of retrainings within budget_windows.")
     budget_windows: int = Field(12, ge=1, description="Number of windows that the budget covers.")
+    mode: Literal["retrain", "ask"] = Field(
+        "retrain", description="retrain: an incident starts a training; ask: only after a person has approved it."
+    )
+    question: Question = Field(default_factory=Question, description="With mode ask: who may answer, and for how long.")
 
     def allowed(self, reference: float) -> float:
         """The allowed drop in metric units, for a version with this value of the metric on its holdout."""

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from include.core.spec.fields import Fraction, SpecSection
+from include.core.spec.question import Approval
 
 
 class Promotion(SpecSection):
@@ -97,6 +98,9 @@ class Deployment(SpecSection):
     load_clients: int = Field(4, ge=1, le=64, description="Clients that send them concurrently; no request may fail.")
     shadow: Shadow = Field(
         default_factory=Shadow, description="Replay of logged requests before the canary; off by default."
+    )
+    approval: Approval = Field(
+        default_factory=Approval, description="A person's approval before the canary; off by default."
     )
     canary: Canary = Field(default_factory=Canary, description="How production traffic moves to a new release.")
     memory_mb: int = Field(2048, ge=256, description="Memory that one model server may use, in MiB.")

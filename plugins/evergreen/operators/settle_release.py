@@ -14,8 +14,9 @@ from include.core.errors import GateError
 class SettleReleaseOperator(ModelTask):
     """Roll back a canary that was not promoted, however the run ended; return the release.
 
-    Fails when the run's version is not in production afterwards, so that such a run is never green. Skipped if the run
-    chose no version (it was refused, skipped, or is a rollback): then there is nothing to settle.
+    Fails when the run's version is not in production afterwards, so that such a run is never green, unless a person
+    rejected the version. Skipped if the run chose no version (it was refused, skipped, or is a rollback): then there is
+    nothing to settle.
 
     :param model: name of the model.
     :param choose: task that chose the version.
@@ -28,7 +29,7 @@ class SettleReleaseOperator(ModelTask):
 
     def execute(self, context: Context) -> ReleaseSummary:
         """End the run's canary, if there is still one, and check which version serves."""
-        from include.stages import deployment
+        from include.stages import approval, deployment
 
         installation, spec, run = self.installation, self.spec, context["dag_run"].run_id
         version = context["ti"].xcom_pull(task_ids=self.choose, key="version")
@@ -40,7 +41,10 @@ class SettleReleaseOperator(ModelTask):
             serves = f"version {release.champion} serves" if release.champion else "nothing serves"
             title = f"{self.model} version {version}: its canary was rolled back; {serves}"
             announce(context, title, of_failure=True)
-        if version and release.champion != version:
+        rejected = approval.rejection(installation, spec, run)
+        if rejected and release.champion != version:
+            self.log.info("version %s is not deployed: %s", version, rejected)
+        elif version and release.champion != version:
             raise GateError(
                 f"{self.model}: version {version} did not reach production; {release.champion or 'nothing'} serves. "
                 "See the log of the task that failed before this one."

@@ -10,14 +10,15 @@ from airflow.sdk import BaseOperatorLink, Context
 from evergreen.links import ModelLink
 from evergreen.model_task import TRAINING, ModelTask
 from evergreen.notifications import announce
-from evergreen.task_results import Degradation
+from evergreen.task_results import Degradation, incident_of
 
 
 class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
     """Open the incident and start ``<model>.training`` for it.
 
     The training run's id is derived from the incident, so that repetitions, retries and a second scheduler find the
-    existing run and skip. The incident is recorded first: the cooldown starts then, whatever happens to the run.
+    existing run and skip. The incident is recorded first: the cooldown starts then, whatever happens to the run. With
+    ``degradation.mode: ask``, approve_retraining has recorded it, and the task fails unless the store has an approval.
 
     :param model: name of the model.
     :param degraded: what DegradedHealthSensor returned.
@@ -40,15 +41,14 @@ class TriggerTrainingOperator(ModelTask, TriggerDagRunOperator):
 
     def execute(self, context: Context) -> None:
         """Open the incident, then start the run unless it already exists."""
-        from include.core.health.record import Incident
-        from include.core.verdict import Verdict
-        from include.stages.retraining import open_incident
+        from include.stages.retraining import open_incident, require_training_approval
 
-        verdict = Verdict("fail", self.degraded["reason"], self.degraded["signals"])
-        incident = Incident(self.degraded["incident"], self.degraded["window"], verdict)
+        incident, asks = incident_of(self.degraded), self.spec.degradation.mode == "ask"
+        require_training_approval(self.installation, self.spec, incident.key)
+        verdict = incident.verdict
         opened = open_incident(self.installation, self.spec, incident)
         self.log.info("incident %s: %s", incident.key, verdict.reason if opened else "was already open")
-        if opened or context["ti"].try_number > 1:  # an earlier try may have ended before it could notify anybody
+        if opened or (context["ti"].try_number > 1 and not asks):  # an earlier try may have ended before it notified
             version = self.degraded["signals"].get("version")
             announce(context, f"{self.model} version {version}: incident {incident.key} opened", verdict.reason)
         self.trigger_run_id = f"incident__{incident.key}"

@@ -16,7 +16,7 @@ from evergreen.operators.settle_release import SettleReleaseOperator
 from evergreen.operators.trigger_training import TriggerTrainingOperator
 from include.core.errors import GateError
 from include.core.release.release import Release
-from include.stages import deployment, retraining, rollback
+from include.stages import approval, deployment, retraining, rollback
 from tests.support.notified_runs import RUN_URL, Run, context_of
 from tests.support.receivers import Webhook
 from tests.support.specs import model_spec
@@ -80,6 +80,7 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Operators without a platform: the stages that they call are replaced by each test."""
     monkeypatch.setattr(ModelTask, "spec", property(lambda _: model_spec()))
     monkeypatch.setattr(ModelTask, "installation", property(lambda _: None))
+    monkeypatch.setattr(approval, "rejection", lambda *_: "")
     return monkeypatch
 
 

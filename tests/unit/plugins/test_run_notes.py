@@ -42,6 +42,31 @@ CASES: dict[str, tuple[str, str, dict[Any, Any], list[str], str]] = {
         "late.deployment", "failed", {("choose_release", "version"): "4"}, ["watch_canary", "settle"],
         "version 4 did not reach production; failed at watch_canary, settle",
     ),
+    "a rejected version": (
+        "late.deployment", "success",
+        {
+            ("choose_release", "version"): "4", ("settle", "return_value"): {"champion": "3", "revision": 9},
+            ("approve_release", "verdict"): {"answer": "fail", "reason": "rejected by Ann: too risky"},
+        },
+        [], "version 4 was not deployed: rejected by Ann: too risky",
+    ),
+    "a version that nobody approved": (
+        "late.deployment", "failed",
+        {
+            ("choose_release", "version"): "4",
+            ("approve_release", "verdict"): {"answer": "fail", "reason": "nobody answered within 24 h"},
+        },
+        ["approve_release", "settle"],
+        "version 4 was not deployed: nobody answered within 24 h; failed at approve_release, settle",
+    ),
+    "a retraining that somebody rejected": (
+        "late.retraining", "success",
+        {
+            ("degraded_health", "return_value"): {"incident": "late-2013-05", "reason": "worse"},
+            ("approve_retraining", "verdict"): {"answer": "fail", "reason": "rejected by Ann"},
+        },
+        [], "fail, no training for incident late-2013-05, rejected by Ann: worse",
+    ),
     "a rollback": (
         "late.deployment", "success", {("roll_back", "return_value"): {"champion": "3", "revision": 8}}, [],
         "rolled back to version 3 (revision 8)",
