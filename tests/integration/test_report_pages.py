@@ -26,7 +26,7 @@ from include.core.spec import ModelSpec
 from include.core.windows import window_bounds
 from include.pages.history import render_history
 from include.pages.window import render_window
-from tests.support.demo_results import demo_result
+from tests.integration.demo_results import demo_result
 from tests.support.health_rows import incident
 from tests.support.page_layout import WIDTHS, cut_off, narrow
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from demo import report
 from demo.progress import Progress
 from demo.terminal import Terminal
-from tests.support.demo_results import RELEASES, SCORES, demo_result, release
+from tests.integration.demo_results import RELEASES, SCORES, demo_result, release
 
 
 def test_a_retraining_is_judged_on_the_months_that_it_served_only() -> None:
