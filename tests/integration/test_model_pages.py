@@ -290,8 +290,7 @@ def test_commits_lead_to_the_forge_and_versions_to_mlflow_in_a_tab_of_their_own(
     before = driver.window_handles
     wait_until(lambda: clicked(driver, "[aria-label=Versions] th a[data-outside]"), 30, "a click on a version")
     wait_until(lambda: len(driver.window_handles) > len(before), 30, "a new tab")
-    (tab,) = set(driver.window_handles) - set(before)
-    driver.switch_to.window(tab)
+    driver.switch_to.window((set(driver.window_handles) - set(before)).pop())
     wait_until(lambda: "/#/models/fares/versions/4" in driver.current_url, 30, "MLflow's page of the version")
     driver.close()
     driver.switch_to.window(before[0])
