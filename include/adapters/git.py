@@ -16,7 +16,7 @@ from pathlib import Path
 
 from include.adapters.airflow_connections import git_hook
 from include.core.errors import BuildError, EvergreenError, PlatformError
-from include.core.forge import without_credentials
+from include.core.plain_text import without_credentials
 from include.core.spec import Repository
 
 ASK_SECONDS = 30

@@ -23,3 +23,8 @@ def quoted(text: str, limit: int = 300) -> str:
     """The text as code in Markdown, in which nothing is taken for a link, an image, HTML or emphasis; – if empty."""
     line = one_line(text.replace("`", "'"), limit)
     return f"`{line}`" if line else "–"
+
+
+def without_credentials(text: str) -> str:
+    """A URL, or a message with URLs in it, without users and passwords, which may themselves hold an ``@``."""
+    return re.sub(r"://[^/?#\s]*@", "://", text)

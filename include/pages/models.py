@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 import yaml
 
 from include.core.approval import APPROVAL, Waiting, is_approval, newest_approval
-from include.core.forge import without_credentials
 from include.core.health.incident_events import asked_in
 from include.core.health.policy import evaluate_policy
 from include.core.overview import STATES, IncidentStory, ModelDetail, ModelOverview, RolloutStory, within_allowed
+from include.core.plain_text import without_credentials
 from include.core.release.checks import RolloutCheck
 from include.core.spec import ModelSpec
 from include.core.trace import KINDS, Trace

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
 
-from include.core.forge import commit_page
+from include.pages.forge import commit_page
 
 
 def report_path(reports: Path, model: str, window: str) -> Path:

@@ -35,8 +35,8 @@ from include.adapters.files import write_atomically
 from include.adapters.git import repository_url
 from include.core.build import Lineage
 from include.core.errors import BuildError, EvergreenError, PlatformError
-from include.core.forge import without_credentials
 from include.core.json_types import JsonObject
+from include.core.plain_text import without_credentials
 from include.core.spec import ModelSpec
 from include.settings import PROJECT
 

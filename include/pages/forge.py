@@ -1,4 +1,4 @@
-"""Addresses of repositories: what may be shown of them, and where a forge shows a commit."""
+"""Where a forge shows a commit of a repository."""
 
 from __future__ import annotations
 
@@ -34,8 +34,3 @@ def commit_page(repository: str, commit: str) -> str:
     if not path or not commit:
         return ""
     return f"{scheme}://{host}/{quote(path)}/{_COMMITS.get(host, 'commit')}/{quote(commit, safe='')}"
-
-
-def without_credentials(text: str) -> str:
-    """A URL, or a message with URLs in it, without users and passwords, which may themselves hold an ``@``."""
-    return re.sub(r"://[^/?#\s]*@", "://", text)

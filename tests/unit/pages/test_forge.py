@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.core.forge import commit_page, without_credentials
+from include.core.plain_text import without_credentials
+from include.pages.forge import commit_page
 
 
 @pytest.mark.parametrize(
