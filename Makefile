@@ -13,7 +13,7 @@ export EVERGREEN_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast coverage measures up down status restart passwords check bench attack chaos backup restore trace pictures docs lock clean compose-env
+.PHONY: help setup demo test test-fast coverage measures up down status restart passwords check bench trust attack chaos backup restore trace pictures docs lock clean compose-env
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ pictures: setup ## take the README's screenshots of the running platform (needs 
 
 bench: setup ## measure speed and accuracy against baselines in the same run
 	@$(PYTHON) -m benchmarks
+
+trust: setup ## simulate how often the gates of promotion err, also on real flights; WRITE=1 writes docs/trust.md
+	@$(PYTHON) -m benchmarks.trust $(if $(WRITE),--write)
 
 attack: setup ## play what a hostile commit would try, on both engines; prints a table
 	@$(PYTHON) -m tests.attacks
