@@ -192,15 +192,19 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _mark_releases(axes: Any, releases: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> None:
+    before, line = -2.0, 0
     for release in releases:
         if release["kind"] == "first" or release["month"] not in labels:
             continue
         x = labels.index(release["month"]) + 0.5
+        line = line + 1 if x - before < 2 else 0  # below the label beside it
+        before = x
         colour = RED if release["kind"] == "incident" else INK
         axes.axvline(x, color=colour, linewidth=1, linestyle="-" if release["promoted"] else ":", alpha=0.8)
         what = {"incident": "retrained", "commit": "new commit"}[release["kind"]]
         text = f"{what}: v{release['version']}" + ("" if release["promoted"] else " (not promoted)")
-        axes.annotate(text, (x, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -10), textcoords="offset points",
+        axes.annotate(text, (x, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -10 - 11 * line),
+                      textcoords="offset points",
                       fontsize=8, color=colour)  # fmt: skip
 
 
