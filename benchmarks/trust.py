@@ -210,10 +210,8 @@ def few_positives() -> Row:
 
 def flights() -> Iterator[Row]:
     """Pairs of equally trained models on real flights: whether a week's interval holds the difference of all weeks."""
-    sys.path.insert(0, str(PROJECT / "include" / "models" / "flights"))
-    from model import estimator  # type: ignore[import-not-found]
-
     from demo.flights_data import read_year
+    from include.models.flights.model import estimator
 
     own = load_spec(PROJECT / "include" / "models" / "flights" / "model.yaml")
     specs = {
