@@ -83,22 +83,22 @@ class MonitoredModel:
         frame = self.frame(rows).drop(columns="prediction").assign(late=False, at=pd.Timestamp("2013-01-15"))
         frame.assign(id=[str(number) for number in range(rows)]).to_parquet(data)
 
-    def predict(self, window: str, rows: int = 300, version: str = "1", noise: float = 0.1) -> None:
-        """Log ``rows`` requests; more noise makes predictions worse."""
+    def predict(self, window: str, rows: int = 300, version: str = "1", noise: float = 0.1, days: int = 1) -> None:
+        """Log ``rows`` requests; more noise makes predictions worse. All on the 15th, or on the month's first days."""
         frame, log = self.frame(rows), self.home / "prediction_log" / "late"
         frame["id"] = [f"{window}/{version}/{n}" for n in range(rows)]
         frame["late"] = frame.prediction + self.random.normal(0, noise, rows) > 0.5
         self.truth[window] = pd.concat([self.truth.get(window), frame[["id", "late"]]])
         log.mkdir(parents=True, exist_ok=True)
         with (log / f"{version}-1-{window}.jsonl").open("a") as file:
-            for number, row in frame.iterrows():
+            for place, (number, row) in enumerate(frame.iterrows()):
                 line: LogEntry = {
                     "request_id": row["id"],
                     "received": 1.0 + number,
                     "version": version,
                     "release": "production@1",
                     "keys": [row["id"]],
-                    "event_times": [f"{window}-15T10:00:00"],
+                    "event_times": [f"{window}-{15 if days == 1 else 1 + place % days:02d}T10:00:00"],
                     "features": {"distance": [row["distance"]], "origin": [row["origin"]]},
                     "predictions": [row["prediction"]],
                 }
@@ -134,7 +134,8 @@ class MonitoredModel:
         return dict(event.extra)
 
     def month(self, window: str, **more: Any) -> None:
-        self.predict(window, **more)
+        """A whole month, with ground truth."""
+        self.predict(window, **{"days": 28, **more})
         self.truth_arrives(window)
         self.monitor(window)
 
