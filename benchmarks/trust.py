@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,23 +23,10 @@ from include.core.quality.metrics import Array
 from include.core.quality.promotion import judge_promotion
 from include.core.spec import ModelSpec
 from include.settings import PROJECT
+from tests.support.specs import model_spec
 
 REPEATS = 300
 TIME = "at"
-SPEC: dict[str, Any] = {
-    "schema": 1,
-    "name": "simulated",
-    "owner": "benchmarks",
-    "description": "Rows that are drawn here.",
-    "repository": {"url": "none"},
-    "features": [{"name": "x", "type": "number"}],
-    "estimator": "none:none",
-    "data": {"source": {"path": "{window}.parquet"}, "key": "id", "event_time": TIME},
-    "truth": {"source": {"path": "{window}.parquet"}, "key": "id", "column": "y"},
-    "target": "y",
-    "degradation": {"drop": 1.0},
-    "promotion": {"slice_drop_at_most": 0.05},
-}
 PAGE = """# How far the gates can be trusted
 
 A candidate replaces the champion only if it is shown to be better on rows that neither has seen. *Shown* means that the
@@ -74,10 +60,9 @@ class Row:
         return f"| {self.what} | {self.nominal} | {self.by_rows} | {self.by_blocks} |"
 
 
-def spec_for(task: str, metric: str, dependence: str, **more: Any) -> ModelSpec:
+def spec_for(task: str, metric: str, dependence: str) -> ModelSpec:
     """A spec of simulated rows."""
-    data = {**SPEC["data"], "dependence": dependence}
-    return ModelSpec.model_validate({**SPEC, **more, "task": task, "metrics": {"primary": metric}, "data": data})
+    return model_spec(task=task, target="y", metrics={"primary": metric}, data={"dependence": dependence})
 
 
 def classified(days: int, rows: int, weather: float, own: float, random: np.random.Generator) -> pd.DataFrame:

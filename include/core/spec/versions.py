@@ -79,12 +79,15 @@ def spec_of_version(today: ModelSpec, recorded: Mapping[str, Any]) -> ModelSpec:
         "threshold": metrics.get("threshold", section.threshold),
         "slices": [name for name in section.slices if name in sliceable],
     }
+    own = {name: data[name] for name in ("key", "event_time") if name in data}
+    if today.data.dependence not in ("day", "none", *(feature.name for feature in features)):
+        own["dependence"] = "day"  # the version has no such feature
     return today.model_copy(
         update=values
         | {
             "features": features,
             "metrics": section.model_copy(update=measured),
-            "data": today.data.model_copy(update={name: data[name] for name in ("key", "event_time") if name in data}),
+            "data": today.data.model_copy(update=own),
         }
     )
 

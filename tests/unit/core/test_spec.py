@@ -101,6 +101,11 @@ def test_a_wrong_type_says_what_was_found(wrong: Any) -> None:
         ("owner: flight-operations", "owner: 2013-13-01", "late/model.yaml: has a value that can't be read (month"),
         ("owner: flight-operations", "owner: " + "x " * 200_000, "late/model.yaml: has more than 262144 bytes. Write"),
         (
+            "  event_time: at\n",
+            "  event_time: at\n  dependence: session\n",
+            "data.dependence 'session' is not day, none or a feature. Use one of: day, none, distance",
+        ),
+        (
             "target: late\n",
             "target: late\noptional_inputs: {id: 2027-01-31}\n",
             "'id' is the target, the key or the event",

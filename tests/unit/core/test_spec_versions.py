@@ -100,3 +100,11 @@ def test_a_change_is_said_in_words(changes: dict[str, Any], words: str) -> None:
     change = change_between(OLD, model_spec(**{"features": OLD.features, **changes}))
     assert str(change) == words
     assert bool(change) == (words != "unchanged")
+
+
+@pytest.mark.parametrize(("today", "own"), [("night", "night"), ("session", "day"), ("day", "day"), ("none", "none")])
+def test_a_version_without_the_feature_that_rows_depend_by_is_measured_by_day(today: str, own: str) -> None:
+    """Else its windows could not be measured once model.yaml names a feature that was added later."""
+    names = columns(distance="number", origin="category", night="boolean", session="integer")
+    spec = model_spec(features=names, data={"dependence": today})
+    assert spec_of_version(spec, recorded(OLD)).data.dependence == own
