@@ -27,8 +27,8 @@ demo: setup ## play a year of real flights through the whole loop; the platform 
 test: setup ## run all tests in two processes; TESTS=<file> selects some, WORKERS=0 runs them in one process
 	@$(PYTHON) -m pytest -n $(WORKERS) --no-loadscope-reorder $(or $(TESTS),--cov --cov-report=)
 
-test-fast: setup ## run the tests that need no running services
-	@$(PYTHON) -m pytest -n $(WORKERS) tests/unit tests/dags
+test-fast: setup ## run the unit and Dag tests that start no processes, for the habit of every save
+	@$(PYTHON) -m pytest -n $(WORKERS) -m "not integration" tests/unit tests/dags
 
 coverage: setup ## run the tests that need no running services; list which lines of each file they do not execute
 	@$(PYTHON) -m pytest -n $(WORKERS) --cov --cov-report=term-missing:skip-covered tests/unit tests/dags
@@ -63,8 +63,8 @@ pictures: setup ## take the README's screenshots of the running platform (needs 
 bench: setup ## measure speed and accuracy against baselines in the same run
 	@$(PYTHON) -m benchmarks
 
-trust: setup ## simulate how often the gates of promotion err, also on real flights; WRITE=1 writes docs/trust.md
-	@$(PYTHON) -m benchmarks.trust $(if $(WRITE),--write)
+trust: setup ## simulate how often each gate errs, also on real flights; WRITE=1 writes docs/trust.md, PART=canary plays one
+	@$(PYTHON) -m benchmarks.trust $(PART) $(if $(WRITE),--write)
 
 attack: setup ## play what a hostile commit would try, on both engines; prints a table
 	@$(PYTHON) -m tests.attacks
@@ -79,7 +79,7 @@ trace: setup ## find what an id came from, and what came of it: ID=<request, ver
 	@$(PYTHON) -m include.embedded trace $(if $(MODEL),--model "$(MODEL)") $(if $(KIND),--kind "$(KIND)") \
 		$(if $(JSON),--json) -- "$(ID)"
 
-chaos: setup ## inject faults into a platform under traffic; FAULTS=--short plays a few, WRITE=1 writes docs/faults.md
+chaos: setup ## inject faults into a platform under traffic; FAULTS=--short plays a few, WRITE=1 writes the table in docs
 	@$(PYTHON) -m tests.chaos $(FAULTS) $(if $(WRITE),--write)
 
 docs: setup ## write the pages and dashboards that are generated from the code

@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 from benchmarks.drift_data import SHARES, Columns, columns_of, drift_spec, write_parquet
 from include.core.drift.columns import drift
 from include.core.drift.counts import WindowCount, count_categories, count_numbers, counted_columns, reference_of
+from include.core.drift.distribution import Array, Profile
 from include.core.drift.multivariate import SHARE_OF_RATE, Sample, compare
-from include.core.drift.profile import Array, Profile, build_profile
+from include.core.drift.profile import build_profile
 from include.core.spec import ModelSpec
 
 NUMBERS, CATEGORIES = 17, 3

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.core.drift.profile import Array
+from include.core.drift.distribution import Array
 from include.core.spec import ModelSpec
 from tests.support.specs import model_spec
 

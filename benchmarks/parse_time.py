@@ -1,4 +1,4 @@
-"""How long the Dag files take to parse with 1, 10 and 100 models, each in a new process."""
+"""How long the Dag files take to parse with 1 to 1,000 models, one after the other in a new process."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def seconds_to_parse(models: int, runs: int = 3) -> tuple[int, float]:
             **os.environ,
             "AIRFLOW_HOME": f"{folder}/.airflow",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "240",
             "EVERGREEN_MODELS": folder,
         }
         command = [sys.executable, "-c", CODE.format(dags=str(PROJECT / "dags"))]

@@ -51,10 +51,13 @@ version is no longer the `challenger`.
 - `start_canary`: *gets no traffic without an approval* means that model.yaml requires one, and the store has none for
   this version and what is in production now. *production changed* means that another version was promoted while this
   one waited. Marking `approve_release` as success does not help.
-- `watch_canary`: the verdict names the figure. *fewer than … requests within the step's time limit* means that too
-  little traffic arrived within `canary.step_timeout_minutes`. For a model with little traffic, a passed replay of
-  logged requests can replace the canary's traffic (`deployment.shadow`). *… requests reached the canary, of
-  about …* means that the gateway could not reach it: look at the log of its server.
+- `watch_canary`: the verdict names the figure. *too few requests to say whether …* means that errors or latency were
+  neither shown to be within their limits nor beyond them in time: deploy again, with a longer
+  `canary.step_timeout_minutes` if there is little traffic. *predictions for the same rows …* compares what both
+  versions predict for requests that production has answered (`canary.predictions`). *fewer than … requests within the
+  step's time limit* means that too little traffic arrived within `canary.step_timeout_minutes`. For a model with little
+  traffic, a passed replay of logged requests can replace the canary's traffic (`deployment.shadow`). *… requests
+  reached the canary, of about …* means that the gateway could not reach it: look at the log of its server.
 - `settle` itself failed: run this Dag by hand with *Roll back*, or run `make up`, which reconciles everything.
 """
 

@@ -5,8 +5,9 @@ for it (docs/monitoring.md). All three apply the same policy.
 
 **Steps**
 1. `degraded_health` (a sensor) applies the policy `degradation` of model.yaml to the health history. It succeeds when
-   enough of the newest windows exceed the allowed drop, the newest among them, no earlier incident is cooling down, and
-   budget is left. Otherwise the run is skipped with the reason. Missing measurements hold; they never start a training.
+   enough of the newest windows exceed the allowed drop, the newest among them, chance does not explain it, no earlier
+   incident is cooling down, and budget is left. Otherwise the run is skipped with the reason. Missing measurements
+   hold; they never start a training.
 2. `approve_retraining` (only with `degradation.mode: ask` in model.yaml) opens the incident and asks people whether to
    retrain, on Airflow's page *Required Actions*. Without an approval within `degradation.question.hours`, no training
    starts. An incident is asked about in one run.

@@ -112,6 +112,7 @@ def build_dag(model: ModelSpec) -> None:
             snapshot=HASH,
             build=suggested_param("build"),
             pool="evergreen_training",
+            queue="training",
             execution_timeout=timedelta(minutes=model.training.time_limit_minutes * 2 + 5),
         )
         verdict = CompareWithChampionOperator(

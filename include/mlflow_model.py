@@ -33,7 +33,10 @@ REGISTERED = "registered_model_meta"
 
 
 class PredictingModel:
-    """A loaded version: predicts from a data frame of raw features, as the model servers do."""
+    """A loaded version: predicts from a data frame of raw features, with the fitted estimator.
+
+    Model servers may use its compiled form instead, whose predictions differ by at most training.compile_tolerance.
+    """
 
     def __init__(self, fitted: Any, model: Model, may_lack: list[str]) -> None:
         self._fitted, self._model, self._may_lack = fitted, model, may_lack
@@ -41,12 +44,11 @@ class PredictingModel:
     def predict(self, inputs: pd.DataFrame) -> np.ndarray:
         """One number per row, shape [n]: the probability of the positive class, or the value itself."""
         from include.runtime import model_code
+        from include.runtime.predictions import require_finite
 
         frame = inputs.assign(**{name: None for name in self._may_lack if name not in inputs})
         features = model_code.prepare(self._model, frame)
-        return model_code.require_finite(
-            model_code.call(model_code.predict, "predict", self._model, self._fitted, features)
-        )
+        return require_finite(model_code.call(model_code.predict, "predict", self._model, self._fitted, features))
 
 
 def _load_pyfunc(path: str) -> PredictingModel:
@@ -72,6 +74,7 @@ def _registered_hash(folder: Path) -> str:
     import yaml
 
     from include.runtime import artifact
+    from include.runtime.hashes import file_hash
     from include.runtime.jobs import ModelError
 
     if not (folder / REGISTERED).exists():
@@ -85,7 +88,7 @@ def _registered_hash(folder: Path) -> str:
     tags = MlflowClient().get_model_version(known["model_name"], str(known["model_version"])).tags
     recorded = {**json.loads(tags["evergreen.files"]), "model.skops": tags["sha256"]}
     for name, registered in recorded.items():
-        if not (folder / name).is_file() or artifact.file_hash(folder / name) != registered:
+        if not (folder / name).is_file() or file_hash(folder / name) != registered:
             raise ModelError(
                 f"{known['model_name']} version {known['model_version']}: {name} is not what was registered. It was "
                 "changed or damaged and is not loaded: choose another version."

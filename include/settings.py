@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from include.core.errors import PlatformError
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENGINES = ("process", "docker")
+PLATFORMS = ("local", "celery")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class Settings:
     mlflow_page: str = ""
     git_poll_seconds: float = 5.0
     data_poll_seconds: float = 30.0
+    platform: str = "local"
+    database_url: str = ""
+    broker_url: str = ""
+    workers: str = "default:4 training:1"
+    schedulers: int = 1
     engine: str = "process"
     base_image: str = "python:3.11.13-slim-bookworm"
     docker_connection: str = "evergreen_docker"
@@ -108,12 +117,24 @@ class Settings:
     @property
     def store(self) -> str:
         """SQLAlchemy URL of Evergreen's own tables."""
-        return self.store_url or f"sqlite:///{self.home / 'evergreen.db'}"
+        return self.store_url or self._database("evergreen") or f"sqlite:///{self.home / 'evergreen.db'}"
 
     @property
     def mlflow(self) -> str:
         """MLflow tracking URI that tasks use."""
-        return self.mlflow_url or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}?timeout=20"
+        local = f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}?timeout=20"
+        return self.mlflow_url or self._database("mlflow") or local
+
+    @property
+    def airflow_database(self) -> str:
+        """SQLAlchemy URL of Airflow's database; Celery keeps its results there too."""
+        # Seconds to wait for the write lock; SQLite's default of 5 is too short for a slow disk.
+        return self._database() or f"sqlite:///{self.home / 'airflow' / 'airflow.db'}?timeout=20"
+
+    @property
+    def platform_file(self) -> Path:
+        """Records the platform that this installation's databases belong to; written by the first ``make up``."""
+        return self.home / "platform"
 
     @property
     def mlflow_ui(self) -> str:
@@ -130,6 +151,20 @@ class Settings:
         """The ports that model servers may use."""
         first, _, last = self.server_ports.partition("-")
         return range(int(first), int(last or first) + 1)
+
+    def _database(self, schema: str = "") -> str:
+        """SQLAlchemy URL of ``database_url``, with a schema that comes first; empty on the platform ``local``."""
+        if self.platform == "local":
+            return ""
+        if not self.database_url:
+            raise PlatformError(
+                "EVERGREEN_PLATFORM=celery needs EVERGREEN_DATABASE_URL. Set it in .env, for example "
+                "EVERGREEN_DATABASE_URL=postgresql://user:password@host:5432/database"
+            )
+        url = urlsplit(self.database_url)
+        options = f"options={quote(f'-csearch_path={schema}')}" if schema else ""
+        query = "&".join(part for part in (url.query, options) if part)
+        return urlunsplit(("postgresql+psycopg2", url.netloc, url.path, query, ""))
 
     def secret(self, name: str) -> str:
         """The secret in ``secrets/<name>``; created by ``make up``."""
@@ -154,8 +189,12 @@ class Settings:
         settings = cls(**values)  # type: ignore[arg-type]
         if "engine" not in values and settings.engine_file.exists():
             settings = replace(settings, engine=settings.engine_file.read_text(encoding="utf-8").strip())
-        if settings.engine not in ENGINES:
-            raise SystemExit(
-                f"EVERGREEN_ENGINE={settings.engine!r} is not a known engine. Set it to {' or '.join(ENGINES)} in .env."
-            )
+        if "platform" not in values and settings.platform_file.exists():
+            settings = replace(settings, platform=settings.platform_file.read_text(encoding="utf-8").strip())
+        for name, known in (("engine", ENGINES), ("platform", PLATFORMS)):
+            value = getattr(settings, name)
+            if value not in known:
+                raise SystemExit(
+                    f"EVERGREEN_{name.upper()}={value!r} is not a known {name}. Set it to {' or '.join(known)} in .env."
+                )
         return settings

@@ -31,6 +31,8 @@ LINEAGE_TAG = "evergreen.lineage"
 """JSON on a version: its lineage without the training's report, so that tracing reads no bundles."""
 FILES_TAG = "evergreen.files"
 """JSON on a version: each file of its bundle → SHA-256. Older versions only have ``sha256``, for the model file."""
+COMPILED_FILE = "model.onnx"
+"""The compiled model in a version's bundle, if it has one; then it is what serves."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class Registry:
                     f"{model} version {number}: {name} has sha256 {actual[:12]}…, expected "
                     f"{str(registered)[:12]}…. {remedy}"
                 )
-        present = {path.name for path in folder.glob("*.json")}
+        present = {path.name for path in (*folder.glob("*.json"), *folder.glob(COMPILED_FILE))}
         # A specification says what may be loaded, so it is never taken from a version that was registered without one.
         added = sorted((present if FILES_TAG in tags else present & {SPEC_FILE}) - set(recorded))
         if added:
@@ -220,6 +222,11 @@ class Registry:
     def sha256(self, model: str, number: str) -> str:
         """The hash that was registered for the version's model.skops."""
         return str(self.version(model, number).tags["sha256"])
+
+    def compiled(self, model: str, number: str) -> str | None:
+        """The hash that was registered for the version's model.onnx; None if it has none."""
+        digest = json.loads(self.version(model, number).tags.get(FILES_TAG, "{}")).get(COMPILED_FILE)
+        return None if digest is None else str(digest)
 
     def lineage(self, model: str, number: str) -> Lineage:
         """Where a version comes from."""

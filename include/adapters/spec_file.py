@@ -8,7 +8,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from include.adapters.untrusted_files import MAX_YAML_BYTES, UntrustedFileError, load_yaml, read_text
+from include.adapters.untrusted_files import (
+    MAX_YAML_BYTES,
+    UntrustedFileError,
+    compose_yaml,
+    construct_yaml,
+    read_text,
+)
 from include.core.errors import ModelSpecError
 from include.core.spec import ModelSpec
 
@@ -48,8 +54,12 @@ def load_spec(path: Path) -> ModelSpec:
 
 
 def _parse(text: str, shown: str) -> tuple[Any, dict[Path_, int]]:
+    lines: dict[Path_, int] = {}
     try:
-        root, values = load_yaml(text)
+        root = compose_yaml(text)
+        if root is not None:
+            _collect_lines(root, (), lines, shown)
+        values = construct_yaml(root)
     except UntrustedFileError as error:
         raise ModelSpecError(f"{shown}: {error}. Correct it, as in docs/model-yaml.md.") from None
     except yaml.YAMLError as error:
@@ -59,10 +69,8 @@ def _parse(text: str, shown: str) -> tuple[Any, dict[Path_, int]]:
         raise ModelSpecError(
             f"{shown}{where}: is not valid YAML: {problem}. Check indentation and quotes near this line."
         ) from None
-    if root is None or not isinstance(values, dict):
+    if not isinstance(values, dict):
         raise ModelSpecError(f"{shown}:1: must be a mapping of fields. Start from docs/model-yaml.md.")
-    lines: dict[Path_, int] = {}
-    _collect_lines(root, (), lines, shown)
     return values, lines
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -23,17 +24,19 @@ from include.adapters.store_tables import (
     release_history,
     releases,
     rollout_checks,
+    traffic,
     windows,
 )
 from include.adapters.store_values import plain
 from include.core.build import Build
 from include.core.candidate import CandidateRecord
-from include.core.errors import DeploymentConflictError, EvergreenError
+from include.core.errors import DeploymentConflictError, EvergreenError, UnreachableError
 from include.core.health.record import HealthRow
 from include.core.health.summary import WindowSummary
 from include.core.json_types import JsonObject
 from include.core.release.checks import RolloutCheck
 from include.core.release.release import Environment, RecordedRelease, Release
+from include.core.release.traffic import Traffic
 from include.core.windows import Grain, key_length
 
 log = logging.getLogger(__name__)
@@ -48,10 +51,13 @@ class Store(StoreLists, StoreIncidents):
     @cached_property
     def engine(self) -> sa.Engine:
         """SQLAlchemy's engine, with all tables as this release needs them."""
-        sqlite = self.url.startswith("sqlite")
-        engine = sa.create_engine(self.url, **({"connect_args": {"timeout": 30}} if sqlite else {}))
-        if sqlite:
+        if self.url.startswith("sqlite"):
+            engine = sa.create_engine(self.url, connect_args={"timeout": 30})
             sa.event.listen(engine, "connect", _prepare_sqlite)
+        else:
+            # A connection that a restart of the server has closed is replaced before it is used.
+            engine = sa.create_engine(self.url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+            sa.event.listen(engine, "handle_error", _name_outage)
         migrations.upgrade(engine)
         return engine
 
@@ -231,6 +237,12 @@ class Store(StoreLists, StoreIncidents):
             connection.execute(table.delete().filter_by(**key))
             connection.execute(table.insert().values(**key, **values, recorded=time.time()))
 
+    def record_traffic(self, model: str, counted: Traffic) -> None:
+        """Replace what is known of the traffic of the model's production servers."""
+        with self.engine.begin() as connection:
+            connection.execute(traffic.delete().where(traffic.c.model == model))
+            connection.execute(traffic.insert().values(model=model, **asdict(counted)))
+
     # prediction log
 
     def log_position(self, model: str, segment: str) -> int:
@@ -257,6 +269,19 @@ def _health_of(model: str, grain: Grain | None) -> sa.Select[Any]:
     """The health of a model. After monitoring.window has changed, there are windows of several grains."""
     query = sa.select(health.c.recorded, health.c.health).where(health.c.model == model)
     return query if grain is None else query.where(sa.func.length(health.c.window) == key_length(grain))
+
+
+def _name_outage(context: sa.engine.ExceptionContext) -> None:
+    """Replace SQLAlchemy's error if the server can't be reached, or has closed the connection."""
+    if context.is_pre_ping:
+        return  # SQLAlchemy connects again
+    connecting = context.connection is None and isinstance(context.sqlalchemy_exception, sa.exc.OperationalError)
+    if connecting or context.is_disconnect:
+        problem = " ".join(str(context.original_exception).split())
+        raise UnreachableError(
+            f"the database of Evergreen's tables does not respond: {problem}. "
+            "Start it, or correct EVERGREEN_STORE_URL or EVERGREEN_DATABASE_URL."
+        ) from context.original_exception
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

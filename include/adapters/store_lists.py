@@ -19,6 +19,7 @@ from include.adapters.store_tables import (
     release_history,
     releases,
     rollout_checks,
+    traffic,
     windows,
 )
 from include.core.approval import APPROVAL
@@ -29,6 +30,7 @@ from include.core.health.summary import WindowSummary
 from include.core.json_types import JsonObject
 from include.core.release.checks import RolloutCheck
 from include.core.release.release import RecordedRelease, Release
+from include.core.release.traffic import Traffic
 from include.core.verdict import Verdict
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,12 @@ class StoreLists(ABC):
             return Incident(row.incident, row.window, Verdict.from_dict(values), row.recorded)
 
         return dict(self._each(part, read))
+
+    def traffic(self) -> dict[str, Traffic]:
+        """Model → what its production servers were asked when somebody last counted."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(sa.select(traffic))
+            return {row.model: Traffic(row.counted, row.requests, row.rows) for row in rows}
 
     def open_approvals(self) -> dict[str, list[RolloutCheck]]:
         """Model → the approvals of releases that nobody has answered, oldest first; some may be past their time."""

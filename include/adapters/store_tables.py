@@ -93,3 +93,12 @@ incident_events = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("run", sa.String(255), nullable=False),
 )
+traffic = sa.Table(
+    "evergreen_traffic",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("counted", sa.Float, nullable=False),
+    sa.Column("requests", sa.Float, nullable=False),
+    sa.Column("rows", sa.Float, nullable=False),
+)
+"""What production servers were asked lately, a minute."""

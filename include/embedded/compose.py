@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,13 +64,13 @@ def write_env(path: Path = ENV_FILE, socket: Path = Path("/var/run/docker.sock")
 def initialize(settings: Settings) -> None:
     """Create or update the databases, Airflow's settings and users, and the configurations of the services."""
     from include.adapters.store import Store
-    from include.embedded import airflow_settings
+    from include.embedded import airflow_settings, mlflow_database
 
     os.umask(0o077)
     make_databases(os.environ["POSTGRES_URL"], [os.environ[name] for name in DATABASE_URLS])
     airflow_settings.main()
     make_users(os.environ["ADMIN_PASSWORD"], os.environ["ALERT_RETRAIN_PASSWORD"])
-    subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", settings.mlflow], check=True)
+    mlflow_database.upgrade(settings.mlflow)
     Store(settings.store).create_tables()
     configure_gateway(settings, os.environ["PREDICTION_TOKEN"], os.environ["MLFLOW_PASSWORD"])
     configure_monitoring(settings, os.environ)

@@ -16,7 +16,7 @@ INHERITED = (
     *("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
-INHERITED_PREFIXES = ("EVERGREEN_", "UV_", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AWS_", "GOOGLE_")
+INHERITED_PREFIXES = ("EVERGREEN_", "UV_", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AIRFLOW__", "AWS_", "GOOGLE_")
 
 PATIENCE = {
     # A request that takes longer would be sent again, and a task's second start ends its own try.
@@ -32,17 +32,76 @@ PATIENCE = {
 }
 """With these settings, running tasks survive ten minutes without the api-server, and a killed scheduler; compose.yaml
 has the same."""
+CELERY = {
+    "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": "include.embedded.celery_config.CELERY_CONFIG",
+    # A task that can't be sent is sent again in the scheduler's next round, which is held up for so many seconds; for
+    # a quarter of an hour.
+    "AIRFLOW__CELERY__OPERATION_TIMEOUT": "3.0",
+    "AIRFLOW__CELERY__TASK_PUBLISH_MAX_RETRIES": "300",
+    # Messages of a worker that died are sent again only after the longest run; its tasks are given back before that
+    # (celery_config), and a second start of the same try is refused.
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
+    # No bundle here has versions to clean up; the process that would is left behind by a worker that is killed.
+    "AIRFLOW__DAG_PROCESSOR__STALE_BUNDLE_CLEANUP_INTERVAL": "0",
+}
+"""How scheduler and workers use the broker; compose.yaml has the same."""
+_FIXED = "Evergreen's platform sets it; remove it"
+OWNED = {
+    "AIRFLOW__CORE__EXECUTOR": "set EVERGREEN_PLATFORM=celery for CeleryExecutor, or local for LocalExecutor",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "set EVERGREEN_PLATFORM=celery and EVERGREEN_DATABASE_URL",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": "set EVERGREEN_PLATFORM=celery and EVERGREEN_DATABASE_URL",
+    "AIRFLOW__CELERY__BROKER_URL": "set EVERGREEN_PLATFORM=celery and EVERGREEN_BROKER_URL",
+    "AIRFLOW__CELERY__RESULT_BACKEND": "set EVERGREEN_PLATFORM=celery and EVERGREEN_DATABASE_URL",
+    "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": _FIXED,
+    "AIRFLOW__CELERY__WORKER_CONCURRENCY": "set EVERGREEN_WORKERS",
+    "AIRFLOW__OPERATORS__DEFAULT_QUEUE": "set EVERGREEN_WORKERS, whose queues are 'default' and 'training'",
+    "AIRFLOW__CORE__DAGS_FOLDER": _FIXED,
+    "AIRFLOW__CORE__PLUGINS_FOLDER": _FIXED,
+    "AIRFLOW__CORE__AUTH_MANAGER": _FIXED,
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": _FIXED,
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": _FIXED,
+    "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "set EVERGREEN_AIRFLOW_PORT",
+    "AIRFLOW__CORE__FERNET_KEY": "write it to secrets/fernet_key in EVERGREEN_HOME",
+    "AIRFLOW__API__HOST": "put a reverse proxy in front of the web UI",
+    "AIRFLOW__API__PORT": "set EVERGREEN_AIRFLOW_PORT",
+    "AIRFLOW__API__BASE_URL": "set EVERGREEN_AIRFLOW_PORT",
+    "AIRFLOW__API__SECRET_KEY": "write it to secrets/api_secret_key in EVERGREEN_HOME",
+    "AIRFLOW__API_AUTH__JWT_SECRET": "write it to secrets/jwt_secret in EVERGREEN_HOME",
+}
+"""Settings of Airflow that only Evergreen sets, and what to set instead; all others are passed on."""
 
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
     """The environment of every process of the platform; it inherits only INHERITED and INHERITED_PREFIXES."""
-    home = settings.home
     inherited = {
-        name: value for name, value in os.environ.items() if name in INHERITED or name.startswith(INHERITED_PREFIXES)
+        name: value
+        for name, value in os.environ.items()
+        if name in INHERITED or (name.startswith(INHERITED_PREFIXES) and not owned(name))
     }
+    chosen = {name: value for name, value in inherited.items() if name.startswith("AIRFLOW__")}
+    return {**inherited, **_own(settings, inherited), **chosen}
+
+
+def owned(name: str) -> str:
+    """What to set instead of this variable if only Evergreen sets it, in any of the forms that Airflow reads."""
+    return OWNED.get(name.removesuffix("_CMD").removesuffix("_SECRET"), "") or OWNED.get(name, "")
+
+
+def refused_variables(settings: Settings) -> list[str]:
+    """One message for each variable of Airflow that Evergreen can't honour."""
+    ours = airflow_environment(settings)
+    return [
+        f"{name} can't be set on this platform: {owned(name)}."
+        for name, value in sorted(os.environ.items())
+        if owned(name) and ours.get(name) != value
+    ]
+
+
+def _own(settings: Settings, inherited: dict[str, str]) -> dict[str, str]:
+    """What the platform sets by itself."""
+    home = settings.home
     airflow = f"http://127.0.0.1:{settings.airflow_port}"
     return {
-        **inherited,
         "PATH": f"{Path(sys.executable).parent}:{inherited.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
         "PYTHONUNBUFFERED": "1",
@@ -59,14 +118,12 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX": "regexp",
         "PYTHONWARNINGS": "ignore:GitWildMatchPattern:DeprecationWarning",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "6",
+        **_execution(settings),
         "AIRFLOW__CORE__FERNET_KEY": settings.secret("fernet_key"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow}/execution/",
-        # Seconds to wait for the write lock; SQLite's default of 5 is too short for a slow disk.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=20",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": settings.airflow_database,
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
@@ -75,6 +132,8 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         # The callback of a failed run, which notifies people, counts as parsing; on a busy machine, its first question
         # to Airflow took more than a minute, and the default of 50 s ended it.
         "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
+        # Reading a file with the Dags of a thousand models takes longer than the default of 30 s: there would be none.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "240",
         # Airflow 3.3.2 may notice the end of a failed or skipped task up to this many seconds late (default 5).
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         **PATIENCE,
@@ -94,6 +153,18 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "OMP_NUM_THREADS": str(os.cpu_count() or 1),
         # Idle threads sleep; if they spun, they would slow down all processes, including their own.
         "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def _execution(settings: Settings) -> dict[str, str]:
+    """What runs tasks, and how many at once."""
+    if settings.platform == "local":
+        return {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor", "AIRFLOW__CORE__PARALLELISM": "6"}
+    return {
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__CELERY__BROKER_URL": settings.broker_url,
+        "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{settings.airflow_database}",
+        **CELERY,
     }
 
 

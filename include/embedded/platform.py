@@ -11,11 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xmlrpc.client import Fault
 
 from filelock import FileLock, Timeout
@@ -24,18 +25,20 @@ from include.adapters.files import write_private
 from include.adapters.supervisord import open_supervisor
 from include.core.errors import PlatformError
 from include.embedded import components, processes, takeover
-from include.embedded.environment import airflow_environment, enter_airflow
+from include.embedded.environment import airflow_environment, enter_airflow, refused_variables
 from include.embedded.gateway_config import hashed
 from include.embedded.monitoring import configure_prometheus
+from include.embedded.outside_servers import make_schemas, require_servers
 from include.settings import Settings
 
 if TYPE_CHECKING:
     from include.adapters.engines.docker.engine import DockerEngine
 
-START_SECONDS = 180
+START_SECONDS = 270
 STOP_SECONDS = 45
+ORPHAN_SECONDS = 2
 LONGEST_SOCKET_PATH = 100
-WATCHDOG = "include.embedded.watchdog"
+WATCHDOG, SUPERVISOR = "include.embedded.watchdog", "supervisord"
 STOPPED = "stopped"
 """File in the folder ``run`` while the platform is stopped on purpose."""
 SECRETS = (
@@ -56,8 +59,8 @@ def up(settings: Settings) -> None:
     settings.home.chmod(0o700)
     _check_socket_paths(settings)
     with _only_one(settings):
+        _choose_platform(settings)
         _choose_engine(settings)
-        make_secrets(settings)
         (settings.run / STOPPED).unlink(missing_ok=True)
         if not running(settings):
             serving = takeover.end_all_but_serving(settings)
@@ -80,9 +83,9 @@ def down(settings: Settings) -> list[str]:
     processes.end([process for process in ours if processes.runs(process, WATCHDOG)])
     if running(settings):
         _shut_down(settings)
-        deadline = time.monotonic() + STOP_SECONDS
-        while processes.alive(ours) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        # Orphans of a component that was killed are not supervisord's to end, so they are not waited for.
+        _await(STOP_SECONDS, lambda: not processes.alive([one for one in ours if processes.runs(one, SUPERVISOR)]))
+        _await(ORPHAN_SECONDS, lambda: not processes.alive(ours))
     remaining = list({*processes.alive(ours), *processes.of_installation(settings)})
     names = [processes.describe(process) for process in remaining]
     processes.end(remaining)
@@ -144,8 +147,8 @@ def _start(settings: Settings) -> None:
     configure_prometheus(settings)
     write_private(settings.run / "supervisord.conf", components.supervisor_config(settings))
     _prepare_databases(settings, environment)
-    for name in ("supervisor.sock", "mlflow.sock"):
-        (settings.run / name).unlink(missing_ok=True)
+    for path in (settings.run / "supervisor.sock", settings.run / "mlflow.sock", *settings.run.glob("worker-*.pid")):
+        path.unlink(missing_ok=True)
     subprocess.run(
         [str(Path(sys.executable).parent / "supervisord"), "-c", str(settings.run / "supervisord.conf")],
         env=environment,
@@ -156,9 +159,10 @@ def _start(settings: Settings) -> None:
 def _prepare_databases(settings: Settings, environment: dict[str, str]) -> None:
     """Migrate Airflow's and MLflow's databases at the same time, and apply airflow_settings.yaml."""
     jobs = {"airflow": [sys.executable, "-m", "include.embedded.airflow_settings"]}
+    # A database of its own may be new, or restored, although this installation has migrated one.
     migrated = settings.home / "mlflow" / f".migrated-{version('mlflow')}"
-    if settings.mlflow.startswith("sqlite") and not migrated.exists():
-        jobs["mlflow"] = [sys.executable, "-m", "mlflow", "db", "upgrade", settings.mlflow]
+    if not settings.mlflow.startswith("sqlite") or not migrated.exists():
+        jobs["mlflow"] = [sys.executable, "-m", "include.embedded.mlflow_database"]
     with contextlib.ExitStack() as stack:
         started = {}
         for name, command in jobs.items():
@@ -213,6 +217,24 @@ def _choose_engine(settings: Settings) -> None:
     write_private(settings.engine_file, settings.engine)
 
 
+def _choose_platform(settings: Settings) -> None:
+    """Record this installation's platform; PlatformError when it was another one, or when a setting can't be used."""
+    new = not settings.engine_file.exists()  # installations from before there was a choice are local
+    known = settings.platform_file.read_text(encoding="utf-8").strip() if settings.platform_file.exists() else "local"
+    if not new and known != settings.platform:
+        raise PlatformError(
+            f"the state of this installation is in the databases of the platform '{known}', not '{settings.platform}'. "
+            "Run 'make clean' first, or set EVERGREEN_HOME to another folder."
+        )
+    components.commands(settings)  # raises what is wrong with the settings of workers and schedulers
+    make_secrets(settings)
+    require_servers(settings)
+    if refused := refused_variables(settings):
+        raise PlatformError("\n".join(refused))
+    make_schemas(settings)
+    write_private(settings.platform_file, settings.platform)
+
+
 def _docker_engine(settings: Settings) -> DockerEngine:
     """The engine docker, which gets its connections from Airflow."""
     make_secrets(settings)
@@ -253,17 +275,30 @@ def restart_servers(settings: Settings, model: str) -> list[str]:
 
 
 def _shut_down(settings: Settings) -> None:
-    """Ask supervisord to shut down. It stops programs one by one, so all are asked to stop in parallel first.
+    """Stop all programs together, and then supervisord, which would stop them one by one and take a second for each.
 
-    Except the api-server: the others report to it while they shut down.
+    The api-server ends last: the others report to it while they shut down, and the tasks of workers until they finish.
     """
     with contextlib.suppress(OSError, HTTPException, Fault):
         supervisor = open_supervisor(settings.run)
-        for info in supervisor.getAllProcessInfo():
-            if info["name"] != "api-server":
+        programs = {info["name"] for info in supervisor.getAllProcessInfo()}
+        for together in (programs - {"api-server"}, programs & {"api-server"}):
+            for name in together:
                 with contextlib.suppress(Fault):
-                    supervisor.stopProcess(f"{info['group']}:{info['name']}", False)
+                    supervisor.stopProcess(name, False)
+            _await(STOP_SECONDS, partial(_have_ended, supervisor, together))
         supervisor.shutdown()
+
+
+def _have_ended(supervisor: Any, programs: set[str]) -> bool:
+    return not any(info["pid"] for info in supervisor.getAllProcessInfo() if info["name"] in programs)
+
+
+def _await(seconds: float, condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds, at most so long."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _check_socket_paths(settings: Settings) -> None:

@@ -11,11 +11,13 @@ import psutil
 from include.embedded.environment import INSTANCE
 from include.settings import Settings
 
+SUPERVISOR = "supervisord"
+
 
 def of_installation(settings: Settings) -> list[psutil.Process]:
     """The installation's processes, by environment or by an executable in its folders, and all their children.
 
-    Looks at each process of the machine once: the watchdog asks every few seconds.
+    Except this process and its parents. Looks at each process of the machine once: the watchdog asks every few seconds.
     """
     home = str(settings.home)
     folders = (f"{home}/environments/", f"{home}/builds/")
@@ -36,6 +38,16 @@ def of_installation(settings: Settings) -> list[psutil.Process]:
             ours[process.pid] = process
             pending += children.get(process.pid, [])
     return alive(ours.values())
+
+
+def supervisors(settings: Settings) -> list[psutil.Process]:
+    """The installation's supervisords, also one that has started this process."""
+    home, found = str(settings.home), of_installation(settings)
+    for parent in psutil.Process().parents():
+        with contextlib.suppress(psutil.Error):
+            if parent.environ().get(INSTANCE) == home:
+                found.append(parent)
+    return [process for process in found if runs(process, SUPERVISOR)]
 
 
 def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

@@ -14,6 +14,8 @@ from include.core.plain_text import one_line
 from include.embedded import components, platform
 from include.settings import Settings
 
+OUTSIDE = ("database", "broker")
+"""Servers that the platform uses and does not start."""
 DOWN = "the platform is down. 'make up' starts it."
 
 
@@ -149,7 +151,7 @@ def _parts(settings: Settings) -> tuple[PartStatus, ...]:
     supervised = own if settings.engine == "docker" else [*own, *sorted(set(states) - set(own))]
     answers = {**platform.problems(settings), **servers}
     faults = {**servers, **{name: fault(name, states, answers) for name in supervised}}
-    faults |= components.route_problems(settings)
+    faults |= {name: answers[name] for name in OUTSIDE if name in answers} | components.route_problems(settings)
     urls = components.addresses(settings)
     names = [*supervised, *(name for name in faults if name not in supervised)]
     return tuple(

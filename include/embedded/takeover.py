@@ -19,18 +19,18 @@ from include.embedded import processes
 from include.embedded.gateway_config import gateway_config, with_model_routes
 from include.settings import Settings
 
-GATEWAY, SERVER, SUPERVISOR = "caddy", "runtime.serve", "supervisord"
+GATEWAY, SERVER = "caddy", "runtime.serve"
 ADMIN_SOCKET = "caddy.sock"
 """A link to the admin socket of the Caddy that was started last; a Caddy removes its own socket when it ends."""
 
 
 def end_all_but_serving(settings: Settings) -> list[psutil.Process]:
     """End what is left of an earlier start, except the gateway and the model servers, which are returned."""
+    # One that does not respond; asked to end, it would stop all it has started. Left alone, it would start it again.
+    processes.kill(processes.supervisors(settings))
     remaining = processes.of_installation(settings)
-    supervisors = [process for process in remaining if processes.runs(process, SUPERVISOR)]
-    processes.kill(supervisors)  # one that does not respond; asked to end, it would stop all it has started
     serving = [process for process in remaining if processes.runs(process, GATEWAY, SERVER)]
-    processes.end([process for process in remaining if process not in serving and process not in supervisors])
+    processes.end([process for process in remaining if process not in serving])
     if any(processes.runs(process, SERVER) for process in serving):
         # The reconciler writes these files again, with other ports; at their old ports, servers could not start.
         for path in (settings.run / "servers").glob("*.conf"):
@@ -109,5 +109,5 @@ def _routed(settings: Settings) -> set[int]:
 
 def _supervised(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        return any(processes.runs(parent, SUPERVISOR) for parent in process.parents())
+        return any(processes.runs(parent, processes.SUPERVISOR) for parent in process.parents())
     return True  # it has just ended

@@ -138,6 +138,8 @@ class Watchdog:
         problems = components.problems(self.settings, {name: float(info["start"]) for name, info in infos.items()})
         if problems.get("api-server"):  # the others report through it
             problems = {name: problem for name, problem in problems.items() if name not in components.AIRFLOW[:-1]}
+        if problems.get("broker"):  # workers are asked through it, and their tasks go on meanwhile
+            problems = {name: problem for name, problem in problems.items() if not name.startswith("worker-")}
         for name, problem in problems.items():
             self._restart_sick(supervisor, name, problem, infos.get(name, {}).get("state") == RUNNING)
 

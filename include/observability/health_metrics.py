@@ -12,7 +12,9 @@ from typing import get_args
 
 from include.adapters.store import Store
 from include.core.drift.figures import DriftSummary, MultivariateFigure
-from include.core.health.policy import Decision, threshold
+from include.core.health.degradation import threshold
+from include.core.health.drift_alert import drift_alert
+from include.core.health.policy import Decision
 from include.core.health.record import HealthRow, WindowStatus
 from include.core.retention import DISK_ALERT, DISK_FULL
 from include.core.spec import ModelSpec
@@ -27,7 +29,8 @@ MAX_WINDOWS = 12
 def add_model(page: Exposition, spec: ModelSpec, store: Store, decision: Decision) -> None:
     """Add one model's metrics to the page, including the policy's current verdict."""
     live = store.release(spec.name, "production").champion
-    history = store.newest_health(spec.name, max(MAX_WINDOWS, spec.degradation.windows), grain=spec.monitoring.window)
+    needed = max(MAX_WINDOWS, spec.degradation.windows, spec.monitoring.drift_windows)
+    history = store.newest_health(spec.name, needed, grain=spec.monitoring.window)
     _add_limits(page, spec, history[-1] if history else None)
     _add_changes(page, spec, store)
     if live:
@@ -40,12 +43,16 @@ def add_model(page: Exposition, spec: ModelSpec, store: Store, decision: Decisio
         )
     if history:
         _add_newest(page, spec, history[-1])
+        text = "1 if enough of the newest windows have drifted to say so (monitoring.drift_breaches in model.yaml)."
+        page.set("health_drift_alert", text, drift_alert(spec, history), model=spec.name)
         _add_windows(page, spec, history)
     for answer in get_args(Answer):
         current = decision.verdict.answer == answer
         page.set("policy_verdict", "1 for the policy's current answer.", current, model=spec.name, answer=answer)
-    text = "Drop of the live version's primary metric from its holdout, in the newest window that can be judged."
+    text = "Drop of the live version's primary metric from its reference, in the newest windows."
     page.set("health_worse_by", text, decision.worse_by, model=spec.name)
+    text = "What this drop must exceed to be degradation: the allowed drop, or what chance explains."
+    page.set("health_worse_by_limit", text, decision.limit, model=spec.name)
 
 
 def add_disk(page: Exposition, share: float) -> None:

@@ -1,158 +1,149 @@
 """Charts of a model's history: its primary metric over the windows, and drift as a heat map.
 
-A chart is positions and texts, which the templates render as SVG and HTML.
+The first is drawn by matplotlib as SVG, which needs no script, so that it is the same in the web UI and in a mail. The
+heat map is positions and texts, which a template renders as a table.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 from include.core.drift.figures import DriftFigure
-from include.core.health.policy import threshold
+from include.core.health.degradation import threshold
 from include.core.health.record import HealthRow, Incident
 from include.core.quality.figures import QualityFigure
 from include.core.spec import ModelSpec
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 760.0, 240.0, 54.0, 28.0
-"""Size and margins of the history chart, in SVG units."""
-TOP, RIGHT = 10.0, 20.0
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INCHES = 7.6, 2.4
 MAX_LABELS = 12
 """At most this many windows are labelled below the chart."""
+COLOURS = {
+    "#010101": "var(--page)",
+    "#020202": "var(--grid)",
+    "#030303": "var(--soft)",
+    "#040404": "var(--blue)",
+    "#050505": "var(--hold)",
+    "#060606": "var(--bad)",
+    "#070707": "var(--good)",
+}
+"""What matplotlib draws with, and what it becomes: the page's colours, which differ in light and dark."""
+PAGE, GRID, SOFT, BLUE, HOLD, BAD, GOOD = COLOURS
+COLOUR = re.compile("|".join(COLOURS))
+SVG = "http://www.w3.org/2000/svg"
+MARKS = f"{{{SVG}}}use", f"{{{SVG}}}path"
 UNJUDGED_LIMIT = 0.2
 """Stands for the limit of a column with too few rows to have one; affects only the heat map's colours."""
 
 NOT_MEASURED = QualityFigure(None)
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Maps values of the metric to heights in the chart."""
+def history_chart(spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident]) -> str | None:
+    """The primary metric over the windows of ``history``, oldest first, as SVG; None if there is nothing to draw.
 
-    low: float
-    high: float
+    It shows interval, threshold, releases and incidents; each figure has its text as a title.
+    """
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
 
-    @classmethod
-    def around(cls, values: Sequence[float]) -> Scale:
-        """A scale that fits all values, with some margin above and below."""
-        low, high = min(values), max(values)
-        margin = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
-        return cls(low - margin, high + margin)
-
-    def y(self, value: float | None) -> float | None:
-        """Distance from the top, or None for None."""
-        if value is None:
-            return None
-        return round(TOP + (self.high - value) / (self.high - self.low) * (HEIGHT - BOTTOM - TOP), 1)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The positions of a figure and of the bounds of its interval; None if missing."""
-
-    y: float | None
-    top: float | None
-    low: float | None
-
-    @classmethod
-    def of(cls, figure: QualityFigure, scale: Scale) -> Interval:
-        """The positions of a figure."""
-        return cls(scale.y(figure.value), scale.y(figure.high), scale.y(figure.low))
-
-
-@dataclass(frozen=True)
-class ChartColumn:
-    """One window."""
-
-    window: str
-    x: float
-    half: float
-    """Half of its width."""
-    measured: Interval
-    estimated: Interval
-    limit: float | None
-    """The threshold beyond which the window is degraded."""
-    release: str | None
-    """The live version, if it differs from the previous window's."""
-    incident: bool
-    text: str
-    estimated_text: str
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A value on the axis."""
-
-    y: float | None
-    text: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    """The primary metric over the windows, with its interval, threshold, releases and incidents."""
-
-    columns: tuple[ChartColumn, ...]
-    ticks: tuple[Tick, ...]
-    width: float = WIDTH
-    height: float = HEIGHT
-    left: float = LEFT
-    floor: float = HEIGHT - BOTTOM
-
-    @property
-    def every(self) -> int:
-        """One in this many windows is labelled below the chart."""
-        return max(1, -(-len(self.columns) // MAX_LABELS))
-
-    @property
-    def line(self) -> str:
-        """The points of the line through the measured values."""
-        return " ".join(f"{c.x},{c.measured.y}" for c in self.columns if c.measured.y is not None)
-
-
-def history_chart(spec: ModelSpec, history: Sequence[HealthRow], incidents: Sequence[Incident]) -> Chart | None:
-    """The primary metric over the windows of ``history``, oldest first; None if there is nothing to draw."""
     metric = spec.metrics.primary
     measured = [row.live_figure(metric) or NOT_MEASURED for row in history]
     estimated = [row.estimated(metric) or NOT_MEASURED for row in history]
     limits = [threshold(row, spec) for row in history]
-    shown = [
-        *limits,
-        *(bound for figure in (*measured, *estimated) for bound in (figure.value, figure.low, figure.high)),
-    ]
-    values = [value for value in shown if value is not None]
-    if not values:
+    if all(value is None for value in (*limits, *(figure.value for figure in (*measured, *estimated)))):
         return None
-    scale = Scale.around(values)
-    step = (WIDTH - LEFT - RIGHT) / len(history)
+    rcParams["svg.fonttype"], rcParams["svg.hashsalt"] = "none", "evergreen"
+    figure = Figure(figsize=INCHES, dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    _draw_frame(axes, [row.window for row in history])
     opened = {incident.window for incident in incidents}
-    columns = [
-        ChartColumn(
-            window=row.window,
-            x=round(LEFT + step * (index + 0.5), 1),
-            half=round(step / 2, 1),
-            measured=Interval.of(measured[index], scale),
-            estimated=Interval.of(estimated[index], scale),
-            limit=scale.y(limits[index]),
-            release=release,
-            incident=row.window in opened,
-            text=f"{row.window}: {_text(measured[index])}, version {row.live_version or '–'}, {row.status}",
-            estimated_text=f"{row.window}: estimate before ground truth {_text(estimated[index])}",
-        )
-        for index, (row, release) in enumerate(zip(history, _releases(history), strict=True))
-    ]
-    ticks = tuple(Tick(scale.y(value), text) for value, text in round_ticks(scale.low, scale.high))
-    return Chart(tuple(columns), ticks)
+    for place, (row, release, limit) in enumerate(zip(history, _releases(history), limits, strict=True)):
+        if row.window in opened:
+            axes.axvspan(place - 0.5, place + 0.5, color=BAD, alpha=0.1, linewidth=0, gid="incident")
+        if release:
+            axes.axvline(place - 0.5, color=GOOD, linestyle="--", linewidth=1)
+            axes.text(place - 0.5, 1.01, f"v{release}", color=SOFT, transform=axes.get_xaxis_transform(), fontsize=8)
+        if limit is not None:
+            axes.hlines(limit, place - 0.5, place + 0.5, color=BAD, linewidth=1)
+    _draw_figures(axes, measured, 0.0, "o", BLUE, BLUE, "measured")
+    axes.plot([figure.value if figure.value is not None else float("nan") for figure in measured], color=BLUE)
+    _draw_figures(axes, estimated, 0.2, "s", HOLD, PAGE, "estimated")
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    titles = {
+        "incident": ["incident"],
+        "measured": [
+            f"{row.window}: {_text(one)}, version {row.live_version or '–'}, {row.status}"
+            for row, one in zip(history, measured, strict=True)
+            if one.value is not None
+        ],
+        "estimated": [
+            f"{row.window}: estimate before ground truth {_text(one)}"
+            for row, one in zip(history, estimated, strict=True)
+            if one.value is not None
+        ],
+    }
+    return _for_page(file.getvalue(), titles, metric)
 
 
-def round_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """One to six round values between ``low`` and ``high``, with their texts."""
-    size = 10.0 ** math.floor(math.log10(high - low))
-    step = next(size * factor for factor in (0.25, 0.5, 1.0, 2.0) if (high - low) / (size * factor) <= 5.01)
-    decimals = max(0, -math.floor(math.log10(step)) + (1 if step / size == 0.25 else 0))
-    numbers = range(math.ceil(low / step), math.floor(high / step) + 1)
-    return [(number * step, f"{number * step:.{decimals}f}") for number in numbers]
+def _draw_frame(axes: Axes, windows: Sequence[str]) -> None:
+    """The axes and a grid; the windows are at 0, 1, 2 ..."""
+    every = max(1, -(-len(windows) // MAX_LABELS))
+    axes.set_xticks(range(0, len(windows), every), windows[::every])
+    axes.set_xlim(-0.5, max(len(windows), 1) - 0.5)
+    axes.tick_params(length=0, labelcolor=SOFT, labelsize=8)
+    axes.locator_params(axis="y", nbins=5)
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.yaxis.grid(visible=True, color=GRID)
+    axes.set_axisbelow(True)
+    axes.set_frame_on(False)
+
+
+def _draw_figures(
+    axes: Axes, figures: Sequence[QualityFigure], shift: float, marker: str, edge: str, face: str, name: str
+) -> None:
+    """A marker for each figure that has a value, and its interval; ``name`` is the id of the markers' group."""
+    known = [(place + shift, one.value, one) for place, one in enumerate(figures) if one.value is not None]
+    whole = [(x, one.low, one.high) for x, _, one in known if one.low is not None and one.high is not None]
+    if whole:
+        axes.vlines(*zip(*whole, strict=True), color=edge, alpha=0.5, linewidth=1)
+    places, values = [x for x, _, _ in known], [value for _, value, _ in known]
+    axes.scatter(places, values, 20, face, marker=marker, edgecolors=edge, zorder=3, gid=name)
+
+
+def _for_page(drawn: str, titles: Mapping[str, Sequence[str]], metric: str) -> str:
+    """The SVG as a part of a page: in the page's colours, and with a title for each figure.
+
+    ``titles`` are those of the children of a group, by the group's id.
+    """
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    root = ElementTree.fromstring(drawn)
+    for child in [one for one in root if one.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}defs")]:
+        root.remove(child)  # who made it, and a style that would apply to the whole page
+    for group in root.iter(f"{{{SVG}}}g"):
+        texts = titles.get(group.attrib.pop("id", ""))
+        if texts:
+            drawn_once = [one for one in group.iter() if one.tag in MARKS and "id" not in one.attrib]
+            for mark, text in zip(drawn_once, texts, strict=True):
+                ElementTree.SubElement(mark, f"{{{SVG}}}title").text = text
+    root.attrib = {
+        "viewBox": root.attrib["viewBox"],
+        "class": "chart",
+        "role": "img",
+        "aria-label": f"{metric} of the live version by window, with its interval, its limit and the estimate before "
+        "ground truth. The tables have the figures.",
+    }
+    text = ElementTree.tostring(root, encoding="unicode")
+    return COLOUR.sub(lambda found: COLOURS[found[0]], text)  # ElementTree has escaped all texts
 
 
 @dataclass(frozen=True)

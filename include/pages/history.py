@@ -33,7 +33,7 @@ class WindowLine:
     @classmethod
     def of(cls, row: HealthRow, metric: str, incident: str | None) -> WindowLine:
         """The line of a health row."""
-        outcome = row.estimate.truth.get(metric) if row.estimate else None
+        outcome = row.estimate.outcome(metric) if row.estimate else None
         return cls(row, row.live_figure(metric), row.estimated(metric), outcome, incident)
 
 

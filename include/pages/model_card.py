@@ -36,7 +36,7 @@ def model_card(spec: ModelSpec, lineage: Lineage, figures: JsonObject) -> str:
         [f"# {plain(spec.name)}, trained on data until {plain(lineage.trained_until or lineage.window or 'unknown')}"],
         _verdict(figures),
         _quality(spec, figures),
-        _about(spec),
+        _about(spec, lineage),
         _data(lineage),
         _origin(lineage),
         _slices(spec, figures),
@@ -86,7 +86,7 @@ def _quality(spec: ModelSpec, figures: JsonObject) -> list[str]:
     return lines
 
 
-def _about(spec: ModelSpec) -> list[str]:
+def _about(spec: ModelSpec, lineage: Lineage) -> list[str]:
     return [
         "## Model\n",
         plain(spec.description, 1000) + "\n",
@@ -94,7 +94,16 @@ def _about(spec: ModelSpec) -> list[str]:
         f"- Task: {plain(spec.task)}; predicts {plain(spec.target)}",
         *([f"- Threshold: {spec.metrics.threshold:g}"] if spec.task == "binary_classification" else []),
         f"- Estimator: {plain(spec.estimator)}; feature code: {plain(spec.feature_code or 'none')}",
+        *_served(lineage),
     ]
+
+
+def _served(lineage: Lineage) -> list[str]:
+    """What serves the version; nothing for versions from before models were compiled."""
+    reason = lineage.training.get("not_compiled")
+    if reason is None:
+        return []
+    return [f"- Served by the fitted estimator: {plain(reason)}" if reason else "- Served by ONNX Runtime (compiled)"]
 
 
 def _data(lineage: Lineage) -> list[str]:

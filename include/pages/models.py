@@ -9,13 +9,14 @@ from urllib.parse import urlencode
 import yaml
 
 from include.core.approval import APPROVAL, Waiting, is_approval, newest_approval
+from include.core.health.false_incidents import in_words
 from include.core.health.incident_events import asked_in
 from include.core.health.policy import evaluate_policy
 from include.core.overview import STATES, IncidentStory, ModelDetail, ModelOverview, RolloutStory, within_allowed
-from include.core.plain_text import without_credentials
 from include.core.release.checks import RolloutCheck
 from include.core.spec import ModelSpec
 from include.core.trace import KINDS, Trace
+from include.pages.conditions import of_canary, of_intervals
 from include.pages.history import history_context
 from include.pages.place import Place
 from include.pages.rendering import template
@@ -33,6 +34,7 @@ SORTS: dict[str, Callable[[ModelOverview], tuple[object, ...]]] = {
     "owner": lambda one: (one.spec.owner, one.spec.name),
     "newest release": lambda one: (-(one.release.recorded if one.release else 0.0), one.spec.name),
     "predictions": lambda one: (-(one.newest.predictions if one.newest else 0), one.spec.name),
+    "requests a minute": lambda one: (-(one.traffic.requests if one.traffic else 0.0), one.spec.name),
 }
 
 
@@ -184,7 +186,9 @@ def render_model(
         importances=live.importances if live else {},
         importances_of=detail.overview.live,
         notice=notice,
-        specification=without_credentials(_specification(spec)),
+        false_incidents=in_words(spec),
+        intervals=of_intervals(spec),
+        specification=_specification(spec),
     )
 
 
@@ -242,6 +246,7 @@ def render_rollout(place: Place, detail: ModelDetail, run: str) -> str | None:
         checks=checks,
         candidate=next((one for one in detail.candidates if one.version == version), None),
         thresholds=_thresholds(detail.overview.spec),
+        by_chance=of_canary(detail.overview.spec),
     )
 
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from include.adapters.files import write_atomically
+from include.core.health.drift_alert import false_alerts_a_year, false_windows_a_year
 from include.core.health.record import HealthRow, Incident
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
 from include.pages.charts import history_chart
+from include.pages.conditions import of_intervals
 from include.pages.rendering import file_of_window, report_path, template
 
 
@@ -75,4 +77,7 @@ def window_context(
         "sides": [(name, figure) for name, figure in drift if figure.distribution],
         "chart": history_chart(spec, history, incidents),
         "incidents": [incident for incident in incidents if incident.window == row.window],
+        "intervals": of_intervals(spec),
+        "false_windows": false_windows_a_year(spec),
+        "false_alerts": false_alerts_a_year(spec),
     }

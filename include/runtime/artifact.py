@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import sys
@@ -13,6 +12,7 @@ from typing import Any, TypedDict
 import sklearn.utils
 
 from .config import Feature, Model
+from .hashes import file_hash, hash_mismatch, unreadable
 from .jobs import ModelError, write_json
 from .model_code import last_lines, make_importable, rename_hint
 
@@ -151,12 +151,9 @@ def load(folder: Path, sha256: str, model: Model) -> Any:
     try:
         actual = file_hash(path)
     except OSError as error:
-        raise ModelError(f"{path} can't be read ({error.strerror}). Deploy the version again.") from None
+        raise unreadable(path, error) from None
     if actual != sha256:
-        raise ModelError(
-            f"{path} has sha256 {actual}, expected {sha256}. It was changed or damaged and is not loaded. "
-            "Delete the folder to fetch it again, or deploy another version."
-        )
+        raise hash_mismatch(path, actual, sha256)
     make_importable(model)
     trusted = trusted_types(path, model["trusted_types"])
     try:
@@ -221,9 +218,3 @@ def _is_trusted_by_its_base(name: str) -> bool:
         return any(f"{base.__module__}.{base.__qualname__}" in VALUE_CLASSES for base in candidate.__mro__)
     defined_here = isinstance(candidate, FunctionType) and candidate.__module__ == module
     return defined_here and name.startswith(COMPUTING)
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

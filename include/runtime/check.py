@@ -27,9 +27,9 @@ from .model_code import (
     make_estimator,
     predict,
     prepare,
-    require_finite,
     same_predictions,
 )
+from .predictions import require_finite
 
 PREDICTED = 200
 """How many rows of the sample are predicted."""

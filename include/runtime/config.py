@@ -32,10 +32,12 @@ class Model(TypedDict):
 
 
 class Artifact(TypedDict):
-    """A version to load: the folder of its bundle, and the registered hash of the artifact in it."""
+    """A version to load: the folder of its bundle, and the registered hashes of the models in it."""
 
     artifact: str
     sha256: str
+    compiled: str | None
+    """Of ``model.onnx``, which then predicts instead of the fitted estimator; None if the version has none."""
 
 
 class CheckJob(TypedDict):
@@ -57,6 +59,7 @@ class TrainJob(TypedDict):
     holdout_until: str
     out: str
     champion: Artifact | None
+    compile_tolerance: float | None
 
 
 ScoreJob = TypedDict(
@@ -65,6 +68,7 @@ ScoreJob = TypedDict(
         "model": Model,
         "artifact": str,
         "sha256": str,
+        "compiled": str | None,
         "data": list[str],
         "from": str | None,
         "until": str | None,
@@ -84,6 +88,7 @@ class ServerConfig(TypedDict):
     build: str
     artifact: str
     sha256: str
+    compiled: str | None
     host: str
     port: int
     token_file: str

@@ -11,20 +11,24 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_SECONDS = 60.0
 """Within this time, a whole request must have arrived on a new connection, or after the previous response."""
 MAX_CONNECTIONS = 1024
 """With more connections, the one that has waited longest for a request is closed. A process may open 4096 files."""
+MAX_HEADER_BYTES = 64 * 1024
+"""A request may have this much that is not its body, and this many bytes for each byte of body in chunks."""
+MAX_CHUNK_OVERHEAD = 16
 
 
-class ServerProtocol(H11Protocol):
+class ServerProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with whole responses and limits; pass it as ``uvicorn.run(http=...)``."""
 
     deadline: asyncio.TimerHandle | None = None
     """When the connection is closed, while it waits for a request."""
+    _received = _body = 0
+    """Bytes since the last whole request: all of them, and those of the body."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Put the joining transport between the protocol and its connection; make room for it."""
@@ -38,9 +42,23 @@ class ServerProtocol(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Handle what the client has sent."""
+        """Handle what the client has sent; close the connection if it is headers without end."""
+        self._received += len(data)
         super().data_received(data)
+        if self._received > MAX_HEADER_BYTES + MAX_CHUNK_OVERHEAD * self._body:
+            self.transport.abort()
+            return
         self._watch()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._body += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request."""
+        self._received = self._body = 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Handle the next request, if it has begun already."""
@@ -54,7 +72,7 @@ class ServerProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """Close the connection in time unless a whole request arrives."""
-        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
             self._stop_watching()
         elif self.deadline is None:
             self.deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from .categories import label, truth
 from .config import Feature
 from .jobs import ModelError
 
-LARGEST_EXACT = 2**53
-"""From here on, floats no longer represent every integer exactly, so they are formatted as floats."""
-Columns = Mapping[str, Sequence[object]] | pd.DataFrame
+Columns = Mapping[str, Sequence[Any]] | Mapping[str, np.ndarray] | pd.DataFrame
 """Column name → its values; all columns have the same length."""
-BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 
 
 def feature_frame(columns: Columns, features: Iterable[Feature]) -> pd.DataFrame:
@@ -37,6 +34,12 @@ def feature_frame(columns: Columns, features: Iterable[Feature]) -> pd.DataFrame
         else:
             typed[name] = (_boolean if kind == "boolean" else _number)(name, columns[name])
     return pd.DataFrame(typed)
+
+
+def typed_columns(columns: Columns, features: Iterable[Feature]) -> dict[str, np.ndarray]:
+    """The typed features as arrays, as a compiled model takes them; see :func:`feature_frame`."""
+    frame = feature_frame(columns, features)
+    return {str(name): frame[name].to_numpy() for name in frame}
 
 
 def read_rows(paths: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
@@ -83,33 +86,9 @@ def _boolean(name: str, values: Any) -> np.ndarray:
         raise ModelError(f"column '{name}' has {error}. Correct the data, or the type in model.yaml.") from None
 
 
-def truth(text: str | None) -> float:
-    """1.0 or 0.0 for the text of a boolean, NaN for None; ValueError for anything else."""
-    if text is None:
-        return np.nan
-    number = text.lower().removesuffix(".0")
-    if number not in BOOLEANS:
-        raise ValueError(f"'{text}', which is not a boolean (true, false, 1 or 0)")
-    return BOOLEANS[number]
-
-
 def _category(values: Any) -> pd.Series:
     column = pd.Series(values, dtype=object)
     column = column.where(column.notna(), None)
     if pd.api.types.infer_dtype(column, skipna=True) == "string":
         return column
     return pd.Series([None if value is None else label(value) for value in column], dtype=object)
-
-
-def label(value: Any) -> str:
-    """A category as text, by the platform's rule (include/core/categories.py); both run the same test cases."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    if isinstance(value, float | np.floating):
-        whole = float(value).is_integer() and -LARGEST_EXACT < float(value) < LARGEST_EXACT
-        return str(int(value)) if whole else str(value)
-    if isinstance(value, Decimal) and value.is_finite():
-        return str(int(value)) if value == value.to_integral_value() else f"{value.normalize():f}"
-    return str(value)

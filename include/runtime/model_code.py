@@ -86,16 +86,6 @@ def predict(model: Model, fitted: Any, frame: Any) -> np.ndarray:
     return predicted
 
 
-def require_finite(predicted: np.ndarray) -> np.ndarray:
-    """The predictions; ModelError when any is NaN or infinite."""
-    bad = int((~np.isfinite(predicted)).sum())
-    if bad:
-        raise ModelError(
-            f"{bad} of {len(predicted)} predictions are not finite. Let the estimator handle missing values."
-        )
-    return predicted
-
-
 def same_predictions(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two predictions of the same rows are equal, except for their last digits.
 

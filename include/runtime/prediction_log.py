@@ -6,7 +6,6 @@ and at most one truncated line, whose response was never sent.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import threading
@@ -14,6 +13,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
+
+import msgspec
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -62,7 +63,7 @@ class PredictionLog:
 
     def append(self, entry: Mapping[str, object]) -> None:
         """Write one entry as one line. On OSError it was not written, and the response must not be sent."""
-        line = json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        line = _line(entry)
         with self._lock:
             if self._truncated or self._written >= self.segment_bytes:
                 self._open()
@@ -90,3 +91,11 @@ class PredictionLog:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._written, self._truncated = descriptor, 0, False
+
+
+def _line(entry: Mapping[str, object]) -> bytes:
+    """The entry as a line of JSON; ValueError for NaN and infinity, which JSON does not have."""
+    line = msgspec.json.encode(entry)
+    if b"null" in line and msgspec.json.decode(line) != entry:  # msgspec writes both as null
+        raise ValueError("NaN and infinity are not JSON compliant")
+    return line + b"\n"

@@ -1,88 +1,143 @@
-"""A model server's metrics, for Prometheus and for judging a canary."""
+"""A model server's metrics, for Prometheus and for judging a canary.
+
+Plain counters, which prometheus-client reads when it is asked for the exposition: its own take longer to count one
+request than a compiled model takes to predict it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 from .config import ServerConfig
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+SECONDS = (
+    *(
+        round(mantissa * 10.0**power, 6)
+        for power in range(-3, 1)
+        for mantissa in (1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 6.3, 8)
+    ),
+    10.0,
+)
+"""Upper bounds of the buckets of a request's duration, from 1 ms to 10 s: ten a decade (the series R10 of ISO 3), so
+that a quantile is known to about a tenth."""
 LABELS = ("model", "version", "environment")
+
+
+class Buckets:
+    """A histogram's counts."""
+
+    def __init__(self, bounds: Sequence[float]):
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one value in the first bucket whose bound it does not exceed."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Each bound as text, and how many values do not exceed it."""
+        bounds = [*map(str, map(float, self.bounds)), "+Inf"]
+        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
 
 
 class ServerMetrics:
     """Metrics of prediction requests; other routes are not counted."""
 
     def __init__(self, config: ServerConfig, edges: Sequence[float]):
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        values = {"model": config["model"]["name"], "version": config["version"], "environment": config["environment"]}
-
-        def labelled(metric: Any) -> Any:
-            return metric.labels(*values.values())
-
-        self._requests = Counter(
-            "evergreen_requests", "Prediction requests, by status code.", [*LABELS, "code"], registry=self.registry
-        )
-        self._missing = Counter(
-            "evergreen_missing_values",
-            "Missing values in prediction requests, by feature.",
-            [*LABELS, "feature"],
-            registry=self.registry,
-        )
-        self._optional = Counter(
-            "evergreen_optional_inputs",
-            "Requests that lack an optional input (absent), have one that the version does not know (ignored), or "
-            "send one as another type (converted).",
-            [*LABELS, "input", "treated"],
-            registry=self.registry,
-        )
-        self.rows = labelled(Counter("evergreen_rows", "Predicted rows.", LABELS, registry=self.registry))
-        self.seconds = labelled(
-            Histogram(
-                "evergreen_request_seconds",
-                "Duration of prediction requests in seconds.",
-                LABELS,
-                buckets=SECONDS,
-                registry=self.registry,
-            )
-        )
-        self.prediction = labelled(
-            Histogram("evergreen_prediction", "Predicted values.", LABELS, buckets=tuple(edges), registry=self.registry)
-        )
-        info = Gauge(
-            "evergreen_model_info",
-            "The version, build and release that the server serves (always 1).",
-            [*LABELS, "build", "release"],
-            registry=self.registry,
-        )
-        info.labels(*values.values(), config["build"], config["release"]).set(1)
-        self._values = tuple(values.values())
+        self._labels = (config["model"]["name"], config["version"], config["environment"])
+        self._origin = (config["build"], config["release"])
+        self._lock = threading.Lock()
+        self._rows = 0
+        self._seconds, self._predictions = Buckets(SECONDS), Buckets(edges)
+        self._codes: Counter[str] = Counter()
+        self._missing: Counter[str] = Counter()
+        self._optional: Counter[tuple[str, ...]] = Counter()
+        self._registry: Any = None
 
     def count(self, code: int, seconds: float) -> None:
         """Record one request that was answered with ``code``."""
-        self._requests.labels(*self._values, str(code)).inc()
-        self.seconds.observe(seconds)
+        with self._lock:
+            self._codes[str(code)] += 1
+            self._seconds.add(seconds)
 
     def observe(self, features: Mapping[str, Sequence[Any]], predictions: Sequence[float]) -> None:
         """Record the missing values and the predictions of an answered request."""
-        self.rows.inc(len(predictions))
-        for value in predictions:
-            self.prediction.observe(value)
-        for name, values in features.items():
-            missing = sum(value is None for value in values)
-            if missing:
-                self._missing.labels(*self._values, name).inc(missing)
+        missing = {name: count for name, values in features.items() if (count := values.count(None))}
+        with self._lock:
+            self._rows += len(predictions)
+            self._missing.update(missing)
+            for value in predictions:
+                self._predictions.add(value)
 
     def count_optional(self, optional: Mapping[str, Sequence[str]]) -> None:
         """Record an answered request's optional inputs, by how they were treated."""
         for treated, names in optional.items():
-            for name in names:
-                self._optional.labels(*self._values, name, treated).inc()
+            if names:
+                with self._lock:
+                    self._optional.update((name, treated) for name in names)
 
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""
-        return generate_latest(self.registry)
+        from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+        if self._registry is None:
+            self._registry = CollectorRegistry()
+            ProcessCollector(registry=self._registry)
+            self._registry.register(self)
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """The counts as prometheus-client wants them."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        def counter(name: str, about: str, labels: Sequence[str], counts: Mapping[tuple[str, ...], int]) -> Metric:
+            family = CounterMetricFamily(name, about, labels=[*LABELS, *labels])
+            for values, count in counts.items():
+                family.add_metric([*self._labels, *values], count)
+            return family
+
+        def histogram(name: str, about: str, buckets: Buckets) -> Metric:
+            family = HistogramMetricFamily(name, about, labels=LABELS)
+            family.add_metric(self._labels, buckets.cumulative(), buckets.sum)
+            return family
+
+        with self._lock:
+            yield counter(
+                "evergreen_requests",
+                "Prediction requests, by status code.",
+                ["code"],
+                {(code,): count for code, count in self._codes.items()},
+            )
+            yield counter(
+                "evergreen_missing_values",
+                "Missing values in prediction requests, by feature.",
+                ["feature"],
+                {(name,): count for name, count in self._missing.items()},
+            )
+            yield counter(
+                "evergreen_optional_inputs",
+                "Requests that lack an optional input (absent), have one that the version does not know (ignored), or "
+                "send one as another type (converted).",
+                ["input", "treated"],
+                self._optional,
+            )
+            yield counter("evergreen_rows", "Predicted rows.", [], {(): self._rows})
+            yield histogram("evergreen_request_seconds", "Duration of prediction requests in seconds.", self._seconds)
+            yield histogram("evergreen_prediction", "Predicted values.", self._predictions)
+        info = GaugeMetricFamily(
+            "evergreen_model_info",
+            "The version, build and release that the server serves (always 1).",
+            labels=[*LABELS, "build", "release"],
+        )
+        info.add_metric([*self._labels, *self._origin], 1)
+        yield info

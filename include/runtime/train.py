@@ -11,15 +11,20 @@ import numpy as np
 import pandas as pd
 
 from . import artifact
+from .compiling import NotCompiledError, compile_model
 from .config import Model, TrainJob
-from .frames import between, feature_frame, read_rows
+from .frames import between, feature_frame, read_rows, typed_columns
 from .importance import feature_importances
 from .jobs import ModelError, run, write_json
-from .model_code import call, fit, make_estimator, predict, prepare, require_finite
+from .model_code import call, fit, make_estimator, predict, prepare
+from .predictions import require_finite
+from .predictor import load_predictor
 
 LIBRARIES = ("scikit-learn", "pandas", "numpy", "skops", "pyarrow")
 EDGES = 20
 """Number of bins in the prediction histogram that servers expose."""
+COMPILED_BYTES = 64 * 2**20
+"""Larger models are not compiled: that would take longer than their training, and ONNX Runtime more memory."""
 PARAMETERS, NAME_LENGTH, VALUE_LENGTH = 100, 100, 250
 """Largest number of reported parameters, and of characters in a name and a value."""
 
@@ -30,7 +35,7 @@ class TrainingReport(TypedDict):
     rows: int
     holdout_rows: int
     seconds: dict[str, float]
-    """Step (read, fit, score) → its duration."""
+    """Step (read, fit, score, compile) → its duration."""
     trained_until: str
     """Event time of the newest training row, ISO 8601."""
     sha256: str
@@ -39,10 +44,15 @@ class TrainingReport(TypedDict):
     """The fitted estimator's own."""
     importances: dict[str, float]
     """Feature → its share of the total permutation importance, 0 to 1; empty if it was not measured."""
+    not_compiled: str
+    """Why there is no ``model.onnx``; empty if there is one."""
 
 
 def main(job: TrainJob) -> None:
-    """Fit up to ``train_until``, predict the holdout; write artifact, holdout and training.json to ``job["out"]``."""
+    """Fit up to ``train_until``, predict the holdout; write artifact, holdout and training.json to ``job["out"]``.
+
+    Also ``model.onnx``, and the column ``compiled`` of the holdout, if the model can be compiled.
+    """
     model, out = job["model"], Path(job["out"])
     out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
@@ -65,9 +75,9 @@ def main(job: TrainJob) -> None:
     features = prepare(model, holdout)
     holdout["prediction"] = require_finite(call(predict, "predict", model, fitted, features))
     if job["champion"]:
-        champion = artifact.load(Path(job["champion"]["artifact"]), job["champion"]["sha256"], model)
-        holdout["champion"] = require_finite(call(predict, "predict of the champion", model, champion, features))
-    holdout.to_parquet(out / "holdout.parquet", index=False)
+        champion = load_predictor(job["champion"], model)
+        columns = typed_columns(holdout, model["features"])
+        holdout["champion"] = require_finite(call(champion.predict, "predict of the champion", columns))
     described: artifact.TrainingDetails = {
         "code_path": model["code"],
         "prediction_edges": prediction_edges(holdout["prediction"].to_numpy(), model["task"]),
@@ -75,8 +85,16 @@ def main(job: TrainJob) -> None:
     }
     digest = artifact.save(fitted, out, model, described)
     scored = time.perf_counter()
+    not_compiled = _compile(job, fitted, holdout, out)
+    compiled = time.perf_counter()
+    holdout.to_parquet(out / "holdout.parquet", index=False)
     trained_until = pd.to_datetime(training[model["event_time"]]).max().isoformat()
-    seconds = {"read": read - started, "fit": fit_ended - read, "score": scored - fit_ended}
+    seconds = {
+        "read": read - started,
+        "fit": fit_ended - read,
+        "score": scored - fit_ended,
+        "compile": compiled - scored,
+    }
     report: TrainingReport = {
         "rows": len(training),
         "holdout_rows": len(holdout),
@@ -85,8 +103,28 @@ def main(job: TrainJob) -> None:
         "sha256": digest,
         "parameters": effective_parameters(fitted),
         "importances": feature_importances(model, fitted, holdout),
+        "not_compiled": not_compiled,
     }
     write_json(out / "training.json", report)
+
+
+def _compile(job: TrainJob, fitted: Any, holdout: pd.DataFrame, out: Path) -> str:
+    """Write ``model.onnx`` and add its predictions to the holdout as ``compiled``; returns why not, or nothing."""
+    tolerance = job["compile_tolerance"]
+    if tolerance is None:
+        return "training.compile in model.yaml is off"
+    size = (out / "model.skops").stat().st_size
+    if size > COMPILED_BYTES:
+        return f"model.skops has {size >> 20} MiB, more than the {COMPILED_BYTES >> 20} up to which models are compiled"
+    expected = holdout["prediction"].to_numpy()
+    try:
+        content, holdout["compiled"] = compile_model(fitted, job["model"], holdout, expected, tolerance)
+    except NotCompiledError as reason:
+        print(f"not compiled to ONNX, so the estimator itself will serve: {reason}", flush=True)
+        return str(reason)
+    (out / "model.onnx").write_bytes(content)
+    print(f"compiled to ONNX ({len(content)} bytes)", flush=True)
+    return ""
 
 
 def target(rows: pd.DataFrame, model: Model) -> np.ndarray:

@@ -26,6 +26,7 @@ from include.adapters.spec_file import load_spec
 from include.adapters.untrusted_files import UntrustedFileError, read_json_object
 from include.core.build import Build, CheckReport, EstimatorParameters, judge_build, read_parameters
 from include.core.errors import EvergreenError, ModelSpecError, TrainingError
+from include.core.health.false_incidents import in_words
 from include.core.spec import ModelSpec
 from include.core.typed_columns import kinds_of
 from include.stages.choices import renew_choices
@@ -35,11 +36,10 @@ log = logging.getLogger(__name__)
 
 SAMPLE_ROWS = 500
 LINT_SECONDS = 120
-MAX_REPORT_BYTES = 64 * 2**20
+MAX_REPORT_BYTES, MAX_FILE_MB = 64 * 2**20, 512
+"""The largest report that is read, and the largest file that a check may write."""
 MAX_REASON = 2_000
 """Characters of a check's reason, which is written by the commit's code, that are kept."""
-MAX_FILE_MB = 512
-"""The largest file that a check may write."""
 
 
 @dataclass(frozen=True)
@@ -165,14 +165,15 @@ def check_contract(installation: Installation, spec: ModelSpec, build_id: str) -
     started = time.monotonic()
     error = _check_spec(spec, model_folder(build / "code", spec) / "model.yaml")
     if error:
-        _write(report, {"answer": "fail", "reason": error, "checks": []})
+        found = {"answer": "fail", "reason": error, "checks": []}
+        report.write_text(json.dumps(found, indent=1), encoding="utf-8")
         return _report(installation, False, error, time.monotonic() - started, report)
     with _folders(build, "contract") as (inputs, outputs):
         job = inputs / "check.json"
         sample = _sample(installation, spec, inputs)
         model = model_block(spec, installation.engine.code(spec, build_id))
         check: CheckJob = {"model": model, "sample": sample, "rows": SAMPLE_ROWS, "out": str(outputs / report.name)}
-        _write(job, check)
+        job.write_text(json.dumps(check, indent=1), encoding="utf-8")
         command = ["-m", "runtime.check", str(job)]
         log = inputs / "contract.txt"
         done = installation.engine.run(
@@ -243,12 +244,13 @@ def _judge_contract(spec: ModelSpec, done: Completed, report: Path) -> tuple[boo
 
 def _forced_end(spec: ModelSpec, done: Completed) -> str:
     """Why a command was killed; empty if it exited on its own."""
-    if done.limit == "time":
-        return f"exceeded the time limit ({done.seconds:.0f} s; training.time_limit_minutes in model.yaml)"
-    if done.limit == "memory":
-        return f"exceeded the memory limit (training.memory_mb in model.yaml: {spec.training.memory_mb})"
-    if done.limit == "processes":
-        return f"had more processes and threads than training.processes in model.yaml ({spec.training.processes})"
+    if done.limit:
+        return {
+            "time": f"exceeded the time limit ({done.seconds:.0f} s; training.time_limit_minutes in model.yaml)",
+            "memory": f"exceeded the memory limit (training.memory_mb in model.yaml: {spec.training.memory_mb})",
+            "processes": f"had more than {spec.training.processes} processes and threads (training.processes)",
+            "disk": f"wrote more than {spec.training.disk_mb} MiB (training.disk_mb), or too many files",
+        }[done.limit]
     return f"was killed by signal {-done.code}" if done.code < 0 else ""
 
 
@@ -274,7 +276,7 @@ def _check_spec(spec: ModelSpec, file: Path) -> str:
         named.parent.mkdir()
         shutil.copyfile(file, named)
         try:
-            load_spec(named)
+            log.info("%s: %s", spec.name, in_words(load_spec(named)))
         except ModelSpecError as error:
             return f"the commit's {error}"
     return ""
@@ -334,10 +336,6 @@ def _collect(folder: Path, report: Path) -> None:
     except TrainingError as error:
         log.warning("%s", error)
         report.unlink(missing_ok=True)
-
-
-def _write(path: Path, values: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
 def _report(installation: Installation, passed: bool, reason: str, seconds: float, file: Path) -> CheckReport:

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from include.adapters.engines.contract import RunningServer
-from include.core.errors import DeploymentConflictError, PlatformError, RunRefusedError
-from include.core.release.canary import ServerFigures, judge_canary
+from include.core.errors import DeploymentConflictError, EvergreenError, PlatformError, RunRefusedError
+from include.core.release.canary import judge_canary
 from include.core.release.checks import RolloutCheck
 from include.core.release.release import Release
 from include.core.release.rollout import Rollout
+from include.core.release.server_figures import ServerFigures
+from include.core.release.shadow import nothing_to_compare
 from include.core.run_params import check_verdict, check_version
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
@@ -23,6 +25,7 @@ from include.stages.approval import require_approval
 from include.stages.choices import renew_choices
 from include.stages.installation import Installation
 from include.stages.reconciler import reconcile
+from include.stages.shadow import replay, requests_to_compare
 from include.stages.verification import client_of
 
 LEASE_MINUTES = 10
@@ -160,15 +163,46 @@ def _judge_canary(installation: Installation, spec: ModelSpec, now: Release, rol
         installation.store.swap_release(now, again)
         return Verdict("hold", f"all servers were restarted; step {rollout.step + 1} begins again"), False
     verdict = _judge_step(spec, now, rollout, figures, seconds)
-    steps = spec.deployment.canary.steps
-    if not verdict.passed or rollout.step + 1 >= len(steps):
+    canary = spec.deployment.canary
+    if verdict.passed and canary.predictions.required and not rollout.shadowed:
+        compared = _compare_predictions(installation, spec, rollout, late=seconds > canary.step_timeout_minutes * 60)
+        reason = f"{verdict.reason}; {compared.reason}" if compared.passed else compared.reason
+        verdict = Verdict(compared.answer, reason, {**verdict.signals, **compared.signals})
+    if not verdict.passed or rollout.step + 1 >= len(canary.steps):
         return verdict, verdict.passed
-    step = rollout.step + 1
-    following = _canary_rollout(spec, rollout.run, rollout.candidate, step, rollout.shadowed)
-    advanced = now.begin_canary(rollout.candidate, steps[step], following, f"step {step + 1} of {rollout.run}")
+    step, replayed = rollout.step + 1, rollout.shadowed or canary.predictions.required
+    following = _canary_rollout(spec, rollout.run, rollout.candidate, step, replayed)
+    advanced = now.begin_canary(rollout.candidate, canary.steps[step], following, f"step {step + 1} of {rollout.run}")
     installation.store.swap_release(now, advanced)
     reconcile(installation, spec, "production")
     return verdict, False
+
+
+def _compare_predictions(installation: Installation, spec: ModelSpec, rollout: Rollout, *, late: bool) -> Verdict:
+    """The verdict on the candidate's predictions for rows that production has predicted.
+
+    They are made in the test environment, whose server logs nothing, and which is cleared afterwards. What can't be
+    compared is held, and fails once the step's time is up.
+    """
+    verdict = Verdict("hold", "the test environment was cleared while predictions were compared")
+    try:
+        logged = requests_to_compare(installation, spec)
+        few = nothing_to_compare(
+            spec.deployment.canary, len(logged), [each for one in logged for each in one.predictions]
+        )
+        if few:
+            verdict = Verdict("hold", few)
+        else:
+            deploy_to_test(installation, spec, rollout.candidate, rollout.run)
+            begun = installation.store.release(spec.name, "test")
+            try:
+                replayed = replay(installation, spec, rollout.candidate, logged)
+                verdict = replayed if installation.store.release(spec.name, "test") == begun else verdict
+            finally:
+                clear_test(installation, spec, rollout.run)
+    except EvergreenError as error:
+        verdict = Verdict("hold", f"predictions could not be compared: {error}")
+    return replace(verdict, answer="fail") if late and not verdict.passed else verdict
 
 
 def promote(installation: Installation, spec: ModelSpec, version: str, run: str, *, overridden: str = "") -> Release:

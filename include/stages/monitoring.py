@@ -30,7 +30,7 @@ from include.core.drift.profile import read_profile
 from include.core.errors import ArtifactError, DataError, EvergreenError, NotRegisteredError, PlatformError
 from include.core.health.data_quality import sampled, skew
 from include.core.health.policy import Decision, evaluate_policy
-from include.core.health.record import HealthRow, Incident, Skew
+from include.core.health.record import HealthRow, Incident, Skew, estimate_errors_before
 from include.core.health.window import Reference, Truth, WindowInputs, live_version_of, measure, predictions_before
 from include.core.quality.estimation import features_needed
 from include.core.quality.figures import quality_from_dict
@@ -179,7 +179,7 @@ def measure_health(
     now = datetime.now(UTC).replace(tzinfo=None)
     predictions = read_predictions(spec, window, installation.settings.lake)
     live = live_version(installation, spec, predictions)
-    own = live.spec if live else spec
+    own, history = live.spec if live else spec, installation.store.health(spec.name)
     predictions = replace(predictions, spec=own)
     inputs = WindowInputs(
         window=window,
@@ -191,7 +191,8 @@ def measure_health(
         counted=count_live(installation, window, predictions, live) if live else None,
         multivariate=compare_with_training(installation, window, live) if live else None,
         skew=compare_with_source(installation, spec, window, predictions, live) if live else None,
-        earlier=predictions_before(window, spec, installation.store.health(spec.name)),
+        earlier=predictions_before(window, spec, history),
+        estimate_errors=estimate_errors_before(window, spec.monitoring.window, history),
         truncated_lines=gathered.truncated_lines if gathered else 0,
         malformed_lines=gathered.malformed_lines if gathered else 0,
     )

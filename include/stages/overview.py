@@ -33,11 +33,12 @@ ALL = 10_000
 def overviews(
     installation: Installation, specs: Sequence[ModelSpec], paused: Collection[str] = ()
 ) -> list[ModelOverview]:
-    """The overview of each model; ``paused`` names those whose Dags are paused. Six queries, however many models."""
+    """The overview of each model; ``paused`` names those whose Dags are paused. Seven queries, however many models."""
     store, now = installation.store, time.time()
     windows, releases = store.window_summaries(NEWEST), store.production_releases()
     builds, incidents = store.newest_builds(), store.newest_incidents()
     approvals, events = store.open_approvals(), store.newest_incident_events()
+    traffic = {model: one for model, one in store.traffic().items() if one.current(now)}
     return [
         overview(
             spec,
@@ -47,6 +48,7 @@ def overviews(
             incident=incidents.get(spec.name),
             events=events.get(spec.name, ()),
             waiting=_waiting(spec, approvals.get(spec.name, ()), events.get(spec.name, ()), now),
+            traffic=traffic.get(spec.name),
             paused=spec.name in paused,
         )
         for spec in specs
@@ -80,6 +82,7 @@ def model_detail(installation: Installation, spec: ModelSpec, paused: bool = Fal
         incident=incidents[-1] if incidents else None,
         events=of_newest,
         waiting=_waiting(spec, checks, events, time.time()),
+        traffic=store.traffic().get(spec.name),
         paused=paused,
     )
     try:

@@ -18,6 +18,7 @@ from include.core.build import Lineage, TrainingReport
 from include.core.json_types import JsonObject
 from include.core.quality.figures import Quality, quality_from_dict
 from include.core.spec import ModelSpec
+from include.core.verdict import Verdict
 from include.pages.model_card import model_card
 from include.pages.run_pictures import draw_pictures
 
@@ -65,6 +66,13 @@ def run_parameters(
         for name, value in {**spec.training.parameters, **given}.items()
     }
     return {**arguments, **rows, **{name: value for name, value in own.items() if name not in rows}}
+
+
+def version_tags(verdict: Verdict, lineage: Lineage, report: TrainingReport) -> dict[str, str]:
+    """The tags of a version: verdict, commit, what serves it, and if that is not its compiled form, why."""
+    reason = report.get("not_compiled", "")
+    served = {"served_by": "estimator", "not_compiled": reason} if reason else {"served_by": "onnx"}
+    return {"verdict": verdict.answer, "verdict_reason": verdict.reason, "commit": lineage.commit, **served}
 
 
 def run_metrics(figures: JsonObject) -> dict[str, float]:

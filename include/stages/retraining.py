@@ -5,7 +5,6 @@ The sensor, the pages, the metrics and the demo all call :func:`decide`, so they
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from include.adapters.store import Store
@@ -20,24 +19,25 @@ from include.core.health.incident_events import (
     newest_question,
     why_no_training,
 )
-from include.core.health.policy import Decision, evaluate_policy, needed_history
-from include.core.health.record import HealthRow, Incident
+from include.core.health.policy import Decision, evaluate_policy
+from include.core.health.record import Incident
+from include.core.health.summary import WindowSummary
 from include.core.plain_text import one_line
 from include.core.spec import ModelSpec
 from include.core.verdict import Verdict
-from include.core.windows import in_grain
+from include.core.windows import in_grain, key_length
 from include.pages.place import Place
 from include.stages.installation import Installation
 
-BATCH_ROWS = 12
+WINDOWS = 10_000
+"""Windows that the policy looks back at, at most."""
 
 
 def decide(installation: Installation, spec: ModelSpec) -> Decision:
     """The policy's current decision, given the version that serves."""
     store = installation.store
-    history = needed_history(spec, _newest_first(store, spec))
     live = store.release(spec.name, "production").champion
-    return evaluate_policy(spec, history, past_incidents(installation, spec), live_version=live)
+    return evaluate_policy(spec, _history(store, spec), past_incidents(installation, spec), live_version=live)
 
 
 def past_incidents(installation: Installation, spec: ModelSpec) -> list[Incident]:
@@ -122,9 +122,10 @@ def acknowledge(installation: Installation, spec: ModelSpec, key: str, author: s
     return True
 
 
-def _newest_first(store: Store, spec: ModelSpec) -> Iterator[HealthRow]:
-    """All health rows of today's grain, newest first, loaded lazily."""
-    before = None
-    while rows := store.newest_health(spec.name, BATCH_ROWS, before, spec.monitoring.window):
-        yield from reversed(rows)
-        before = rows[0].window
+def _history(store: Store, spec: ModelSpec) -> list[WindowSummary]:
+    """The windows of today's grain, in today's primary metric: whole rows are only read if it has changed."""
+    grain, metric = spec.monitoring.window, spec.metrics.primary
+    found = store.window_summaries(WINDOWS, spec.name).get(spec.name, [])
+    if all(one.metric == metric for one in found):
+        return [one for one in found if len(one.window) == key_length(grain)]
+    return [WindowSummary.of(row, metric) for row in store.health(spec.name, grain)]

@@ -116,6 +116,10 @@ def score(
 
 
 def artifact_of(installation: Installation, spec: ModelSpec, version: str) -> ArtifactBlock:
-    """The version's bundle and the registered hash of its artifact."""
-    folder = installation.registry.fetch(spec.name, version)
-    return {"artifact": str(folder), "sha256": installation.registry.sha256(spec.name, version)}
+    """The version's bundle and the registered hashes of the models in it."""
+    registry = installation.registry
+    return {
+        "artifact": str(registry.fetch(spec.name, version)),
+        "sha256": registry.sha256(spec.name, version),
+        "compiled": registry.compiled(spec.name, version),
+    }

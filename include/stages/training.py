@@ -23,7 +23,7 @@ from include.adapters.engines.job_results import read_training_report
 from include.adapters.engines.jobs import run_job
 from include.adapters.engines.runtime_config import TrainJob, model_block
 from include.adapters.files import write_atomically
-from include.adapters.registry import SPEC_FILE, About
+from include.adapters.registry import COMPILED_FILE, SPEC_FILE, About
 from include.core.build import Build, Lineage
 from include.core.candidate import CandidateRecord
 from include.core.drift.profile import build_profile
@@ -46,26 +46,20 @@ from include.core.typed_columns import kinds_of
 from include.core.verdict import Verdict
 from include.pages.model_card import description, registered_description
 from include.settings import Settings
-from include.stages import presentation
+from include.stages import compiled, presentation
 from include.stages.choices import add_data_windows, renew_choices
 from include.stages.disk import refuse_when_full
 from include.stages.holdout import check_trained_until, take_holdout
 from include.stages.installation import Installation
+from include.stages.one_training import only_training
 from include.stages.scoring import Champion, IncomparableError, artifact_of, find_champion, score_champion
 
 HOLDOUT, REPORT = "holdout.parquet", "training.json"
 TRAINED = (HOLDOUT, REPORT, "model.skops", "model.json")
 """The files that a training writes."""
 BUNDLE = (
-    "model.skops",
-    "model.json",
-    SPEC_FILE,
-    "metrics.json",
-    "profile.json",
-    "estimator.json",
-    "golden.json",
-    "lineage.json",
-    *presentation.FILES,
+    *("model.skops", "model.json", SPEC_FILE, "metrics.json", "profile.json", "estimator.json", "golden.json"),
+    *("lineage.json", *presentation.FILES),
 )
 
 
@@ -149,7 +143,8 @@ def train_candidate(
     """Call :func:`train` with a build (empty: the newest passed one) and a snapshot, given by their ids."""
     build = _choose_build(installation, spec, build_id, parameters)
     snapshot = load_snapshot(installation.settings.lake, spec.name, snapshot_hash)
-    return train(installation, spec, build, snapshot, run_id, parameters)
+    with only_training(installation.settings, spec.name):
+        return train(installation, spec, build, snapshot, run_id, parameters)
 
 
 def candidate_folder(settings: Settings, model: str, run_id: str) -> Path:
@@ -167,9 +162,10 @@ def train(
 ) -> Candidate:
     """Train on all but the newest days of the snapshot and predict those; the champion, if any, predicts them too.
 
-    The champion predicts from its own features (:func:`include.core.spec.spec_of_version`). The candidate's folder then
-    holds the artifact, ``training.json``, the specification, and ``holdout.parquet`` with the columns ``prediction``
-    and, if there is a champion that could predict, ``champion``.
+    The champion predicts from its own features (:func:`include.core.spec.spec_of_version`). The candidate's folder
+    then holds the artifact, its compiled form if that may serve, ``training.json``, the specification, and
+    ``holdout.parquet`` with the columns ``prediction`` (of what will serve) and, if there is a champion that could
+    predict, ``champion``.
     """
     folder = candidate_folder(installation.settings, spec.name, run_id)
     shutil.rmtree(folder, ignore_errors=True)
@@ -194,6 +190,7 @@ def train(
         "holdout_until": holdout_until.isoformat(),
         "out": "",
         "champion": None,
+        "compile_tolerance": compiled.tolerance(spec),
     }
     readable = [Path(path) for path in snapshot.paths]
     change = change_between(champion.spec, spec) if champion else SpecChange()
@@ -202,10 +199,21 @@ def train(
         artifact = artifact_of(installation, spec, champion.version)
         job["champion"] = artifact
         readable.append(Path(artifact["artifact"]))
-    run_job(installation.engine, spec, build.build_id, "train", job, folder, leaves=TRAINED, readable=readable)
+    run_job(
+        installation.engine,
+        spec,
+        build.build_id,
+        "train",
+        job,
+        folder,
+        leaves=TRAINED,
+        may_leave=[COMPILED_FILE],
+        readable=readable,
+    )
     check_trained_until(spec, snapshot, folder / REPORT, train_until)
-    columns = ["prediction", "champion"] if together else ["prediction"]
+    columns = [*(["prediction", "champion"] if together else ["prediction"]), *compiled.columns(folder)]
     take_holdout(spec, snapshot, folder / HOLDOUT, columns, holdout_from, holdout_until)
+    compiled.settle(spec, folder / HOLDOUT, folder / REPORT)
     candidate: Candidate = {
         "folder": str(folder),
         "champion": champion.version if champion else None,
@@ -258,18 +266,19 @@ def complete_bundle(spec: ModelSpec, folder: Path, snapshot: Snapshot, lineage: 
     examples = inputs.to_dict("records")
     lineage = replace(lineage, trained_until=training["trained_until"], training=training)
     contents = {
-        "profile.json": build_profile(reference, spec, holdout["prediction"].to_numpy()),
+        "profile.json": build_profile(reference, spec, holdout["prediction"].to_numpy(), holdout),
         "estimator.json": build_estimator(holdout, spec),
         "golden.json": {"inputs": examples, "predictions": golden["prediction"].tolist()},
         "lineage.json": lineage.as_dict(),
     }
     for name, values in contents.items():
-        write_atomically(folder / name, json.dumps(values, indent=1, default=_plain_number).encode())
+        indent = None if name == "profile.json" else 1  # its counts by day would be a line each
+        write_atomically(folder / name, json.dumps(values, indent=indent, default=_plain_number).encode())
     presentation.present(spec, folder, reference, holdout, examples, lineage)
     bundle = folder / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir()
-    for name in BUNDLE:
+    for name in (*BUNDLE, *compiled.files(folder)):
         shutil.copy2(folder / name, bundle / name)
     if (folder / presentation.PICTURES).exists():
         shutil.copytree(folder / presentation.PICTURES, bundle / presentation.PICTURES)
@@ -315,7 +324,7 @@ def register(
         candidate=run_id,
         metrics=presentation.run_metrics(figures),
         parameters=presentation.run_parameters(spec, parameters, snapshot, report),
-        tags={"verdict": verdict.answer, "verdict_reason": verdict.reason, "commit": lineage.commit},
+        tags=presentation.version_tags(verdict, lineage, report),
         description=description((bundle / presentation.CARD).read_text(encoding="utf-8")),
         data=presentation.training_data(spec, snapshot),
         about=About(spec.owner, registered_description(spec)),

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import get_parsing_context
-from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from evergreen.notifications import EvergreenNotifier, remember_error
+from evergreen.retry_policy import RETRY_DELAYS, RETRY_POLICY
 from include.adapters.spec_file import load_spec
 from include.core.errors import ModelSpecError
 from include.core.spec import ModelSpec
@@ -23,25 +23,6 @@ RUN_TIMEOUT = timedelta(hours=6)
 """The longest that a run takes, apart from waiting for people."""
 WAITING_RUNS = 100
 """Active runs of a Dag that asks people: many may wait, and a rollback still starts at once."""
-_ERRORS = "include.core.errors"
-RETRY_POLICY = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(exception=f"{_ERRORS}.{name}", action=RetryAction.FAIL, reason=reason)
-        for name, reason in {
-            "RunRefusedError": "the run's parameters must be corrected",
-            "DataError": "the data is invalid; the same data would fail again",
-            "BuildError": "the commit is faulty; a new commit is needed",
-            "TrainingError": "the model's own code failed; a new commit is needed",
-            "ArtifactError": "the artifact differs from the recorded one",
-            "GateError": "a gate failed; a retry would give the same figures",
-            "DeploymentConflictError": "another deployment owns the release",
-        }.items()
-    ]
-    + [
-        RetryRule(exception=name, action=RetryAction.RETRY, retry_delay=timedelta(seconds=5), reason="may be transient")
-        for name in ("builtins.ConnectionError", "builtins.TimeoutError", f"{_ERRORS}.PlatformError")
-    ]
-)
 
 
 def spec_files() -> list[Path]:
@@ -105,7 +86,7 @@ def common_settings(dag_id: str, owner: str, doc: str | None) -> dict[str, Any]:
         "on_failure_callback": EvergreenNotifier(),
         "default_args": {
             "owner": owner,
-            "retries": 2,
+            "retries": len(RETRY_DELAYS),
             "retry_delay": timedelta(seconds=10),
             "retry_policy": RETRY_POLICY,
             "execution_timeout": timedelta(hours=1),

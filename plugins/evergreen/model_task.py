@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from evergreen.assets import Thing, model_asset
 from evergreen.links import ModelLink, RolloutLink
 from evergreen.model_dags import spec_of
+from evergreen.task_process import end_with_supervisor
 from include.core.errors import GateError
 from include.core.json_types import JsonObject
 from include.core.verdict import Answer, Verdict
@@ -54,6 +55,11 @@ class ModelTask(BaseOperator):
         self.model = model
         for name in self.inputs:
             setattr(self, name, own.get(name, getattr(type(self), name, None)))
+
+    def pre_execute(self, context: Context) -> None:
+        """Airflow calls this in the task's process before ``execute``."""
+        super().pre_execute(context)
+        end_with_supervisor()
 
     @property
     def spec(self) -> ModelSpec:

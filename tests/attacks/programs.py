@@ -195,6 +195,16 @@ BOUNDS = {
     "write one huge file": (
         "f = open('huge', 'wb')\nfor _ in range(40000):\n    f.seek(2**20, 1); f.write(b'x')\ngot('a file of 40 GB')"
     ),
+    "fill the disk with files": ("for n in range(40):\n    open(f'big{n}', 'wb').write(b'x' * 2**28)\ngot('10 GB')"),
+    "fill the disk with files that were removed": (
+        "f = []\nfor n in range(40):\n    f.append(open('gone', 'wb')); f[-1].write(b'x' * 2**28); os.unlink('gone')\n"
+        "got('10 GB')"
+    ),
+    "fill the disk deep down": (
+        "for n in range(300): os.mkdir('d'); os.chdir('d')\n"
+        "for n in range(40): open(f'big{n}', 'wb').write(b'x' * 2**28)\ngot('10 GB')"
+    ),
+    "fill the disk with output": "for n in range(40): os.write(1, b'x' * 2**28)\ngot('10 GB')",
     "open all files": "f = []\nwhile len(f) < 10**6: f.append(open('/dev/null'))\ngot('a million files')",
     "run for ever": "while True: pass",
     "kill everything": "os.kill(-1, signal.SIGKILL)",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SECONDS = 120.0
 BOUND_SECONDS = 3.0
 MEMORY_MB = 512
+DISK_MB = 1024
 MARK = "a-process-of-the-platform"
 DRIVER = """
 import json, subprocess, sys
@@ -190,7 +191,7 @@ def contained(host: DockerHost) -> Job:
             writable=work,
             log=log,
             time_limit=seconds,
-            limits=Limits(MEMORY_MB, 256, file_mb=512),
+            limits=Limits(MEMORY_MB, 256, file_mb=512, disk_mb=DISK_MB),
             network=False,
             environment={},
             about={},
@@ -213,6 +214,7 @@ def confined(aimed: Target, folder: Path) -> Job:
             time_limit=seconds,
             memory_mb=MEMORY_MB,
             processes=256,
+            disk_mb=DISK_MB,
             env={},
         )
 

@@ -71,8 +71,8 @@ def file(path: str, content: str | None = "") -> Callable[[Place], None]:
     """
 
     def act(place: Place) -> None:
-        matching = sorted(place.home.glob(path.format(model=place.cell.name)))
-        assert matching, f"there is no {path}"
+        pattern = path.format(model=place.cell.name)
+        matching = wait_for(lambda: sorted(place.home.glob(pattern)), 60, pattern)
         for one in matching:
             if content is None:
                 one.unlink()
@@ -206,7 +206,9 @@ def running_faults() -> Iterator[Fault]:
             yield Fault(f"kill {name} during {first[stage]}", during(first[stage], component(name, KILL)), stage)
         yield Fault(f"kill supervisord during {first[stage]}", during(first[stage], supervisor(KILL)), stage)
     yield Fault("kill the training process", kill_training, "training")
-    yield Fault("api-server away for 60 s during train_candidate", during("train_candidate", away(60)), "training")
+    for seconds in (60, 600):
+        name = f"api-server away for {seconds} s during train_candidate"
+        yield Fault(name, during("train_candidate", away(seconds)), "training")
     yield Fault(
         "kill caddy during watch_canary", during("watch_canary", component("caddy", KILL)), "canary", serves=True
     )

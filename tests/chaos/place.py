@@ -22,6 +22,7 @@ from include.adapters.supervisord import open_supervisor
 from include.embedded import components, processes
 from include.stages.installation import Installation, open_installation
 from tests.support.airflow_runs import task_process
+from tests.support.database_servers import PostgreSQL, Redis, postgresql, redis_server
 from tests.support.matrix_models import AFTER, BEFORE, CELLS, Cell, rows
 from tests.support.matrix_platform import matrix_platform, send
 from tests.support.running_platform import Platform
@@ -42,6 +43,8 @@ class Place:
     root: Path
     frames: dict[str, pd.DataFrame]
     before: dict[str, Any] = field(default_factory=dict)
+    servers: tuple[PostgreSQL, Redis] | None = None
+    """What the platform ``celery`` uses; None on the platform ``local``."""
 
     @property
     def installation(self) -> Installation:
@@ -93,12 +96,15 @@ class Place:
             problems = components.problems(
                 self.platform.settings, {name: float(info["start"]) for name, info in infos.items()}
             )
+            supervised = all(self.server(cell).is_running() for cell in MODELS)
         except Exception:  # whatever is broken right now
             return False
-        if states != {"RUNNING"} or any(problems.values()) or any(map(_stopped, self.processes())):
+        if not supervised or states != {"RUNNING"} or any(problems.values()) or any(map(_stopped, self.processes())):
             return False
         checked = components.server_problems(self.platform.settings) | components.route_problems(self.platform.settings)
-        return len(checked) >= 2 * len(MODELS) and not any(checked.values())
+        files = [path.with_suffix(".conf") for path in (self.run / "servers").glob("*.json")]
+        complete = all(path.exists() and path.stat().st_size for path in files)
+        return complete and len(checked) >= 2 * len(MODELS) and not any(checked.values())
 
     def trainings(self) -> int:
         """How many training runs there are, of both models."""
@@ -162,9 +168,32 @@ def chaos_place(root: Path, environments: Path) -> Iterator[Place]:
     prometheus = "prometheus" if shutil.which("prometheus") else ""
     with matrix_platform(root, MODELS, environments, [BEFORE, AFTER], prometheus) as platform:
         place = Place(platform, root, {cell.name: rows(AFTER) for cell in MODELS})
-        wait_for(lambda: len(platform.ask("GET", "dags?limit=100")["dags"]) >= 5 * len(MODELS), 120, "the Dags")
-        place.settle()
+        _await_dags(place)
         yield place
+
+
+@contextmanager
+def celery_place(root: Path, environments: Path) -> Iterator[Place]:
+    """The same on two Celery workers and two schedulers, with PostgreSQL and Redis of its own."""
+    with postgresql() as database, redis_server() as broker:
+        settings = {
+            "EVERGREEN_PLATFORM": "celery",
+            "EVERGREEN_DATABASE_URL": database.new_database(),
+            "EVERGREEN_BROKER_URL": broker.url,
+            "EVERGREEN_WORKERS": "default:3 training:1",
+            "EVERGREEN_SCHEDULERS": "2",
+        }
+        with matrix_platform(root, MODELS, environments, [BEFORE, AFTER], settings=settings) as platform:
+            frames = {cell.name: rows(AFTER) for cell in MODELS}
+            place = Place(platform, root, frames, servers=(database, broker))
+            _await_dags(place)
+            yield place
+
+
+def _await_dags(place: Place) -> None:
+    dags = 5 * len(MODELS)
+    wait_for(lambda: len(place.platform.ask("GET", "dags?limit=100")["dags"]) >= dags, 120, "the Dags")
+    place.settle()
 
 
 Injection = Callable[[Place], Any]

@@ -6,6 +6,7 @@ model's environment, its servers and the gateway.
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,9 +19,13 @@ import pandas as pd
 import pytest
 import requests
 
-from demo import repository
+from demo import flights_data, repository
 from demo.airflow_client import AirflowClient, RunFailedError
+from demo.traffic import payload
+from include.adapters.spec_file import load_spec
 from include.adapters.store import Store
+from include.settings import PROJECT
+from tests.e2e.conftest import MONTHS
 from tests.support.airflow_runs import task_process
 from tests.support.running_platform import Platform
 from tests.support.traffic import Traffic
@@ -59,14 +64,19 @@ def champion(store: Store) -> str:
 
 @pytest.fixture
 def traffic(platform: Platform, home: Path) -> Iterator[Any]:
-    """One prediction after another through the gateway; ``failures`` says what clients saw go wrong."""
-    body = json.loads((home / "demo" / "request.json").read_text(encoding="utf-8"))
+    """One prediction after another through the gateway; ``failures`` says what clients saw go wrong.
+
+    Of many flights: the predictions of one alone say nothing about how two versions differ.
+    """
+    spec = load_spec(PROJECT / "include" / "models" / "flights" / "model.yaml")
+    flights = flights_data.read_month(flights_data.prepare_year(home / "demo" / "year"), MONTHS[-1]).head(400)
+    bodies = itertools.cycle([payload(flights.iloc[at : at + 2], spec, "") for at in range(0, len(flights), 2)])
     url = f"{platform.gateway_url}/v2/models/flights/infer"
     with requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {platform.settings.secret('prediction_token')}"
 
         def send(identity: str) -> requests.Response:
-            return session.post(url, json={**body, "id": identity}, timeout=60)
+            return session.post(url, json={**next(bodies), "id": identity}, timeout=60)
 
         with Traffic(send, pause=0.02) as running:
             yield running

@@ -28,7 +28,14 @@ from tests.support.specs import columns, model_spec
 from tests.support.traffic import Traffic
 from tests.support.waiting import wait_for
 
-CANARY = {"steps": [50], "requests_at_least": 30, "latency_ratio_at_most": 20, "prediction_shift_at_most": 1.0}
+CANARY: dict[str, Any] = {
+    "steps": [50],
+    "requests_at_least": 30,
+    "latency_ratio_at_most": 20,
+    "prediction_shift_at_most": 1.0,
+    "predictions": {"required": False},  # features come and go
+}
+COMPARED = CANARY | {"predictions": {"mean_shift_at_most": 2, "spread_ratio_at_most": 5}}
 CODE = """
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.dummy import DummyRegressor
@@ -179,7 +186,7 @@ class Brought:
 
 @pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest) -> Iterator[Serving]:
-    for place in contract_place("process", request.config.cache.mkdir("environments")):
+    for place in contract_place("process", request):
         place.git.commit({"model.py": CODE, "requirements.txt": "scikit-learn==1.9.1\n"})
         yield place
 

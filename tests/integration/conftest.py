@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from include.adapters.files import write_private
 from include.adapters.supervisord import open_supervisor
 from include.settings import Settings
 from tests.conftest import PROJECT
-from tests.support.engines import ENGINES, installation
+from tests.support.engines import ENGINES
 from tests.support.receivers import Mailbox, Webhook, mail_server, webhook
 from tests.support.running_platform import Platform, new_platform
 from tests.support.specs import columns, model_yaml
@@ -191,13 +191,9 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture(scope="module", params=ENGINES)
 def serving(request: pytest.FixtureRequest) -> Iterator[Any]:
     """supervisord, Caddy and a registry in a home of their own, and three trained versions to deploy."""
-    from tests.support.real_repository import RealRepository
-    from tests.support.serving import Serving
+    from tests.integration.engine_contract import contract_place
 
-    with installation(request.param) as home:
-        (home / "environments").symlink_to(request.config.cache.mkdir("environments"))
-        with closing(Serving(RealRepository(home / "git"))) as place:
-            yield place
+    yield from contract_place(request.param, request)
 
 
 @pytest.fixture

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
+
+import pytest
 
 from include.adapters.serving.inference_client import InferenceClient
 from include.core.spec import ModelSpec
 from include.stages import ci as checks
 from include.stages.installation import open_installation
-from tests.support.engines import installation
-from tests.support.real_repository import RealRepository
 from tests.support.serving import MODEL_CODE, Serving
+from tests.support.shared_serving import serving_with
 from tests.support.waiting import wait_for
 
 GOOD_TEST = "from model import estimator\n\n\ndef test_it_builds():\n    assert estimator()\n"
 
 
-def contract_place(engine: str, environments: Path) -> Iterator[Serving]:
-    """The installation of these tests; ``environments`` is kept from run to run."""
-    with installation(engine) as home:
-        (home / "environments").symlink_to(environments)
-        repository = RealRepository(home / "git")
-        with closing(Serving(repository)) as serving:
-            yield serving
+def contract_place(engine: str, request: pytest.FixtureRequest) -> Iterator[Serving]:
+    """The installation of these tests; other modules of the same group use it, too."""
+    environments = request.config.cache.mkdir("environments")
+    with serving_with(engine, environments, request.getfixturevalue("until_group_ends")) as serving:
+        yield serving
 
 
 def server(spec: ModelSpec, version: str = "1") -> InferenceClient:
@@ -44,7 +41,8 @@ def server(spec: ModelSpec, version: str = "1") -> InferenceClient:
 
 def build_of(place: Serving, files: dict[str, str], **changes: Any) -> tuple[ModelSpec, str]:
     """A build of a commit with these files beside the model's code; its spec and id."""
-    place.git.commit({"model.py": MODEL_CODE, "tests/test_model.py": GOOD_TEST, "count": str(time.time_ns()), **files})
+    model = {"model.py": MODEL_CODE, "requirements.txt": "scikit-learn==1.9.1\n", "tests/test_model.py": GOOD_TEST}
+    place.git.commit_only({**model, "count": str(time.time_ns()), **files})
     spec = place.template.model_copy(update={"training": place.template.training.model_copy(update=changes)})
     installation = open_installation()
     return spec, checks.build_environment(installation, spec, checks.check_out_commit(installation, spec)).build_id

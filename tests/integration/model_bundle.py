@@ -16,10 +16,10 @@ from typing import Any
 
 import requests
 
-from include.runtime import artifact, train
 from tests.conftest import PROJECT
+from tests.support.compiled_models import server_config
 from tests.support.ports import free_port
-from tests.support.small_model import model_block, request, train_job
+from tests.support.small_model import model_block, request
 from tests.support.waiting import wait_for
 
 FEATURE_CODE = """
@@ -44,29 +44,9 @@ TOKEN = "test-token"
 SECONDS_TO_START = 60
 
 
-def make_bundle(folder: Path) -> dict[str, Any]:
+def make_bundle(folder: Path) -> Any:
     """Train the small model in ``folder``; returns the config of a server of it, without its port and log."""
-    model = model_block(folder / "code", FEATURE_CODE, feature_code="prepare")
-    train.main(train_job(folder, model))
-    (folder / "token").write_text(TOKEN + "\n", encoding="utf-8")
-    return {
-        "model": model,
-        "version": "3",
-        "environment": "production",
-        "release": "production@7",
-        "build": "b1",
-        "artifact": str(folder / "candidate"),
-        "sha256": artifact.file_hash(folder / "candidate" / "model.skops"),
-        "host": "127.0.0.1",
-        "port": 0,
-        "token_file": str(folder / "token"),
-        "optional_inputs_file": str(folder / "optional.json"),
-        "log_dir": None,
-        "max_rows": 100,
-        "max_body_bytes": 20_000,
-        "event_time_from_year": 1970,
-        "event_time_days_ahead": 400,
-    }
+    return server_config(folder, model_block(folder / "code", FEATURE_CODE, feature_code="prepare"))
 
 
 @dataclass

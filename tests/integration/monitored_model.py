@@ -80,8 +80,10 @@ class MonitoredModel:
         """Rows of January 2013 where trainings read them."""
         data = self.lake / "data" / "2013-01.parquet"
         data.parent.mkdir(parents=True, exist_ok=True)
-        frame = self.frame(rows).drop(columns="prediction").assign(late=False, at=pd.Timestamp("2013-01-15"))
-        frame.assign(id=[str(number) for number in range(rows)]).to_parquet(data)
+        number = np.arange(rows)
+        at = pd.Timestamp("2013-01-01") + pd.to_timedelta(number % 28, unit="D")
+        frame = self.frame(rows).drop(columns="prediction").assign(late=False, at=at)
+        frame.assign(id=number.astype(str)).to_parquet(data)
 
     def predict(self, window: str, rows: int = 300, version: str = "1", noise: float = 0.1, days: int = 1) -> None:
         """Log ``rows`` requests; more noise makes predictions worse. All on the 15th, or on the month's first days."""

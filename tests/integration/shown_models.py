@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 
 from include.adapters.store import Store
@@ -16,6 +17,7 @@ from include.core.quality.figures import QualityFigure
 from include.core.release.checks import RolloutCheck
 from include.core.release.release import Release
 from include.core.release.rollout import Rollout
+from include.core.release.traffic import Traffic
 from include.core.verdict import Answer, Verdict
 from tests.support.health_rows import health_row, with_drift
 from tests.support.specs import columns, model_yaml
@@ -29,7 +31,7 @@ MODELS = {
         name="fares",
         owner="pricing team",
         description="What a ride costs.",
-        repository={"url": "https://ann:hush@forge.example/pricing/fares.git"},
+        repository={"url": "https://forge.example/pricing/fares.git"},
         task="regression",
         target="fare",
         features=columns(miles="number", zone="category"),
@@ -55,6 +57,7 @@ def _fares(store: Store) -> None:
     verdict = Verdict("fail", "mae of version 1 is beyond the allowed drop of 20% in 2 of the newest 3 windows")
     store.record_incident("fares", Incident("fares-2013-W15", "2013-W15", verdict))
     store.record_build(Build("fares", "0123456789ab-e1", "0123456789ab" + "0" * 28, "e1", "passed", run_id="ci one"))
+    store.record_traffic("fares", Traffic(time.time(), requests=41.6, rows=90.0))
     _candidate(store, "fares", "1", "pass", "first version", "build")
     _candidate(store, "fares", "2", "pass", "better by 2.1", "fares-2013-W15 is degraded", "fares-2013-W15")
     _candidate(store, "fares", "3", "fail", "not better: -0.2 (-0.5 to 0.1)", "by hand")

@@ -28,7 +28,7 @@ from include.stages import deployment, rollback, training, verification
 from include.stages.installation import open_installation
 from include.stages.reconciler import reconcile, reconcile_all
 from include.stages.shadow import replay_requests
-from tests.integration.brought_model import CANARY, CODE, FEATURES, NOW, Brought, features_of, model, place  # noqa: F401
+from tests.integration.brought_model import CANARY, CODE, COMPARED, FEATURES, NOW, Brought, features_of, model, place  # noqa: F401
 from tests.integration.engine_contract import build_of
 from tests.support.serving import Serving, roll_out
 from tests.support.traffic import Traffic
@@ -267,6 +267,18 @@ def test_a_version_that_predicts_otherwise_fails_the_replay(model: Brought) -> N
 
 
 @pytest.mark.parametrize("model", ["fares"], indirect=True)
+def test_a_canary_that_predicts_one_value_is_rolled_back_without_any_replay_before(model: Brought) -> None:
+    here, today = open_installation(), model.changed(estimator="model:far_off", deployment={"canary": COMPARED})
+    model.arrives(model.frame)
+    _, _, version = model.train(today)
+    with model.traffic(list(FEATURES)) as traffic, pytest.raises(GateError, match="the same value for all replayed"):
+        roll_out(today, version, "constant")
+    assert here.engine.servers(today.name, "test") == {}, "the comparison has cleared the test environment"
+    deployment.settle(here, today, "constant")
+    assert traffic.failures == []
+
+
+@pytest.mark.parametrize("model", ["fares"], indirect=True)
 def test_a_version_that_can_not_do_without_an_optional_input_is_refused_in_test(model: Brought) -> None:
     """Else the canary would answer 500 to every client that does not send it yet."""
     here, until = open_installation(), datetime.now(UTC).date() + timedelta(days=1)
@@ -275,7 +287,9 @@ def test_a_version_that_can_not_do_without_an_optional_input_is_refused_in_test(
     _, _, version = model.train(today)
     deployment.deploy_to_test(here, today, version, "run")
     try:
-        with pytest.raises(GateError, match=r"NaN.*without the optional inputs distance: let the estimator accept"):
+        with pytest.raises(
+            GateError, match=r"not finite.*without the optional inputs distance: let the estimator accept"
+        ):
             verification.verify(here, today, version)
         over = model.changed(estimator="model:needs_everything", optional_inputs={"distance": "2020-01-01"})
         assert verification.verify(here, over, version).passed

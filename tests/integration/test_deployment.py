@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from include.core.spec import ModelSpec
 from include.stages import deployment, rollback, verification
 from include.stages.installation import open_installation
 from include.stages.reconciler import mend_routes, reconcile
+from include.stages.upkeep import Upkeep
 from tests.support.engines import server_pid
 from tests.support.losses import LOSSES, NEED_A_SERVER
 from tests.support.serving import Serving, changed, restart, roll_out, with_feature_code
@@ -43,6 +45,24 @@ def test_the_first_release_ever_serves_and_is_champion(live: ModelSpec) -> None:
     assert ask(live, "first").json()["model_version"] == "1"
     assert open_installation().registry.alias(live.name, "champion") == "1"
     assert open_installation().store.release(live.name, "production").champion == "1"
+
+
+def test_requests_a_minute_are_counted_at_the_servers_of_production(
+    live: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = open_installation()
+    monkeypatch.setattr("include.stages.upkeep.load_spec", lambda path: {live.name: live}[path.parent.name])
+    monkeypatch.setattr("include.stages.upkeep.TRAFFIC_SECONDS", 0.0)
+    monkeypatch.setattr(here.store, "released", lambda: [(live.name, "production")])
+    keeper = Upkeep(here)
+    assert keeper.round() == []
+    assert live.name not in here.store.traffic(), "one look says nothing about a minute"
+    with traffic_of(live) as traffic:
+        wait_for(lambda: len(traffic.answered) >= 5, what="requests")
+        assert keeper.round() == []
+    counted = here.store.traffic()[live.name]
+    assert counted.requests == counted.rows > 0
+    assert counted.current(time.time())
 
 
 def test_a_good_canary_is_promoted_under_traffic_and_every_answer_is_logged(live: ModelSpec) -> None:
@@ -209,7 +229,7 @@ def test_of_a_version_from_before_its_files_were_recorded_the_model_is_still_hel
 def test_the_server_itself_refuses_an_artifact_with_another_hash(
     live: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = open_installation().registry.fetch(live.name, "2") / "model.skops"
+    path = open_installation().registry.fetch(live.name, "2") / "model.onnx"
     monkeypatch.setattr(Registry, "verify", lambda *_: None)  # as if it were changed after it was fetched
     with changed(path, path.read_bytes() + b"x"), pytest.raises(GateError, match="sha256"):
         deployment.deploy_to_test(open_installation(), live, "2", "run-2")

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.nee
 @pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The installation of the contract tests, with the engine docker."""
-    yield from contract_place("docker", request.config.cache.mkdir("environments"))
+    yield from contract_place("docker", request)
 
 
 def test_the_serving_container_can_do_nothing_but_serve(served: ModelSpec) -> None:
@@ -87,6 +87,7 @@ def test_a_serving_model_that_needs_too_much_is_ended_and_comes_back(
     _, build_id = build_of(place, {"greedy.py": greedy})
     bundle = open_installation().registry.fetch(spec.name, "1")
     monkeypatch.setattr(Registry, "verify", lambda *_: None)  # the lineage is given another build
+    monkeypatch.setattr(Registry, "compiled", lambda *_: None)  # a compiled form would run no feature code
     lineage = json.loads((bundle / "lineage.json").read_text(encoding="utf-8"))
     (bundle / "lineage.json").write_text(json.dumps({**lineage, "build": build_id}), encoding="utf-8")
     engine = open_installation().engine

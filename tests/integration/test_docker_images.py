@@ -28,8 +28,12 @@ def test_the_same_inputs_give_the_same_layers_without_any_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: ModelSpec
 ) -> None:
     monkeypatch.setattr(environments, "RUNTIME", tmp_path / "runtime")
-    for name, text in {"runtime/requirements.txt": "", "code/requirements.txt": "iniconfig==2.1.0\n"}.items():
-        (tmp_path / name).parent.mkdir()
+    for name, text in {
+        "runtime/requirements.txt": "",
+        "runtime/requirements-compile.txt": "",
+        "code/requirements.txt": "iniconfig==2.1.0\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     base = docker_images.base_image(docker_host())
     lock = environments.resolve_lock(

@@ -42,7 +42,7 @@ ENDLESS = "import time\ntime.sleep(600)\n"
 @pytest.fixture(scope="module", params=ENGINES)
 def place(request: pytest.FixtureRequest) -> Iterator[Any]:
     """An installation with this engine, three trained versions of a small model, and its repository."""
-    yield from contract_place(request.param, request.config.cache.mkdir("environments"))
+    yield from contract_place(request.param, request)
 
 
 def test_a_build_is_made_once(place: Serving) -> None:
@@ -238,6 +238,7 @@ def test_a_server_predicts_what_training_recorded(place: Serving, served: ModelS
     known = {"id": "x", "at": "2013-05-01T08:00:00"}
     predicted = server(served).predict(served, [{**row, **known} for row in recorded["inputs"]], "golden")
     assert predicted == pytest.approx(recorded["predictions"])
+    assert (place.bundles[0] / "model.onnx").is_file(), "the training compiled it, so that is what predicts"
 
 
 def test_a_request_is_one_threads_work(place: Serving, served: ModelSpec) -> None:
@@ -312,7 +313,7 @@ def test_a_server_that_is_stopped_ends_by_itself(place: Serving, served: ModelSp
 
 def test_a_broken_server_says_why(place: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = place.new_model()
-    path = open_installation().registry.fetch(spec.name, "1") / "model.skops"
+    path = open_installation().registry.fetch(spec.name, "1") / "model.onnx"
     path.write_bytes(path.read_bytes() + b"x")
     monkeypatch.setattr(Registry, "verify", lambda *_: None)
     open_installation().engine.start(spec, "production", "1", "production@1")

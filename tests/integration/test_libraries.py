@@ -1,4 +1,7 @@
-"""Boosting libraries beside scikit-learn: each in its own environment, without listing internals in trusted_types."""
+"""Boosting libraries beside scikit-learn: each in its own environment, without listing internals in trusted_types.
+
+Their estimators are compiled to ONNX as scikit-learn's are, by themselves and behind an encoder of categories.
+"""
 
 from __future__ import annotations
 
@@ -50,31 +53,53 @@ SURVEY = """
 import json, pathlib, sys
 import numpy as np, pandas as pd
 from runtime import artifact
-from runtime.model_code import same_predictions
+from runtime.compiling import NotCompiledError, compile_model
+from runtime.model_code import predict, same_predictions
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
 import {library}
 
 folder, report = pathlib.Path(sys.argv[1]), {{}}
-frame = pd.DataFrame(np.random.RandomState(0).rand(80, 2), columns=["distance", "hour"])
+random = np.random.RandomState(0)
+frame = pd.DataFrame(random.rand(400, 2), columns=["distance", "hour"])
+frame["origin"] = random.choice(["EWR", "JFK", None], 400)
 frame.iloc[3, 0] = np.nan
+features = [{{"name": name, "type": "category" if name == "origin" else "number"}} for name in frame]
+codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2)
 for name, arguments in {estimators}.items():
-    target = (frame["hour"] > 0.5).astype(int) if name.endswith("Classifier") else frame["hour"] * 10
-    fitted = eval(f"{library}.{{name}}({{arguments}})").fit(frame, target)
-    model = {{"name": "small", "task": "regression", "features": [], "feature_code": None, "trusted_types": []}}
-    model["code"] = str(folder)
-    loaded = artifact.load(folder, artifact.save(fitted, folder, model, {{}}), model)
-    ask = "predict_proba" if hasattr(fitted, "predict_proba") else "predict"
-    report[name] = same_predictions(getattr(loaded, ask)(frame), getattr(fitted, ask)(frame))
+    is_classifier = name.endswith("Classifier")
+    target = (frame["hour"] > 0.5) ^ (frame["origin"] == "EWR") if is_classifier else frame["hour"] * 10
+    alone = eval(f"{library}.{{name}}({{arguments}})")
+    encoded = make_column_transformer((codes, ["origin"]), remainder="passthrough")
+    encoded = make_pipeline(encoded, eval(f"{library}.{{name}}({{arguments}})"))
+    for kind, estimator, known in (("alone", alone, features[:2]), ("behind an encoder", encoded, features)):
+        rows = frame[[each["name"] for each in known]]
+        fitted = estimator.fit(rows, target.astype(int) if is_classifier else target)
+        model = {{"name": "small", "features": known, "feature_code": None, "trusted_types": [], "code": str(folder)}}
+        model["task"] = "binary_classification" if is_classifier else "regression"
+        expected = predict(model, fitted, rows)
+        loaded = artifact.load(folder, artifact.save(fitted, folder, model, {{}}), model)
+        found = [same_predictions(predict(model, loaded, rows), expected)]
+        try:
+            compile_model(loaded, model, rows, expected, 1e-5)
+            found.append("compiled")
+        except NotCompiledError as error:
+            found.append(str(error))
+        report[f"{{name}} {{kind}}"] = found
 (folder / "report.json").write_text(json.dumps(report))
 """
 
 
 @pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest) -> Iterator[Serving]:
-    yield from contract_place("process", request.config.cache.mkdir("environments"))
+    yield from contract_place("process", request)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_each_estimator_keeps_its_predictions_and_the_contract(place: Serving, tmp_path: Path, library: str) -> None:
+def test_each_estimator_keeps_its_predictions_and_the_contract_and_is_compiled(
+    place: Serving, tmp_path: Path, library: str
+) -> None:
     """Fitted, saved, loaded and asked in the build's own environment; the first one through the check of ci, too."""
     requirement, estimators = LIBRARIES[library]
     first, arguments = next(iter(estimators.items()))
@@ -93,4 +118,5 @@ def test_each_estimator_keeps_its_predictions_and_the_contract(place: Serving, t
     )
     assert done.code == 0, done.output_tail
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert report == dict.fromkeys(estimators, True)
+    kinds = ("alone", "behind an encoder")
+    assert report == {f"{name} {kind}": [True, "compiled"] for name in estimators for kind in kinds}

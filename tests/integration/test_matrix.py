@@ -66,6 +66,16 @@ class Loop:
         assert failed == [], [f"{run['dag_run_id']} of {run['dag_id']}" for run in failed]
         return found
 
+    def describe_unfinished(self, version: str) -> str:
+        """Where each model is that does not serve this version alone: its release, its runs and its gates."""
+        lines = []
+        for cell in self.unfinished(version):
+            lines.append(f"{cell.name}: {self.store.release(cell.name, 'production')}")
+            for run in self.platform.ask("GET", f"dags/~/dagRuns?dag_id_pattern={cell.name}.&limit=100")["dag_runs"]:
+                lines.append(f"  {run['dag_id']} {run['dag_run_id']}: {run['state']}, {run['note']}")
+                lines += [f"    {check}" for check in self.store.rollout_checks(cell.name, run["dag_run_id"])]
+        return f"version {version} of all\n" + "\n".join(lines)
+
     def is_watched(self, cell: Cell) -> bool:
         """Whether the triggerer has looked at the model's data, so that it can tell what is new."""
         assets = self.platform.ask("GET", f"assets?uri_pattern=evergreen://{cell.name}/data")["assets"]
@@ -94,8 +104,8 @@ def test_every_model_goes_around_the_loop(platform: Platform, root: Path) -> Non
         cell, first = CELLS[turn % len(CELLS)], 60 + turn % 120
         return send(platform, cell, frames[cell.name].iloc[first : first + 2], identity, changed=False)
 
-    with Traffic(send_next, pause=0.3) as traffic:
-        wait_for(lambda: traffic.failures or loop.unfinished("2") == [], 900, "version 2 of all")
+    with Traffic(send_next, pause=0.1, clients=2) as traffic:
+        wait_for(lambda: traffic.failures or loop.unfinished("2") == [], 900, lambda: loop.describe_unfinished("2"))
     assert traffic.failures == []
     for cell in CELLS:
         loop.ask(cell, frames[cell.name].iloc[200:260], changed=True)

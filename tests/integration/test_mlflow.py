@@ -18,7 +18,8 @@ import pytest
 from include.adapters.data.snapshots import Snapshot, take_snapshot
 from include.core.spec import ModelSpec
 from include.core.verdict import Answer, Verdict
-from include.runtime import artifact, train
+from include.runtime import train
+from include.runtime.hashes import file_hash
 from include.runtime.jobs import ModelError
 from include.stages import training
 from include.stages.holdout import take_holdout
@@ -179,7 +180,7 @@ def test_a_version_whose_files_were_changed_is_not_loaded(home: Path, changed: s
         file.write(b"\n")
     described = json.loads((stored / "model.json").read_text())
     if changed == "model.skops":
-        described["sha256"] = artifact.file_hash(stored / "model.skops")
+        described["sha256"] = file_hash(stored / "model.skops")
         (stored / "model.json").write_text(json.dumps(described))
     with pytest.raises(ModelError, match=r"is not what was registered\. It was changed or damaged"):
         mlflow.pyfunc.load_model(uri)
@@ -204,13 +205,9 @@ def test_a_run_shows_what_was_trained_with_what_on_what(home: Path) -> None:
 
     registry = trained.installation.registry
     kept = registry.version("delays", version)
-    assert set(kept.tags) == {"verdict", "verdict_reason", "commit", "sha256", "evergreen.files", "evergreen.lineage"}
-    assert {name for name in run.data.tags if not name.startswith("mlflow.")} == {
-        "verdict",
-        "verdict_reason",
-        "commit",
-        "evergreen.candidate",
-    }
+    about = {"verdict", "verdict_reason", "commit", "served_by", "not_compiled"}
+    assert set(kept.tags) == about | {"sha256", "evergreen.files", "evergreen.lineage"}
+    assert {name for name in run.data.tags if not name.startswith("mlflow.")} == about | {"evergreen.candidate"}
     assert run.data.tags["mlflow.source.git.commit"] == trained.made["commit"]
     card = Path(mlflow.artifacts.download_artifacts(f"models:/delays/{version}/card.md")).read_text(encoding="utf-8")
     assert card == kept.description, "a short one is the description too"

@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from include.runtime.jobs import MISTAKE
-from include.runtime.serve import ModelServer, make_app
+from include.runtime.model_server import ModelServer
+from include.runtime.routes import Application
 from tests.integration.model_bundle import (
     SECONDS_TO_START,
     TOKEN,
@@ -22,6 +23,7 @@ from tests.integration.model_bundle import (
     start_process,
     start_server,
 )
+from tests.support.compiled_models import small_classifier
 from tests.support.ports import free_port
 from tests.support.small_model import FEATURES, body, request
 from tests.support.traffic import Traffic
@@ -47,15 +49,33 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, bundle: Any) -> Iterator[Any]:
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return small_classifier(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture(scope="module")
+def fitted_server(tmp_path_factory: pytest.TempPathFactory, bundle: Any) -> Iterator[Any]:
     with start_server(tmp_path_factory.mktemp("server"), bundle) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
+def compiled_server(tmp_path_factory: pytest.TempPathFactory, compiled: Any) -> Iterator[Any]:
+    with start_server(tmp_path_factory.mktemp("server"), compiled) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["fitted", "compiled"])
+def server(request: pytest.FixtureRequest) -> Any:
+    """A server with the model's code in it, and one of a compiled model."""
+    return request.getfixturevalue(f"{request.param}_server")
+
+
+@pytest.fixture(scope="module")
 def routes(bundle: Any) -> Any:
-    made: list[Any] = make_app(ModelServer(bundle)).routes
-    return [(method, route.path) for route in made for method in sorted(route.methods)]
+    made = Application(ModelServer(bundle)).routes
+    methods = {"GET": ("GET", "HEAD"), "POST": ("POST",)}
+    return [(each, path) for path, (method, _) in made.items() for each in methods[method]]
 
 
 def test_the_server_has_just_the_routes_of_the_protocol_and_its_metrics(routes: Any) -> None:
@@ -185,14 +205,23 @@ def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(server: S
     assert "exceeds 20000 bytes; send fewer rows" in response.json()["error"]
 
 
-def test_model_code_that_raises_costs_one_answer_and_not_the_server(server: Server) -> None:
-    response = server.infer(distance={"data": [666]})
+def test_model_code_that_raises_costs_one_answer_and_not_the_server(fitted_server: Server) -> None:
+    response = fitted_server.infer(distance={"data": [666]})
     assert response.status_code == 500
     assert "the devil is in the data" in response.json()["error"]
-    assert server.infer().status_code == 200
+    assert fitted_server.infer().status_code == 200
 
 
-def test_metrics_count_requests_by_code_latency_predictions_and_missing_values(server: Server) -> None:
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+def test_a_method_that_a_route_does_not_take_is_refused_with_those_it_takes(server: Server, method: str) -> None:
+    response = server.ask(method, INFER)
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json() == {"error": f"this route takes POST, not {method}"}
+
+
+def test_metrics_count_requests_by_code_latency_predictions_and_missing_values(fitted_server: Server) -> None:
+    server = fitted_server
+
     def counted() -> Any:
         return [
             server.count('evergreen_requests_total{code="200"}'),
@@ -259,8 +288,11 @@ def clients_of(server: Server) -> Any:
     return Traffic(lambda identity: server.infer(20, identity), clients=CLIENTS)
 
 
-def test_each_answer_of_a_killed_server_is_in_its_log(tmp_path: Path, bundle: Any) -> None:
-    with start_server(tmp_path, bundle) as server, clients_of(server) as traffic:
+@pytest.mark.parametrize("kind", ["bundle", "compiled"])
+def test_each_answer_of_a_killed_server_is_in_its_log(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    with start_server(tmp_path, request.getfixturevalue(kind)) as server, clients_of(server) as traffic:
         wait_for(lambda: len(traffic.answered) >= 100, 60, "100 answers")
         server.process.send_signal(signal.SIGKILL)
         assert server.process.wait(10) == -signal.SIGKILL

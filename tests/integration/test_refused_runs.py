@@ -184,7 +184,7 @@ def test_a_mistake_is_refused_by_the_first_task_before_anything_happened(
 def test_a_mistake_is_never_retried(error: Any) -> None:
     from airflow.sdk.definitions.retry_policy import RetryAction
 
-    from evergreen.model_dags import RETRY_POLICY
+    from evergreen.retry_policy import RETRY_POLICY
 
     assert RETRY_POLICY.evaluate(error("x"), 1, 3).action == RetryAction.FAIL
 

@@ -54,7 +54,7 @@ class Traced:
 
 @pytest.fixture(scope="module", params=ENGINES)
 def place(request: pytest.FixtureRequest) -> Iterator[Any]:
-    yield from contract_place(request.param, request.config.cache.mkdir("environments"))
+    yield from contract_place(request.param, request)
 
 
 @pytest.fixture(scope="module")

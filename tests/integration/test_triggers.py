@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from include.core.errors import BuildError
 from tests.integration.test_ci import home, repository  # noqa: F401
 from tests.support.real_repository import RealRepository
 from tests.support.waiting import wait_for
@@ -95,6 +98,42 @@ def test_the_trigger_remembers_what_it_saw_after_a_restart(repository: RealRepos
         return not seen
 
     assert asyncio.run(restarted())
+
+
+def test_models_of_one_repository_read_it_once(
+    repository: RealRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each read is a process of Git; twenty models would start four a second."""
+    git, log = shutil.which("git"), tmp_path / "read"
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    script = f'#!/bin/sh\necho read >> {shlex.quote(str(log))}\nexec {shlex.quote(str(git))} "$@"\n'
+    program.write_text(script, encoding="utf-8")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("EVERGREEN_GIT_POLL_SECONDS", "30")
+
+    async def watch() -> list[str]:
+        from evergreen.triggers.git_commit import GitCommitTrigger
+
+        watched = [
+            GitCommitTrigger(f"model-{n}", url="repositories/tiny.git", branch=branch)
+            for n, branch in enumerate(["main"] * 20 + ["other"])
+        ]
+        events = [trigger.run() for trigger in watched[:20]]
+        first = await asyncio.gather(*(anext(event) for event in events))
+        with pytest.raises(BuildError, match="other"):
+            await watched[20].ask()
+        later = GitCommitTrigger("late", url="repositories/tiny.git", branch="main")
+        cancelled = asyncio.ensure_future(later.ask())
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        return [event.payload["commit"] for event in first] + [await later.ask()]
+
+    head = repository.git("rev-parse", "HEAD")
+    log.unlink(missing_ok=True)
+    assert asyncio.run(watch()) == [head] * 21
+    assert log.read_text().count("read") == 2, "one for each branch"
 
 
 def partitions(home: Path, *windows: str) -> Path:

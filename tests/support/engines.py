@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,23 +20,50 @@ from tests.support.ports import free_port, free_range
 ENGINES = ["process", pytest.param("docker", marks=pytest.mark.needs("docker"))]
 
 
+class Home:
+    """The home of a new installation with this engine, which everything in this process uses while it is entered."""
+
+    def __init__(self, engine: str) -> None:
+        self.engine, self.path = engine, Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets live below it
+        self.variables = {
+            "EVERGREEN_HOME": str(self.path),
+            "EVERGREEN_ENGINE": engine,
+            "EVERGREEN_GATEWAY_PORT": str(free_port()),
+            "EVERGREEN_MLFLOW_PORT": str(free_port()),
+            "EVERGREEN_SERVER_PORTS": free_range(),
+            "AIRFLOW_CONN_EVERGREEN_LAKE": '{"conn_type": "fs", "extra": {"path": "lake"}}',
+        }
+        (self.path / "git").mkdir()
+
+    @contextmanager
+    def entered(self) -> Iterator[Path]:
+        """Its variables are set; they are as before afterwards."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.variables.items():
+                patch.setenv(name, value)
+            yield self.path
+
+    def remove(self) -> None:
+        """Remove it, and what it has on the Docker host."""
+        try:
+            if self.engine == "docker":
+                with self.entered():
+                    remove_everything()
+        finally:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
 @contextmanager
 def installation(engine: str) -> Iterator[Path]:
     """A new home that everything in this process uses, with this engine; all is undone at the end."""
-    home = Path(tempfile.mkdtemp(prefix="eg-"))  # short: sockets live below it
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        patch.setenv("EVERGREEN_HOME", str(home))
-        patch.setenv("EVERGREEN_ENGINE", engine)
-        patch.setenv("EVERGREEN_GATEWAY_PORT", str(free_port()))
-        patch.setenv("EVERGREEN_MLFLOW_PORT", str(free_port()))
-        patch.setenv("EVERGREEN_SERVER_PORTS", free_range())
-        patch.setenv("AIRFLOW_CONN_EVERGREEN_LAKE", '{"conn_type": "fs", "extra": {"path": "lake"}}')
-        if engine == "docker":
-            docker_engine().prepare_host()
-            stack.callback(remove_everything)
-        (home / "git").mkdir()
-        yield home
+    home = Home(engine)
+    try:
+        with home.entered():
+            if engine == "docker":
+                docker_engine().prepare_host()
+            yield home.path
+    finally:
+        home.remove()
 
 
 def remove_everything() -> None:

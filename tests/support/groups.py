@@ -16,10 +16,13 @@ ON_THE_ENGINE = {"docker", "docker_images", "image_registry", "compose"}
 """Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one test at a time."""
 ON_THE_PLATFORM = ["platform", "observability", "trigger_forms", "notifications", "approvals"]
 """Modules that share the running platform, in this order: the first one wants it as it was started."""
+ON_ONE_INSTALLATION = {"compiling", "server_files", "trace"}
+"""Modules that share an installation with the engine ``process``, and leave it as it was."""
 ORDER = [
     *("e2e", "engine", "tests/unit/", "tests/dags/", "tests/integration/test_matrix.py"),
-    *("tests/integration/test_brought_models.py", "tests/integration/test_deployment.py", "platform"),
-    *("tests/integration/", "tests/"),
+    *("tests/integration/test_brought_models.py", "tests/integration/test_deployment.py"),
+    *("tests/integration/test_celery_platform.py", "platform"),
+    *("installation", "tests/integration/", "tests/"),
 ]
 """The groups (or how their names begin) in the order in which they start.
 
@@ -38,7 +41,9 @@ def group_of(nodeid: str) -> str:
     name = path.stem.removeprefix("test_")
     if name in ON_THE_PLATFORM:
         return "platform"
-    return "engine" if name in ON_THE_ENGINE or "[docker" in nodeid else str(path)
+    if name in ON_THE_ENGINE or "[docker" in nodeid:
+        return "engine"
+    return "installation" if name in ON_ONE_INSTALLATION else str(path)
 
 
 def order_of(group: str) -> int:

@@ -47,10 +47,11 @@ EMPTY = HealthRow(
 def health_row(
     window: str, value: float | None, *, version: str = "1", metric: str = "roc_auc", n: int = 500, **changes: Any
 ) -> HealthRow:
-    """A complete window whose live version has this value of the metric, 0.8 on its holdout."""
-    quality = {metric: QualityFigure(value, n=n)}
+    """A complete window whose live version has this value of the metric, 0.8 on its holdout, both measured well."""
+    quality = {metric: QualityFigure(value, n=n, error=0.004)}
     row = replace(EMPTY, window=window, status="complete", metric=metric, predictions=n, rows=n, truth_share=1.0)
     row = replace(row, versions=(version,), live_version=version, reference={metric: 0.8})
+    row = replace(row, holdout={metric: QualityFigure(0.8, n=2000, error=0.004, blocks=14)})
     return replace(row, **{"quality": quality, "by_version": {version: quality}, **changes})
 
 

@@ -6,7 +6,7 @@ So that this takes a minute, version 1 is made by the stages that the Dags call,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -21,20 +21,28 @@ import yaml
 from include.core.build import Build
 from include.core.run_params import TrainingParams
 from include.core.spec import ModelSpec
+from include.embedded.outside_servers import make_schemas
+from include.settings import Settings
 from include.stages import ci, deployment, training
 from include.stages.installation import open_installation
 from tests.support.matrix_models import BEFORE, FILES, Cell
 from tests.support.real_repository import RealRepository
 from tests.support.running_platform import Platform, new_platform
+from tests.support.waiting import wait_for
 
 
 @contextmanager
 def matrix_platform(
-    root: Path, cells: Sequence[Cell], environments: Path, windows: Sequence[str] = (BEFORE,), prometheus: str = ""
+    root: Path,
+    cells: Sequence[Cell],
+    environments: Path,
+    windows: Sequence[str] = (BEFORE,),
+    prometheus: str = "",
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Platform]:
     """The platform below the folder ``root``, with the data of these windows; this process sees it as its own.
 
-    ``environments`` is a folder of virtual environments that outlives the platform.
+    ``environments`` is a folder of virtual environments that outlives the platform; ``settings`` are more variables.
     """
     running = new_platform(root / "h", prometheus)
     running.env |= {
@@ -42,6 +50,7 @@ def matrix_platform(
         "EVERGREEN_DATA_POLL_SECONDS": "2",
         "AIRFLOW_CONN_EVERGREEN_LAKE": json.dumps({"conn_type": "fs"}),
         "AIRFLOW_CONN_WAREHOUSE": json.dumps({"conn_type": "sqlite", "host": str(root / "warehouse.db")}),
+        **(settings or {}),
     }
     for cell in cells:
         write_spec(root, cell, changed=False)
@@ -51,12 +60,18 @@ def matrix_platform(
         for name, value in running.env.items():
             if name.startswith(("EVERGREEN_", "AIRFLOW_CONN_")):
                 patch.setenv(name, value)
+        running.settings = Settings.from_environment()
+        make_schemas(running.settings)
         running.settings.home.mkdir(mode=0o700)
         (running.settings.home / "environments").symlink_to(environments)
         stack.callback(running.down)
         open_installation().store.create_tables()
         with ThreadPoolExecutor(3) as pool:
             started = pool.submit(running.up)
+            # Before it writes this file, 'up' ends all processes of the installation, so jobs too.
+            wait_for(
+                lambda: started.done() or (running.settings.run / "supervisord.conf").exists(), 120, "'up' to begin"
+            )
             trained = list(pool.map(partial(train_first, root), cells, prepare_builds(root, cells)))
             started.result()
             list(pool.map(partial(release_first, root), trained))

@@ -59,7 +59,7 @@ def _read_only_mounts() -> str:
 def _system_calls() -> str:
     from include.adapters.engines.process.system_calls import AUDIT_ARCHITECTURES, seccomp_program
 
-    if seccomp_program(listen=False, connect=False):
+    if seccomp_program(bind=False, connect=False, fork=True):
         return ""
     return f"no table of system calls for this machine. Run this on Linux, on {' or '.join(AUDIT_ARCHITECTURES)}"
 
@@ -105,6 +105,12 @@ def _browser() -> str:
     return "Chromium with its driver is not on PATH. On Debian and Ubuntu: apt install chromium chromium-driver"
 
 
+def _database_servers() -> str:
+    from tests.support.database_servers import missing_servers
+
+    return missing_servers()
+
+
 PROMETHEUS = "--no-install-recommends prometheus"
 NEEDS: dict[str, Callable[[], str]] = {
     "root": _root,
@@ -120,6 +126,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "iptables": program("iptables", package="iptables"),
     "image_registry": program("docker-registry", package="docker-registry"),
     "browser": _browser,
+    "database_servers": _database_servers,
     "prometheus": program("prometheus", package=PROMETHEUS),
     "promtool": program("promtool", package=PROMETHEUS),
     "alertmanager": program("prometheus-alertmanager", package="--no-install-recommends prometheus-alertmanager"),

@@ -23,11 +23,17 @@ class RealRepository:
         return subprocess.run(command, cwd=cwd or self.work, check=True, capture_output=True, text=True).stdout.strip()
 
     def commit(self, files: dict[str, str]) -> str:
+        """Commit these files; the others stay as they are."""
         for name, text in files.items():
             path = self.work / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         return self.push()
+
+    def commit_only(self, files: dict[str, str]) -> str:
+        """Commit these files, and remove all others: what earlier tests have left."""
+        self.git("rm", "-r", "-f", "--quiet", "--ignore-unmatch", ".")
+        return self.commit(files)
 
     def push(self) -> str:
         self.git("add", "--all")

@@ -107,6 +107,7 @@ def train_job(folder: Path, model: Model, rows: pd.DataFrame | None = None, **ch
         "holdout_until": "2013-06-01T00:00:00",
         "out": str(folder / "candidate"),
         "champion": None,
+        "compile_tolerance": None,
         **changes,
     }
     return cast(TrainJob, job)
@@ -118,6 +119,7 @@ def score_job(folder: Path, model: Model, sha256: str, **changes: Any) -> ScoreJ
         "model": model,
         "artifact": str(folder / "candidate"),
         "sha256": sha256,
+        "compiled": None,
         "data": [write_rows(folder, None)],
         "from": "2013-05-30T00:00:00",
         "until": None,

@@ -12,7 +12,8 @@ import yaml
 from dotenv import dotenv_values
 
 from include.embedded.compose import COMPOSE_SECRETS, OPTIONS, configure_gateway, write_env
-from include.embedded.environment import PATIENCE
+from include.embedded.environment import CELERY, PATIENCE
+from include.embedded.workers import QUEUES
 from include.settings import Settings
 from tests.conftest import PROJECT
 
@@ -115,6 +116,14 @@ def test_tasks_are_as_patient_as_on_one_machine() -> None:
         assert known.items() <= PATIENCE.items()
         expected = set(PATIENCE) if service != "airflow-worker" else {n for n in PATIENCE if "__WORKERS__" in n}
         assert set(known) == expected
+
+
+def test_scheduler_and_workers_use_the_broker_as_on_one_machine() -> None:
+    for service in ("airflow-worker", "airflow-scheduler"):
+        settings = SERVICES[service]["environment"]
+        assert {name: settings.get(name) for name in CELERY} == CELERY
+    command = SERVICES["airflow-worker"]["command"]
+    assert command[command.index("--queues") + 1].split(",") == list(QUEUES), "their tasks would wait for ever"
 
 
 def test_who_is_told_of_alerts_is_chosen_in_the_file_of_secrets() -> None:

@@ -28,7 +28,7 @@ from include.core.drift.counts import (
     counted_columns,
     reference_of,
 )
-from include.core.drift.profile import Array, Distribution, Profile
+from include.core.drift.distribution import Array, Distribution, Profile
 from include.core.errors import DataError
 from include.core.spec import Feature, ModelSpec
 
@@ -102,7 +102,7 @@ def _counted_once(path: Path, spec: ModelSpec, version: str, profile: Profile | 
     """The count of a file, from its cache if that was made from the same file with the same reference."""
     state = path.stat()
     features = [feature.model_dump() for feature in spec.features]
-    basis = [FORMAT, path.name, state.st_size, state.st_mtime_ns, version, features, profile]
+    basis = [FORMAT, path.name, state.st_size, state.st_mtime_ns, version, features, _bins_of(profile)]
     key = hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:24]
     cache = path.parent / ".counted" / f"{path.stem}-{key}.json"
     try:
@@ -111,6 +111,17 @@ def _counted_once(path: Path, spec: ModelSpec, version: str, profile: Profile | 
         count = count_parquet(path, spec, profile, version=version)
         write_atomically(cache, json.dumps(count.as_dict()).encode())
         return count
+
+
+def _bins_of(profile: Profile | None) -> object:
+    """What of a profile the counts depend on, which is most of an old one and little of one with counts by period."""
+    if not profile:
+        return profile
+    short = {name: {**one, "spread": None} for name, one in profile["features"].items() if "spread" in one}
+    prediction: Mapping[str, object] = profile["prediction"]
+    if "spread" in prediction:
+        prediction = {**prediction, "spread": None}
+    return {**profile, "features": {**profile["features"], **short}, "prediction": prediction}
 
 
 def _count_group(

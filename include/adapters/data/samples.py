@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,11 @@ def compare_window(
     """
     seed = zlib.crc32(f"{spec.name} {window}".encode())
     try:
-        reference = reference_sample(spec, lineage, seed=seed, lake=lake)
-        return compare(reference, window_sample(spec, window, version, seed=seed, lake=lake), spec, seed=seed)
+        draw = partial(reference_sample, spec, lineage, seed=seed, lake=lake)
+        sample = window_sample(spec, window, version, seed=seed, lake=lake)
+        return compare(
+            draw(), sample, spec, seed=seed, draw_run=lambda start, end, rows: draw(rows=rows, between=(start, end))
+        )
     except DataError as error:
         log.warning("%s %s: no multivariate drift: %s", spec.name, window, error)
         return unknown(str(error))
@@ -57,9 +62,18 @@ def compare_window(
 
 
 def reference_sample(
-    spec: ModelSpec, lineage: Lineage | None, *, rows: int = MAX_SAMPLE_ROWS, seed: int = 0, lake: Path
+    spec: ModelSpec,
+    lineage: Lineage | None,
+    *,
+    rows: int = MAX_SAMPLE_ROWS,
+    between: tuple[pd.Timestamp, pd.Timestamp] | None = None,
+    seed: int = 0,
+    lake: Path,
 ) -> Sample:
-    """Rows of a version's training data, with the features in all files. Raises DataError if they are gone."""
+    """Rows of a version's training data, with the features in all files. Raises DataError if they are gone.
+
+    ``between``: only rows from a time (included) to another (excluded).
+    """
     if lineage is None or not lineage.snapshot or not lineage.trained_until:
         raise DataError(
             f"{spec.name}: the version's lineage.json does not name its training data. "
@@ -70,12 +84,15 @@ def reference_sample(
 
     def known(file: pq.ParquetFile, group: int) -> Array:
         times: pd.Series = _column(file, group, time).to_pandas()
-        return (times <= until).to_numpy(dtype=bool)
+        chosen = times <= until
+        if between:
+            chosen &= (times >= between[0]) & (times < between[1])
+        return chosen.to_numpy(dtype=bool)
 
     try:
         present = set.intersection(*(set(pq.read_schema(path).names) for path in snapshot.paths))
         names = [name for name in spec.feature_names if name in present]
-        return _sample(snapshot.paths, names, known, rows, seed)
+        return _sample(snapshot.paths, names, known, rows, seed, time)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{spec.name}: snapshot {snapshot.hash[:12]} of the version can't be read ({error}). "
@@ -99,16 +116,22 @@ def window_sample(
         return ((versions.astype(str) == version) & (times >= start) & (times < end)).to_numpy(dtype=bool)
 
     try:
-        sample = _sample(paths, [*IDENTITY, *spec.feature_names], predicted, rows, seed)
+        sample = _sample(paths, [*IDENTITY, *spec.feature_names], predicted, rows, seed, "event_time")
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{spec.name}: a file of window {window} can't be read ({error}). Remove it, or write it again."
         ) from error
-    return Sample(sample.frame.drop_duplicates(list(IDENTITY))[spec.feature_names], sample.drawn_from)
+    once = (~sample.frame.duplicated(list(IDENTITY))).to_numpy()
+    return replace(sample, frame=sample.frame[spec.feature_names]).take(np.flatnonzero(once))
 
 
-def _sample(paths: Sequence[Path | str], names: Sequence[str], chosen: Chosen, rows: int, seed: int) -> Sample:
-    """Draw ``rows`` of the chosen rows of all files without replacement; columns absent from a file are missing."""
+def _sample(
+    paths: Sequence[Path | str], names: Sequence[str], chosen: Chosen, rows: int, seed: int, time: str
+) -> Sample:
+    """Draw ``rows`` of the chosen rows of all files without replacement; columns absent from a file are missing.
+
+    ``time`` is the column of event timestamps.
+    """
     counts: list[tuple[Path | str, int, int]] = []
     for path in paths:
         with pq.ParquetFile(path) as file:
@@ -116,6 +139,7 @@ def _sample(paths: Sequence[Path | str], names: Sequence[str], chosen: Chosen, r
     total = sum(count for _, _, count in counts)
     drawn = np.sort(np.random.default_rng(seed).choice(total, min(rows, total), replace=False))
     frames, start = [pd.DataFrame(columns=list(names), dtype="object")], 0
+    times = [pd.Series(dtype="datetime64[us]")]
     for path, group, count in counts:
         local = drawn[(drawn >= start) & (drawn < start + count)] - start
         start += count
@@ -123,7 +147,10 @@ def _sample(paths: Sequence[Path | str], names: Sequence[str], chosen: Chosen, r
             with pq.ParquetFile(path) as file:
                 positions = pa.array(np.flatnonzero(chosen(file, group))[local])
                 frames.append(_rows(file, group, names, positions))
-    return Sample(pd.concat(frames[1:] or frames, ignore_index=True), total)
+                times.append(_column(file, group, time).take(positions).to_pandas())
+    return Sample(
+        pd.concat(frames[1:] or frames, ignore_index=True), total, pd.concat(times[1:] or times, ignore_index=True)
+    )
 
 
 def _rows(file: pq.ParquetFile, group: int, names: Sequence[str], positions: pa.Array) -> pd.DataFrame:

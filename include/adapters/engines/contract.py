@@ -90,6 +90,9 @@ class Engine(Protocol):
     def set_optional_inputs(self, spec: ModelSpec, environment: Environment) -> None:
         """Give the model's running servers in this environment the optional inputs of today's spec."""
 
+    def restore_files(self, spec: ModelSpec, environment: Environment) -> None:
+        """Write again what is missing of the files from which the model's running servers would be started again."""
+
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and remove it, if there is one."""
 

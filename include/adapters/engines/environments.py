@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -30,7 +31,11 @@ from include.core.errors import BuildError, PlatformError
 from include.core.spec import ModelSpec
 from include.settings import PROJECT, Settings
 
+log = logging.getLogger(__name__)
+
 RUNTIME = PROJECT / "include" / "runtime"
+COMPILER = "requirements-compile.txt"
+"""What compiles models to ONNX and runs them, next to the runtime's other requirements."""
 REQUIREMENTS = ("requirements.lock", "requirements.txt")
 RESOLVE_SECONDS, INSTALL_SECONDS, COMPILE_SECONDS = 300, 1800, 600
 MEMORY_MB = 4096
@@ -123,7 +128,9 @@ def resolve_lock(
 ) -> Lock:
     """The complete lock of the commit's and the runtime's requirements; the same requirements give the same lock.
 
-    It is for the current Python unless ``python`` is given. ``indexes``: addresses that the requirements may name.
+    The compiler's requirements are left out if the commit's conflict with them: such models are served as they were
+    fitted. It is for the current Python unless ``python`` is given. ``indexes``: addresses that the requirements may
+    name.
 
     Raises BuildError with uv's message if they can't be resolved together, or if they name another address.
     """
@@ -134,18 +141,34 @@ def resolve_lock(
             "lists the libraries the model needs; an empty file is fine if it needs none."
         )
     check_requirements(model, requirements, indexes)
-    runtime = RUNTIME / "requirements.txt"
+    ours = [RUNTIME / "requirements.txt", RUNTIME / COMPILER]
     version = " ".join(python) if python else platform.python_version()
-    key = hashlib.sha256(b"\0".join([requirements.read_bytes(), runtime.read_bytes(), version.encode()])).hexdigest()
+    contents = [file.read_bytes() for file in (requirements, *ours)]
+    key = hashlib.sha256(b"\0".join([*contents, version.encode()])).hexdigest()
     cached = settings.environments / "locks" / f"{key}.txt"
     if again or not cached.exists():
         with _scratch(settings) as scratch:
             resolved = scratch / "lock.txt"
-            arguments = ["pip", "compile", str(requirements), str(runtime), "--output-file", str(resolved)]
-            arguments += ["--generate-hashes", "--no-annotate", "--no-header", "--quiet", "--python", _base_python()]
+            arguments = ["--output-file", str(resolved), "--python", _base_python()]
+            arguments += ["--generate-hashes", "--no-annotate", "--no-header", "--quiet"]
             if python:
                 arguments += ["--python-version", python.version, "--python-platform", python.platform]
-            done = _uv(settings, arguments, readable=[folder, runtime], writable=[scratch], seconds=RESOLVE_SECONDS)
+
+            def compile_lock(files: list[Path]) -> Completed:
+                command = ["pip", "compile", *map(str, files), *arguments]
+                return _uv(settings, command, readable=[folder, *ours], writable=[scratch], seconds=RESOLVE_SECONDS)
+
+            done = compile_lock([requirements, *ours])
+            if done.code != 0 and not _NETWORK.search(done.output_tail):
+                without = compile_lock([requirements, ours[0]])
+                if without.code == 0:
+                    log.warning(
+                        "%s: its requirements conflict with those of the compiler to ONNX, so its versions are served "
+                        "as they are fitted: %s",
+                        model,
+                        done.output_tail.strip(),
+                    )
+                done = without
             require(done, model, f"{requirements.name} can't be resolved")
             write_atomically(cached, resolved.read_bytes())
     text = cached.read_text(encoding="utf-8")

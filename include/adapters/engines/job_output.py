@@ -40,16 +40,20 @@ def job_folder(path: Path) -> Iterator[Path]:
         remove_tree(path)
 
 
-def take_files(left: Path, names: Sequence[str], into: Path, *, largest_bytes: int = MAX_BYTES) -> None:
+def take_files(
+    left: Path, names: Sequence[str], into: Path, *, optional: Sequence[str] = (), largest_bytes: int = MAX_BYTES
+) -> None:
     """Copy these files from the folder that a job wrote to. Call only after all its processes have ended.
 
+    Those that are ``optional`` may be missing, but if they are there, they must be regular files too.
     Raises TrainingError that names a file which is missing, not a regular file, a hard link, or with which the total
     exceeds ``largest_bytes``. Files copied before it are kept.
     """
     into.mkdir(parents=True, exist_ok=True)
     directory = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        for name in names:
+        existing = [name for name in optional if name in os.listdir(directory)]
+        for name in (*names, *existing):
             largest_bytes -= _take(directory, name, into / name, largest_bytes)
     finally:
         os.close(directory)

@@ -16,6 +16,7 @@ from include.core.errors import TrainingError
 PARAMETERS, NAME_LENGTH, VALUE_LENGTH = 100, 100, 250
 """How many parameters of the estimator are taken, and the most characters of a name and a value; the runtime has the
 same limits, but the model's code can write the report too."""
+EARLIER, REASON_LENGTH = "its build is of an earlier release, which did not compile", 500
 IMPORTANCES = 2_000
 """How many features' importances are taken."""
 REMEDY = "The model's code must not write to it: the platform's own code does."
@@ -31,9 +32,10 @@ def read_training_report(file: Path) -> TrainingReport:
             seconds={str(step): float(seconds) for step, seconds in dict(values["seconds"]).items()},
             trained_until=datetime.fromisoformat(values["trained_until"]).isoformat(),
             sha256=str(values["sha256"]),
-            # builds of earlier releases report neither
+            # builds of earlier releases report none of these
             parameters=_parameters(values.get("parameters", {})),
             importances=_importances(values.get("importances", {})),
+            not_compiled=_printable(str(values.get("not_compiled", EARLIER)))[:REASON_LENGTH],
         )
     except (OSError, UntrustedFileError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise TrainingError(f"{file.name} is not a training's report ({error!r}). {REMEDY}") from None

@@ -29,9 +29,12 @@ def run_job(
     folder: Path,
     *,
     leaves: Sequence[str],
+    may_leave: Sequence[str] = (),
     readable: list[Path],
 ) -> None:
     """Run ``python -m runtime.<module>`` on ``job``, confined, and copy its outputs ``leaves`` into ``folder``.
+
+    Those of ``may_leave`` are copied if they are there.
 
     The job writes to its own folder, which is removed afterwards; ``job["out"]`` is a path inside it. It has no access
     to ``folder``, which also contains its job file and its log.
@@ -54,7 +57,7 @@ def run_job(
         )
         _require_success(spec, module, done)
         try:
-            take_files(scratch, leaves, folder)
+            take_files(scratch, leaves, folder, optional=may_leave)
         except TrainingError as error:
             raise TrainingError(f"{spec.name}: {module}: {error}") from error
 
@@ -74,6 +77,11 @@ def _require_success(spec: ModelSpec, module: str, done: Completed) -> None:
         raise TrainingError(
             f"{spec.name}: {module} had more processes and threads than training.processes "
             f"({spec.training.processes}). Raise it in model.yaml, or start fewer, for example with a smaller n_jobs."
+        )
+    if done.limit == "disk":
+        raise TrainingError(
+            f"{spec.name}: {module} wrote more than training.disk_mb ({spec.training.disk_mb}), or more files than are "
+            "allowed. Raise it in model.yaml, or write less."
         )
     if done.code in KILLED:
         raise PlatformError(

@@ -34,10 +34,12 @@ class ModelBlock(TypedDict):
 
 
 class ArtifactBlock(TypedDict):
-    """A version to load: the folder of its bundle, and the registered hash of its artifact."""
+    """A version to load: the folder of its bundle, and the registered hashes of the models in it."""
 
     artifact: str
     sha256: str
+    compiled: str | None
+    """Of ``model.onnx``; None if the version has none."""
 
 
 class TrainJob(TypedDict):
@@ -52,6 +54,8 @@ class TrainJob(TypedDict):
     """A path inside the job's own folder."""
     champion: ArtifactBlock | None
     """A version that also predicts the holdout, if it was trained in the same build."""
+    compile_tolerance: float | None
+    """Largest difference between the estimator and its compiled form; None: do not compile."""
 
 
 class CheckJob(TypedDict):
@@ -71,6 +75,7 @@ ScoreJob = TypedDict(
         "model": ModelBlock,
         "artifact": str,
         "sha256": str,
+        "compiled": str | None,
         "data": list[str],
         "from": str | None,
         "until": str | None,

@@ -37,6 +37,8 @@ class ServerConfig:
     """Inputs that requests may lack or have in addition; may change while the server runs."""
     log_dir: str | None
     """Folder of the prediction log; None in the test environment, where nothing is logged."""
+    compiled: str | None = None
+    """The registered hash of ``model.onnx``; None if the version has none."""
     max_rows: int = MAX_ROWS
     max_body_bytes: int = MAX_BODY_BYTES
     event_time_from_year: int = 1970

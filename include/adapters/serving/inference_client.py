@@ -10,7 +10,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from include.core.errors import EvergreenError, GateError, PlatformError
-from include.core.release.canary import ServerFigures
+from include.core.release.server_figures import ServerFigures
 from include.core.release.verification import LoadTest
 from include.core.spec import ModelSpec
 

@@ -1,9 +1,12 @@
 """Drift: how far a window's features and predictions are from the reference of the version that made them.
 
 A column has drifted if a deciding score (PSI; for numbers also the Kolmogorov-Smirnov distance) is above the limit for
-chance (:mod:`include.core.drift.limits`) *and* its total variation is at least ``monitoring.drift_effect_at_least``: in
-a large window even the smallest change is significant, but still does not matter. Changes that no single column shows
-are left to the multivariate test (:mod:`core.drift.multivariate`); if it runs, both share the false alarm rate.
+windows without drift (:mod:`include.core.drift.limits`) *and* its total variation is at least
+``monitoring.drift_effect_at_least``: in a large window even the smallest change is significant, but still does not
+matter. A column whose values change with the season may hide a third of missing values in that; so values that are
+missing, or outside the reference's range or list, are judged by themselves as well (``range_psi``). Changes that no
+single column shows are left to the multivariate test (:mod:`core.drift.multivariate`); if it runs, both share the false
+alarm rate.
 """
 
 from __future__ import annotations
@@ -16,15 +19,18 @@ from functools import partial
 import numpy as np
 
 from include.core.drift import divergence, multivariate
+from include.core.drift.bins import merge, merged_starts, reference_counts
 from include.core.drift.counts import ColumnCount, WindowCount, counted_columns, reference_of
+from include.core.drift.distribution import CategoryDistribution, Distribution, NumericDistribution, Profile
 from include.core.drift.figures import DriftFigure, DriftStatus, DriftSummary, MultivariateFigure
 from include.core.drift.limits import Array, JudgedColumn, limits, sampling_errors
-from include.core.drift.profile import CategoryDistribution, Distribution, NumericDistribution, Profile
 from include.core.drift.side_by_side import side_by_side, worth_drawing
+from include.core.drift.spread import LEAST_INDEPENDENT_ROWS, Deviations, deviations
+from include.core.quality.blocks import DAY, NONE
 from include.core.spec import PREDICTION, ModelSpec
 
-PSI_BINS = 10
-"""For PSI, the quantiles of a numeric column are merged into about ten bins; more bins mostly add noise."""
+LEAST_RANGE_EFFECT = 0.01
+"""Smaller shares of rows that are newly missing or outside the reference's range never decide, whatever the spec."""
 
 
 def drift(
@@ -32,12 +38,15 @@ def drift(
     window: WindowCount,
     spec: ModelSpec,
     multivariate_figure: MultivariateFigure | None = None,
+    *,
+    days: int = 1,
 ) -> DriftSummary:
     """Compare every feature and the prediction of a counted window with the profile that it was counted with.
 
     ``multivariate_figure`` is the result of :func:`core.drift.multivariate.compare`: it affects the summary's
     ``status``, but marks no column as drifted. A column's status is ``unknown`` without rows or reference, and
-    ``insufficient`` with fewer than ``monitoring.rows_at_least`` rows on either side, which never counts as drift. The
+    ``insufficient`` with a reason if it can't be judged, for example with fewer than ``monitoring.rows_at_least`` rows
+    on either side, which never counts as drift. ``days`` is the number of days of the window that have rows. The
     features that drifted most and the prediction get a ``distribution``
     (:func:`core.drift.side_by_side.side_by_side`).
     """
@@ -49,9 +58,13 @@ def drift(
     for feature in counted_columns(spec):
         reference = reference_of(profile, feature.name)
         count = window.columns.get(feature.name, ColumnCount())
-        scored[feature.name] = _score(feature.name, count, reference)
-        if reference and min(count.rows, reference["rows"]) >= rules.rows_at_least:
-            to_judge[feature.name] = JudgedColumn(_bins(reference), _observed(count), partial(_deciding, reference))
+        apart = _apart(reference, spec, days)
+        scored[feature.name] = _score(feature.name, count, reference, apart, rules.drift_effect_at_least)
+        if reference and not (reason := _why_not(count, reference, apart, rules.rows_at_least)):
+            observed, score = _observed(count), partial(_deciding, reference, rules.drift_effect_at_least)
+            to_judge[feature.name] = JudgedColumn(reference_counts(reference), observed, score, _known(apart))
+        elif reference and count.rows:
+            scored[feature.name] = replace(scored[feature.name], reason=reason)
     allowed = limits(to_judge, rate)
     judged = {
         name: _judge(figure, allowed.get(name, {}), rules.drift_effect_at_least) for name, figure in scored.items()
@@ -65,7 +78,51 @@ def drift(
         status=_overall([combined.status, *(figure.status for figure in figures.values())]),
         false_alarm_rate=rules.drift_false_alarm_rate,
         effect_at_least=rules.drift_effect_at_least,
+        basis=_basis(profile, spec, days),
     )
+
+
+def _basis(profile: Profile | None, spec: ModelSpec, days: int) -> str:
+    """What the limits take into account, in a sentence."""
+    dependence = spec.data.dependence
+    if dependence == NONE:
+        return "Limits count rows as independent of each other (data.dependence: none)."
+    columns = [reference_of(profile, feature.name) for feature in counted_columns(spec)]
+    if not any(reference and "spread" in reference for reference in columns):
+        return (
+            "Limits count rows as independent of each other, since the version's profile has no counts by day. "
+            "The next training writes them."
+        )
+    known = [apart for one in columns if isinstance(apart := _apart(one, spec, days), Deviations)]
+    blocks = "" if dependence == DAY else f", and how much rows of the same {dependence} resemble each other"
+    lengths = sorted({apart.days for apart in known if apart.days})
+    if not lengths:
+        return f"Limits don't include how periods of the reference differ: it has too few days{blocks}."
+    runs = " or ".join(map(str, lengths))
+    shorter = "" if min(lengths) >= days else " (at most a third of the reference, which is shorter than the window)"
+    return f"Limits include how runs of {runs} days of the reference differ from the rest of it{shorter}{blocks}."
+
+
+def _apart(reference: Distribution | None, spec: ModelSpec, days: int) -> Deviations | str | None:
+    """How windows of the column differ without drift; text: why it can't be told; None: rows count as independent."""
+    spread = None if reference is None or spec.data.dependence == NONE else reference.get("spread")
+    return deviations(reference, spread, days) if reference and spread else None
+
+
+def _known(apart: Deviations | str | None) -> Deviations | None:
+    return None if isinstance(apart, str) else apart
+
+
+def _why_not(count: ColumnCount, reference: Distribution, apart: Deviations | str | None, least: int) -> str | None:
+    """Why a column can't be judged; None if it can."""
+    if min(count.rows, reference["rows"]) < least:
+        return f"fewer than {least} rows"
+    if isinstance(apart, str):
+        return apart
+    if apart and min(count.rows, reference["rows"]) / apart.effect < LEAST_INDEPENDENT_ROWS:
+        independent = f"{apart.effect:.0f} of them count as one independent row (data.dependence)"
+        return f"too few rows: {independent}, and {LEAST_INDEPENDENT_ROWS} of these are needed"
+    return None
 
 
 def _with_distributions(
@@ -77,7 +134,7 @@ def _with_distributions(
     for name in [*worth_drawing(features), PREDICTION.name]:
         reference, count = reference_of(profile, name), window.columns.get(name, ColumnCount())
         if reference and count.rows:
-            starts = _joined(reference) if reference["kind"] == "numeric" else np.array([], dtype=int)
+            starts = merged_starts(reference) if reference["kind"] == "numeric" else np.array([], dtype=int)
             drawn[name] = replace(drawn[name], distribution=side_by_side(reference, count, starts))
     return drawn
 
@@ -92,8 +149,9 @@ def _status(figure: DriftFigure, limits: Mapping[str, float], effect: float) -> 
         return "unknown"
     if not limits:
         return "insufficient"
-    beyond = any(score > limits[name] for name, score in figure.scores.items() if name in limits and score is not None)
-    return "drifted" if beyond and (figure.total_variation or 0.0) >= effect else "steady"
+    beyond = {name for name, limit in limits.items() if (figure.scores.get(name) or 0.0) > limit}
+    matters = (figure.total_variation or 0.0) >= effect
+    return "drifted" if "range_psi" in beyond or (beyond and matters) else "steady"
 
 
 def _overall(statuses: list[DriftStatus]) -> DriftStatus:
@@ -101,7 +159,9 @@ def _overall(statuses: list[DriftStatus]) -> DriftStatus:
     return next((status for status in order if status in statuses), "unknown")
 
 
-def _score(name: str, count: ColumnCount, reference: Distribution | None) -> DriftFigure:
+def _score(
+    name: str, count: ColumnCount, reference: Distribution | None, apart: Deviations | str | None, effect: float
+) -> DriftFigure:
     """The shares of missing values and, with rows and a reference, all scores of one column with their errors."""
     figure = DriftFigure(
         missing=count.missing / count.rows if count.rows else None,
@@ -109,10 +169,11 @@ def _score(name: str, count: ColumnCount, reference: Distribution | None) -> Dri
     )
     if reference is None or not count.rows:
         return figure
-    expected, observed = _bins(reference), _observed(count)
-    score = partial(_numeric, reference, count) if reference["kind"] == "numeric" else partial(_category, reference)
+    expected, observed = reference_counts(reference), _observed(count)
+    by_rows = apart.effect if isinstance(apart, Deviations) else 1.0
+    score = partial(_scores, reference, count, effect, by_rows)
     scores: dict[str, float | None] = {name: float(value) for name, value in score(expected, observed).items()}
-    errors = sampling_errors(expected, observed, score, seed=zlib.crc32(name.encode()))
+    errors = sampling_errors(expected, observed, score, seed=zlib.crc32(name.encode()), effect=by_rows)
     if not observed[:-1].any() or not expected[:-1].any():  # no values on one side, so there is no distance
         for distance in {"ks", "wasserstein"} & set(scores):
             scores[distance] = None
@@ -122,64 +183,55 @@ def _score(name: str, count: ColumnCount, reference: Distribution | None) -> Dri
     return replace(figure, scores=scores, errors=errors, new=dict(count.new), vanished=_vanished(reference, count))
 
 
-def _bins(reference: Distribution) -> Array:
-    """The reference's counts by bin, missing values last."""
-    if reference["kind"] == "category":
-        return np.array([*reference["counts"].values(), reference["other"], reference["missing"]], dtype=float)
-    return np.array([*reference["counts"], reference["missing"]], dtype=float)
-
-
 def _observed(count: ColumnCount) -> Array:
     return np.array([*count.bins, count.missing], dtype=float)
 
 
-def _deciding(reference: Distribution, expected: Array, observed: Array) -> dict[str, Array]:
+def _deciding(reference: Distribution, effect: float, expected: Array, observed: Array) -> dict[str, Array]:
+    unusual = {"range_psi": _range_psi(_ranges(reference, expected), _ranges(reference, observed), effect)}
     if reference["kind"] == "category":
-        return {"psi": divergence.psi(expected, observed)}
-    coarse = _joined(reference)
+        return {"psi": divergence.psi(expected, observed), **unusual}
+    coarse = merged_starts(reference)
     return {
-        "psi": divergence.psi(_join(expected, coarse), _join(observed, coarse)),
+        "psi": divergence.psi(merge(expected, coarse), merge(observed, coarse)),
         "ks": divergence.kolmogorov_smirnov(expected[..., :-1], observed[..., :-1]),
+        **unusual,
     }
 
 
-def _category(reference: CategoryDistribution, expected: Array, observed: Array) -> dict[str, Array]:
-    return {
-        **_deciding(reference, expected, observed),
-        "js": divergence.jensen_shannon(expected, observed),
-        "chi_square": divergence.chi_square(expected, observed),
-        "total_variation": divergence.total_variation(expected, observed),
-    }
+def _ranges(reference: Distribution, counts: Array) -> Array:
+    """Rows with values in the reference's range or list, outside of it, and without a value; shape [..., 3]."""
+    outside = counts[..., -2] + (counts[..., 0] if reference["kind"] == "numeric" and len(reference["edges"]) else 0)
+    return np.stack([counts[..., :-1].sum(axis=-1) - outside, outside, counts[..., -1]], axis=-1)
 
 
-def _numeric(reference: NumericDistribution, count: ColumnCount, expected: Array, observed: Array) -> dict[str, Array]:
-    coarse = _joined(reference)
-    before, now = _join(expected, coarse), _join(observed, coarse)
+def _range_psi(expected: Array, observed: Array, effect: float) -> Array:
+    """PSI of these three; 0 if less than the effect has changed: a single row where none was is no normal score."""
+    changed = divergence.total_variation(expected, observed) >= max(effect, LEAST_RANGE_EFFECT)
+    return np.where(changed, divergence.psi(expected, observed), 0.0)
+
+
+def _scores(
+    reference: Distribution, count: ColumnCount, effect: float, by_rows: float, expected: Array, observed: Array
+) -> dict[str, Array]:
+    """All scores; ``by_rows`` rows count as one independent row."""
+    deciding = _deciding(reference, effect, expected, observed)
+    if reference["kind"] == "category":
+        return {
+            **deciding,
+            "js": divergence.jensen_shannon(expected, observed),
+            "chi_square": divergence.chi_square(expected, observed),
+            "total_variation": divergence.total_variation(expected, observed, by_rows),
+        }
+    coarse = merged_starts(reference)
+    before, now = merge(expected, coarse), merge(observed, coarse)
     positions, steps = _positions(reference, count)
     return {
-        **_deciding(reference, expected, observed),
+        **deciding,
         "wasserstein": divergence.wasserstein(expected[..., :-1], observed[..., :-1], positions, steps=steps),
         "js": divergence.jensen_shannon(before, now),
-        "total_variation": divergence.total_variation(before, now),
+        "total_variation": divergence.total_variation(before, now, by_rows),
     }
-
-
-def _joined(reference: NumericDistribution) -> Array:
-    """The first fine bin of each PSI bin; missing values are a bin of their own.
-
-    Values below or above the reference's range belong to its lowest or highest bin; a value that many rows share is
-    never split. If there are few values, each keeps its own bin, and so do values below and above them.
-    """
-    counts = np.asarray(reference["counts"], dtype=float)
-    if "values" in reference:
-        return np.arange(len(counts) + 1)
-    middle = np.cumsum(counts) - counts / 2
-    group = np.minimum(middle * PSI_BINS // max(counts.sum(), 1), PSI_BINS - 1)
-    return np.array([*np.flatnonzero(np.diff(group, prepend=-1) > 0), len(counts)])
-
-
-def _join(counts: Array, starts: Array) -> Array:
-    return np.add.reduceat(counts, starts, axis=-1)
 
 
 def _positions(reference: NumericDistribution, count: ColumnCount) -> tuple[Array, bool]:

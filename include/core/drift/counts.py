@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from include.core.categories import category_texts
-from include.core.drift.profile import Array, Distribution, Profile, as_numbers, bin_counts
+from include.core.drift.distribution import Array, Distribution, Profile, as_numbers, bin_counts
 from include.core.json_types import JsonObject
 from include.core.spec import PREDICTION, Feature, ModelSpec
 

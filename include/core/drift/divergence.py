@@ -55,9 +55,18 @@ def chi_square(expected: Array, observed: Array) -> Array:
     return _total(np.divide(difference**2, both, out=np.zeros_like(difference), where=both > 0))
 
 
-def total_variation(expected: Array, observed: Array) -> Array:
-    """Total variation distance, 0 to 1: the share of rows that would have to change bins."""
-    return _total(np.abs(_shares(observed) - _shares(expected))) / 2
+def total_variation(expected: Array, observed: Array, effect: float = 1.0) -> Array:
+    """Total variation distance, 0 to 1: the share of rows that would have to change bins, corrected for chance.
+
+    Shares of small samples differ even if nothing has changed, which moves each distance upwards. So the part of
+    Pearson's statistic that chance explains, its degrees of freedom, is taken off, as W. Bergsma does for Cramér's V
+    (Journal of the Korean Statistical Society 42 (2013)). ``effect`` rows count as one independent row.
+    """
+    distance = _total(np.abs(_shares(observed) - _shares(expected))) / 2
+    freedom = np.maximum(((expected + observed) > 0).sum(axis=-1) - 1, 0)
+    found = np.maximum(chi_square(expected, observed), TINY)
+    corrected: Array = distance * np.sqrt(np.maximum(1 - effect * freedom / found, 0))
+    return corrected
 
 
 def kolmogorov_smirnov(expected: Array, observed: Array) -> Array:

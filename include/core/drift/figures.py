@@ -11,7 +11,7 @@ from include.core.json_types import JsonObject, with_present_names
 DriftStatus = Literal["steady", "drifted", "insufficient", "unknown"]
 """``unknown``: no rows or no reference; ``insufficient``: too few rows, which never counts as drift."""
 
-SCORES = ("psi", "ks", "wasserstein", "js", "chi_square", "total_variation")
+SCORES = ("psi", "ks", "wasserstein", "js", "chi_square", "total_variation", "range_psi")
 """The scores that a column may have, depending on its kind."""
 
 
@@ -47,6 +47,8 @@ class DriftFigure:
     limits: Mapping[str, float] = field(default_factory=dict)
     """Deciding score → the limit that it exceeds without drift only at the accepted false alarm rate."""
     status: DriftStatus = "unknown"
+    reason: str | None = None
+    """Why it is ``insufficient``."""
     new: Mapping[str, int] | None = None
     """New categories → rows; None for numbers."""
     vanished: tuple[str, ...] | None = None
@@ -67,7 +69,7 @@ class DriftFigure:
     def as_dict(self) -> JsonObject:
         """JSON values: the scores are at the top level; fields that only some columns have are omitted for others."""
         rest = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("scores", *_OPTIONAL)}
-        optional: JsonObject = {}
+        optional: JsonObject = {} if self.reason is None else {"reason": self.reason}
         if self.new is not None and self.vanished is not None:
             optional |= {"new": dict(self.new), "vanished": list(self.vanished)}
         if self.distribution is not None:
@@ -91,7 +93,7 @@ class DriftFigure:
         )
 
 
-_OPTIONAL = ("new", "vanished", "distribution")
+_OPTIONAL = ("reason", "new", "vanished", "distribution")
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class MultivariateFigure:
     rows: int | None = None
     reference_rows: int | None = None
     drawn_from: DrawnFrom | None = None
+    runs: int | None = None
+    """How many runs of the reference's own days were compared as well; None: not needed, or rows are independent."""
 
     @property
     def judged(self) -> bool:
@@ -140,7 +144,8 @@ class MultivariateFigure:
 
     def as_dict(self) -> JsonObject:
         """JSON values."""
-        return {**asdict(self), "importances": [asdict(one) for one in self.importances]}
+        values = {**asdict(self), "importances": [asdict(one) for one in self.importances]}
+        return values if self.runs is not None else {name: value for name, value in values.items() if name != "runs"}
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> MultivariateFigure:
@@ -167,6 +172,8 @@ class DriftSummary:
     false_alarm_rate: float
     effect_at_least: float
     """``monitoring.drift_false_alarm_rate`` and ``monitoring.drift_effect_at_least`` when it was judged."""
+    basis: str = ""
+    """What the limits take into account; empty in rows of before it was said."""
 
     @property
     def columns(self) -> dict[str, DriftFigure]:
@@ -183,6 +190,7 @@ class DriftSummary:
             "status": self.status,
             "false_alarm_rate": self.false_alarm_rate,
             "effect_at_least": self.effect_at_least,
+            **({"basis": self.basis} if self.basis else {}),
         }
 
     @classmethod
@@ -196,4 +204,5 @@ class DriftSummary:
             status=values["status"],
             false_alarm_rate=values["false_alarm_rate"],
             effect_at_least=values["effect_at_least"],
+            basis=values.get("basis", ""),
         )

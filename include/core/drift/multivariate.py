@@ -7,15 +7,17 @@ are randomly divided into four chunks; a classifier is trained on the earlier ch
 (progressive validation: A. Blum, A. Kalai, J. Langford, COLT 1999). The figure is the mean AUC of the three scored
 chunks.
 
-**The limit needs no resampling.** Without drift, the labels of a chunk are exchangeable, whatever was learned from the
-earlier chunks. So the rank sum of each chunk has Wilcoxon's null distribution with known variance, ties included (E.
-Lehmann, *Nonparametrics* (Holden-Day, 1975), 1.4), and the chunks are uncorrelated. With K-fold cross-validation, each
-row is used for both training and scoring, the folds' figures depend on each other, and the variance of their mean is
-unknown.
+**Its limit without drift.** The labels of a chunk are exchangeable, whatever was learned from the earlier chunks. So
+the rank sum of each chunk has Wilcoxon's null distribution with known variance, ties included (E. Lehmann,
+*Nonparametrics* (Holden-Day, 1975), 1.4), and the chunks are uncorrelated. With K-fold cross-validation, each row is
+used for both training and scoring, the folds' figures depend on each other, and the variance of their mean is unknown.
 
-**The classifier** is gradient boosting on the columns, and on products of the few pairs of columns whose correlation
-differs most between both sides in the training rows. Boosted trees alone hardly detect a pair with unchanged marginals,
-since no first split gains anything.
+**Dependent rows.** A classifier that has learned a few rows of a session or of a day recognises the rest of it, though
+nothing has changed. So whole blocks (``data.dependence``) go into one chunk, and blocks rather than rows are
+exchangeable: variances are those of sums over blocks (N. Obuchowski, Biometrics 53 (1997), for the AUC). And each month
+differs from all others. So before a window is reported, up to MAX_RUNS runs of as many days of the reference are
+compared with the rest of the reference in the same way: the window must be told apart better than they are, beyond the
+upper prediction limit of Student's t for one more of them (on the scale of the normal quantile of the AUC).
 
 **The effect** is sensitivity plus specificity minus one at the classifier's neutral threshold. It never exceeds the
 total variation distance (L. Devroye, L. Györfi, G. Lugosi, *A Probabilistic Theory of Pattern Recognition* (Springer,
@@ -25,32 +27,36 @@ because the best of many would be too good by chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from include.core.categories import category_texts
+from include.core.drift.classifier import Classifier, Table, learn, ranks, table_of
+from include.core.drift.distribution import Array
 from include.core.drift.figures import DrawnFrom, FeatureShare, MultivariateFigure
-from include.core.drift.profile import Array, as_numbers
+from include.core.quality.blocks import DAY, NONE, blocks_of
 from include.core.spec import Feature, ModelSpec
 
 SHARE_OF_RATE = 0.5
 """This test's share of ``monitoring.drift_false_alarm_rate``; the columns have the rest (union bound)."""
 CHUNKS = 4
 ROWS_PER_CHUNK = 10
-"""Minimum number of rows of each side per chunk; fewer are useless for training."""
-PAIRS = 10
-MAX_CODES = 50
-PAIRED_CATEGORIES = 5
-MAX_SIGNALS = 400
-"""Pairs are searched among at most this many randomly chosen signals, which limits time and memory."""
+"""Minimum number of rows of each side per chunk; fewer are useless for training. The limit needs as many blocks."""
+BLOCKS_PER_CHUNK = 2
+"""With fewer blocks of each side per chunk, rows are divided one by one, and the reference's own runs decide."""
+MAX_RUNS = 6
+LEAST_DAYS = 3
+"""Runs can be compared with the rest of the reference from this many days on."""
+SIMILAR_ROWS = 0.8
+"""A run with a smaller share of the window's rows is compared with as few rows of the window: more teach more."""
 MAX_IMPORTANCES = 5
+TIME = " event time"
+"""A column beside the features, which can't have this name."""
 
 
 @dataclass(frozen=True)
@@ -60,48 +66,23 @@ class Sample:
     frame: pd.DataFrame
     drawn_from: int
     """The number of rows from which they were drawn."""
+    times: pd.Series | None = None
+    """Their event timestamps (UTC); without them, rows count as independent."""
 
+    @property
+    def days(self) -> Array:
+        """The day of each row, shape [rows]."""
+        assert self.times is not None, "only asked for samples with times"
+        return pd.to_datetime(self.times).to_numpy().astype("datetime64[D]")
 
-@dataclass(frozen=True)
-class Table:
-    """Rows as numbers for the classifier, and as signals for the search for pairs."""
-
-    values: Array
-    """Shape [rows, features]: numbers, or category codes; NaN is missing."""
-    categorical: Array
-    """Which features are codes, shape [features]."""
-    signals: Array
-    """Shape [rows, signals], each with mean 0 and deviation 1: normal scores, their absolute values, indicators."""
-    owner: Array
-    """The feature of each signal, shape [signals]."""
-
-    def take(self, rows: Array) -> Table:
+    def take(self, rows: Array) -> Sample:
         """Some of the rows, by position or mask."""
-        return Table(self.values[rows], self.categorical, self.signals[rows], self.owner)
-
-    def shuffled(self, feature: int, order: Array) -> Table:
-        """The rows with the values of one feature reordered."""
-        values, signals, own = self.values.copy(), self.signals.copy(), self.owner == feature
-        values[:, feature] = values[order, feature]
-        signals[:, own] = signals[np.ix_(order, own)]
-        return Table(values, self.categorical, signals, self.owner)
+        times = None if self.times is None else self.times.iloc[rows]
+        return Sample(self.frame.iloc[rows], self.drawn_from, times)
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """Distinguishes the window from the reference."""
-
-    model: Any
-    left: Array
-    right: Array
-    """Signals of the chosen pairs."""
-    even: float
-    """Log odds of the sizes of both sides, subtracted to balance them. Weights would also do it, ten times slower."""
-
-    def score(self, table: Table) -> Array:
-        """Scores of shape [rows]; above 0: more likely from the window."""
-        log_odds: Array = self.model.decision_function(_inputs(table, self.left, self.right))
-        return log_odds - self.even
+DrawRun = Callable[[pd.Timestamp, pd.Timestamp, int], Sample]
+"""Draws at most so many rows of the reference from the first time (included) to the second (excluded)."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +102,16 @@ def unknown(reason: str) -> MultivariateFigure:
     return MultivariateFigure("unknown", reason)
 
 
-def compare(reference: Sample, window: Sample, spec: ModelSpec, *, seed: int = 0) -> MultivariateFigure:
-    """Test a sample of the window's rows against one of the reference's; the same arguments give the same figure."""
-    features = [feature for feature in spec.features if feature.name in reference.frame]
+def compare(
+    reference: Sample, window: Sample, spec: ModelSpec, *, seed: int = 0, draw_run: DrawRun | None = None
+) -> MultivariateFigure:
+    """Test a sample of the window's rows against one of the reference's; the same arguments give the same figure.
+
+    ``draw_run`` draws more of the reference; it is called only if the window would be reported otherwise. Where rows
+    depend on each other and neither runs nor blocks show what is usual, the answer is ``insufficient`` with a reason.
+    """
+    compared = [one for one in spec.features if one.name != spec.data.dependence]  # each window has blocks of its own
+    features = [one for one in compared if one.name in reference.frame]
     rows, reference_rows = len(window.frame), len(reference.frame)
     unjudged = partial(
         MultivariateFigure,
@@ -139,10 +127,24 @@ def compare(reference: Sample, window: Sample, spec: ModelSpec, *, seed: int = 0
     drawn = min(window.drawn_from, reference.drawn_from)
     if drawn < least or min(rows, reference_rows) < CHUNKS * ROWS_PER_CHUNK:
         return unjudged("insufficient", f"fewer than {max(least, CHUNKS * ROWS_PER_CHUNK)} rows")
-    table = _table(pd.concat([reference.frame, window.frame], ignore_index=True), features, seed)
-    labels = np.repeat([False, True], [reference_rows, rows])
-    scored, importances = _scored(table, labels, features, seed)
-    return _judge(unjudged("steady", importances=tuple(importances)), scored, spec)
+    blocks = _blocks(reference, window, spec)
+    sides = [] if blocks is None else [len(np.unique(one)) for one in np.split(blocks, [reference_rows])]
+    few = bool(sides) and min(sides) < CHUNKS * ROWS_PER_CHUNK
+    untold = (
+        "can't tell how well periods of the reference are recognised without drift: one side has "
+        f"{min(sides, default=0)} of the {CHUNKS * ROWS_PER_CHUNK} blocks (data.dependence) that are needed, and the "
+        f"reference has rows of fewer than {LEAST_DAYS} days"
+    )
+    if few and (draw_run is None or len(np.unique(reference.days)) < LEAST_DAYS):
+        return unjudged("insufficient", untold)
+    scored, importances = _scored(reference, window, features, spec, seed, important=True)
+    figure = _judge(unjudged("steady", importances=tuple(importances)), scored, spec)
+    if figure.status != "drifted" or blocks is None:
+        return figure
+    known = _against_runs(figure, reference, window, features, spec, seed, draw_run)
+    if known is None and few:
+        return replace(figure, status="insufficient", reason=untold)
+    return known or figure
 
 
 def _judge(figure: MultivariateFigure, scored: Sequence[ScoredChunk], spec: ModelSpec) -> MultivariateFigure:
@@ -167,8 +169,86 @@ def _judge(figure: MultivariateFigure, scored: Sequence[ScoredChunk], spec: Mode
     )
 
 
+def _against_runs(
+    figure: MultivariateFigure,
+    reference: Sample,
+    window: Sample,
+    features: Sequence[Feature],
+    spec: ModelSpec,
+    seed: int,
+    draw_run: DrawRun | None,
+) -> MultivariateFigure | None:
+    """The figure judged by runs of the reference's own days; None if there are none.
+
+    Stops at a run that is recognised at least as well as the window: the limit would be above both.
+    """
+    aucs: list[float] = []
+    if draw_run is None:
+        return None
+    for first, end in _runs(reference, window, seed):
+        run = draw_run(first, end, len(window.frame))
+        inside = (reference.days >= first.to_datetime64()) & (reference.days < end.to_datetime64())
+        rest = reference.take(np.flatnonzero(~inside))
+        if min(len(run.frame), len(rest.frame)) < CHUNKS * ROWS_PER_CHUNK:
+            continue
+        if len(run.frame) < SIMILAR_ROWS * len(window.frame):
+            chosen = np.random.default_rng(seed).choice(len(window.frame), len(run.frame), replace=False)
+            window = window.take(np.sort(chosen))
+            scored, _ = _scored(reference, window, features, spec, seed)
+            figure = _judge(replace(figure, rows=len(window.frame)), scored, spec)
+        scored, _ = _scored(rest, run, features, spec, seed)
+        aucs.append(float(np.mean([chunk.auc for chunk in scored])))
+        if aucs[-1] >= (figure.auc or 0.0):
+            return replace(figure, limit=max(aucs), status="steady", runs=len(aucs))
+    if len(aucs) < 2:
+        return None
+    limit = max(prediction_limit(aucs, SHARE_OF_RATE * spec.monitoring.drift_false_alarm_rate), figure.limit or 0.0)
+    drifted = figure.status == "drifted" and (figure.auc or 0.0) > limit
+    return replace(figure, limit=limit, status="drifted" if drifted else "steady", runs=len(aucs))
+
+
+def prediction_limit(aucs: Sequence[float], rate: float) -> float:
+    """The AUC that one more run exceeds with probability ``rate``; Student's t on the scale of the normal quantile."""
+    from scipy.special import ndtr, ndtri, stdtrit
+
+    scale = ndtri(np.clip(aucs, 1e-6, 1 - 1e-6))
+    wide = stdtrit(len(scale) - 1, 1 - rate) * np.std(scale, ddof=1) * sqrt(1 + 1 / len(scale))
+    return float(ndtr(np.mean(scale) + wide))
+
+
+def _runs(reference: Sample, window: Sample, seed: int) -> Iterator[tuple[pd.Timestamp, pd.Timestamp]]:
+    """Start and end of at most MAX_RUNS separate runs of as many days as the window has, in random order.
+
+    A run is at most a third of the reference.
+    """
+    days = np.unique(reference.days)
+    if len(days) < LEAST_DAYS:
+        return
+    length = min(len(np.unique(window.days)), len(days) // LEAST_DAYS)
+    starts = np.arange(0, len(days) - length + 1, length)
+    for start in np.random.default_rng(seed).permutation(starts)[:MAX_RUNS]:
+        yield pd.Timestamp(days[start]), pd.Timestamp(days[start + length - 1]) + pd.Timedelta(days=1)
+
+
+def _blocks(reference: Sample, window: Sample, spec: ModelSpec) -> Array | None:
+    """The block of each row, first the reference's; None if rows are independent."""
+    if reference.times is None or window.times is None or spec.data.dependence == NONE:
+        return None
+    rows = pd.concat([reference.frame, window.frame], ignore_index=True)
+    rows[TIME] = np.concatenate([pd.to_datetime(times).to_numpy() for times in (reference.times, window.times)])
+    known = spec.data.dependence == DAY or spec.data.dependence in rows
+    own = spec.data if known else spec.data.model_copy(update={"dependence": DAY})  # the reference lacks the feature
+    return blocks_of(rows, spec.model_copy(update={"data": own}), TIME)
+
+
 def _scored(
-    table: Table, labels: Array, features: Sequence[Feature], seed: int
+    reference: Sample,
+    window: Sample,
+    features: Sequence[Feature],
+    spec: ModelSpec,
+    seed: int,
+    *,
+    important: bool = False,
 ) -> tuple[list[ScoredChunk], list[FeatureShare]]:
     """The scored chunks, and the feature importances of the last classifier.
 
@@ -176,80 +256,67 @@ def _scored(
     """
     from threadpoolctl import threadpool_limits
 
+    table = table_of(pd.concat([reference.frame, window.frame], ignore_index=True), features, seed)
+    labels = np.repeat([False, True], [len(reference.frame), len(window.frame)])
+    blocks = _blocks(reference, window, spec)
+    units = np.arange(len(labels)) if blocks is None else blocks
     random = np.random.default_rng(seed)
-    chunk_of = _chunks(labels, random)
+    chunk_of = _chunks(labels, units, random)
     scored: list[ScoredChunk] = []
     with threadpool_limits(1):
         for number in range(1, CHUNKS):
             before, now = np.flatnonzero(chunk_of < number), np.flatnonzero(chunk_of == number)
-            classifier = _learn(table.take(before), labels[before], seed)
+            classifier = learn(table.take(before), labels[before], seed)
             tested = table.take(now)
-            scored.append(_score(classifier.score(tested), labels[now]))
-        return scored, list(_importances(classifier, tested, labels[now], features, random))
+            scored.append(_score(classifier.score(tested), labels[now], units[now]))
+        importances = list(_importances(classifier, tested, labels[now], features, random)) if important else []
+    return scored, importances
 
 
-def _chunks(labels: Array, random: np.random.Generator) -> Array:
-    """The chunk of each row, 0 to CHUNKS - 1: random, with both sides evenly distributed."""
-    chunk_of = np.empty(len(labels), dtype=int)
-    for side in (False, True):
-        rows = np.flatnonzero(labels == side)
-        chunk_of[random.permutation(rows)] = np.arange(len(rows)) % CHUNKS
-    return chunk_of
+def _chunks(labels: Array, units: Array, random: np.random.Generator) -> Array:
+    """The chunk of each row, 0 to CHUNKS - 1: whole units at random, with both sides evenly distributed."""
+    chunk_of_unit = np.full(int(units.max()) + 1, -1)
+    sides = [np.unique(units[labels == side]) for side in (False, True)]
+    for own in sides:
+        new = own[chunk_of_unit[own] < 0]  # a unit of both sides, such as a turbine, is in one chunk
+        chunk_of_unit[random.permutation(new)] = np.arange(len(new)) % CHUNKS
+    chunk_of: Array = chunk_of_unit[units]
+    everywhere = all(len(np.unique(chunk_of[labels == side])) == CHUNKS for side in (False, True))
+    if everywhere and min(len(own) for own in sides) >= BLOCKS_PER_CHUNK * CHUNKS:
+        return chunk_of
+    return _chunks(labels, np.arange(len(labels)), random)
 
 
-def _learn(table: Table, labels: Array, seed: int) -> Classifier:
-    from sklearn.ensemble import HistGradientBoostingClassifier
+def _score(score: Array, labels: Array, units: Array) -> ScoredChunk:
+    """AUC of one chunk with its variance (E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988)).
 
-    left, right = _pairs(table, labels)
-    inputs = _inputs(table, left, right)
-    inputs[:, np.isnan(inputs).all(axis=0)] = 0  # scikit-learn can't bin a column without values
-    model = HistGradientBoostingClassifier(
-        max_iter=25,
-        max_leaf_nodes=6,
-        learning_rate=0.15,
-        early_stopping=False,
-        max_bins=64,
-        categorical_features=np.concatenate([table.categorical, np.zeros(len(left), dtype=bool)]),
-        random_state=seed,
-    )
-    even = float(np.log(labels.sum() / (~labels).sum()))
-    return Classifier(model.fit(inputs, labels), left, right, even)
-
-
-def _inputs(table: Table, left: Array, right: Array) -> Array:
-    return np.hstack([table.values, table.signals[:, left] * table.signals[:, right]])
-
-
-def _pairs(table: Table, labels: Array) -> tuple[Array, Array]:
-    """Pairs of signals of two features whose mean product differs most between both sides, in standard errors."""
-    means, variances = [], []
-    for side in (False, True):
-        signals = table.signals[labels == side]
-        mean = signals.T @ signals / len(signals)
-        means.append(mean)
-        variances.append(((signals**2).T @ signals**2 / len(signals) - mean**2) / len(signals))
-    error = np.sqrt(np.maximum(sum(variances), 1e-12))
-    left, right = np.triu_indices(len(table.owner), 1)
-    other = table.owner[left] != table.owner[right]
-    left, right = left[other], right[other]
-    distance = np.abs((means[1] - means[0]) / error)[left, right]
-    best = np.argsort(-distance, kind="stable")[:PAIRS]
-    return left[best], right[best]
-
-
-def _score(score: Array, labels: Array) -> ScoredChunk:
-    """AUC of one chunk with its variance (E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988))."""
+    ``units`` are the rows' blocks, shape [rows]: the same values belong together.
+    """
     of_window, of_reference = int(labels.sum()), int((~labels).sum())
-    ranks = _ranks(score)
-    above = (ranks[labels] - _ranks(score[labels])) / of_reference
-    below = 1 - (ranks[~labels] - _ranks(score[~labels])) / of_window
+    ranked = ranks(score)
+    above = (ranked[labels] - ranks(score[labels])) / of_reference
+    below = 1 - (ranked[~labels] - ranks(score[~labels])) / of_window
     decision = np.sign(score)  # neutral scores count half; otherwise identical rows would all be assigned to one side
+    sums = _sums(ranked, 2 * units + labels)
+    blocks, of_the_window = len(sums), len(np.unique(units[labels]))
+    exchanged = of_the_window * (blocks - of_the_window) / (blocks * max(blocks - 1, 1))
     return ScoredChunk(
         auc=float(above.mean()),
-        variance=float(above.var(ddof=1) / of_window + below.var(ddof=1) / of_reference),
-        chance=float(ranks.var(ddof=1) / (len(ranks) * of_window * of_reference)),
+        variance=_variance_of_mean(above, units[labels]) + _variance_of_mean(below, units[~labels]),
+        chance=float(exchanged * (sums**2).sum() / (of_window * of_reference) ** 2),
         total_variation=float(decision[labels].mean() - decision[~labels].mean()) / 2,
     )
+
+
+def _sums(values: Array, units: Array) -> Array:
+    """The sum of the values' distances from their mean, for each unit."""
+    _, unit = np.unique(units, return_inverse=True)
+    return np.bincount(unit, values - values.mean())
+
+
+def _variance_of_mean(values: Array, units: Array) -> float:
+    sums = _sums(values, units)
+    return float(len(sums) / max(len(sums) - 1, 1) * (sums**2).sum() / len(values) ** 2)
 
 
 def _importances(
@@ -259,78 +326,15 @@ def _importances(
 
     Permutation importance on rows that were not used for training: L. Breiman, Machine Learning 45 (2001).
     """
-    full = _score(classifier.score(table), labels).auc
+    rows = np.arange(len(labels))
+    full = _score(classifier.score(table), labels, rows).auc
     order = random.permutation(len(labels))
     lost = np.array(
         [
-            max(full - _score(classifier.score(table.shuffled(number, order)), labels).auc, 0.0)
+            max(full - _score(classifier.score(table.shuffled(number, order)), labels, rows).auc, 0.0)
             for number in range(len(features))
         ]
     )
     for number in np.argsort(-lost, kind="stable")[:MAX_IMPORTANCES]:
         if lost[number] > 0:
             yield FeatureShare(features[number].name, float(lost[number] / lost.sum()))
-
-
-def _table(frame: pd.DataFrame, features: Sequence[Feature], seed: int) -> Table:
-    """All rows as numbers, computed without the labels, so that labels are exchangeable without drift."""
-    values, signals, owner = [], [], []
-    for number, feature in enumerate(features):
-        categorical = feature.type in ("category", "boolean")
-        column = _codes(frame[feature.name], feature) if categorical else _numbers(frame[feature.name])
-        values.append(column)
-        for signal in _signals(column, categorical):
-            signals.append(signal)
-            owner.append(number)
-    chosen = np.arange(len(owner))
-    if len(chosen) > MAX_SIGNALS:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAX_SIGNALS, replace=False))
-    return Table(
-        np.stack(values, axis=1),
-        np.array([feature.type in ("category", "boolean") for feature in features]),
-        np.stack([signals[signal] for signal in chosen], axis=1) if len(chosen) else np.empty((len(frame), 0)),
-        np.array(owner, dtype=int)[chosen],
-    )
-
-
-def _numbers(values: pd.Series) -> Array:
-    """Numbers in single precision; otherwise a column stored in double by one side only would reveal the sides."""
-    with np.errstate(over="ignore"):
-        numbers = as_numbers(values).astype(np.float32).astype(float)
-    return np.where(np.isfinite(numbers), numbers, np.nan)
-
-
-def _codes(values: pd.Series, feature: Feature) -> Array:
-    """Category codes by decreasing frequency, 0 for the most frequent; the last code is for all others."""
-    text = category_texts(values, feature.type)
-    counts = text.dropna().value_counts()
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MAX_CODES]
-    codes = {value: code for code, (value, _) in enumerate(ordered)}
-    coded = text.map(lambda value: np.nan if value is None else codes.get(value, MAX_CODES))
-    return np.asarray(coded, dtype=float)
-
-
-def _signals(column: Array, categorical: bool) -> Iterator[Array]:
-    """One column's signals, from which pairs are formed, without constant ones."""
-    missing = np.isnan(column)
-    if categorical:
-        raw = [column == code for code in range(PAIRED_CATEGORIES)]
-    else:
-        scores = np.zeros(len(column))
-        scores[~missing] = _normal_scores(column[~missing])
-        raw = [scores, np.abs(scores)]
-    for signal in (*raw, missing):
-        if (spread := np.std(signal)) > 0:
-            yield (signal - np.mean(signal)) / spread
-
-
-def _normal_scores(values: Array) -> Array:
-    from scipy.special import ndtri
-
-    scores: Array = ndtri((_ranks(values) - 0.5) / max(len(values), 1))
-    return scores
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks from 1; equal values share their mean rank."""
-    return pd.Series(values).rank().to_numpy()

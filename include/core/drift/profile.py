@@ -6,67 +6,72 @@ A window is counted in the same bins (:mod:`core.drift.counts`) and compared (:m
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from include.core.categories import category_texts, with_boolean_texts
+from include.core.drift.distribution import (
+    Array,
+    CategoryDistribution,
+    Distribution,
+    NumericDistribution,
+    Profile,
+    as_numbers,
+    bin_counts,
+)
+from include.core.drift.spread import measure_spread
+from include.core.quality.blocks import DAY, NONE, blocks_of
 from include.core.spec import FeatureType, ModelSpec
 
 MAX_CATEGORIES = 50
+LEAST_LISTED = 5
+"""If there are more categories, only those with this many rows in the half that they are chosen on are listed."""
 FEW_VALUES = 20
 """A numeric column with at most this many distinct values has one bin per value; quantiles would merge them."""
 
 QUANTILES = (0, 0.005, 0.01, *(step / 40 for step in range(1, 40)), 0.99, 0.995, 1)
 """Bin edges of a numeric column: fine enough for distances between distributions, and finer in the tails."""
 
-Array = np.ndarray[Any, Any]
 
+def build_profile(
+    frame: pd.DataFrame, spec: ModelSpec, predictions: Any, predicted: pd.DataFrame | None = None
+) -> Profile:
+    """The distributions of every feature in ``frame`` and of ``predictions`` (which may differ in length).
 
-class NumericDistribution(TypedDict):
-    """Rows of a numeric column by bin: below the first edge, between the edges, above the last."""
-
-    kind: Literal["numeric"]
-    edges: list[float]
-    counts: list[int]
-    """One more than the number of edges."""
-    values: NotRequired[list[float]]
-    """The value of each bin, if each bin is one value."""
-    missing: int
-    rows: int
-
-
-class CategoryDistribution(TypedDict):
-    """Rows of a category column by value."""
-
-    kind: Literal["category"]
-    counts: dict[str, int]
-    """The 50 most frequent values."""
-    other: int
-    """Rows of all other values."""
-    missing: int
-    rows: int
-
-
-Distribution = NumericDistribution | CategoryDistribution
-
-
-class Profile(TypedDict):
-    """The content of ``profile.json``."""
-
-    rows: int
-    features: dict[str, Distribution]
-    prediction: Distribution
-
-
-def build_profile(frame: pd.DataFrame, spec: ModelSpec, predictions: Any) -> Profile:
-    """The distributions of every feature in ``frame`` and of ``predictions`` (which may differ in length)."""
+    ``predicted`` are the rows of the predictions. Where rows depend on each other (``data.dependence``) and the column
+    of the event timestamp is there, each distribution also has its spread over days and blocks.
+    """
+    own, other = _rows_of(frame, spec), _rows_of(predicted, spec)
     return {
         "rows": len(frame),
-        "features": {feature.name: _describe(frame[feature.name], feature.type) for feature in spec.features},
-        "prediction": _describe(pd.Series(predictions), "number"),
+        "features": {feature.name: _describe(frame[feature.name], feature.type, own) for feature in spec.features},
+        "prediction": _describe(pd.Series(predictions), "number", other),
     }
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """When rows happened, and which of them depend on each other."""
+
+    times: pd.Series
+    blocks: Array | None
+    """Block of each row, if it is not its day."""
+    half: Array
+    """Whether a row is in the first half: rows alternate, or whole blocks if these are not days."""
+
+
+def _rows_of(frame: pd.DataFrame | None, spec: ModelSpec) -> _Rows | None:
+    time, dependence = spec.data.event_time, spec.data.dependence
+    if frame is None or time not in frame or dependence == NONE or not (dependence == DAY or dependence in frame):
+        return None
+    blocks = blocks_of(frame, spec, time)
+    assert blocks is not None, "rows are not independent"
+    if dependence == DAY:
+        return _Rows(frame[time], None, np.arange(len(frame)) % 2 == 0)
+    return _Rows(frame[time], blocks, blocks % 2 == 0)
 
 
 def read_profile(document: Profile, spec: ModelSpec) -> Profile:
@@ -92,27 +97,40 @@ def read_profile(document: Profile, spec: ModelSpec) -> Profile:
     }
 
 
-def as_numbers(values: pd.Series) -> Array:
-    """The column as floats, shape [n], whatever its dtype; non-numbers become NaN, infinities are kept."""
-    return np.asarray(pd.to_numeric(values, errors="coerce"), dtype=float)
+def _describe(values: pd.Series, kind: FeatureType, rows: _Rows | None) -> Distribution:
+    described = _categories(values, kind, rows) if kind in ("category", "boolean") else _numbers(values)
+    if rows is not None and len(values):
+        described["spread"] = measure_spread(values, kind, described, rows.times, rows.blocks)
+    return described
 
 
-def bin_counts(ordered: Array, edges: Array) -> Array:
-    """The number of sorted values in each bin, shape [edges + 1]; a value on an edge belongs to the lower bin."""
-    return np.diff(np.searchsorted(ordered, edges, side="right"), prepend=0, append=len(ordered))
+def _categories(values: pd.Series, kind: FeatureType, rows: _Rows | None) -> CategoryDistribution:
+    """The counts of the most frequent categories.
+
+    Of more than MAX_CATEGORIES, the frequent ones are chosen on one half of the rows and counted on the other: on the
+    rows that made it frequent, a category seems more frequent than it is, and would drift in every window.
+    """
+    texts = category_texts(values, kind)
+    tally = texts.dropna().value_counts()
+    if len(tally) > MAX_CATEGORIES:
+        half = np.arange(len(values)) % 2 == 0 if rows is None else rows.half
+        if 0 < half.sum() < len(half):
+            chosen = texts[half].dropna().value_counts().head(MAX_CATEGORIES)
+            texts = texts[~half]
+            tally = texts.dropna().value_counts().reindex(chosen.index[chosen >= LEAST_LISTED], fill_value=0)
+        tally = tally.sort_values(ascending=False, kind="stable").head(MAX_CATEGORIES)
+    counts = {str(value): int(count) for value, count in tally.items()}
+    present = int(texts.notna().sum())
+    return {
+        "kind": "category",
+        "counts": counts,
+        "other": present - sum(counts.values()),
+        "missing": len(texts) - present,
+        "rows": len(texts),
+    }
 
 
-def _describe(values: pd.Series, kind: FeatureType) -> Distribution:
-    if kind in ("category", "boolean"):
-        text = category_texts(values, kind).dropna()
-        counts = {str(value): int(count) for value, count in text.value_counts().head(MAX_CATEGORIES).items()}
-        return {
-            "kind": "category",
-            "counts": counts,
-            "other": len(text) - sum(counts.values()),
-            "missing": len(values) - len(text),
-            "rows": len(values),
-        }
+def _numbers(values: pd.Series) -> NumericDistribution:
     numbers = as_numbers(values)
     present = np.sort(numbers[np.isfinite(numbers)])
     edges, few = _edges(present)

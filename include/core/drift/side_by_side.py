@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from include.core.drift.counts import ColumnCount
+from include.core.drift.distribution import Array, CategoryDistribution, Distribution, NumericDistribution
 from include.core.drift.figures import DriftFigure, SideBySide
-from include.core.drift.profile import Array, CategoryDistribution, Distribution, NumericDistribution
 
 BARS = 15
 DRAWN = 6

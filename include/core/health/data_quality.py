@@ -14,7 +14,7 @@ import pandas as pd
 
 from include.core.categories import category_texts
 from include.core.drift.counts import ColumnCount, WindowCount, reference_of
-from include.core.drift.profile import Array, Profile, as_numbers
+from include.core.drift.distribution import Array, Profile, as_numbers
 from include.core.health.record import DataQuality, FeatureChecks, RowCount, Skew, SkewFigure
 from include.core.spec import Feature, ModelSpec
 

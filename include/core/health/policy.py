@@ -3,11 +3,12 @@
 The verdict answers:
 
 * ``fail``: health has degraded, and a retraining starts. The newest window and at least ``degradation.breaches`` of the
-  newest ``degradation.windows`` windows are worse than the live version was on its holdout by more than
-  ``degradation.drop``;
+  newest ``degradation.windows`` windows are worse than the live version's reference by more than ``degradation.drop``.
+  So is the mean of its newest windows, and that by more than chance explains (``degradation.confidence``). References
+  are the version's holdout and, as soon as they are known, its first windows (:mod:`include.core.health.chance`);
 * ``pass``: the newest window is within the allowed drop;
-* ``hold``: unknown (the newest window is missing, or too few windows are beyond the drop yet), or not now (cooling down
-  after an incident, budget spent, or a new release that has not been measured yet).
+* ``hold``: unknown (the newest window is missing, too few windows are beyond the drop yet, or that may be chance), or
+  not now (cooling down after an incident, budget spent, or a new release that has not been measured yet).
 
 A window is *missing*, neither healthy nor beyond the drop, unless it is complete and the live version has at least
 ``monitoring.rows_at_least`` predictions with ground truth in it, a value of the metric, and a reference. A partial
@@ -25,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from include.core.health.degradation import Judged, find_degradation, judge_window
 from include.core.health.record import HealthRow, Incident
 from include.core.health.summary import WindowSummary
 from include.core.json_types import Signal
@@ -42,7 +44,10 @@ class Decision:
     window: str | None = None
     """The judged window: the newest one that is complete or whose ground truth is due."""
     worse_by: float | None = None
-    """The live version's drop from its holdout in that window; None if it can't be judged."""
+    """How much worse the live version is than its reference, in the comparison that shows it most clearly; None if the
+    window can't be judged."""
+    limit: float | None = None
+    """What this must exceed to be degradation: the allowed drop, or what chance explains; None if unknown."""
 
     def as_incident(self) -> Incident | None:
         """The incident to open, or None."""
@@ -51,80 +56,43 @@ class Decision:
         return Incident(self.incident, self.window, self.verdict)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A window that can be judged."""
-
-    window: str
-    value: float
-    """The live version's primary metric."""
-    reference: float
-    """The metric on its holdout."""
-    worse_by: float
-
-
 def evaluate_policy(
     spec: ModelSpec,
-    history: Iterable[HealthRow],
+    history: Iterable[HealthRow | WindowSummary],
     incidents: Iterable[Incident],
     *,
     live_version: str | None = None,
 ) -> Decision:
-    """Judge the newest window of ``history``, given earlier windows and past incidents.
+    """Judge the newest window of ``history``, given earlier windows and past incidents, in any order.
 
     ``live_version`` is the version that serves now, if known: while a release newer than the newest window's has not
     been measured yet, its predecessor's breaches only hold.
     """
-    by_window = {row.window: row for row in history}
-    ripe = [row.window for row in by_window.values() if _is_ripe(row)]
+    by_window = {row.window: _summary(row, spec) for row in history}
+    ripe = [row.window for row in by_window.values() if row.due or row.status == "complete"]
     if not ripe:
         return Decision(Verdict("hold", "no measured window has its ground truth due yet"))
     newest = max(ripe)
     row = by_window[newest]
-    now = _judge(row, spec)
+    now = judge_window(spec, row)
     if isinstance(now, str):
         return Decision(Verdict("hold", f"window {newest}: {now}", {"window": newest}), window=newest)
-    recent = [by_window.get(key) for key in windows_before(newest, spec.monitoring.window, spec.degradation.windows)]
-    same_version = [_judge(one, spec) for one in recent if one and one.live_version == row.live_version]
-    judged = [one for one in same_version if isinstance(one, Judged)]
-    beyond = [one.window for one in judged if one.worse_by > spec.degradation.allowed(one.reference)]
-    signals: dict[str, Signal] = {
-        "window": newest,
-        "version": row.live_version,
-        "metric": spec.metrics.primary,
-        "value": now.value,
-        "reference": now.reference,
-        "drop": spec.degradation.drop,
-        "judged": [one.window for one in judged],
-        "beyond": beyond,
-    }
-    if newest not in beyond:
+    own = (one for key, one in sorted(by_window.items()) if key <= newest and one.version == row.version)
+    judged = [one for one in (judge_window(spec, each) for each in own) if isinstance(one, Judged)]
+    found = find_degradation(spec, judged)
+    signals: dict[str, Signal] = {"window": newest, "version": row.version, "metric": spec.metrics.primary}
+    signals |= found.signals
+    if found.within:
         verdict = Verdict("pass", f"window {newest} is within the allowed drop", signals)
-        return Decision(verdict, window=newest, worse_by=now.worse_by)
-    reason = (
-        f"{spec.metrics.primary} of version {row.live_version} is beyond the allowed drop of "
-        f"{spec.degradation.drop} in {len(beyond)} of the newest {spec.degradation.windows} windows "
-        f"({', '.join(beyond)})"
-    )
-    serving = live_version or by_window[max(by_window)].live_version
-    released = serving if serving != row.live_version else None
-    obstacle = _obstacle(spec, newest, beyond, {incident.window for incident in incidents}, released)
+        return Decision(verdict, None, newest, found.worse_by, found.limit)
+    reason = f"{spec.metrics.primary} of version {row.version} {found.found}"
+    serving = live_version or by_window[max(by_window)].version
+    released = serving if serving != row.version else None
+    obstacle = found.doubt or _obstacle(spec, newest, {incident.window for incident in incidents}, released)
     if obstacle:
-        return Decision(Verdict("hold", f"{reason}; {obstacle}", signals), window=newest, worse_by=now.worse_by)
-    return Decision(Verdict("fail", reason, signals), incident_key(spec.name, newest), newest, now.worse_by)
-
-
-def needed_history(spec: ModelSpec, newest_first: Iterable[HealthRow]) -> list[HealthRow]:
-    """The rows that the policy needs, newest first; stops reading ``newest_first`` after them."""
-    taken: list[HealthRow] = []
-    oldest: str | None = None
-    for row in newest_first:
-        if oldest is not None and row.window < oldest:
-            break
-        taken.append(row)
-        if oldest is None and _is_ripe(row):
-            oldest = windows_before(row.window, spec.monitoring.window, spec.degradation.windows)[0]
-    return taken
+        return Decision(Verdict("hold", f"{reason}; {obstacle}", signals), None, newest, found.worse_by, found.limit)
+    verdict = Verdict("fail", reason, signals)
+    return Decision(verdict, incident_key(spec.name, newest), newest, found.worse_by, found.limit)
 
 
 def replay(spec: ModelSpec, history: Sequence[HealthRow]) -> list[Incident]:
@@ -147,29 +115,16 @@ def incident_key(model: str, window: str) -> str:
     return f"{model}-{window}"
 
 
-def threshold(row: HealthRow, spec: ModelSpec) -> float | None:
-    """The value of the primary metric beyond which a window is degraded, from its live version's reference."""
-    reference = row.reference.get(spec.metrics.primary)
-    if reference is None:
-        return None
-    drop = spec.degradation.allowed(reference)
-    return reference - drop if spec.higher_is_better else reference + drop
+def _summary(row: HealthRow | WindowSummary, spec: ModelSpec) -> WindowSummary:
+    return row if isinstance(row, WindowSummary) else WindowSummary.of(row, spec.metrics.primary)
 
 
-def _is_ripe(row: HealthRow) -> bool:
-    return row.due or row.status == "complete"
-
-
-def _obstacle(
-    spec: ModelSpec, newest: str, beyond: list[str], incidents: Collection[str], released: str | None
-) -> str | None:
-    """Why a window beyond the drop does not start a retraining (yet).
+def _obstacle(spec: ModelSpec, newest: str, incidents: Collection[str], released: str | None) -> str | None:
+    """Why degradation does not start a retraining now.
 
     ``incidents``: the windows of past incidents; ``released``: the version that serves now, if not the window's.
     """
     policy, grain = spec.degradation, spec.monitoring.window
-    if len(beyond) < policy.breaches:
-        return f"{policy.breaches} are required"
     if released is not None:
         return f"version {released} serves now and has not been measured yet"
     if any(window > newest for window in incidents):
@@ -192,26 +147,3 @@ def _window_after(window: str, grain: Grain, count: int) -> str:
     for _ in range(count):
         window = window_of(window_bounds(window, grain)[1], grain)
     return window
-
-
-def _judge(row: HealthRow, spec: ModelSpec) -> Judged | str:
-    return judge_window(spec, WindowSummary.of(row, spec.metrics.primary))
-
-
-def judge_window(spec: ModelSpec, window: WindowSummary) -> Judged | str:
-    """How the live version did in this window, or why that can't be judged."""
-    if window.problem:
-        return f"could not be measured: {window.problem}"
-    if window.status != "complete":
-        return window.truth_problem or f"is {window.status}"
-    if window.value is None or window.metric != spec.metrics.primary:
-        return window.reason or f"has no {spec.metrics.primary}"
-    needed = spec.monitoring.rows_at_least
-    if window.rows < needed:
-        return f"has {window.rows} predictions with ground truth; {needed} are required"
-    fewest, of_class = window.fewest, spec.monitoring.class_rows_at_least
-    if fewest is not None and fewest < of_class:
-        return f"has {fewest} predictions of the rarer class; {of_class} are required"
-    if window.reference is None:
-        return f"version {window.version} has no {spec.metrics.primary} on its holdout to compare with"
-    return Judged(window.window, window.value, window.reference, spec.worse_by(window.value, window.reference))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
@@ -162,6 +162,8 @@ class HealthRow:
     drift: DriftSummary
     data_quality: DataQuality
     service: ServiceFigures
+    holdout: Quality = field(default_factory=dict)
+    """The live version's figures on its holdout, with their standard errors; empty in rows of earlier releases."""
     spec_change: str = ""
     """How model.yaml differed from what the live version was made with, in words; empty if it did not."""
     problem: str = ""
@@ -192,7 +194,7 @@ class HealthRow:
 
     def estimated(self, metric: str) -> QualityFigure | None:
         """The live version's metric as estimated before ground truth, or None."""
-        return self.estimate.quality.get(metric) if self.estimate else None
+        return self.estimate.figure(metric) if self.estimate else None
 
     def as_dict(self) -> JsonObject:
         """JSON values, as in the store and in the file next to the page."""
@@ -203,6 +205,7 @@ class HealthRow:
             "by_version": {name: quality_as_dict(quality) for name, quality in self.by_version.items()},
             "slices": {name: quality_as_dict(quality) for name, quality in self.slices.items()},
             "reference": dict(self.reference),
+            "holdout": quality_as_dict(self.holdout),
             "estimate": self.estimate.as_dict() if self.estimate else None,
             "drift": self.drift.as_dict(),
             "data_quality": self.data_quality.as_dict(),
@@ -217,6 +220,7 @@ class HealthRow:
             "quality": quality_from_dict(values["quality"]),
             "by_version": {name: quality_from_dict(one) for name, one in values["by_version"].items()},
             "slices": {name: quality_from_dict(one) for name, one in values["slices"].items()},
+            "holdout": quality_from_dict(values.get("holdout", {})),
             "estimate": None if values["estimate"] is None else Estimate.from_dict(values["estimate"]),
             "drift": DriftSummary.from_dict(values["drift"]),
             "data_quality": DataQuality.from_dict(values["data_quality"]),
@@ -235,6 +239,19 @@ class Incident:
     verdict: Verdict
     recorded: float = 0.0
     """When it was opened (epoch seconds)."""
+
+
+def estimate_errors_before(window: str, grain: Grain, history: Sequence[HealthRow]) -> dict[str, list[float]]:
+    """Metric → actual minus estimated value in the complete windows before ``window``, oldest first as ``history`` is.
+
+    Errors of the model's earlier versions count: each version is estimated in the same way.
+    """
+    errors: dict[str, list[float]] = {}
+    for row in history:
+        if row.window < window and row.grain == grain and row.status == "complete" and row.estimate:
+            for metric, outcome in row.estimate.truth.items():
+                errors.setdefault(metric, []).append(outcome.difference)
+    return errors
 
 
 def _in_words(figure: QualityFigure | None) -> str:

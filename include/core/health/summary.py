@@ -45,6 +45,10 @@ class WindowSummary:
     """Why it has no value of the metric."""
     fewest: int | None = None
     """How many of the rows are of the rarer class; None for a regression, and in summaries of earlier releases."""
+    error: float | None = None
+    """Standard error of the value; None if it can't be told from the window's own rows."""
+    holdout: QualityFigure | None = None
+    """The metric on the live version's holdout with its standard error; None in summaries of earlier releases."""
 
     @classmethod
     def of(cls, row: HealthRow, metric: str | None = None) -> WindowSummary:
@@ -71,17 +75,22 @@ class WindowSummary:
             truth_problem=row.truth_problem or "",
             reason=figure.reason or "",
             fewest=figure.fewest,
+            error=figure.error,
+            holdout=row.holdout.get(metric),
         )
 
     def as_dict(self) -> JsonObject:
         """JSON values."""
-        return asdict(self) | {"drifted": list(self.drifted)}
+        holdout = self.holdout.as_dict() if self.holdout else None
+        return asdict(self) | {"drifted": list(self.drifted), "holdout": holdout}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> WindowSummary:
         """The summary from the output of :meth:`as_dict`."""
         known: JsonObject = {name: values[name] for name in _NAMES if name in values}
-        return cls(**{**known, "drifted": tuple(known["drifted"])})
+        holdout = known.get("holdout")
+        read = {"holdout": QualityFigure.from_dict(holdout) if holdout else None}
+        return cls(**{**known, **read, "drifted": tuple(known["drifted"])})
 
 
 _NAMES = tuple(one.name for one in fields(WindowSummary))

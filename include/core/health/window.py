@@ -22,12 +22,12 @@ import pandas as pd
 
 from include.core.drift.columns import drift
 from include.core.drift.counts import WindowCount, count_frame
+from include.core.drift.distribution import Profile
 from include.core.drift.figures import MultivariateFigure
-from include.core.drift.profile import Profile
 from include.core.health.data_quality import ServedRows, data_quality, keys_as_text
 from include.core.health.record import DataQuality, HealthRow, ServiceFigures, Skew, VersionTraffic, WindowStatus
 from include.core.health.row_count import judge_row_count
-from include.core.quality.estimation import Estimator, against_truth, estimate
+from include.core.quality.estimation import Estimator, against_truth, estimate, with_measured_errors
 from include.core.quality.evaluation import evaluate
 from include.core.quality.figures import Estimate, Evaluation, Quality
 from include.core.spec import ModelSpec
@@ -106,6 +106,8 @@ class WindowInputs:
     """Both for the live version's rows."""
     earlier: Sequence[int] = ()
     """Number of predictions in each earlier window, oldest first (:func:`predictions_before`)."""
+    estimate_errors: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Metric → errors of the estimates of earlier windows, oldest first (``record.estimate_errors_before``)."""
     truncated_lines: int = 0
     malformed_lines: int = 0
     """Lines of the prediction log, from the preceding gathering."""
@@ -121,7 +123,7 @@ def measure(inputs: WindowInputs, spec: ModelSpec, *, seed: int = 0) -> HealthRo
     versions = {str(version): rows for version, rows in known.groupby(known["version"].astype(str))}
     whole, by_version = _evaluate(known, versions, spec, seed)
     served = versions[live] if live else known
-    reference = inputs.reference
+    reference, days = inputs.reference, served["event_time"].dt.floor("D").nunique()
     count = inputs.counted or count_frame(served, reference.profile, spec)
     return HealthRow(
         window=inputs.window,
@@ -139,8 +141,9 @@ def measure(inputs: WindowInputs, spec: ModelSpec, *, seed: int = 0) -> HealthRo
         by_version=by_version,
         slices=whole.slices,
         reference={name: figure.value for name, figure in reference.quality.items()},
-        estimate=_estimate(reference.estimator, served, spec, by_version.get(live or "", {}), seed),
-        drift=drift(reference.profile, count, spec, inputs.multivariate),
+        holdout=reference.quality,
+        estimate=_estimate(inputs, served, spec, by_version.get(live or "", {}), seed),
+        drift=drift(reference.profile, count, spec, inputs.multivariate, days=int(days)),
         data_quality=_data_quality(inputs, spec, count, served, predictions=len(known), repeats=repeats, joined=joined),
         service=ServiceFigures(
             requests=_requests(known),
@@ -191,15 +194,18 @@ def _data_quality(
 
 
 def _estimate(
-    estimator: Estimator | None, served: pd.DataFrame, spec: ModelSpec, measured: Quality, seed: int
+    inputs: WindowInputs, served: pd.DataFrame, spec: ModelSpec, measured: Quality, seed: int
 ) -> Estimate | None:
     """The live version's estimated metrics, and the actual values on the rows with ground truth."""
+    estimator, errors = inputs.reference.estimator, inputs.estimate_errors
     if estimator is None or served.empty:
         return None
-    estimated = estimate(estimator, served, spec, seed=seed)
+    estimated, made_of = with_measured_errors(estimate(estimator, served, spec, seed=seed), errors)
     known = served[served[spec.target].notna()]
-    same = estimated if len(known) == len(served) else estimate(estimator, known, spec, seed=seed)
-    return Estimate(estimator["method"], estimated, against_truth(same, measured))
+    same = estimated
+    if len(known) < len(served):
+        same, _ = with_measured_errors(estimate(estimator, known, spec, seed=seed), errors)
+    return Estimate(estimator["method"], estimated, against_truth(same, measured), made_of)
 
 
 def _status(window: str, spec: ModelSpec, predictions: int, rows: int, as_of: datetime) -> WindowStatus:

@@ -10,14 +10,18 @@ The version's ``estimator.json`` has what is needed from the holdout, without an
 which is isotonic regression (pool adjacent violators: R. E. Barlow et al., *Statistical Inference under Order
 Restrictions*, 1972; for probabilities: B. Zadrozny, C. Elkan, KDD 2002) over bins of equal mass.
 
-The interval is where the actual value should fall, with the spec's confidence: labels are drawn from the calibrated
-probabilities, which are themselves drawn from their posterior given the holdout (Beta with Jeffreys' prior, by block).
-It accounts for chance and for shifted inputs (covariate shift), but not for a changed relation between inputs and
-target (concept drift), which only shows as a wrong estimate once ground truth arrives.
+Both are conditional on an unchanged relation between inputs and target. A shift of the inputs is accounted for only as
+far as the score follows it, for classification, or the tree's columns do, for regression: calibration by score is not
+calibration by input (the paper proposes PAPE, which weights the reference by the shift, for that; this is not PAPE).
+The relation of real data varies from window to window, so that the interval of :func:`estimate` (chance in the labels,
+and in the calibration) holds far less often than its confidence says: ``make trust`` measures it. What is reported is
+:func:`with_measured_errors`: no interval at first, and later one that is made of the errors of earlier estimates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -31,6 +35,8 @@ from include.core.quality.metrics import INTERVALS, Array, prepare
 from include.core.quality.resampling import interval
 from include.core.spec import ModelSpec
 
+ERRORS_AT_LEAST, ERRORS_AT_MOST = 10, 12
+"""How many measured errors an interval is made of."""
 DRAWS = 200
 MAX_BINS = 200
 ROWS_IN_A_BIN = 20
@@ -78,6 +84,28 @@ def estimate(estimator: Estimator, frame: pd.DataFrame, spec: ModelSpec, *, seed
         return estimate_losses(estimator, frame, spec)
     score = frame["prediction"].to_numpy(dtype=float)
     return expected(estimator, score, spec.metrics.names, spec.metrics.threshold, spec.metrics.confidence, seed=seed)
+
+
+def with_measured_errors(estimated: Quality, errors: Mapping[str, Sequence[float]]) -> tuple[Quality, dict[str, int]]:
+    """The estimates with intervals made of ``errors``, and how many errors each interval is made of.
+
+    ``errors``: metric → actual minus estimated value of earlier windows, oldest first. Of m errors that are
+    exchangeable with the next one, the largest exceeds it with a probability of m / (m + 1): split conformal prediction
+    (V. Vovk, A. Gammerman, G. Shafer, *Algorithmic Learning in a Random World*, 2005), with the newest ERRORS_AT_MOST,
+    so 0.92. The interval is at least as wide as the estimate's own, for windows with few rows. A metric with fewer than
+    ERRORS_AT_LEAST errors has no interval.
+    """
+    quality, made_of = {}, {}
+    for name, figure in estimated.items():
+        recent = list(errors.get(name, ()))[-ERRORS_AT_MOST:]
+        quality[name] = replace(figure, low=None, high=None)
+        if figure.value is None or len(recent) < ERRORS_AT_LEAST:
+            continue
+        reach = max(abs(error) for error in recent)
+        lows, highs = (figure.low, figure.value - reach), (figure.high, figure.value + reach)
+        low, high = min(x for x in lows if x is not None), max(x for x in highs if x is not None)
+        quality[name], made_of[name] = replace(figure, low=low, high=high), len(recent)
+    return quality, made_of
 
 
 def features_needed(estimator: Estimator | None) -> list[str]:

@@ -43,7 +43,17 @@ from include.core.quality.metrics import (
     prepare,
     share_of,
 )
-from include.core.quality.resampling import Bounds, Draw, bootstrap, draw_blocks, draw_rows, interval, widened, wilson
+from include.core.quality.resampling import (
+    Bounds,
+    Draw,
+    bootstrap,
+    draw_blocks,
+    draw_rows,
+    interval,
+    standard_error,
+    widened,
+    wilson,
+)
 from include.core.spec import ModelSpec
 
 RESAMPLES = 200
@@ -138,6 +148,7 @@ def figures(
         resampling = Resampling(known, predicted, threshold, confidence, resamples, seed, of_known)
         ends = _intervals(measures, values, resampling)
     positives = int((known > 0).sum())
+    count = None if of_known is None else int(of_known.max()) + 1
     return {
         name: QualityFigure(
             values.get(name),
@@ -145,6 +156,8 @@ def figures(
             len(known),
             reason=measure if isinstance(measure, str) else None,
             fewest=min(positives, len(known) - positives) if name in CLASSIFICATION_METRICS else None,
+            error=standard_error(values[name], ends[name], count, confidence) if name in ends else None,
+            blocks=count,
         )
         for name, measure in prepared.items()
     }

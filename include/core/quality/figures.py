@@ -6,7 +6,7 @@ Each is written as JSON to the store or to a version's bundle (``as_dict``) and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from include.core.json_types import JsonObject
@@ -26,9 +26,13 @@ class QualityFigure:
     reason: str | None = None
     fewest: int | None = None
     """How many of the rows are of the rarer class; None for metrics of a regression."""
+    error: float | None = None
+    """Its standard error; None without an interval, and in records of earlier releases."""
+    blocks: int | None = None
+    """Number of blocks of rows that depend on each other, such as days; None if rows are independent."""
 
     def as_dict(self) -> JsonObject:
-        """JSON values; ``reason`` and ``fewest`` only if there are any."""
+        """JSON values; those from ``reason`` on only if there are any."""
         return _without_nones(asdict(self))
 
     @classmethod
@@ -36,6 +40,8 @@ class QualityFigure:
         """The figure from the output of :meth:`as_dict`."""
         return cls(**values)
 
+
+_OPTIONAL = ("reason", "fewest", "error", "blocks")
 
 Quality = Mapping[str, QualityFigure]
 """Metric → its figure."""
@@ -116,6 +122,10 @@ class EstimateOutcome:
     """Whether the actual value is inside the estimate's interval; None without an interval."""
     n: int
 
+    def without_interval(self) -> EstimateOutcome:
+        """The same, if the estimate had no interval."""
+        return replace(self, low=None, high=None, inside=None)
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -125,18 +135,40 @@ class Estimate:
     quality: Quality
     truth: Mapping[str, EstimateOutcome]
     """Metric → outcome on the rows with ground truth."""
+    measured_errors: Mapping[str, int] = field(default_factory=dict)
+    """Metric → how many earlier windows' errors its interval is made of.
+
+    The estimates of other metrics are conditional on an unchanged relation between inputs and target. Their intervals,
+    which only rows of earlier releases of Evergreen have, say nothing about windows in which it changes.
+    """
+
+    def figure(self, metric: str) -> QualityFigure | None:
+        """The estimate, with an interval if it is made of measured errors; None if there is no estimate."""
+        figure = self.quality.get(metric)
+        return figure if figure is None or metric in self.measured_errors else replace(figure, low=None, high=None)
+
+    def outcome(self, metric: str) -> EstimateOutcome | None:
+        """How accurate the estimate was, with the same interval; None if that is not known."""
+        outcome = self.truth.get(metric)
+        return outcome if outcome is None or metric in self.measured_errors else outcome.without_interval()
+
+    def coverage(self, metric: str) -> float | None:
+        """How often the interval of an estimate made of m errors holds the actual value: m / (m + 1)."""
+        errors = self.measured_errors.get(metric)
+        return errors / (errors + 1) if errors else None
 
     def as_dict(self) -> JsonObject:
-        """JSON values."""
+        """JSON values; ``measured_errors`` only if there are any."""
         truth = {metric: asdict(outcome) for metric, outcome in self.truth.items()}
-        return {"method": self.method, "quality": quality_as_dict(self.quality), "truth": truth}
+        values: JsonObject = {"method": self.method, "quality": quality_as_dict(self.quality), "truth": truth}
+        return values | ({"measured_errors": dict(self.measured_errors)} if self.measured_errors else {})
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Estimate:
         """The estimate from the output of :meth:`as_dict`."""
         truth = {metric: EstimateOutcome(**outcome) for metric, outcome in values["truth"].items()}
-        return cls(values["method"], quality_from_dict(values["quality"]), truth)
+        return cls(values["method"], quality_from_dict(values["quality"]), truth, values.get("measured_errors", {}))
 
 
 def _without_nones(values: JsonObject) -> JsonObject:
-    return {name: value for name, value in values.items() if name not in ("reason", "fewest") or value is not None}
+    return {name: value for name, value in values.items() if name not in _OPTIONAL or value is not None}

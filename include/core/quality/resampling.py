@@ -112,6 +112,19 @@ def wilson(share: float, rows: int, confidence: float, drawn: Bounds, *, indepen
     return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
 
 
+def standard_error(value: float, bounds: Bounds, blocks: int | None, confidence: float) -> float | None:
+    """The standard error that an interval of ``value`` stands for; of its longer side, as bounds may be clipped.
+
+    ``blocks``: how many blocks of rows it was drawn from; None for independent rows.
+    """
+    low, high = bounds
+    if low is None or high is None or blocks == 1:
+        return None
+    tail = (1 + confidence) / 2
+    quantile = norm.ppf(tail) if blocks is None else t.ppf(tail, blocks - 1)
+    return max(value - low, high - value) / float(quantile)
+
+
 @cache
 def _widening(blocks: int, confidence: float) -> float:
     tail = (1 + confidence) / 2

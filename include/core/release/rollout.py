@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from include.core.json_types import JsonObject
-from include.core.release.canary import ServerFigures
+from include.core.release.server_figures import ServerFigures
 
 
 @dataclass(frozen=True)

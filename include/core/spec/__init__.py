@@ -5,7 +5,7 @@ from include.core.spec.fields import RESERVED, Column, Entrypoint, FeatureType, 
 from include.core.spec.model import ModelSpec, Repository
 from include.core.spec.monitoring import Degradation, Monitoring
 from include.core.spec.question import Approval, Question
-from include.core.spec.release import Canary, Deployment, Promotion
+from include.core.spec.release import Canary, Deployment, PredictionLimits, Promotion
 from include.core.spec.retention import Retention
 from include.core.spec.training import Metrics, Training
 from include.core.spec.versions import SpecChange, change_between, spec_of_version
@@ -29,6 +29,7 @@ __all__ = [
     "Metrics",
     "ModelSpec",
     "Monitoring",
+    "PredictionLimits",
     "Promotion",
     "Question",
     "Repository",

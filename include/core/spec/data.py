@@ -6,7 +6,7 @@ import codecs
 
 from pydantic import Field, model_validator
 
-from include.core.spec.fields import Column, FeatureType, Fraction, SpecSection
+from include.core.spec.fields import Address, Column, FeatureType, Fraction, SpecSection
 
 
 class Expectation(SpecSection):
@@ -35,7 +35,7 @@ PREDICTION = Feature(name="prediction", type="number")
 class FileSource(SpecSection):
     """Partitioned Parquet or CSV files, one per window, local or in object storage."""
 
-    path: str = Field(description="Path or fsspec URL with {window} in it, such as 'flights/{window}.parquet'.")
+    path: Address = Field(description="Path or fsspec URL with {window} in it, such as 'flights/{window}.parquet'.")
     connection: str = Field(
         "evergreen_lake", description="Airflow connection with the root path or the storage options."
     )

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from include.core.metric_names import CLASSIFICATION_METRICS, HIGHER_IS_BETTER, REGRESSION_METRICS, WITHOUT_DIRECTION
 from include.core.spec.data import Data, Feature, Truth
-from include.core.spec.fields import RESERVED, Column, Entrypoint, Identifier, SpecSection, Task
+from include.core.spec.fields import RESERVED, Address, Column, Entrypoint, Identifier, SpecSection, Task
 from include.core.spec.monitoring import Degradation, Monitoring
 from include.core.spec.release import Deployment, Promotion
 from include.core.spec.retention import Retention
@@ -23,11 +23,11 @@ from include.core.spec.training import Metrics, Training
 class Repository(SpecSection):
     """Where the model's code lives."""
 
-    url: str = Field(description="Git URL or path. A relative path is below EVERGREEN_HOME.")
+    url: Address = Field(description="Git URL or path, without a password. A relative path is below EVERGREEN_HOME.")
     branch: str = Field("main", description="Branch whose commits are built.")
     path: str = Field(".", description="Folder of the model inside the repository.")
     connection: str | None = Field(None, description="Airflow connection of type git, for private repositories.")
-    package_indexes: list[str] = Field(
+    package_indexes: list[Address] = Field(
         default_factory=list,
         description="Addresses that the commit's requirements may name besides the platform's own package index, as "
         "an index (--index-url, --extra-index-url, --find-links) or as the beginning of a package's URL.",

@@ -33,12 +33,25 @@ class Monitoring(SpecSection):
         0.05,
         ge=0.001,
         le=0.5,
-        description="Share of windows that may be reported as drifted although nothing has changed.",
+        description="Share of windows that may be reported as drifted although they differ from the reference only as "
+        "its own periods do from each other, and rows that depend on each other are those of data.dependence.",
     )
     drift_effect_at_least: Fraction = Field(
         0.02,
         description="Smallest share of a column's rows that must have changed (total variation) to count as drift.",
     )
+    drift_windows: int = Field(
+        3, ge=1, le=12, description="How many of the newest windows the alert ModelDrifted considers (n)."
+    )
+    drift_breaches: int = Field(
+        2, ge=1, description="How many of them must have drifted for the alert (k), the newest included."
+    )
+
+    @model_validator(mode="after")
+    def _k_of_n(self) -> Monitoring:
+        if self.drift_breaches > self.drift_windows:
+            raise ValueError("drift_breaches can't be more than drift_windows. Lower it, or consider more windows")
+        return self
 
 
 class Degradation(SpecSection):
@@ -50,6 +63,12 @@ class Degradation(SpecSection):
     )
     windows: int = Field(3, ge=1, description="How many of the newest windows are considered (n).")
     breaches: int = Field(2, ge=1, description="How many of them must exceed the drop (k), the newest included.")
+    confidence: Annotated[float, Field(gt=0, lt=1)] | Literal["none"] = Field(
+        0.6,
+        description="Probability that a model which does not change gets through a year without an incident, whatever "
+        "the length of a window: a drop counts if chance explains it more rarely. Lower values find smaller changes; "
+        "none: each drop counts, also one that is chance.",
+    )
     cooldown_windows: int = Field(1, ge=0, description="Windows after an incident in which no new one starts.")
     budget: int = Field(6, ge=0, description="Maximum number of retrainings within budget_windows.")
     budget_windows: int = Field(12, ge=1, description="Number of windows that the budget covers.")

@@ -30,6 +30,26 @@ class Promotion(SpecSection):
     slice_rows_at_least: int = Field(200, ge=20, description="Smaller slices are reported but not judged.")
 
 
+class PredictionLimits(SpecSection):
+    """How far a new release's predictions may be from production's for the same rows."""
+
+    required: bool = Field(
+        True,
+        description="Whether requests that production has answered are sent to the new release as well, in the test "
+        "environment, before the canary passes its first step. Set it to false where predictions change on purpose, "
+        "such as from minutes to seconds.",
+    )
+    correlation_at_least: float = Field(
+        0.3, ge=0, le=1, description="Smallest rank correlation (Spearman's) of both releases' predictions."
+    )
+    mean_shift_at_most: float = Field(
+        0.8, gt=0, description="Largest difference of the means, in standard deviations of production's predictions."
+    )
+    spread_ratio_at_most: float = Field(
+        1.9, ge=1, description="Largest ratio of the standard deviations, whichever is the larger one."
+    )
+
+
 class Canary(SpecSection):
     """How production traffic moves to a new release."""
 
@@ -37,22 +57,38 @@ class Canary(SpecSection):
         default_factory=lambda: [10, 50],
         description="Shares of traffic in percent, in order; after the last one, all of it.",
     )
-    requests_at_least: int = Field(100, ge=1, description="Requests that both releases must answer in each step.")
+    requests_at_least: int = Field(
+        100,
+        ge=1,
+        description="Requests that both releases must answer in each step. One whose "
+        "errors or latency can't be judged yet waits for more.",
+    )
     rows_at_least: int = Field(
         10_000,
         ge=1,
-        description="Rows in them that are enough as well, for clients that send many rows in few requests.",
+        description="Rows in them that are enough as well, for clients that send many rows in few requests. Few "
+        "requests without an error say little about how rare errors are.",
     )
     step_timeout_minutes: float = Field(
-        30, gt=0, description="Roll back if a step has not had enough requests after this time."
+        30, gt=0, description="Roll back if a step can't be judged after this time, for example for too few requests."
     )
     error_rate_at_most: Fraction = Field(
         0.01,
-        description="Largest share of responses with 5xx; how much larger than production's the share with 4xx may be.",
+        description="How much larger than production's the share of responses with 5xx, or with 4xx, may be. Half of "
+        "it passes, three times as much is rolled back; what is between may do either.",
     )
-    latency_ratio_at_most: float = Field(3.0, gt=0, description="Largest p95 latency as a multiple of production's.")
+    latency_ratio_at_most: float = Field(
+        2.0,
+        gt=0,
+        description="Largest p95 latency (with 500 requests, also p99) as a multiple of production's. Below 50 ms, "
+        "nothing is too slow.",
+    )
     prediction_shift_at_most: float = Field(
         0.5, gt=0, description="Largest Kolmogorov-Smirnov distance (0 to 1) from production's predictions."
+    )
+    predictions: PredictionLimits = Field(
+        default_factory=PredictionLimits,
+        description="How far predictions may be from production's for the same rows.",
     )
     check_seconds: float = Field(10, gt=0, description="Seconds between two checks of the canary.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from include.core.json_types import JsonObject
@@ -30,6 +32,20 @@ class Training(SpecSection):
         description="CPUs that training may use; null: all (with the engine process, a number of threads).",
     )
     processes: int = Field(256, ge=16, description="Processes and threads that training may have at one time.")
+    disk_mb: int = Field(
+        16384, ge=64, description="Disk that the files and the log of training or of a check may take, in MiB."
+    )
+    compile: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: compile the fitted estimator to ONNX and serve that, in a fraction of the time and memory; "
+        "what can't be compiled, or then predicts differently, is served as it was fitted. off: never compile.",
+    )
+    compile_tolerance: float = Field(
+        1e-5,
+        ge=0,
+        description="Largest difference on the holdout between the estimator's predictions and those of its compiled "
+        "form, in proportion if large.",
+    )
     network: bool = Field(False, description="Allow training and the checks of a commit to use the network.")
 
 

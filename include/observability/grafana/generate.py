@@ -36,8 +36,8 @@ def models() -> dashboard.Dashboard:
         "Live version": ("max by (model, version) (evergreen_live_version_info)", "version"),
         "Policy": ("max by (model, answer) (evergreen_policy_verdict == 1)", "answer"),
         "Newest window": ("max by (model, status) (evergreen_health_status == 1)", "status"),
-        "Drop from holdout": ("max by (model) (evergreen_health_worse_by)", ""),
-        "Allowed drop": ("max by (model) (evergreen_drop_allowed)", ""),
+        "Drop from reference": ("max by (model) (evergreen_health_worse_by)", ""),
+        "Drop that counts": ("max by (model) (evergreen_health_worse_by_limit)", ""),
         "Share with ground truth": ("max by (model) (evergreen_health_truth_share)", ""),
         "Windows without ground truth": ("max by (model) (evergreen_health_overdue_windows)", ""),
         "Drifted features": ("max by (model) (evergreen_health_drifted_features)", ""),
@@ -49,7 +49,7 @@ def models() -> dashboard.Dashboard:
         .with_panel(one_table("All models", columns, height=9))
         .with_panel(
             lines(
-                "Drop from holdout beyond the allowed drop",
+                "Drop beyond what is allowed and what chance explains",
                 "Above 0, the model is degraded. In units of its primary metric.",
                 HALF,
                 ("evergreen:health:excess", "{{model}}"),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from evergreen.triggers.shared_answers import SharedAnswers
+
 LONGEST_WAIT = 60.0
+_heads: SharedAnswers[str] = SharedAnswers()
 
 
 class GitCommitTrigger(BaseEventTrigger):
@@ -16,7 +21,7 @@ class GitCommitTrigger(BaseEventTrigger):
 
     The last seen commit is stored with the watched asset after its event was sent, so events are delivered at least
     once. A repository that can't be reached is logged once, with the remedy, and retried with backoff; the trigger
-    never ends because of it.
+    never ends because of it. Models that share a repository and a branch share what is read of it.
 
     :param model: name of the model. Airflow merges equal triggers into one, which has no state of its own when it
         watches several assets, so models that share a repository need different triggers.
@@ -63,17 +68,20 @@ class GitCommitTrigger(BaseEventTrigger):
                     yield TriggerEvent({"commit": commit, "branch": self.branch})
                     seen = commit
                     await self._store(commit)
-            await asyncio.sleep(wait)
+            await asyncio.sleep(wait * random.uniform(0.9, 1.1))  # so that repositories are not all asked at once
 
     async def ask(self) -> str:
-        """The current head commit of the branch."""
+        """The head commit of the branch: the current one, or of half a period ago if another model asked then."""
         from include.adapters.git import newest_commit, repository_url
         from include.core.spec import Repository
         from include.settings import Settings
 
         settings = Settings.from_environment()
-        return await newest_commit(
-            repository_url(settings.home, Repository(url=self.url, branch=self.branch)), self.branch, self.connection
+        url = repository_url(settings.home, Repository(url=self.url, branch=self.branch))
+        return await _heads.get(
+            (url, self.branch, self.connection),
+            partial(newest_commit, url, self.branch, self.connection),
+            seconds=settings.git_poll_seconds / 2,
         )
 
     async def _last_seen(self) -> str:

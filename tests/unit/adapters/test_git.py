@@ -106,7 +106,7 @@ def test_a_repository_that_is_gone_is_the_users_to_correct(tmp_path: Path) -> No
 
 
 def test_an_unreachable_server_is_worth_a_retry_and_no_password_is_shown() -> None:
-    closed = Repository(url="http://user:secret@127.0.0.1:9/a.git")
+    closed = Repository.model_construct(url="http://user:secret@127.0.0.1:9/a.git", branch="main", connection=None)
     with pytest.raises(PlatformError) as raised:
         resolve_commit(HOME, closed)
     assert "can't be reached" in str(raised.value)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from include.adapters.mlflow_run import TrainingData
-from include.adapters.registry import About, Registry
+from include.adapters.registry import About, Registry, file_hash
 from include.core.errors import ArtifactError, NotRegisteredError, PlatformError
 from include.settings import Settings
+
+pytestmark = pytest.mark.integration
 
 NOTHING: dict[str, Any] = {"metrics": {}, "parameters": {}, "tags": {}, "description": ""}
 
@@ -117,6 +119,22 @@ def test_every_file_is_compared_also_those_for_people(registry: Registry, tmp_pa
     (folder / changed).write_text("other")
     with pytest.raises(ArtifactError, match=changed):
         registry.fetch("fares", "1")
+
+
+def test_a_compiled_model_is_one_of_the_registered_files_or_refused(registry: Registry, tmp_path: Path) -> None:
+    assert register(registry, tmp_path, "first") == "1"
+    assert registry.compiled("fares", "1") is None
+    folder = registry.fetch("fares", "1")
+    (folder / "model.onnx").write_text("compiled by nobody")
+    with pytest.raises(ArtifactError, match=r"model\.onnx was not registered with this version"):
+        registry.fetch("fares", "1")
+    (tmp_path / "bundle" / "model.onnx").write_text("compiled")
+    assert register(registry, tmp_path, "second") == "2"
+    folder = registry.fetch("fares", "2")
+    assert registry.compiled("fares", "2") == file_hash(folder / "model.onnx")
+    (folder / "model.onnx").write_text("changed")
+    with pytest.raises(ArtifactError, match=r"model\.onnx has sha256 .*It was changed or damaged"):
+        registry.fetch("fares", "2")
 
 
 def test_runs_show_what_mlflow_accepts_of_any_parameter_metric_and_data(registry: Registry, tmp_path: Path) -> None:

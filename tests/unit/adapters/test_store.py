@@ -13,17 +13,25 @@ import sqlalchemy as sa
 from include.adapters.store import Store
 from include.core.build import Build
 from include.core.candidate import CandidateRecord
-from include.core.errors import DeploymentConflictError, EvergreenError
+from include.core.errors import DeploymentConflictError, EvergreenError, UnreachableError
 from include.core.health.record import Incident
 from include.core.release.checks import RolloutCheck
 from include.core.release.release import Release
 from include.core.release.rollout import Rollout
 from include.core.verdict import Verdict
+from tests.support.database_servers import PASSWORD, QUOTED, PostgreSQL
 from tests.support.health_rows import health_row
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Any:
+def store(store_url: str) -> Any:
+    return Store(store_url)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Any:
+    """A store that can be damaged: PostgreSQL refuses text that is not JSON."""
     return Store(f"sqlite:///{tmp_path / 'evergreen.db'}")
 
 
@@ -77,24 +85,24 @@ def test_each_revision_stays_in_the_history(store: Any) -> None:
 @pytest.mark.parametrize(
     "damaged", ["", "null", "{}", "[]", '"text"', '{"model": "', '{"model": "m", "environment": "production"}']
 )
-def test_a_damaged_release_is_read_from_its_history_and_never_taken_for_none(store: Any, damaged: str) -> None:
+def test_a_damaged_release_is_read_from_its_history_and_never_taken_for_none(sqlite: Any, damaged: str) -> None:
     """Nothing deployed would mean that all servers are stopped."""
-    first = store.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
+    first = sqlite.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
 
     def damage(table: str) -> None:
-        with store.engine.begin() as connection:
+        with sqlite.engine.begin() as connection:
             connection.execute(sa.text(f"UPDATE {table} SET release = :damaged"), {"damaged": damaged})
 
     damage("evergreen_releases")
-    assert store.release("m", "production") == first
+    assert sqlite.release("m", "production") == first
     damage("evergreen_release_history")
     with pytest.raises(EvergreenError, match=r"m: the production release can't be read .*from a backup"):
-        store.release("m", "production")
-    with store.engine.begin() as connection:
+        sqlite.release("m", "production")
+    with sqlite.engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM evergreen_release_history"))
     with pytest.raises(EvergreenError, match="can't be read"):
-        store.release("m", "production")
-    assert store.released() == [("m", "production")]
+        sqlite.release("m", "production")
+    assert sqlite.released() == [("m", "production")]
 
 
 def test_an_incident_opens_once(store: Any) -> None:
@@ -164,12 +172,12 @@ def test_lists_read_every_models_release_build_and_incident(store: Any) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["[]", "{", "", "null", "{}"])
-def test_one_damaged_release_is_missing_in_a_list_and_hides_no_other(store: Any, damaged: str) -> None:
+def test_one_damaged_release_is_missing_in_a_list_and_hides_no_other(sqlite: Any, damaged: str) -> None:
     for model in ("fares", "late"):
-        store.swap_release(Release(model, "production"), Release(model, "production", 1, champion="1"))
-    with store.engine.begin() as connection:
+        sqlite.swap_release(Release(model, "production"), Release(model, "production", 1, champion="1"))
+    with sqlite.engine.begin() as connection:
         connection.execute(sa.text(f"UPDATE evergreen_release_history SET release = '{damaged}' WHERE model = 'late'"))
-    assert list(store.production_releases()) == ["fares"]
+    assert list(sqlite.production_releases()) == ["fares"]
 
 
 def test_a_stage_of_a_rollout_keeps_its_newest_verdict(store: Any) -> None:
@@ -198,3 +206,23 @@ def test_candidates_are_kept_newest_first_and_once(store: Any) -> None:
     found = store.candidates("late")
     assert [(one.version, one.verdict.answer) for one in found] == [("10", "fail"), ("2", "pass"), ("1", "fail")]
     assert found[0].verdict.signals == {"difference": None}
+
+
+@pytest.mark.needs("database_servers")
+def test_a_restart_of_the_database_is_not_noticed_and_an_outage_is_named_without_the_password(
+    postgres: PostgreSQL,
+) -> None:
+    """Without a test of connections before their use, the first query after a restart failed: a page answered 500."""
+    store = Store(postgres.new_database().replace("postgresql://", "postgresql+psycopg2://"))
+    first = store.swap_release(Release("m", "production"), Release("m", "production", 1, {"1": 100}, champion="1"))
+    postgres.stop()
+    with pytest.raises(UnreachableError, match=r"does not respond.*Start it, or correct EVERGREEN_STORE_URL") as away:
+        store.release("m", "production")
+    assert QUOTED not in str(away.value) and PASSWORD not in str(away.value)
+    postgres.start()
+    wait_for(postgres.responds)
+    assert store.release("m", "production") == first
+    postgres.stop()
+    postgres.start()
+    wait_for(postgres.responds)
+    assert store.release("m", "production") == first

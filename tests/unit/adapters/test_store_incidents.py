@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +19,8 @@ ASKED = IncidentEvent(FIRST.key, "asked", text="worse", run="run")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(f"sqlite:///{tmp_path / 'evergreen.db'}")
+def store(store_url: str) -> Store:
+    return Store(store_url)
 
 
 def test_events_are_numbered_within_their_incident(store: Store) -> None:

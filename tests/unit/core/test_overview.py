@@ -48,6 +48,16 @@ def test_the_newest_judged_window_decides() -> None:
     assert state_of(bad, window("2013-07", 0.8))[0] == "healthy"
 
 
+def test_a_drop_that_may_be_chance_is_healthy_and_says_so_unless_an_incident_is_open() -> None:
+    noisy = window("2013-06", 0.74, error=0.05)
+    assert state_of(noisy) == ("healthy", "roc_auc is beyond the allowed drop in 2013-06; that may be chance")
+    opened = Incident("late-2013-05", "2013-05", Verdict("fail", "degraded", {"version": "1"}))
+    state, sentence = state_of(window("2013-05", 0.74, error=0.05), noisy, incident=opened)
+    assert (state, sentence) == ("degraded", "Incident late-2013-05: no later window is within the allowed drop yet")
+    of_another = Incident("late-2013-05", "2013-05", Verdict("fail", "degraded", {"version": "0"}))
+    assert state_of(noisy, incident=of_another)[0] == "healthy"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -126,6 +126,36 @@ def test_each_mistake_has_its_remedy(wrong: Any, old: str, new: str, expected: s
     assert expected in wrong(old, new)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ann:hush@forge.example/pricing/late.git",
+        "https://hush@forge.example/pricing/late.git",
+        "HTTPS://ann:hu@sh@forge.example/late.git",
+        "ssh://git:hush@forge.example/late.git",
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_repeated(wrong: Any, url: str) -> None:
+    """Such a password would be in Airflow's Dags and logs, in MLflow and in the artifact of every version."""
+    for old, new in (
+        ("url: repositories/late.git", f'url: "{url}"'),
+        ("url: repositories/late.git", f'url: a.git, package_indexes: ["{url}"]'),
+        ("late/{window}.parquet", f"{url}/{{window}}.parquet"),
+    ):
+        message = wrong(old, new)
+        assert "holds a user name or password" in message
+        assert "Airflow connection" in message
+        assert "hush" not in message
+
+
+@pytest.mark.parametrize("url", ["git@forge.example:team/late.git", "ssh://git@forge.example/late.git", "a@b/late.git"])
+def test_an_address_with_the_user_of_ssh_is_fine(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "late" / "model.yaml"
+    path.parent.mkdir()
+    path.write_text(SPEC.replace("repositories/late.git", f'"{url}"'), encoding="utf-8")
+    assert load_spec(path).repository.url == url
+
+
 def test_malformed_yaml_is_located(wrong: Any) -> None:
     assert "is not valid YAML" in wrong("features:\n", "features: [\n")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -14,10 +16,12 @@ import psutil
 import pytest
 
 from include.embedded import processes, takeover
+from include.embedded.environment import INSTANCE
 from include.embedded.gateway_config import gateway_config
 from include.embedded.platform import LONGEST_SOCKET_PATH
-from include.settings import Settings
+from include.settings import PROJECT, Settings
 from tests.support.running_platform import short_folder
+from tests.support.waiting import wait_for
 
 HASH = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 LISTENER = """
@@ -133,3 +137,32 @@ def test_what_ended_meanwhile_is_not_alive(listener: tuple[psutil.Process, int])
     assert processes.alive([process]) == []
     assert processes.describe(process)
     processes.end([process])  # once more is harmless
+
+
+@pytest.mark.integration
+def test_a_supervisord_that_can_not_be_reached_is_ended_by_its_own_watchdog(here: Settings, tmp_path: Path) -> None:
+    """It would start again whatever the watchdog ends: Prometheus held its port, so the platform never came up."""
+    code = (
+        "from pathlib import Path; from include.embedded import takeover; from include.settings import Settings\n"
+        f"takeover.end_all_but_serving(Settings(home=Path({str(tmp_path)!r})))\n"
+        f"Path({str(tmp_path / 'done')!r}).touch(); import time; time.sleep(600)"
+    )
+    (tmp_path / "watchdog.py").write_text(code, encoding="utf-8")
+    other, python = "import time; time.sleep(600)", shlex.quote(sys.executable)
+    config = tmp_path / "run" / "supervisord.conf"
+    config.write_text(
+        f"[supervisord]\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile={tmp_path}/run/supervisord.pid\n"
+        f"[program:other]\ncommand={python} -c '{other}'\n"
+        f"[program:watchdog]\ncommand={python} {tmp_path}/watchdog.py\nautorestart=false\n",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, INSTANCE: str(tmp_path), "PYTHONPATH": str(PROJECT)}
+    program = [str(Path(sys.executable).with_name("supervisord")), "-c", str(config)]
+    subprocess.run(program, env=environment, check=True)
+    try:
+        wait_for((tmp_path / "done").exists, 60, "the end of everything else")
+        left = [process.cmdline()[1:3] for process in processes.of_installation(here)]
+        assert left == [[f"{tmp_path}/watchdog.py"]]
+    finally:
+        processes.kill(processes.supervisors(here))
+        processes.kill(processes.of_installation(here))

@@ -173,5 +173,5 @@ def test_a_list_of_many_models_costs_as_many_queries_as_one_of_one(here: Install
     sa.event.listen(here.store.engine, "before_cursor_execute", count)
     found = overviews(here, specs)
     sa.event.remove(here.store.engine, "before_cursor_execute", count)
-    assert len(queries) == 6
+    assert len(queries) == 7
     assert all(len(one.waiting) == 1 for one in found)

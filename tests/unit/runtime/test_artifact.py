@@ -27,6 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
 
 from include.runtime import artifact
+from include.runtime.hashes import file_hash
 from include.runtime.jobs import ModelError
 from include.runtime.model_code import same_predictions
 from tests.conftest import PROJECT
@@ -96,7 +97,7 @@ def test_a_model_predicts_the_same_after_it_was_saved_and_loaded(tmp_path: Path,
 
 def test_what_is_saved_describes_itself(tmp_path: Path) -> None:
     digest = artifact.save(fitted_with(), tmp_path, described(), {"prediction_edges": [0.5, 1]})
-    assert digest == artifact.file_hash(tmp_path / "model.skops")
+    assert digest == file_hash(tmp_path / "model.skops")
     assert dict(artifact.describe(tmp_path)) == {
         "name": "small",
         "task": "binary_classification",
@@ -137,7 +138,7 @@ def test_a_type_that_may_run_code_is_neither_saved_nor_loaded_even_with_the_righ
         artifact.save(fitted_with(extra), tmp_path, described(), {})
     skops.io.dump(fitted_with(extra), tmp_path / "model.skops")
     with pytest.raises(ModelError, match="types that are not allowed in artifacts"):
-        artifact.load(tmp_path, artifact.file_hash(tmp_path / "model.skops"), described())
+        artifact.load(tmp_path, file_hash(tmp_path / "model.skops"), described())
     assert not (tmp_path / "model.json").exists()
     assert "must never run" not in capfd.readouterr().err
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 SERVER = """
 import asyncio, os, signal, socket, sys
 import uvicorn

@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.runtime import artifact, check, score, train
+from include.runtime import check, score, train
 from include.runtime.config import Model
+from include.runtime.hashes import file_hash
 from include.runtime.jobs import ModelError
 from tests.support.small_model import check_job, model_block, score_job, train_job
+
+pytestmark = pytest.mark.integration
 
 HALVE = """
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -158,7 +161,7 @@ def test_an_own_type_that_is_listed_is_loaded_where_nothing_of_the_model_was_imp
     model = own_model(tmp_path, *case)
     assert contract(tmp_path, model)[0] == "pass", contract(tmp_path, model)
     train.main(train_job(tmp_path, model))
-    sha256 = artifact.file_hash(tmp_path / "candidate" / "model.skops")
+    sha256 = file_hash(tmp_path / "candidate" / "model.skops")
     forget(model, monkeypatch)
     score.main(score_job(tmp_path, model, sha256))
     scored = pd.read_parquet(tmp_path / "scores" / "scored.parquet").set_index("id")

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from include.runtime import artifact, train
-from include.runtime.serve import ModelServer, TooLargeError, UndecodableError, decoded
+from include.runtime import train
+from include.runtime.bodies import TooLargeError, UndecodableError, decoded
+from include.runtime.hashes import file_hash
+from include.runtime.model_server import ModelServer
 from tests.support.small_model import body, model_block, request, train_job
 
 CODE = """
@@ -51,7 +53,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "release": "test@7",
         "build": "b1",
         "artifact": str(folder / "candidate"),
-        "sha256": artifact.file_hash(folder / "candidate" / "model.skops"),
+        "sha256": file_hash(folder / "candidate" / "model.skops"),
         "token_file": str(folder / "token"),
         "optional_inputs_file": str(folder / "optional.json"),
         "log_dir": None,

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 PROJECT = {
     "pyproject": "[tool.coverage.run]\nsource = ['rooms']\n",
     "rooms/rules": "def used():\n    return 1\n\ndef unused():\n    return 2\n",

@@ -98,7 +98,7 @@ class DockerEngine:
             writable=writable,
             log=log,
             time_limit=time_limit or training.time_limit_minutes * 60,
-            limits=Limits(training.memory_mb, training.processes, training.cpus, file_mb or FILE_MB),
+            limits=Limits(training.memory_mb, training.processes, training.cpus, file_mb or FILE_MB, training.disk_mb),
             network=training.network,
             environment=job_environment(spec),
             about={"model": spec.name, "build": build_id},
@@ -131,6 +131,7 @@ class DockerEngine:
             build=lineage.build,
             artifact=str(ARTIFACT),
             sha256=self._registry.sha256(spec.name, version),
+            compiled=self._registry.compiled(spec.name, version),
             host="0.0.0.0",  # inside the container; only published on the Docker host's 127.0.0.1
             port=PORT,
             token_file=str(CONFIG / "token"),
@@ -164,6 +165,9 @@ class DockerEngine:
         for container in self._containers(model=spec.name, environment=environment):
             with self.host.errors(), contextlib.suppress(NotFound):
                 container.put_archive(str(CONFIG), archived(files, owner=USER))
+
+    def restore_files(self, spec: ModelSpec, environment: Environment) -> None:
+        """Do nothing: the Docker Engine keeps what it starts servers from."""
 
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and remove it, if there is one."""

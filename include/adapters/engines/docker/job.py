@@ -44,6 +44,11 @@ TMP_MB = 256
 OUTPUT_BYTES = 16 * 2**20
 """Output beyond this size goes neither to the command's log nor to the task's."""
 GRACE_SECONDS = 30
+DISK_SECONDS = 5.0
+"""Time between two looks at how much disk a job uses."""
+UNMEASURED_LOOKS, UNMEASURED_SECONDS = 3, 1.0
+"""What can't be measured in so many looks in a row, this far apart, counts as too much. A container that is ending
+can't be, and its state says so a moment later."""
 
 
 class Hardening(TypedDict):
@@ -89,6 +94,8 @@ class Limits:
     processes: int
     cpus: float | None = None
     file_mb: int | None = None
+    disk_mb: int | None = None
+    """Of all files in the job's folders; Docker has no limit for them, so they are measured."""
 
     def options(self, host_cpus: int) -> LimitOptions:
         """The limits as Docker's options; no swap, which would only hide that memory is exhausted."""
@@ -153,7 +160,7 @@ def run_in_container(
             output = _Output(log)
             reader = threading.Thread(target=output.copy, args=(container.logs(stream=True, follow=True),), daemon=True)
             reader.start()
-            limit: Limit | None = _await_end(container, time_limit)
+            limit: Limit | None = _await_end(container, time_limit, str(writable), limits.disk_mb)
             reader.join(GRACE_SECONDS)
             container.reload()
             chunks, _ = container.get_archive(str(writable))
@@ -253,22 +260,44 @@ def _place(home: Path, path: Path) -> str:
     return str(path.relative_to(home))
 
 
-def _await_end(container: Container, time_limit: float) -> Literal["time"] | None:
-    """Wait for the container to exit, or kill it after its time limit, which includes the time of earlier tries."""
+def _await_end(
+    container: Container, time_limit: float, folder: str, disk_mb: int | None
+) -> Literal["time", "disk"] | None:
+    """Wait for the container to exit, or kill it when it exceeds a limit.
+
+    Its time includes that of earlier tries.
+    """
     container.reload()
     running = datetime.now(UTC) - datetime.fromisoformat(container.attrs["State"]["StartedAt"])
     deadline = time.monotonic() + time_limit - running.total_seconds()
-    while True:
+    look, unmeasured = 0.0, 0
+    limit: Literal["time", "disk"] = "time"
+    while (left := deadline - time.monotonic()) > 0:
         if container.status in ("exited", "dead"):
             return None
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
+        if disk_mb and time.monotonic() > look:
+            used = _disk_mb(container, folder)
+            unmeasured = unmeasured + 1 if used is None else 0
+            if unmeasured >= UNMEASURED_LOOKS or (used or 0) > disk_mb:
+                limit = "disk"
+                break
+            look = time.monotonic() + (DISK_SECONDS if used is not None else UNMEASURED_SECONDS)
         time.sleep(min(0.1, left))
         container.reload()
-    container.kill()
+    with contextlib.suppress(APIError):  # it has just exited
+        container.kill()
     container.wait(timeout=GRACE_SECONDS)
-    return "time"
+    return limit
+
+
+def _disk_mb(container: Container, folder: str) -> int | None:
+    """How much the files of a running container take (MiB); None if it can't be measured, as when it has just ended."""
+    try:
+        measured = container.exec_run(["du", "--summarize", "--block-size=1M", folder], stderr=False)
+    except APIError:
+        return None
+    size = measured.output.split(b"\t")[0] if isinstance(measured.output, bytes) else b""
+    return int(size) if size.isdigit() else None
 
 
 def _exit_code(code: int) -> int:

@@ -46,7 +46,7 @@ SYSTEM = [
 PREFIX = ("bin", "include", "lib", "lib64", "share")
 DEVICES = ["/dev/null", "/dev/full", "/dev/shm"]
 
-Limit = Literal["time", "memory", "processes"]
+Limit = Literal["time", "memory", "processes", "disk"]
 NO_MEMORY = re.compile(
     r"MemoryError|std::bad_alloc|cannot allocate memory|unable to allocate|allocation still failed|out of memory",
     re.IGNORECASE,
@@ -78,6 +78,7 @@ def run_confined(
     memory_mb: int,
     file_mb: int = FILE_MB,
     processes: int = PROCESSES,
+    disk_mb: int | None = None,
     env: Mapping[str, str] | None = None,
     bind_ports: Sequence[int] = (),
     connect: bool = False,
@@ -88,12 +89,15 @@ def run_confined(
     ``command[0]`` is an absolute path. ``env`` is passed through a descriptor: anyone may read a command line, and it
     may contain passwords of package indexes. ``readable`` and ``writable`` are files or folders in addition to the
     system's libraries and the command's own Python; ``cwd`` is not included automatically. HOME and TMPDIR are a folder
-    in ``scratch`` that is removed afterwards. ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) applies to
-    each process and to all of them together, ``file_mb`` to each file that it writes, ``processes`` to all processes
-    and threads at one time. TCP is refused except for
-    listening on ``bind_ports`` and, with ``connect``, connecting. ``link_across``: whether it may move and link files
-    between its writable folders, for which the rest of the file system can't be made read-only. Output is written to
-    ``log`` (overwritten).
+    in ``scratch`` that is removed afterwards.
+
+    ``time_limit`` is in seconds of wall time; ``memory_mb`` (MiB) applies to each process and to all of them together,
+    ``file_mb`` to each file that it writes, ``disk_mb`` (None: no limit) to all its files and its output together,
+    ``processes`` to all processes and threads at one time.
+
+    TCP is refused except for listening on ``bind_ports`` and, with ``connect``, connecting. ``link_across``: whether it
+    may move and link files between its writable folders, for which the rest of the file system can't be made read-only.
+    Output is written to ``log`` (overwritten).
 
     Raises PlatformError if the confinement itself could not be set up.
     """
@@ -101,7 +105,14 @@ def run_confined(
     receive, send = os.pipe()
     policy = _policy(command, cwd, readable, writable, home, memory_mb, env, bind_ports, connect)
     policy["file_mb"], policy["read_only"] = file_mb, policy["read_only"] and not link_across
-    policy["watch"] = {"time_limit": time_limit, "processes": processes, "parent": os.getpid(), "result": send}
+    policy["watch"] = {
+        "time_limit": time_limit,
+        "processes": processes,
+        "disk_mb": disk_mb,
+        "folders": [str(path) for path in (home, *writable) if path.is_dir()],
+        "parent": os.getpid(),
+        "result": send,
+    }
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -151,20 +162,22 @@ def confined_command(
     memory_mb: int,
     appendable: Sequence[Path] = (),
     env: Mapping[str, str] | None = None,
+    listen: tuple[str, int] | None = None,
     bind_ports: Sequence[int] = (),
     connect: bool = False,
 ) -> list[str]:
     """A command line that confines itself like :func:`run_confined` and then becomes ``command``.
 
     ``appendable``: folders in which it may create files and write to them, but not read, shorten, rename or remove any.
-    ``env`` is part of the command line, so it must not contain secrets.
-    For servers under a supervisor: the process id stays the same, so that signals reach the server. The memory limit
-    applies to each process. A restart clears its HOME and TMPDIR.
+    ``env`` is part of the command line, so it must not contain secrets. ``listen``: host and port of the one socket on
+    which it may listen; it is bound already, and its descriptor is in the variable EVERGREEN_SOCKET.
+    For servers under a supervisor: the process id stays the same, so that signals reach the server. It can't start
+    other processes. A restart clears its HOME and TMPDIR.
     """
     name = hashlib.sha256("\0".join([str(cwd), *command]).encode()).hexdigest()[:16]
     home = _made(scratch) / f"server-{name}"
     policy = _policy(command, cwd, readable, writable, home, memory_mb, env, bind_ports, connect)
-    policy["appendable"] = [str(path) for path in appendable]
+    policy["appendable"], policy["listen"] = [str(path) for path in appendable], listen
     return _launch(json.dumps(policy), command)
 
 
@@ -215,6 +228,7 @@ def _policy(
         "scratch": str(scratch),
         "memory_mb": memory_mb,
         "file_mb": FILE_MB,
+        "listen": None,
         "bind_ports": list(bind_ports),
         "connect": connect,
         "env": {

@@ -15,26 +15,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, NotRequired, TypedDict
+from typing import NoReturn, NotRequired, TypedDict
+
+from include.adapters.engines.process.confinement_limits import FOLDER, Watch, exceeded
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SETTLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 WALL = 0x40000000
 """Option of waitpid(2): also wait for children whose exit signal is not SIGCHLD."""
-
-
-class Watch(TypedDict):
-    """The guards' parameters for a job."""
-
-    time_limit: float
-    """Seconds of wall time."""
-    processes: int
-    """How many processes and threads it may have at one time."""
-    parent: int
-    """The process that the job must not outlive."""
-    result: int
-    """The file descriptor to which the report is written."""
 
 
 class Policy(TypedDict):
@@ -51,7 +39,10 @@ class Policy(TypedDict):
     """Its HOME and TMPDIR."""
     memory_mb: int
     file_mb: int
+    listen: tuple[str, int] | None
+    """Host and port of the one socket that it gets, bound; its number is in the variable EVERGREEN_SOCKET."""
     bind_ports: list[int]
+    """Ports to which it may bind sockets of its own."""
     connect: bool
     """Whether it may open TCP connections."""
     env: dict[str, str]
@@ -121,13 +112,11 @@ def guard(policy: Policy, become: Callable[[], NoReturn], parent: int) -> NoRetu
         os.set_inheritable(policy["watch"]["result"], False)
         become()
     try:
-        deadline = started + policy["watch"]["time_limit"]
+        limits = exceeded(me, policy["memory_mb"], policy["watch"])
         while status is None:
             wait_briefly(child)
             status = reap(child)
-            if status is None and time.monotonic() > deadline:
-                limit, status = "time", -signal.SIGKILL
-            elif status is None and (limit := exceeded(me, policy)):
+            if status is None and (limit := next(limits)):
                 status = -signal.SIGKILL
     finally:
         end_tree(scoped)
@@ -210,49 +199,6 @@ def reap(child: int) -> int | None:
             if ended[0] == child:
                 status = os.waitstatus_to_exitcode(ended[1])
     return status
-
-
-def exceeded(me: Any, policy: Policy) -> str | None:
-    """The limit that the command and all its descendants exceed together, if any."""
-    limit = policy["memory_mb"] * 2**20
-    for _ in range(5):
-        private, tasks, shared = usage(me)
-        if tasks > policy["watch"]["processes"]:
-            return "processes"
-        # Pages that several processes share are counted for each of them; their shares take longer to find.
-        shares = (shared_memory(pid, "smaps_rollup", "Pss_Shmem", mapped) for pid, mapped in shared.items())
-        if private + sum(shared.values()) <= limit or private + sum(map(min, shared.values(), shares)) <= limit:
-            return None
-        # A process that exits during a reading makes the shares of those that are read later larger: read again.
-        later = usage(me)[2]
-        if all(later.get(pid, 0) >= mapped for pid, mapped in shared.items()):
-            break
-    return "memory"
-
-
-def usage(me: Any) -> tuple[int, int, dict[int, int]]:
-    """Private memory of all descendants (bytes), their threads, and the shared memory of each (bytes)."""
-    import psutil
-
-    private = tasks = 0
-    shared: dict[int, int] = {}
-    for process in me.children(recursive=True):
-        with contextlib.suppress(psutil.Error, OSError):
-            used = process.memory_info()
-            private += used.rss - getattr(used, "shared", 0)
-            tasks += process.num_threads()
-            shared[process.pid] = shared_memory(process.pid, "status", "RssShmem")
-    return private, tasks, shared
-
-
-def shared_memory(pid: int, file: str, field: str, unreadable: int = 0) -> int:
-    """Bytes of shared memory, by a field of a file in /proc; 0 where there is none (other systems)."""
-    try:
-        lines = Path(f"/proc/{pid}/{file}").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return unreadable
-    values = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
-    return int(values[0]) * 1024 if values else 0
 
 
 def end_tree(scoped: bool) -> None:

@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import resource
+import socket
 import struct
 import sys
 from pathlib import Path
@@ -72,13 +73,18 @@ def enter_view(policy: Policy, command: list[str]) -> None:
 
 def become(policy: Policy, command: list[str]) -> NoReturn:
     """Confine this process and replace it with the command."""
+    if policy["listen"]:
+        policy["env"]["EVERGREEN_SOCKET"] = str(bound_socket(*policy["listen"]))
     try:
         os.chdir(policy["cwd"])
         os.umask(0o077)
         set_limits(policy)
         drop_capabilities()
         restrict_with_landlock(policy)
-        restrict_system_calls(seccomp_program(listen=bool(policy["bind_ports"]), connect=policy["connect"]))
+        program = seccomp_program(
+            bind=bool(policy["bind_ports"]), connect=policy["connect"], fork=bool(policy.get("watch"))
+        )
+        restrict_system_calls(program)
     except Exception as error:
         give_up(None, command, error)
     try:
@@ -87,6 +93,18 @@ def become(policy: Policy, command: list[str]) -> NoReturn:
         print(f"{command[0]} can't be started: {error.strerror}", file=sys.stderr)
         sys.stderr.flush()
         os._exit(127)
+
+
+def bound_socket(host: str, port: int) -> int:
+    """The descriptor of a TCP socket that is bound, so that the command needs no right to make one."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as bound:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((host, port))
+            bound.set_inheritable(True)
+            return bound.detach()
+    except OSError as error:
+        sys.exit(f"port {port} of {host} can't be used: {error.strerror}")
 
 
 def give_up(policy: Policy | None, command: list[str], error: Exception) -> NoReturn:

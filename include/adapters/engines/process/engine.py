@@ -105,6 +105,7 @@ class ProcessEngine:
             memory_mb=spec.training.memory_mb,
             file_mb=file_mb or FILE_MB,
             processes=spec.training.processes,
+            disk_mb=spec.training.disk_mb,
             connect=spec.training.network,
             env=job_environment(spec),
         )
@@ -150,6 +151,7 @@ class ProcessEngine:
                 build=lineage.build,
                 artifact=str(artifact),
                 sha256=self._registry.sha256(spec.name, version),
+                compiled=self._registry.compiled(spec.name, version),
                 host="127.0.0.1",
                 port=free_server_port(self._settings, self._taken_ports()),
                 token_file=str(self._settings.secrets / "prediction_token"),
@@ -169,6 +171,18 @@ class ProcessEngine:
         """Write the file that the servers read; see :meth:`Engine.set_optional_inputs`."""
         for path in self.folder.glob(f"{_name(spec.name, environment, '*')}.json"):
             write_private(self._optional_inputs(path.stem), optional_inputs(spec))
+
+    def restore_files(self, spec: ModelSpec, environment: Environment) -> None:
+        """Write supervisord's files again; see :meth:`Engine.restore_files`."""
+        for path in self._without_program(spec.name, environment):
+            with self._locked(), contextlib.suppress(ValueError):  # of a damaged one, which the reconciler replaces
+                if path in self._without_program(spec.name, environment):
+                    write_private(path.with_suffix(".conf"), self._program(path.stem, spec, ServerConfig.read(path)))
+
+    def _without_program(self, model: str, environment: Environment) -> list[Path]:
+        """The configurations of servers whose file for supervisord is missing or empty."""
+        files = self.folder.glob(f"{_name(model, environment, '*')}.json")
+        return [path for path in files if not _has_content(path.with_suffix(".conf"))]
 
     def stop(self, model: str, environment: Environment, version: str) -> None:
         """Stop a server (it drains first) and remove it, if there is one."""
@@ -201,6 +215,7 @@ class ProcessEngine:
 
     def _program(self, name: str, spec: ModelSpec, config: ServerConfig) -> str:
         home = build_folder(self._settings, spec.name, config.build)
+        takes_socket = (home / "runtime" / "listening.py").exists()  # not in builds of version 0.1.0
         command = confined_command(
             [str(home / "environment" / "bin" / "python"), "-m", "runtime.serve", str(self.folder / f"{name}.json")],
             cwd=home,
@@ -217,7 +232,8 @@ class ProcessEngine:
             scratch=self._settings.scratch,
             memory_mb=spec.deployment.memory_mb,
             env=SERVER_ENVIRONMENT,
-            bind_ports=[config.port],
+            listen=(config.host, config.port) if takes_socket else None,
+            bind_ports=[] if takes_socket else [config.port],
         )
         log = self._settings.home / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -293,6 +309,13 @@ def _existing(build: Path) -> Path:
         f"the build {build.name} of {build.parent.name} is gone ({build}): housekeeping keeps those of the newest "
         f"versions. Run {build.parent.name}.ci with ref={build.name.partition('-')[0]}, then run this again."
     )
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _escape(value: str) -> str:

@@ -21,7 +21,7 @@ AF_INET, AF_INET6 = 2, 10
 SOCK_STREAM, SOCK_DGRAM, SOCK_TYPE_MASK = 1, 2, 0xF
 IPPROTO_TCP, IPPROTO_UDP = 6, 17
 MSG_FASTOPEN, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT = 0x20000000, 23, 30
-NEW_NAMESPACES = 0x7E020000
+NEW_NAMESPACES, CLONE_THREAD = 0x7E020000, 0x10000
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 WORD = 0xFFFFFFFF
 
@@ -123,27 +123,48 @@ ALWAYS_THERE = (
 )
 
 
-def socket_call(*, listen: bool, connect: bool) -> Refused:
-    """The refused sockets: all; with ``listen`` all but TCP; with ``connect`` all but TCP and UDP.
+NEW_PROCESS = (
+    Refused("fork", 57, None),
+    Refused("vfork", 58, None),
+    Refused("clone", 56, 220, ((has(0, NEW_NAMESPACES),), (Test(0, 0, mask=CLONE_THREAD),))),
+)
+"""Refused to servers, whose memory is limited for each process: a server may start threads only."""
+
+
+def socket_calls(*, bind: bool, connect: bool) -> list[Refused]:
+    """The refused sockets: all; with ``bind`` all but TCP; with ``connect`` all but TCP and UDP.
 
     A unix socket could reach the platform's own services (supervisord, Caddy, Docker) by path; MPTCP, SCTP and others
     would bypass Landlock's TCP rules. socketpair(2), which can't reach other processes, is a different call.
+
+    A socket that listens without having been bound gets a port from the kernel, which Landlock does not see. So what
+    connects may not listen, and a server gets its socket from outside; it may neither bind nor connect that one.
     """
     kind = SOCK_TYPE_MASK
     stream, datagram = Test(1, SOCK_STREAM, mask=kind), Test(1, SOCK_DGRAM, mask=kind)
     refused: tuple[tuple[Test, ...], ...] = ((),)
-    if listen or connect:
+    if bind or connect:
         refused = (
             (differs(0, AF_INET), differs(0, AF_INET6)),
             (stream, differs(2, 0), differs(2, IPPROTO_TCP)),
             (Test(1, SOCK_STREAM, False, kind), Test(1, SOCK_DGRAM, False, kind)),
             (datagram, differs(2, 0), differs(2, IPPROTO_UDP)) if connect else (datagram,),
         )
-    return Refused("socket", 41, 198, refused, errno.EACCES)
+    calls = [Refused("socket", 41, 198, refused, errno.EACCES)]
+    if connect:
+        calls += [Refused("listen", 50, 201, answer=errno.EACCES)]
+    elif not bind:
+        calls += [
+            Refused("bind", 49, 200, answer=errno.EACCES),
+            Refused("connect", 42, 203, answer=errno.EACCES),
+        ]
+    return calls
 
 
-def seccomp_program(*, listen: bool, connect: bool, machine: str | None = None) -> bytes:
+def seccomp_program(*, bind: bool, connect: bool, fork: bool, machine: str | None = None) -> bytes:
     """The filter in the format of prctl(2); empty on architectures that are not in the table.
+
+    ``bind``, ``connect``: whether it may have sockets for that; ``fork``: whether it may start processes.
 
     Calls of another architecture (32 bits) are refused, because their numbers differ.
     """
@@ -159,7 +180,8 @@ def seccomp_program(*, listen: bool, connect: bool, machine: str | None = None) 
         (_AT_LEAST, 0, 1, FIRST_UNKNOWN),
         _refuse(errno.ENOSYS),
     ]
-    for call in (*ALWAYS_THERE, socket_call(listen=listen, connect=connect)):
+    calls = {call.name: call for call in (*ALWAYS_THERE, *(() if fork else NEW_PROCESS))}
+    for call in (*calls.values(), *socket_calls(bind=bind, connect=connect)):
         number = getattr(call, machine)
         if number is not None:
             rule = _compile(call)

@@ -53,6 +53,6 @@ def test_missing_values_and_unseen_categories_get_a_probability():
 
 def test_parameters_reach_the_trees():
     frame, late = flights()
-    assert estimator(iterations=7).fit(frame, late).n_iter_ == 7
-    shallow = estimator(iterations=1, leaves=4).fit(frame, late)
+    assert estimator(iterations=7).fit(frame, late)[-1].n_iter_ == 7
+    shallow = estimator(iterations=1, leaves=4).fit(frame, late)[-1]
     assert shallow._predictors[0][0].get_n_leaf_nodes() <= 4

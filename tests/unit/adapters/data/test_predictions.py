@@ -222,6 +222,7 @@ KILLED = """
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("moment", ["before the position moves", "between two files", "before the rename"])
 def test_kill_9_in_the_middle_then_a_retry_gives_the_same_rows(place: Place, moment: str) -> None:
     text = "".join(request(n, month=5 + n % 2) for n in range(40))

@@ -65,6 +65,15 @@ def test_a_sample_is_of_the_size_asked_for_without_repeats_and_even(lake: Any) -
     assert found.frame.distance.mean() == pytest.approx(largest.frame.distance.mean(), rel=0.1)
 
 
+def test_a_run_of_days_is_sampled_from_the_training_data(lake: Any) -> None:
+    between = (pd.Timestamp("2013-03-30"), pd.Timestamp("2013-04-02"))
+    found = reference_sample(SPEC, LINEAGE, between=between, lake=lake)
+    assert (len(found.frame), found.drawn_from) == (100, 100), "of March the 30th, of April the 1st; there is no 31st"
+    assert found.times is not None
+    assert set(found.days.astype(str)) == {"2013-03-30", "2013-04-01"}
+    assert set(found.frame.distance) == set(range(1450, 1550))
+
+
 def test_a_window_is_sampled_of_its_version_alone(lake: Any) -> None:
     found = window_sample(SPEC, "2013-05", "1", lake=lake)
     assert (len(found.frame), found.drawn_from) == (900, 900)
@@ -83,9 +92,15 @@ def test_a_feature_that_the_reference_lacks_is_left_out(lake: Any) -> None:
     path = lake / "snapshots" / "objects" / "0.parquet"
     write(pq.read_table(path).drop_columns(["zone"]).to_pandas(), path)
     assert "zone" not in reference_sample(SPEC, LINEAGE, lake=lake).frame
-    figure = compare_window(SPEC, "2013-05", "1", LINEAGE, lake=lake)
+    independent = SPEC.model_copy(update={"data": SPEC.data.model_copy(update={"dependence": "none"})})
+    figure = compare_window(independent, "2013-05", "1", LINEAGE, lake=lake)
     assert figure.status == "drifted", "by distance, which here is a running number"
     assert "zone" not in {one.feature for one in figure.importances}
+
+
+def test_a_day_that_is_recognised_no_better_than_days_of_the_training_data_is_steady(lake: Any) -> None:
+    figure = compare_window(SPEC, "2013-05", "1", LINEAGE, lake=lake)
+    assert (figure.status, figure.runs) == ("steady", 1), "distance is a running number, so each day is recognised"
 
 
 def gone(lake: Any) -> None:

@@ -28,6 +28,8 @@ from include.stages.installation import open_installation
 from tests.support.package_index import package_index
 from tests.support.real_repository import RealRepository
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -46,6 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str) -> Path:
     runtime.mkdir()
     (runtime / "__init__.py").touch()
     (runtime / "requirements.txt").write_text("iniconfig==2.1.0\n")
+    (runtime / "requirements-compile.txt").write_text("packaging<25.1\n")
     monkeypatch.setattr(environments, "RUNTIME", runtime)
     return tmp_path / "home"
 
@@ -170,6 +173,18 @@ def test_a_lock_file_goes_before_requirements_txt(tmp_path: Path) -> None:
     folder = requirements(tmp_path / "a", "packaging==24.2\n")
     requirements(folder, "packaging==25.0\n", "requirements.lock")
     assert "packaging==25.0" in resolve_lock(Settings.from_environment(), "flights", folder).file.read_text()
+
+
+def test_requirements_that_conflict_with_the_compilers_cost_the_compiler_and_not_the_build(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (environments.RUNTIME / "requirements-compile.txt").write_text("packaging==24.2\n")
+    with_it = resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "a", ""))
+    assert "packaging==24.2" in with_it.file.read_text()
+    assert not caplog.text
+    without = resolve_lock(Settings.from_environment(), "flights", requirements(tmp_path / "b", "packaging==25.0\n"))
+    assert "packaging==25.0" in without.file.read_text() and "iniconfig" in without.file.read_text()
+    assert "flights: its requirements conflict with those of the compiler to ONNX" in caplog.text
 
 
 def test_a_commit_without_requirements_is_told_what_to_add(tmp_path: Path) -> None:

@@ -88,6 +88,20 @@ def test_what_is_not_a_plain_file_is_refused_by_name(tmp_path: Path, left: Path,
     assert (secrets / "token").read_text() == SECRET
 
 
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_file_that_may_be_missing_is_a_plain_file_if_it_is_there(
+    tmp_path: Path, left: Path, secrets: Path, kind: Any
+) -> None:
+    into = tmp_path / "into"
+    HOSTILE[kind](left / "model.onnx", secrets)
+    if kind == "nothing":
+        take_files(left, [], into, optional=["model.onnx"])
+        return
+    with pytest.raises(TrainingError, match=r"left 'model\.onnx' as .*Only regular files"):
+        take_files(left, [], into, optional=["model.onnx"])
+    assert list(into.iterdir()) == []
+
+
 @pytest.mark.needs("root")  # only root makes devices, and a job never can
 def test_a_device_is_refused_by_name(tmp_path: Path, left: Path) -> None:
     os.mknod(left / "score.json", 0o20600, os.makedev(1, 5))

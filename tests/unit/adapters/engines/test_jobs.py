@@ -22,6 +22,8 @@ from include.stages.installation import open_installation
 from include.stages.training import TRAINED
 from tests.support.specs import columns, model_spec
 
+pytestmark = pytest.mark.integration
+
 ESTIMATOR = """
 from sklearn.linear_model import {kind}
 
@@ -87,6 +89,7 @@ def train(spec: ModelSpec, build_id: str) -> Path:
         "holdout_until": "2020-04-30",
         "out": "",
         "champion": None,
+        "compile_tolerance": None,
     }
     folder = open_installation().settings.home / "candidates" / spec.name / "run"
     run_job(open_installation().engine, spec, build_id, "train", job, folder, leaves=TRAINED, readable=[data])

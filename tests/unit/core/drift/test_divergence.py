@@ -70,7 +70,15 @@ def test_wasserstein_between_edges_is_the_area_between_straight_lines(before: An
 
 
 def test_moved_is_the_share_of_rows_in_another_bin() -> None:
-    assert divergence.total_variation(np.array([50, 50, 0]), np.array([4, 4, 2])) == pytest.approx(0.2)
+    assert divergence.total_variation(np.array([5e6, 5e6, 0]), np.array([4e6, 4e6, 2e6])) == pytest.approx(0.2)
+
+
+def test_moved_is_corrected_for_what_chance_moves() -> None:
+    before, now = np.array([50.0, 50.0, 0.0]), np.array([4.0, 4.0, 2.0])
+    explained = 2 / divergence.chi_square(before, now)
+    assert divergence.total_variation(before, now) == pytest.approx(0.2 * np.sqrt(1 - explained))
+    assert divergence.total_variation(before, now, effect=100) == 0
+    assert divergence.total_variation(before, before) == 0
 
 
 def test_many_windows_are_scored_at_once() -> None:

@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from include.core.drift.columns import drift
 from include.core.drift.counts import count_frame
 from include.core.drift.figures import MultivariateFigure
-from include.core.drift.multivariate import Sample, compare
+from include.core.drift.multivariate import Sample, compare, prediction_limit
 from include.core.drift.profile import build_profile
+from include.core.spec import ModelSpec
+from tests.support.specs import columns, model_spec
 from tests.unit.core.monitored_rides import ride_spec, rides
 
 SPEC = ride_spec()
@@ -145,3 +148,71 @@ def test_one_feature_has_nothing_to_depend_on() -> None:
     figure = compare(sample(REFERENCE[["distance", "prediction"]]), sample(rides(500, seed=1)), SPEC)
     assert figure.status == "unknown"
     assert "two features" in figure.reason
+
+
+def dependent(dependence: str, **monitoring: Any) -> ModelSpec:
+    features = columns(x0="number", x1="number", session="category")
+    return model_spec(features=features, data={"dependence": dependence}, monitoring=monitoring)
+
+
+def blocks(count: int, size: int, seed: int, days: int = 1, first: int = 0) -> Sample:
+    """Rows of which ``size`` are the same, on ``days`` days; each day is different."""
+    random = np.random.default_rng(seed)
+    session = np.arange(count * size) // size
+    day = random.integers(0, days, count)
+    x = random.normal(size=(count, 2)) + 3 * random.normal(size=(days, 2))[day] * (days > 1)
+    frame = pd.DataFrame(x[session], columns=["x0", "x1"]).assign(session=[f"{seed}-{number}" for number in session])
+    times = pd.Series(pd.Timestamp("2013-05-01") + pd.to_timedelta(first + day[session], unit="D"))
+    return Sample(frame, len(frame), times)
+
+
+def test_sessions_of_identical_rows_are_no_drift_and_were() -> None:
+    alarms = {"none": 0, "session": 0}
+    for seed in range(8):
+        for dependence in alarms:
+            pair = blocks(500, 3, 2 * seed), blocks(300, 3, 2 * seed + 1)
+            alarms[dependence] += compare(*pair, dependent(dependence), seed=seed).status == "drifted"
+    assert alarms["none"] == 8, "the classifier recognises the other rows of a session"
+    assert alarms["session"] <= 2, "more than 2 of 8 happen in 1 of 1,000 such tests"
+
+
+def runs_of(reference: Sample) -> Any:
+    def draw(start: pd.Timestamp, end: pd.Timestamp, rows: int) -> Sample:
+        assert reference.times is not None
+        inside = np.flatnonzero((reference.times >= start) & (reference.times < end))
+        return reference.take(inside[:rows])
+
+    return draw
+
+
+def test_days_are_recognised_but_no_better_than_those_of_the_reference() -> None:
+    reference, window = blocks(4000, 1, 0, days=30), blocks(400, 1, 1, days=3, first=40)
+    assert compare(reference, window, dependent("none")).status == "drifted"
+    figure = compare(reference, window, dependent("day"), draw_run=runs_of(reference))
+    assert (figure.status, figure.runs is not None) == ("steady", True)
+    apart = Sample(window.frame.assign(x0=window.frame.x0 + 40), window.drawn_from, window.times)
+    found = compare(reference, apart, dependent("day"), draw_run=runs_of(reference))
+    assert found.status == "drifted"
+    assert (found.auc or 0) > (found.limit or 1)
+
+
+def test_one_day_against_one_day_is_not_judged_and_says_why() -> None:
+    figure = compare(blocks(900, 1, 0), tangled_blocks(blocks(900, 1, 1, first=3)), dependent("day"))
+    assert figure.status == "insufficient"
+    assert "one side has 1 of" in (figure.reason or "")
+
+
+def tangled_blocks(sample: Sample) -> Sample:
+    return Sample(sample.frame.assign(x1=sample.frame.x0), sample.drawn_from, sample.times)
+
+
+def test_a_change_within_sessions_is_found() -> None:
+    pair = blocks(500, 3, 0), tangled_blocks(blocks(300, 3, 1))
+    assert compare(*pair, dependent("session")).status == "drifted"
+
+
+def test_the_limit_for_one_more_run_is_a_prediction_limit() -> None:
+    scale = np.array([-0.1, 0.0, 0.2, 0.3])
+    expected = scale.mean() + stats.t.ppf(0.975, 3) * scale.std(ddof=1) * np.sqrt(1.25)
+    assert prediction_limit(list(stats.norm.cdf(scale)), 0.025) == pytest.approx(stats.norm.cdf(expected))
+    assert prediction_limit([1.0, 1.0, 0.999], 0.025) <= 1

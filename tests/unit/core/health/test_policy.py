@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.core.health.policy import evaluate_policy, needed_history, replay
+from include.core.health.policy import evaluate_policy, replay
 from include.core.health.record import HealthRow
 from include.core.spec import ModelSpec
 from include.core.windows import windows_before
@@ -189,8 +189,10 @@ def test_a_breach_that_goes_missing_never_adds_an_incident_to_the_newest_window(
 
 @given(policies, histories)
 def test_making_the_newest_window_healthy_never_triggers(spec: ModelSpec, past: Any) -> None:
-    healed = [*past, row(WINDOWS[23], 0.8)] if not past or past[-1].window < WINDOWS[23] else past
-    healed = [*healed[:-1], row(healed[-1].window, 0.8)]
+    """As good as the best of them: earlier windows may have set the reference higher than the holdout did."""
+    best = max([0.8, *(one.live_figure("roc_auc").value or 0.0 for one in past)])
+    healed = [*past, row(WINDOWS[23], best)] if not past or past[-1].window < WINDOWS[23] else past
+    healed = [*healed[:-1], row(healed[-1].window, best)]
     assert evaluate_policy(spec, healed, []).verdict.answer == "pass"
 
 
@@ -199,26 +201,6 @@ def test_more_incidents_never_turn_a_hold_into_a_retraining(spec: ModelSpec, pas
     known = [incident(window) for window in incidents]
     if evaluate_policy(spec, past, []).verdict.answer != "fail":
         assert evaluate_policy(spec, past, known).verdict.answer != "fail"
-
-
-@given(policies, histories, st.lists(st.sampled_from(WINDOWS), max_size=4), st.sampled_from(["1", "2", None]))
-def test_the_newest_rows_that_the_policy_needs_give_the_same_decision_as_all(
-    spec: ModelSpec, past: Any, incidents: Any, live: Any
-) -> None:
-    known = [incident(window) for window in incidents]
-    needed = needed_history(spec, reversed(past))
-    assert evaluate_policy(spec, needed, known, live_version=live) == evaluate_policy(
-        spec, past, known, live_version=live
-    )
-
-
-def test_no_more_rows_are_taken_than_the_policy_needs() -> None:
-    newest_first = reversed(history(*[GOOD] * 20))
-    assert [one.window for one in needed_history(SPEC, newest_first)] == WINDOWS[19:16:-1]
-    assert next(newest_first).window == WINDOWS[15], "one more was taken, to see that it is too old"
-    waiting = [row(window, None, status="waiting", due=False) for window in WINDOWS[20:]]
-    rows = [*history(*[GOOD] * 20), *waiting]
-    assert len(needed_history(SPEC, reversed(rows))) == len(waiting) + SPEC.degradation.windows
 
 
 def test_how_much_worse_the_window_was_is_known_where_it_can_be_judged() -> None:

@@ -195,7 +195,20 @@ def test_before_truth_the_live_versions_quality_is_estimated_and_after_it_compar
     after = health(frame, truth_of(frame), estimator=kept)
     assert after.estimate.quality == before.estimate.quality
     assert after.estimate.truth["roc_auc"].value == after.by_version["1"]["roc_auc"].value
-    assert after.estimate.truth["roc_auc"].inside
+    assert (before.estimate.measured_errors, after.estimate.truth["roc_auc"].inside) == ({}, None)
+
+
+def test_the_errors_of_ten_windows_give_an_estimate_its_interval() -> None:
+    holdout = predictions(2000, start=9000)
+    kept = build_estimator(holdout.assign(late=truth_of(holdout).was_late.to_numpy()), SPEC)
+    frame = predictions(400)
+    row = health(frame, truth_of(frame), estimator=kept, estimate_errors={"roc_auc": [0.1] * 11, "brier": [0.1] * 9})
+    assert row.estimate.measured_errors == {"roc_auc": 11}
+    figure, outcome = row.estimate.figure("roc_auc"), row.estimate.outcome("roc_auc")
+    assert (figure.low, figure.high) == (pytest.approx(figure.value - 0.1), pytest.approx(figure.value + 0.1))
+    assert (outcome.inside, outcome.low, row.estimate.coverage("roc_auc")) == (True, figure.low, 11 / 12)
+    assert (row.estimate.figure("brier").low, row.estimate.outcome("brier").inside) == (None, None)
+    assert type(row).from_dict(json.loads(json.dumps(row.as_dict()))) == row
 
 
 def test_with_part_of_the_truth_the_estimate_is_compared_on_those_rows_alone() -> None:

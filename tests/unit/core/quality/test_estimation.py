@@ -17,6 +17,7 @@ from include.core.quality.estimation import (
     calibration_map,
     estimate,
     expected,
+    with_measured_errors,
 )
 from include.core.quality.evaluation import evaluate, figures
 from include.core.quality.figures import QualityFigure
@@ -154,6 +155,43 @@ def test_after_truth_the_estimate_stands_beside_what_came_true() -> None:
     assert set(found) == {"roc_auc", "brier"}
     assert found["roc_auc"].difference == pytest.approx(-0.05)
     assert (found["roc_auc"].inside, found["brier"].inside) == (False, True)
+
+
+# Intervals made of measured errors
+
+ESTIMATED = {"roc_auc": QualityFigure(0.8, 0.79, 0.81, 900), "f1": QualityFigure(None, n=9, reason="x")}
+
+
+@pytest.mark.parametrize("count", [0, 9])
+def test_an_estimate_has_no_interval_before_ten_errors_are_measured(count: int) -> None:
+    """The interval of chance in the labels once said 95 %, and held the actual value of 2 to 50 % of real weeks."""
+    quality, made_of = with_measured_errors(ESTIMATED, {"roc_auc": [-0.03] * count})
+    assert (quality["roc_auc"].value, quality["roc_auc"].low, quality["roc_auc"].high) == (0.8, None, None)
+    assert made_of == {}
+
+
+@pytest.mark.parametrize(("errors", "made_of"), [([-0.03] * 10, 10), ([0.5] * 28 + [-0.03, 0.02] * 6, 12)])
+def test_then_it_reaches_as_far_as_the_largest_of_the_newest_errors(errors: list[float], made_of: int) -> None:
+    quality, known = with_measured_errors(ESTIMATED, {"roc_auc": errors, "f1": errors})
+    assert known == {"roc_auc": made_of}
+    assert [quality["roc_auc"].low, quality["roc_auc"].high] == pytest.approx([0.77, 0.83])
+    assert quality["f1"].value is None
+
+
+def test_an_interval_is_never_narrower_than_chance_in_the_labels() -> None:
+    quality, _ = with_measured_errors({"roc_auc": QualityFigure(0.8, 0.6, 0.9, 20)}, {"roc_auc": [0.01] * 12})
+    assert (quality["roc_auc"].low, quality["roc_auc"].high) == (0.6, 0.9)
+
+
+def test_of_exchangeable_errors_twelve_in_thirteen_are_inside() -> None:
+    random, inside = np.random.default_rng(0), 0
+    for _ in range(4000):
+        errors = random.standard_t(3, 13)
+        quality, _ = with_measured_errors({"mae": QualityFigure(5.0)}, {"mae": errors[:12].tolist()})
+        low, high = quality["mae"].low, quality["mae"].high
+        assert low is not None and high is not None
+        inside += low <= 5 + errors[12] <= high
+    assert inside / 4000 == pytest.approx(12 / 13, abs=0.015)
 
 
 # Direct loss estimation

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.core.errors import RunRefusedError
-from include.core.release.canary import ServerFigures
 from include.core.release.release import Action, Observed, Release, plan
 from include.core.release.rollout import Rollout
+from include.core.release.server_figures import ServerFigures
 
 VERSIONS = st.sampled_from(["1", "2", "3"])
 

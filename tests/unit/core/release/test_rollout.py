@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.core.release.canary import ServerFigures
 from include.core.release.rollout import Rollout
+from include.core.release.server_figures import ServerFigures
 
 ROLLOUT = Rollout("owner", "2", lease=100.0, step=1, since=40.0)
 

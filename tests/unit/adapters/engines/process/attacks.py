@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from include.adapters.engines.process.confinement import Completed, run_confined
-from include.adapters.engines.process.system_calls import ALWAYS_THERE, socket_call
+from include.adapters.engines.process.system_calls import ALWAYS_THERE, socket_calls
 
 needs_table = pytest.mark.needs("system_calls")
 signals_scoped = pytest.mark.needs("landlock_signals")
@@ -35,7 +35,7 @@ def show(name, *arguments):
 
 def attack(code: str, folder: Path, **policy: Any) -> Completed:
     """Run ``code`` confined; it may use ``call(name, …)``, which gives minus the error, and ``show``, which prints."""
-    refused = (*ALWAYS_THERE, socket_call(listen=False, connect=False))
+    refused = (*ALWAYS_THERE, *socket_calls(bind=True, connect=True), *socket_calls(bind=False, connect=False))
     numbers = {call.name: getattr(call, os.uname().machine) for call in refused} | {"mseal": 462}
     settled: dict[str, Any] = {
         "readable": [],

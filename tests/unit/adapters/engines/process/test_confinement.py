@@ -24,6 +24,8 @@ from include.adapters.engines.process.confinement import (
 )
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.integration
+
 landlocked = pytest.mark.needs("landlock")
 REFUSED = "PermissionError|Read-only file system"
 """Landlock's answer, and that of a read-only mount."""
@@ -169,6 +171,36 @@ def test_shared_memory_counts_and_counts_once(tmp_path: Path, memory_mb: int) ->
     )
     done = run(code, tmp_path, memory_mb=memory_mb)
     assert done.limit == ("memory" if memory_mb == 150 else None), done.output_tail
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "for n in range(100): open(f'data/{n}', 'wb').write(megabyte)",
+        "for n in range(100): open(os.path.expanduser(f'~/{n}'), 'wb').write(megabyte)",
+        "f = []\nfor n in range(100): f.append(open('data/x', 'wb', 0)); f[-1].write(megabyte); os.unlink('data/x')",
+        "os.chdir('data')\nfor n in range(250): os.mkdir('d'); os.chdir('d')\nopen('x', 'w').write('y')",
+        "for n in range(100): os.write(1, megabyte)",
+        "os.mkdir('data/a')\nfor n in range(100): open(f'data/a/{n}', 'wb').write(megabyte)\nos.chmod('data/a', 0)",
+    ],
+    ids=["files", "temporary files", "removed but open", "too deep to look", "output", "in a closed folder"],
+)
+def test_too_much_on_the_disk_ends_it(tmp_path: Path, write: str) -> None:
+    """A job that fills the disk takes it from the predictions' log."""
+    (tmp_path / "data").mkdir()
+    code = f"import os, time\nmegabyte = b'x' * 2**20\n{write}\ntime.sleep(60)"
+    done = run(code, tmp_path, writable=[tmp_path / "data"], disk_mb=64, log=tmp_path / "log")
+    assert (done.limit, done.seconds < 20) == ("disk", True), done.output_tail[-300:]
+
+
+def test_what_fits_on_the_disk_is_no_problem(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    code = (
+        "import os, time\nopen('data/sparse', 'wb').truncate(2**30)\nos.symlink('/usr', 'data/link')\n"
+        "for n in range(50): open('data/x', 'wb').write(b'x' * 2**20); os.makedirs(f'data/{n}/a'); time.sleep(0.03)"
+    )
+    done = run(code, tmp_path, writable=[tmp_path / "data"], disk_mb=64)
+    assert (done.limit, done.code) == (None, 0), done.output_tail
 
 
 @pytest.mark.parametrize(

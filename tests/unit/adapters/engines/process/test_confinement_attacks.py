@@ -5,11 +5,11 @@ Each code prints what it got; ``refused`` names the error, so that a call which 
 
 from __future__ import annotations
 
+import itertools
 import resource
 import socket
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,17 @@ import psutil
 import pytest
 
 from include.adapters.engines.process import system_calls
-from include.adapters.engines.process.confinement import confined_command, run_confined
-from include.adapters.engines.process.system_calls import ALWAYS_THERE, AUDIT_ARCHITECTURES, seccomp_program
+from include.adapters.engines.process.confinement import run_confined
+from include.adapters.engines.process.system_calls import (
+    ALWAYS_THERE,
+    AUDIT_ARCHITECTURES,
+    NEW_PROCESS,
+    seccomp_program,
+)
 from tests.support.ports import free_port
 from tests.unit.adapters.engines.process.attacks import attack, needs_table
 
-pytestmark = needs_table
+pytestmark = [pytest.mark.integration, needs_table]
 
 
 @pytest.fixture(autouse=True)
@@ -138,34 +143,11 @@ def test_a_job_with_network_gets_tcp_and_udp_and_no_unix_socket(tmp_path: Path) 
     for family, kind, protocol in ((1, 1, 0), (1, 2, 0), (2, 3, 1), (2, 1, 262), (16, 3, 0), (2, 2, 1)):
         show("socket", family, kind, protocol)
     assert call("socket", 2, 1, 0) > 0 and call("socket", 10, 2, 17) > 0
+    show("listen", call("socket", 2, 1, 0), 5)  # the kernel would choose a port
     """
     done = attack(code, tmp_path, connect=True)
-    assert done.output_tail == "socket EACCES\n" * 6
+    assert done.output_tail == "socket EACCES\n" * 6 + "listen EACCES\n"
     assert done.code == 0
-
-
-def test_a_listening_server_still_answers(tmp_path: Path) -> None:
-    """uvicorn's own calls: a TCP socket, its options, bind, listen, accept."""
-    port = free_port()
-    code = """
-    import socket, sys
-    with socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=5) as server:
-        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        print("listening", flush=True)
-        client, _ = server.accept()
-        client.sendall(client.recv(100).upper())
-    """
-    command = confined_command(
-        [sys.executable, "-c", textwrap.dedent(code), str(port)],
-        cwd=tmp_path, readable=[], writable=[], scratch=tmp_path / "scratch", memory_mb=512, bind_ports=[port],
-    )  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == "listening\n"
-        with socket.create_connection(("127.0.0.1", port), 5) as client:
-            client.sendall(b"hello")
-            assert client.recv(100) == b"HELLO"
-        assert server.wait(10) == 0
 
 
 LIMITS = """
@@ -299,14 +281,14 @@ def test_every_way_through_the_program_ends_inside_it(machine: Any) -> None:
     """Also for the machine that the tests don't run on."""
     import struct
 
-    for listen, connect in ((False, False), (True, False), (False, True)):
-        code = seccomp_program(listen=listen, connect=connect, machine=machine)
+    for bind, connect, fork in itertools.product((False, True), repeat=3):
+        code = seccomp_program(bind=bind, connect=connect, fork=fork, machine=machine)
         program = list(struct.iter_unpack("HBBI", code))
         for place, (operation, if_true, if_false, _) in enumerate(program):
             if operation & 7 == 5:
                 assert place + 1 + max(if_true, if_false) < len(program)
         assert program[-1][0] & 7 == 6
-    assert seccomp_program(listen=False, connect=False, machine="riscv64") == b""
+    assert seccomp_program(bind=False, connect=False, fork=True, machine="riscv64") == b""
 
 
 @pytest.mark.needs("kernel_headers")
@@ -319,5 +301,6 @@ def test_the_tables_numbers_are_the_kernels(machine: str, header: str) -> None:
         words = line.split()
         if len(words) == 3 and words[0] == "#define" and words[2].isdigit():
             known[words[1].replace("__NR3264_", "__NR_").removeprefix("__NR_")] = int(words[2])
-    for call in (*ALWAYS_THERE, system_calls.socket_call(listen=True, connect=False)):
-        assert getattr(call, machine) == known[call.name], call.name
+    of_sockets = [call for connect in (True, False) for call in system_calls.socket_calls(bind=False, connect=connect)]
+    for call in (*ALWAYS_THERE, *NEW_PROCESS, *of_sockets):
+        assert getattr(call, machine) == known.get(call.name), call.name

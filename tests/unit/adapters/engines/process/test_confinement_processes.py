@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import pytest
 from include.adapters.engines.process import confinement
 from include.core.errors import PlatformError
 from tests.support.needs import missing
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 from tests.unit.adapters.engines.process.attacks import attack, needs_table, signals_scoped
 
-pytestmark = needs_table
+pytestmark = [pytest.mark.integration, needs_table]
 
 
 @pytest.fixture(autouse=True)
@@ -184,3 +186,27 @@ def test_no_way_of_sending_a_signal_reaches_a_process_outside(tmp_path: Path) ->
         victim.kill()
     assert output.splitlines() == [*["refused"] * 4, "-1 -1"]
     assert status != psutil.STATUS_STOPPED
+
+
+def test_a_server_starts_threads_and_no_process(tmp_path: Path) -> None:
+    """Its memory limit is one of each process, and nobody counts its processes."""
+    code = """
+    import os, subprocess, sys, threading
+    def program(): subprocess.run(["/bin/true"])
+    def spawned(): os.posix_spawn("/bin/true", ["true"], {})
+    for start in (os.fork, program, spawned):
+        try:
+            print(start.__name__, start())
+        except OSError as error:
+            print(type(error).__name__)
+    thread = threading.Thread(target=print, args=["a thread"])
+    thread.start()
+    thread.join()
+    """
+    command = confinement.confined_command(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path, readable=[], writable=[], scratch=tmp_path / "scratch", memory_mb=512,
+        listen=("127.0.0.1", free_port()),
+    )  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["PermissionError"] * 3 + ["a thread", ""], done.stderr

@@ -1,21 +1,14 @@
-"""``make trust``: how often the gates of promotion say what they should, by simulation and on real flights.
-
-Each row gives the nominal rate, what was found when rows were drawn one by one (as if they were independent), and what
-was found with ``data.dependence``, the default. Seeds are fixed. ``make trust WRITE=1`` writes docs/trust.md.
-"""
+"""How often promotion says what it should, by simulation and on pairs of equally trained models of real flights."""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.trust.table import REPEATS, Row
 from include.adapters.spec_file import load_spec
 from include.core.quality.evaluation import compare, evaluate
 from include.core.quality.figures import Comparison, Difference, Evaluation, QualityFigure
@@ -25,39 +18,7 @@ from include.core.spec import ModelSpec
 from include.settings import PROJECT
 from tests.support.specs import model_spec
 
-REPEATS = 300
 TIME = "at"
-PAGE = """# How far the gates can be trusted
-
-A candidate replaces the champion only if it is shown to be better on rows that neither has seen. *Shown* means that the
-lower bound of the 95 % interval of the difference lies above `promotion.improvement`: of candidates that are exactly as
-good as the champion, 2.5 % should seem better. That holds only if the interval knows which rows depend on each other.
-Flights of one day share their weather, so a hundred of them say less than a hundred flights of a hundred days.
-`data.dependence` in model.yaml says which rows belong together: those of one `day` (the default), those with the same
-value of a feature, or `none`. Intervals then draw whole blocks of rows, and are wider the fewer blocks there are.
-
-What it costs: a real improvement needs more days to be shown. `training.holdout_days` should be two weeks or more where
-days differ; rows of a single day promote nothing.
-
-Written by `make trust WRITE=1`: {repeats} repetitions of each simulation, on {cores} cores in {minutes:.0f} minutes.
-
-| what | nominal | rows one by one | by `data.dependence` |
-|---|---|---|---|
-{rows}
-"""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table."""
-
-    what: str
-    nominal: str
-    by_rows: str
-    by_blocks: str
-
-    def __str__(self) -> str:
-        return f"| {self.what} | {self.nominal} | {self.by_rows} | {self.by_blocks} |"
 
 
 def spec_for(task: str, metric: str, dependence: str) -> ModelSpec:
@@ -238,27 +199,10 @@ def flights() -> Iterator[Row]:
 
 
 def rows() -> Iterator[Row]:
-    """All lines of the table."""
+    """The lines about promotion."""
     yield from promotion()
     yield ties()
     for count in (1, 3, 10, 30):
         yield slices(count)
     yield few_positives()
     yield from flights()
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Print the table line by line; write the page on request."""
-    began, table = time.monotonic(), []
-    print("| what | nominal | rows one by one | by data.dependence |\n|---|---|---|---|", flush=True)
-    for row in rows():
-        table.append(str(row))
-        print(row, flush=True)
-    if "--write" in arguments:
-        minutes = (time.monotonic() - began) / 60
-        text = PAGE.format(repeats=REPEATS, cores=os.cpu_count(), minutes=minutes, rows="\n".join(table))
-        (PROJECT / "docs" / "trust.md").write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Simulations of the gates: how often each errs, beside what it promises."""

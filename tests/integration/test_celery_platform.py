@@ -1,0 +1,67 @@
+"""The same Dags on two Celery workers, PostgreSQL and Redis: the whole loop, and a few of the faults of tests.chaos.
+
+``make chaos FAULTS=--celery`` plays all of them (docs/worker-faults.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from include.embedded import processes
+from tests.chaos.chain import play_round, strict_spec
+from tests.chaos.faults import Fault
+from tests.chaos.place import MODELS, Place, celery_place
+from tests.chaos.runner import play
+from tests.chaos.worker_faults import SHORT_WORKER_FAULTS
+from tests.support.database_servers import PASSWORD, QUOTED
+from tests.support.running_platform import short_folder
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.needs("database_servers")]
+
+PARTS = ("scheduler", "scheduler-2", "worker-1", "worker-2", "database", "broker")
+
+
+@pytest.fixture(scope="module")
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    with short_folder() as root, celery_place(root, Path(request.config.cache.mkdir("environments"))) as made:
+        yield made
+
+
+def test_status_names_workers_and_servers_and_nothing_shows_their_passwords(place: Place) -> None:
+    done = place.platform.command("status", "--json")
+    assert done.returncode == 0, done.stdout
+    parts = {part["name"]: part for part in json.loads(done.stdout)["parts"]}
+    assert {name: parts[name]["problem"] for name in PARTS} == dict.fromkeys(PARTS)
+    commands = [" ".join(process.cmdline()) for process in processes.of_installation(place.platform.settings)]
+    logs = [path.read_text(encoding="utf-8", errors="replace") for path in (place.home / "logs").glob("*.log")]
+    for text in (done.stdout, place.platform.command("status").stdout, *commands, *logs):
+        assert PASSWORD not in text
+        assert QUOTED not in text
+
+
+@pytest.mark.parametrize("fault", SHORT_WORKER_FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_heals_by_itself(place: Place, fault: Fault) -> None:
+    (outcome,) = play(place, [fault])
+    assert outcome.passed, outcome
+
+
+def test_the_loop_from_a_degraded_month_to_the_version_that_was_trained_for_it(place: Place) -> None:
+    before = place.installation.store.release(place.cell.name, "production").champion
+    trainings = place.trainings()
+    with strict_spec(place), place.traffic() as traffic:
+        play_round(place, "2013-07", worse_by=1_000.0)
+    assert set(traffic.answered) <= place.logged()
+    assert place.trainings() == trainings + 1
+    assert place.installation.store.release(place.cell.name, "production").champion != before
+
+
+def test_a_training_waits_in_its_own_queue(place: Place) -> None:
+    runs = place.platform.ask("GET", f"dags/{MODELS[0].name}.training/dagRuns?order_by=-id&limit=1")["dag_runs"]
+    path = f"dags/{MODELS[0].name}.training/dagRuns/{runs[0]['dag_run_id'].replace('+', '%2B')}/taskInstances"
+    queues = {task["task_id"]: task["queue"] for task in place.platform.ask("GET", path)["task_instances"]}
+    assert {task for task, queue in queues.items() if queue == "training"} == {"train_candidate"}
+    assert set(queues.values()) == {"default", "training"}
