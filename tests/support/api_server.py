@@ -38,11 +38,14 @@ class ApiServer:
     def token(self, user: str) -> str:
         """A token of Airflow's API for the user of this role."""
         if user not in self.tokens:
-            login = {"username": user, "password": password(user)}
-            answer = requests.post(f"{self.url}/auth/token", json=login, timeout=30)
+            answer = self.log_in(user, password(user))
             answer.raise_for_status()
             self.tokens[user] = answer.json()["access_token"]
         return self.tokens[user]
+
+    def log_in(self, user: str, secret: str) -> requests.Response:
+        """Ask for a token with this password."""
+        return requests.post(f"{self.url}/auth/token", json={"username": user, "password": secret}, timeout=30)
 
     def ask(self, user: str, method: str, path: str, **more: Any) -> requests.Response:
         """A request with the token of a user; anonymous if the user is empty."""
@@ -60,8 +63,11 @@ def password(user: str) -> str:
 
 
 @contextmanager
-def api_server(home: Path, models: Mapping[str, str]) -> Iterator[ApiServer]:
-    """Start the server for these models (name → text of model.yaml); it ends with the block."""
+def api_server(home: Path, models: Mapping[str, str], fab_users: str = "") -> Iterator[ApiServer]:
+    """Start the server for these models (name → text of model.yaml); it ends with the block.
+
+    ``fab_users`` is a program that makes the users in Airflow's FAB auth manager; without it, the simple one has them.
+    """
     (port,) = free_ports(1)
     folder, secrets = home / "models", home / "secrets"
     for name, text in models.items():
@@ -89,9 +95,13 @@ def api_server(home: Path, models: Mapping[str, str]) -> Iterator[ApiServer]:
         "AIRFLOW__API_AUTH__JWT_SECRET": "j" * 64,
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
     }
+    commands = [airflow("db", "migrate"), airflow("dags", "reserialize")]
+    if fab_users:
+        env["AIRFLOW__CORE__AUTH_MANAGER"] = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+        commands.append([sys.executable, "-c", fab_users])
     (home / "airflow").mkdir()
-    for command in (["db", "migrate"], ["dags", "reserialize"]):
-        done = subprocess.run(airflow(*command), env=env, cwd=home, capture_output=True, text=True, timeout=300)
+    for command in commands:
+        done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
     serve = airflow("api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     with (home / "api-server.log").open("wb") as log:
