@@ -6,6 +6,7 @@ nobody asked for, and the newest of them would count as the newest window of the
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,11 +22,15 @@ class EventTimes:
     from_year: int = 1970
     days_ahead: int = 400
 
-    def read(self, text: str) -> str:
-        """The timestamp in one form (ISO 8601); UTC unless it has an offset. Raises EventTimeError."""
+    def read(self, texts: Collection[str]) -> dict[str, str]:
+        """Text → the timestamp in one form (ISO 8601); UTC unless it has an offset. Raises EventTimeError."""
+        now, ahead = datetime.now(UTC).replace(tzinfo=None), timedelta(days=self.days_ahead)
+        return {text: self._read(text, now, ahead) for text in texts}
+
+    def _read(self, text: str, now: datetime, ahead: timedelta) -> str:
         try:
             time = datetime.fromisoformat(text)
-            utc = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+            utc = time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
         except (ValueError, OverflowError):  # beyond the first or last day that datetime supports, too
             raise EventTimeError(f"{text!r} is not a time; write it like 2013-05-17T08:30:00") from None
         if utc.year < self.from_year:
@@ -33,7 +38,7 @@ class EventTimes:
                 f"{text!r} is before {self.from_year}. Send the time of the event (UTC), or lower "
                 "data.event_time_from_year in model.yaml"
             )
-        if utc - datetime.now(UTC) > timedelta(days=self.days_ahead):
+        if utc - now > ahead:
             raise EventTimeError(
                 f"{text!r} is more than {self.days_ahead} days in the future. Send the time of the event (UTC), or "
                 "raise data.event_time_days_ahead in model.yaml"

@@ -294,7 +294,7 @@ def _problem(value: Any, datatype: str, kind: str) -> str | None:
 
 def _times(name: str, texts: list[Any], accepted: EventTimes) -> list[str]:
     try:
-        read = {text: accepted.read(str(text)) for text in dict.fromkeys(texts)}
+        read = accepted.read(dict.fromkeys(map(str, texts)))
     except EventTimeError as error:
         raise BadRequestError(f"input '{name}': {error}") from None
-    return [read[text] for text in texts]
+    return [read[str(text)] for text in texts]

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .config import ServerConfig
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ SECONDS = (
 """Upper bounds of the buckets of a request's duration, from 1 ms to 10 s: ten a decade (the series R10 of ISO 3), so
 that a quantile is known to about a tenth."""
 LABELS = ("model", "version", "environment")
+SHORT = 16
+"""Fewer values are counted one by one, which takes less time than setting up arrays."""
 
 
 class Buckets:
@@ -43,6 +47,17 @@ class Buckets:
         """Count one value in the first bucket whose bound it does not exceed."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count each of the values."""
+        if len(values) < SHORT:
+            for value in values:
+                self.add(value)
+            return
+        places = np.searchsorted(self.bounds, values, side="left")
+        for place, count in zip(*np.unique(places, return_counts=True), strict=True):
+            self.counts[place] += int(count)
+        self.sum += sum(values)
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Each bound as text, and how many values do not exceed it."""
@@ -76,8 +91,7 @@ class ServerMetrics:
         with self._lock:
             self._rows += len(predictions)
             self._missing.update(missing)
-            for value in predictions:
-                self._predictions.add(value)
+            self._predictions.add_all(predictions)
 
     def count_optional(self, optional: Mapping[str, Sequence[str]]) -> None:
         """Record an answered request's optional inputs, by how they were treated."""

@@ -1,4 +1,4 @@
-"""The same Dags on two Celery workers, PostgreSQL and Redis: the whole loop, and a few of the faults of tests.chaos.
+"""The same Dags on two Celery workers, PostgreSQL and Redis: the whole loop, and the faults of these parts.
 
 ``make chaos FAULTS=--celery`` plays all of them (docs/worker-faults.md).
 """

@@ -125,11 +125,17 @@ def test_an_entry_of_which_nothing_was_written_leaves_the_file_in_use(log: Any, 
     assert [numbers(content) for content in segments(log)] == [[2]]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [None, float("nan")], {"x": ["null", float("inf")]}])
 def test_what_is_not_json_is_never_written(log: Any, value: Any) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        log.append({"n": value})
+        log.append({"n": value, "m": None})
     assert segments(log) == [b""]
+
+
+@pytest.mark.parametrize("value", [None, [None, "null", 1.5], {"null": ["null", None], "x": [None, None]}])
+def test_missing_values_are_written_as_null_also_beside_a_text_that_says_so(log: Any, value: Any) -> None:
+    log.append({"n": value})
+    assert numbers(segments(log)[0]) == [value]
 
 
 def test_the_lines_of_threads_never_mix(log: Any, disk: Any) -> None:
