@@ -27,11 +27,11 @@ from include.stages.installation import open_installation
 from tests.support.engines import docker_host, installation, server_pid
 from tests.support.real_repository import RealRepository
 from tests.support.serving import MODEL_CODE, Serving, roll_out
-from tests.support.traffic import traffic_of
+from tests.support.traffic import keep_alive_traffic_of, logged
 from tests.support.waiting import wait_for
 
 RUNS = 3
-CLIENTS = 4
+CLIENTS = 8
 ROW = [{"distance": 500.0, "hour": 8.0}]
 
 
@@ -93,19 +93,18 @@ def _rollout(place: Serving) -> str:
     deployment.start_canary(open_installation(), spec, "1", "first")
     deployment.promote(open_installation(), spec, "1", "first")
     started = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(traffic_of(spec)) for _ in range(CLIENTS)]
+    with keep_alive_traffic_of(spec, CLIENTS) as traffic:
         roll_out(spec, "2", "second")
         rollback.roll_back(open_installation(), spec, "back")
         before = server_pid(spec.name, "1")
         os.kill(before, signal.SIGKILL)
         wait_for(lambda: server_pid(spec.name, "1") not in (0, before), what="the server's return")
-        answered = sum(len(client.answered) for client in clients)
-        wait_for(lambda: sum(len(client.answered) for client in clients) > answered + 100, what="answers")
+        answered = len(traffic.answered)
+        wait_for(lambda: len(traffic.answered) > answered + 100, what="answers")
     seconds = time.monotonic() - started
-    answered = sum(len(client.answered) for client in clients)
-    failed = [why for client in clients for why in client.failures]
-    return f"{answered} requests, {answered / seconds:.0f}/s, {len(failed)} failed {failed[:1] or ''}".rstrip()
+    lost = len(set(traffic.answered) - set(logged(spec)))
+    rate = f"{len(traffic.answered)} requests, {len(traffic.answered) / seconds:.0f}/s"
+    return f"{rate}, {len(traffic.failures)} failed, {lost} not in the log {traffic.failures[:1] or ''}".rstrip()
 
 
 def _images(place: Serving, repository: RealRepository) -> Iterator[tuple[str, str]]:
