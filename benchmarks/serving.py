@@ -1,9 +1,10 @@
 """The model server against others, in one run: ``python -m benchmarks.serving``, also part of ``make bench``.
 
-``flights`` is trained on six months in an environment of its own. It is served compiled, as it was fitted, by a bare
-FastAPI application with the same pipeline, and by MLServer; neither of these two checks a token, or logs. Each is
-measured by the same client: one row and 1,000 rows, directly and through Caddy; the start of the process until it is
-ready (the servers of Evergreen have predicted once by then), its CPU seconds until then, and its memory.
+``flights`` is trained on six months in an environment of its own. It is served compiled, with and without a durable
+log, as it was fitted, by a bare FastAPI application with the same pipeline, and by MLServer; neither of these two
+checks a token, or logs. Each is measured by the same client: one row and 1,000 rows, directly and through Caddy; the
+start of the process until it is ready (the servers of Evergreen have predicted once by then), its CPU seconds until
+then, and its memory.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ def measured() -> Iterator[tuple[str, str]]:
         serve = [str(python), "-m", "runtime.serve"]
         commands = {
             "compiled": [*serve, _config(folder, "compiled", config)],
+            "compiled, durable log": [*serve, _config(folder, "durable", config | {"durable_log": True})],
             "fitted": [*serve, _config(folder, "fitted", config | {"compiled": None})],
             "bare FastAPI": [str(python), str(folder / "bare.py"), config["artifact"]],
             "MLServer 1.7.1": mlserver_baseline.command(folder / "mlserver", config["artifact"]),

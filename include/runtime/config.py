@@ -94,6 +94,8 @@ class ServerConfig(TypedDict):
     token_file: str
     optional_inputs_file: str
     log_dir: str | None
+    durable_log: bool
+    """Whether a response waits until its prediction is on the disk."""
     max_rows: int
     max_body_bytes: int
     event_time_from_year: int

@@ -17,6 +17,11 @@ from .predictor import load_predictor
 from .server_metrics import ServerMetrics
 
 
+def not_logged(error: OSError) -> tuple[int, dict[str, Any]]:
+    """Status code and content of the response to a request whose prediction could not be logged."""
+    return 503, {"error": f"the prediction could not be logged, so it is not returned: {error.strerror}"}
+
+
 class ModelServer:
     """A loaded model with its prediction log and its metrics."""
 
@@ -32,7 +37,8 @@ class ModelServer:
         self.log = None
         if config["log_dir"]:
             revision = config["release"].rpartition("@")[2]
-            self.log = PredictionLog(Path(config["log_dir"]), f"{config['version']}-{revision}")
+            name = f"{config['version']}-{revision}"
+            self.log = PredictionLog(Path(config["log_dir"]), name, durable=config.get("durable_log", False))
 
     def answer(self, body: bytes, json_length: int | None = None) -> tuple[int, dict[str, Any]]:
         """Status code and content of the response to an inference request.
@@ -61,7 +67,7 @@ class ModelServer:
         try:
             self._log(request, own_id, predicted)
         except OSError as error:
-            return 503, {"error": f"the prediction could not be logged, so it is not returned: {error.strerror}"}
+            return not_logged(error)
         self.metrics.observe(request.features, predicted)
         optional = {"ignored": request.ignored, "absent": request.absent, "converted": request.converted}
         self.metrics.count_optional(optional)

@@ -52,8 +52,11 @@ def new_request_id() -> str:
 class PredictionLog:
     """Appends lines to ``<folder>/<name>-<start, nanoseconds>-<pid>.jsonl``; starts a new file when one is full."""
 
-    def __init__(self, folder: Path, name: str, segment_bytes: int = SEGMENT_BYTES):
-        self.folder, self.name, self.segment_bytes = folder, name, segment_bytes
+    def __init__(self, folder: Path, name: str, segment_bytes: int = SEGMENT_BYTES, *, durable: bool = False):
+        """``durable``: :meth:`sync` will be called, also for the files that are full by then."""
+        self.folder, self.name, self.segment_bytes, self.durable = folder, name, segment_bytes, durable
+        self._full: list[int] = []
+        """Descriptors of full files that :meth:`sync` has not seen yet."""
         self._lock = threading.Lock()
         self._descriptor = -1
         self._written = 0
@@ -68,6 +71,20 @@ class PredictionLog:
             if self._truncated or self._written >= self.segment_bytes:
                 self._open()
             self._write(line)
+
+    def sync(self) -> None:
+        """Return once all entries so far are on the disk. On OSError, any of those since the last call may be lost.
+
+        That a new file has its name on the disk, too, is what Linux's usual file systems promise (ext4, XFS, Btrfs).
+        """
+        with self._lock:
+            descriptors, self._full = [*self._full, os.dup(self._descriptor)], []
+        try:
+            for descriptor in descriptors:
+                os.fdatasync(descriptor)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def close(self) -> None:
         """Close the current file."""
@@ -88,7 +105,9 @@ class PredictionLog:
     def _open(self) -> None:
         path = self.folder / f"{self.name}-{time.time_ns()}-{os.getpid()}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
-        if self._descriptor >= 0:
+        if self._descriptor >= 0 and self.durable:
+            self._full.append(self._descriptor)
+        elif self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._written, self._truncated = descriptor, 0, False
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,8 @@ from typing import Any
 import msgspec
 
 from .bodies import TooLargeError, UndecodableError, decoded, length_of_json
-from .model_server import ModelServer
+from .group_commit import GroupCommit
+from .model_server import ModelServer, not_logged
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -95,6 +98,9 @@ class Application:
         self._most = server.config["max_body_bytes"]
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="predict")
         self.routes = self._routes()
+        self.commit = GroupCommit(server.log.sync, self._end) if server.log and server.log.durable else None
+        self.failed = False
+        """Whether the server ends because its log can't be written to the disk."""
 
     def _routes(self) -> dict[str, tuple[str, Handler]]:
         """Path → its method (GET includes HEAD) and what answers it."""
@@ -160,6 +166,11 @@ class Application:
             code, content = error.code, {"error": str(error)}
         else:
             code, content = await self._answer(body, json_length)
+            if code == 200 and self.commit:
+                try:
+                    await self.commit.wait()
+                except OSError as error:
+                    code, content = not_logged(error)
         self.server.metrics.count(code, time.perf_counter() - started)
         own_id = content.get("parameters", {}).get("server_request_id")
         return in_json(code, content, ((b"x-request-id", own_id.encode()),) if own_id else ())
@@ -171,11 +182,18 @@ class Application:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self.server.answer, body, json_length)
 
+    def _end(self) -> None:
+        """End the server, so that its supervisor starts a new one with a new file of the log."""
+        self.failed = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
                 self._threads.shutdown()
+                if self.commit:
+                    self.commit.close()
                 if self.server.log:
                     self.server.log.close()
             await send({"type": f"{message['type']}.complete"})

@@ -21,11 +21,12 @@ from .routes import Application
 
 def main(config: ServerConfig) -> None:
     """Load the model and serve it until SIGTERM."""
-    # uvicorn raises the signal again once all requests are answered.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = ModelServer(config)
+    application = Application(ModelServer(config))
+    # uvicorn raises the signal again once all requests are answered.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(application.failed)))
     settings = uvicorn.Config(
-        Application(server),
+        application,
         loop="uvloop",
         http=ServerProtocol,
         ws="none",

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from tests.conftest import PROJECT
 from tests.support.compiled_models import server_config
 from tests.support.ports import free_port
 from tests.support.small_model import model_block, request
+from tests.support.traffic import Traffic
 from tests.support.waiting import wait_for
 
 FEATURE_CODE = """
@@ -42,6 +43,8 @@ def prepare(frame):
 """Fails for a distance of 666, and for 1000 says that it has begun and waits until it may go on."""
 TOKEN = "test-token"
 SECONDS_TO_START = 60
+CLIENTS = 4
+SERVE = ("-m", "include.runtime.serve")
 
 
 def make_bundle(folder: Path) -> Any:
@@ -96,12 +99,14 @@ class Server:
 
 
 @contextmanager
-def start_server(folder: Path, config: dict[str, Any], **changes: Any) -> Iterator[Server]:
+def start_server(
+    folder: Path, config: dict[str, Any], program: Sequence[str] = SERVE, **changes: Any
+) -> Iterator[Server]:
     """A server with this config, ready to answer; killed at the end if it still runs."""
     folder.mkdir(exist_ok=True)
     config = {**config, "port": free_port(), "log_dir": str(folder / "log"), **changes}
     output = folder / "output.log"
-    process = start_process(folder, config, output)
+    process = start_process(folder, config, output, program)
     server = Server(process, f"http://127.0.0.1:{config['port']}", folder / "log", output)
     try:
         wait_for(lambda: _ready(server), SECONDS_TO_START, "the server")
@@ -111,11 +116,13 @@ def start_server(folder: Path, config: dict[str, Any], **changes: Any) -> Iterat
         process.wait(10)
 
 
-def start_process(folder: Path, config: dict[str, Any], output: Path) -> subprocess.Popen[bytes]:
+def start_process(
+    folder: Path, config: dict[str, Any], output: Path, program: Sequence[str] = SERVE
+) -> subprocess.Popen[bytes]:
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with output.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "include.runtime.serve", str(folder / "config.json")],
+            [sys.executable, *program, str(folder / "config.json")],
             cwd=PROJECT,
             env={**os.environ, "PYTHONPATH": str(PROJECT)},
             stdout=file,
@@ -138,3 +145,8 @@ def _is_json(content: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def clients_of(server: Server) -> Traffic:
+    """Clients that ask for 20 predictions at a time."""
+    return Traffic(lambda identity: server.infer(20, identity), clients=CLIENTS)

@@ -1,11 +1,9 @@
 """Serving with real servers: nobody without the token is answered, and no prediction leaves that is not in the log."""
 
 import gzip
-import resource
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from tests.integration.model_bundle import (
     SECONDS_TO_START,
     TOKEN,
     Server,
+    clients_of,
     make_bundle,
     start_process,
     start_server,
@@ -26,12 +25,10 @@ from tests.integration.model_bundle import (
 from tests.support.compiled_models import small_classifier
 from tests.support.ports import free_port
 from tests.support.small_model import FEATURES, body, request
-from tests.support.traffic import Traffic
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 INFER = "/v2/models/small/infer"
-CLIENTS = 4
 NO_ROUTES = [
     "/",
     "/docs",
@@ -253,53 +250,6 @@ def test_each_metric_says_which_model_version_and_environment_it_is_of(server: S
             assert label in line
     (info,) = [line for line in lines if line.startswith("evergreen_model_info")]
     assert 'build="b1"' in info and 'release="production@7"' in info
-
-
-@contextmanager
-def file_size_limit(server: Server, room: Any) -> Iterator[Any]:
-    """The server's log may grow by ``room`` bytes and no more, as on a disk that is full."""
-    pid, kind = server.process.pid, resource.RLIMIT_FSIZE
-    soft, hard = resource.prlimit(pid, kind)
-    resource.prlimit(pid, kind, (server.segments()[-1].stat().st_size + room, hard))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, kind, (soft, hard))
-
-
-@pytest.mark.parametrize("room, new_segments", [(0, 0), (40, 1)])
-def test_no_prediction_leaves_that_could_not_be_logged(server: Server, room: int, new_segments: int) -> None:
-    assert server.infer().status_code == 200
-    before, segments = set(server.logged()), len(server.segments())
-    with file_size_limit(server, room):
-        response = server.infer()
-        assert response.status_code == 503
-        assert response.json() == {"error": "the prediction could not be logged, so it is not returned: File too large"}
-    assert set(server.logged()) == before
-    assert server.count('evergreen_requests_total{code="503"}') > 0
-    response = server.infer()
-    assert response.status_code == 200
-    assert set(server.logged()) == {*before, response.json()["id"]}
-    assert len(server.segments()) == segments + new_segments
-
-
-def clients_of(server: Server) -> Any:
-    """Clients that ask for 20 predictions at a time."""
-    return Traffic(lambda identity: server.infer(20, identity), clients=CLIENTS)
-
-
-@pytest.mark.parametrize("kind", ["bundle", "compiled"])
-def test_each_answer_of_a_killed_server_is_in_its_log(
-    tmp_path: Path, request: pytest.FixtureRequest, kind: str
-) -> None:
-    with start_server(tmp_path, request.getfixturevalue(kind)) as server, clients_of(server) as traffic:
-        wait_for(lambda: len(traffic.answered) >= 100, 60, "100 answers")
-        server.process.send_signal(signal.SIGKILL)
-        assert server.process.wait(10) == -signal.SIGKILL
-    logged = server.logged()
-    assert not traffic.refused
-    assert {key: logged[key]["predictions"] for key in traffic.predictions} == traffic.predictions
-    assert len(logged) <= len(traffic.predictions) + CLIENTS
 
 
 def test_a_server_that_is_stopped_answers_what_it_has_begun_and_ends_well(tmp_path: Path, bundle: Any) -> None:

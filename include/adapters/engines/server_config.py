@@ -39,6 +39,8 @@ class ServerConfig:
     """Folder of the prediction log; None in the test environment, where nothing is logged."""
     compiled: str | None = None
     """The registered hash of ``model.onnx``; None if the version has none."""
+    durable_log: bool = False
+    """Whether a response waits until its prediction is on the disk."""
     max_rows: int = MAX_ROWS
     max_body_bytes: int = MAX_BODY_BYTES
     event_time_from_year: int = 1970

@@ -132,6 +132,11 @@ class Deployment(SpecSection):
     )
     load_requests: int = Field(200, ge=20, description="One-row requests of the load test, in the test environment.")
     load_clients: int = Field(4, ge=1, le=64, description="Clients that send them concurrently; no request may fail.")
+    durable_log: bool = Field(
+        False,
+        description="Whether a response waits until its prediction is on the disk, so that it survives the loss of "
+        "power, not only the end of the server. Applies to servers that are started from then on.",
+    )
     shadow: Shadow = Field(
         default_factory=Shadow, description="Replay of logged requests before the canary; off by default."
     )

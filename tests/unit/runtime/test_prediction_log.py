@@ -138,6 +138,32 @@ def test_missing_values_are_written_as_null_also_beside_a_text_that_says_so(log:
     assert numbers(segments(log)[0]) == [value]
 
 
+def test_all_files_are_brought_to_the_disk_also_those_that_were_full_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real = os.fdatasync
+
+    def sync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append(os.fstat(descriptor).st_ino)
+
+    def opened() -> int:
+        return sum(path.resolve().parent == tmp_path for path in Path("/proc/self/fd").iterdir())
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    log = PredictionLog(tmp_path, "3-7", segment_bytes=1, durable=True)
+    for n in range(3):
+        log.append({"n": n})
+    log.sync()
+    assert sorted(synced) == sorted(path.stat().st_ino for path in tmp_path.glob("*.jsonl"))
+    assert (len(synced), opened()) == (3, 1)
+    log.sync()
+    assert len(synced) == 4, "only the current file"
+    log.close()
+    assert opened() == 0
+
+
 def test_the_lines_of_threads_never_mix(log: Any, disk: Any) -> None:
     disk(at_once=7)
     start = threading.Barrier(4)

@@ -137,6 +137,7 @@ class DockerEngine:
             token_file=str(CONFIG / "token"),
             optional_inputs_file=str(CONFIG / OPTIONAL_INPUTS),
             log_dir=str(LOG) if environment == "production" else None,
+            durable_log=spec.deployment.durable_log,
             event_time_from_year=spec.data.event_time_from_year,
             event_time_days_ahead=spec.data.event_time_days_ahead,
         )

@@ -157,6 +157,7 @@ class ProcessEngine:
                 token_file=str(self._settings.secrets / "prediction_token"),
                 optional_inputs_file=str(self._optional_inputs(name)),
                 log_dir=str(log_folder) if environment == "production" else None,
+                durable_log=spec.deployment.durable_log,
                 event_time_from_year=spec.data.event_time_from_year,
                 event_time_days_ahead=spec.data.event_time_days_ahead,
             )
