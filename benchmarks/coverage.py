@@ -7,6 +7,7 @@ goal is to be within 2 points of the level; figures that miss it are marked, nev
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 
@@ -114,4 +115,4 @@ def _spec(task: str, metrics: tuple[str, ...]) -> ModelSpec:
 
 if __name__ == "__main__":
     for what, figure in coverage(int(sys.argv[1]) if len(sys.argv) > 1 else REPEATS):
-        print(f"{what}: {figure}", flush=True)
+        print(json.dumps([what, figure]), flush=True)

@@ -39,14 +39,15 @@ def measured() -> Iterator[tuple[str, str]]:
     """Name and result of each measurement, for each available engine."""
     for engine in ("process", "docker"):
         try:
-            with _place(engine) as (place, repository):
+            with serving_place(engine) as (place, repository):
                 yield from _measure(engine, place, repository)
         except PlatformError as error:
             yield f"engine {engine}", f"not measured: {error}"
 
 
 @contextlib.contextmanager
-def _place(engine: str) -> Iterator[tuple[Serving, RealRepository]]:
+def serving_place(engine: str) -> Iterator[tuple[Serving, RealRepository]]:
+    """Somewhere to deploy to, with this engine, and the repository of its models."""
     with installation(engine) as home:
         os.environ |= {"AIRFLOW_HOME": str(home / "airflow"), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
         repository = RealRepository(home / "git")

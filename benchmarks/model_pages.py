@@ -1,7 +1,8 @@
-"""How fast the page of all models is: on the server, and until a browser can be used."""
+"""How fast the pages of a thousand models are on the server: ``python -m benchmarks.model_pages``."""
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ WINDOWS = [f"2013-W{week:02d}" for week in range(1, 53)]
 REPEATS = 15
 
 
-def model_pages() -> Iterator[tuple[str, str]]:
+def measured() -> Iterator[tuple[str, str]]:
     """Name and figure of each measurement; the baseline is the same server's answer to a request for its version."""
     yaml = {f"model-{number:04d}": model_yaml(name=f"model-{number:04d}") for number in range(MODELS)}
     weekly = {name: text.replace("window: month", "window: week") for name, text in yaml.items()}
@@ -42,6 +43,9 @@ def model_pages() -> Iterator[tuple[str, str]]:
         later = _milliseconds(server, list_of_all, REPEATS)
         yield "models page, later requests", f"{later} (Airflow's /api/v2/version: {baseline})"
         yield "page of one model", _milliseconds(server, f"{list_of_all}/model-0500", REPEATS)
+        token = {"Authorization": "Bearer the-token"}
+        yield "metrics page, first request", _milliseconds(server, "/evergreen/metrics", 1, token)
+        yield "metrics page, later requests", _milliseconds(server, "/evergreen/metrics", 3, token)
 
 
 def _fill(store: Store, models: list[str]) -> None:
@@ -91,11 +95,21 @@ def _events(model: str) -> list[JsonObject]:
     ]
 
 
-def _milliseconds(server: ApiServer, path: str, repeats: int) -> str:
+def _milliseconds(server: ApiServer, path: str, repeats: int, headers: dict[str, str] | None = None) -> str:
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
-        answer = server.ask("admin", "GET", path)
+        answer = server.ask("" if headers else "admin", "GET", path, headers=headers or {})
         seconds.append(time.perf_counter() - began)
         answer.raise_for_status()
     return f"{1000 * statistics.median(seconds):.0f} ms"
+
+
+def main() -> None:
+    """Print each figure as a line of JSON, ``[what, figure]``."""
+    for row in measured():
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -30,9 +30,10 @@ commit whose build has already passed is not checked again unless *again* is set
 
 from datetime import timedelta
 
-from airflow.sdk import AssetWatcher, Param, dag
+from airflow.sdk import AssetWatcher, dag
 
 from evergreen.assets import model_asset
+from evergreen.form_param import FormParam
 from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.build_environment import BuildEnvironmentOperator
 from evergreen.operators.check_out_commit import CheckOutCommitOperator
@@ -43,13 +44,13 @@ from include.core.spec import ModelSpec
 
 CHECKS = ("lint", "test", "check_contract")
 PARAMS = {
-    "ref": Param(
+    "ref": FormParam(
         None,
         type=["null", "string"],
         title="Branch, tag or commit",
         description="The commit to build. Empty: the newest commit of the model's branch.",
     ),
-    "again": Param(
+    "again": FormParam(
         False,
         type=["boolean", "null"],
         title="Check again",

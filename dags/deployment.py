@@ -63,10 +63,11 @@ version is no longer the `challenger`.
 
 from datetime import timedelta
 
-from airflow.sdk import Param, dag
+from airflow.sdk import dag
 
 from evergreen.assets import model_asset
 from evergreen.choices import known_choices, suggesting
+from evergreen.form_param import FormParam
 from evergreen.model_dags import RUN_TIMEOUT, WAITING_RUNS, dag_settings, models_to_parse
 from evergreen.model_task import ModelTask
 from evergreen.operators.approve_release import ApproveReleaseOperator
@@ -85,7 +86,7 @@ from include.core.spec import Approval, ModelSpec
 OVERRIDDEN = "{{ ti.xcom_pull(task_ids='choose_release', key='overridden') or '' }}"
 
 
-def params(model: ModelSpec) -> dict[str, Param]:
+def params(model: ModelSpec) -> dict[str, FormParam]:
     """The trigger form."""
     known = known_choices(model.name)
     return {
@@ -94,14 +95,14 @@ def params(model: ModelSpec) -> dict[str, Param]:
             title="Version",
             description="The registered version to deploy, for example 3. Empty: the candidate that was offered last.",
         ),
-        "force": Param(
+        "force": FormParam(
             False,
             type=["boolean", "null"],
             title="Deploy although promotion refused it",
             description="Deploy the version above even if it did not pass promotion; the release's note says so. Test "
             "and canary decide as always.",
         ),
-        "rollback": Param(
+        "rollback": FormParam(
             False,
             type=["boolean", "null"],
             title="Roll back",

@@ -21,13 +21,14 @@ registered in MLflow with their artifacts.
 - The disk is still filling: the alert DiskFilling has a page with the largest folders.
 """
 
-from airflow.sdk import Param, dag
+from airflow.sdk import dag
 
+from evergreen.form_param import FormParam
 from evergreen.model_dags import common_settings
 from evergreen.operators.clean_up import CleanUpOperator
 
 PARAMS = {
-    "dry_run": Param(
+    "dry_run": FormParam(
         False,
         type=["boolean", "null"],
         title="Dry run",

@@ -35,9 +35,10 @@ Measuring a window again replaces its figures.
 - `publish_health`: the page cannot be written to `reports/`. Clear the task; it does not repeat the measurement.
 """
 
-from airflow.sdk import Param, dag
+from airflow.sdk import dag
 
 from evergreen.choices import known_choices, suggesting
+from evergreen.form_param import FormParam
 from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.check_measurement import CheckMeasurementOperator
 from evergreen.operators.gather_predictions import GatherPredictionsOperator
@@ -47,7 +48,7 @@ from evergreen.run_params import suggested_param
 from include.core.spec import ModelSpec
 
 
-def params(model: ModelSpec) -> dict[str, Param]:
+def params(model: ModelSpec) -> dict[str, FormParam]:
     """The trigger form."""
     return {
         "window": suggesting(

@@ -33,16 +33,17 @@ for it (docs/monitoring.md). All three apply the same policy.
 
 from datetime import timedelta
 
-from airflow.sdk import Param, dag
+from airflow.sdk import dag
 
 from evergreen.assets import model_asset
+from evergreen.form_param import FormParam
 from evergreen.model_dags import RUN_TIMEOUT, WAITING_RUNS, dag_settings, models_to_parse
 from evergreen.operators.approve_retraining import ApproveRetrainingOperator
 from evergreen.operators.trigger_training import TriggerTrainingOperator
 from evergreen.sensors.degraded_health import DegradedHealthSensor
 from include.core.spec import ModelSpec
 
-WAIT = Param(
+WAIT = FormParam(
     False,
     type=["boolean", "null"],
     title="Wait until degraded",

@@ -32,10 +32,11 @@ and the asset `<model>/candidate` starts `<model>.deployment`.
 
 from datetime import timedelta
 
-from airflow.sdk import AssetWatcher, Param, dag
+from airflow.sdk import AssetWatcher, dag
 
 from evergreen.assets import model_asset
 from evergreen.choices import known_choices, suggesting
+from evergreen.form_param import FormParam
 from evergreen.model_dags import dag_settings, models_to_parse
 from evergreen.operators.compare_with_champion import CompareWithChampionOperator
 from evergreen.operators.offer_candidate import OfferCandidateOperator
@@ -48,7 +49,7 @@ from evergreen.triggers.data_partition import DataPartitionTrigger
 from include.core.spec import ModelSpec
 
 PARAMS = {
-    "parameters": Param(
+    "parameters": FormParam(
         {},
         type=["object", "null"],
         title="Estimator parameters",
@@ -56,13 +57,13 @@ PARAMS = {
         "to training.parameters in model.yaml and override parameters of the same name. Names that the function does "
         "not have are refused.",
     ),
-    "reason": Param(
+    "reason": FormParam(
         None,
         type=["null", "string"],
         title="Reason",
         description="Why this training runs; recorded with the model version. Empty: what started the run.",
     ),
-    "incident": Param(
+    "incident": FormParam(
         None,
         type=["null", "string"],
         title="Incident",
@@ -71,7 +72,7 @@ PARAMS = {
 }
 
 
-def params(model: ModelSpec) -> dict[str, Param]:
+def params(model: ModelSpec) -> dict[str, FormParam]:
     """The trigger form: suggestions are of this model, the other fields are the same for all."""
     known = known_choices(model.name)
     suggested = {

@@ -27,7 +27,7 @@ class Settings:
     airflow_port: int = 8080
     mlflow_port: int = 5500
     gateway_port: int = 8000
-    server_ports: str = "8100-8139"
+    server_ports: str = "8100-8299"
     store_url: str = ""
     mlflow_url: str = ""
     mlflow_artifacts: str = ""

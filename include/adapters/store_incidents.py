@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from dataclasses import fields
 
 import sqlalchemy as sa
 
@@ -13,6 +14,8 @@ from include.core.health.incident_events import IncidentEvent
 from include.core.health.record import Incident
 from include.core.verdict import Verdict
 
+EVENT = [incident_events.c[one.name] for one in fields(IncidentEvent)]
+"""The columns of an event, in the order of its fields."""
 ATTEMPTS = 20
 """How often an event is written when others write events of the same incident in the same moment."""
 
@@ -66,15 +69,10 @@ class StoreIncidents(ABC):
     def incident_events(self, model: str, incident: str | None = None) -> list[IncidentEvent]:
         """The events of an incident, or of all incidents of the model; those of an incident oldest first."""
         table = incident_events
-        query = sa.select(table).where(table.c.model == model).order_by(table.c.incident, table.c.number)
+        query = sa.select(*EVENT).where(table.c.model == model).order_by(table.c.incident, table.c.number)
         query = query if incident is None else query.where(table.c.incident == incident)
         with self.engine.connect() as connection:
-            return [read_event(row) for row in connection.execute(query)]
-
-
-def read_event(row: sa.Row[tuple[object, ...]]) -> IncidentEvent:
-    """The event in a row of the table."""
-    return IncidentEvent(row.incident, row.kind, row.author, row.text, row.run, row.number, row.recorded)
+            return [IncidentEvent(*row) for row in connection.execute(query)]
 
 
 def _add(connection: sa.Connection, model: str, event: IncidentEvent) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from include.adapters.store_incidents import read_event
+from include.adapters.store_incidents import EVENT
 from include.adapters.store_tables import (
     builds,
     incident_events,
@@ -50,20 +50,26 @@ class StoreLists(ABC):
     def window_summaries(self, newest: int, model: str | None = None) -> dict[str, list[WindowSummary]]:
         """Model → the summaries of its newest ``newest`` windows of each grain, by key; of all models, or of one."""
         grain = sa.func.length(windows.c.window)
-        place = sa.func.row_number().over(partition_by=(windows.c.model, grain), order_by=windows.c.window.desc())
-        numbered = sa.select(windows.c.model, windows.c.window, place.label("place"))
-        keys = (numbered if model is None else numbered.where(windows.c.model == model)).subquery()
-        is_newest = (keys.c.model == windows.c.model) & (keys.c.window == windows.c.window) & (keys.c.place <= newest)
-        query = sa.select(windows.c.model, windows.c.window, _text(windows.c.summary)).join(keys, is_newest)
+        own = sa.true() if model is None else windows.c.model == model
+        kinds = sa.select(windows.c.model, grain.label("grain")).where(own).distinct().subquery()
+        other = windows.alias()
+        alike = (other.c.model == kinds.c.model) & (sa.func.length(other.c.window) == kinds.c.grain)
+        # A walk of the primary key from its end, for each model; numbering all windows took three times as long.
+        first = sa.select(other.c.window).where(alike).order_by(other.c.window.desc()).limit(1).offset(newest - 1)
+        oldest = sa.func.coalesce(first.scalar_subquery(), "").label("oldest")
+        bounds = sa.select(kinds, oldest).cte("bounds")
+        is_newest = (bounds.c.model == windows.c.model) & (bounds.c.grain == grain)
+        is_newest &= windows.c.window >= bounds.c.oldest
+        query = sa.select(windows.c.model, windows.c.window, _text(windows.c.summary)).join(bounds, is_newest)
         query = query.order_by(windows.c.model, windows.c.window)
         found: dict[str, list[WindowSummary]] = {}
         with self.engine.connect() as connection:
-            for row in connection.execute(query):
-                summary = _summary(row.json)
+            for name, window, text in connection.execute(query):
+                summary = _summary(text)
                 if summary is None:
-                    log.error("%s %s: the window's summary can't be read and is left out", row.model, row.window)
+                    log.error("%s %s: the window's summary can't be read and is left out", name, window)
                 else:
-                    found.setdefault(row.model, []).append(summary)
+                    found.setdefault(name, []).append(summary)
         return found
 
     def production_releases(self) -> dict[str, RecordedRelease]:
@@ -113,8 +119,9 @@ class StoreLists(ABC):
         of_newest = (table.c.model == newest.c.model) & (table.c.incident == newest.c.incident)
         found: dict[str, list[IncidentEvent]] = {}
         with self.engine.connect() as connection:
-            for row in connection.execute(sa.select(table).join(newest, of_newest).order_by(table.c.number)):
-                found.setdefault(row.model, []).append(read_event(row))
+            query = sa.select(table.c.model, *EVENT).join(newest, of_newest).order_by(table.c.number)
+            for model, *event in connection.execute(query):
+                found.setdefault(model, []).append(IncidentEvent(*event))
         return found
 
     def _each(

@@ -40,7 +40,6 @@ from include.settings import PROJECT, Settings
 from include.stages.installation import open_installation
 from include.stages.overview import model_detail, overviews, rolled_back
 from include.stages.retraining import acknowledge
-from include.stages.trace import trace
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/ui")
@@ -155,6 +154,8 @@ def trace_page(
     show = partial(render_trace, _place(request), names, asked=asked, model=model, kind=kind)
     if not asked.strip():
         return _page(show())
+    from include.stages.trace import trace  # pandas and PyArrow, 65 MB, which no other page needs
+
     wanted = next((each for each in KINDS if each == kind), None)
     try:
         found = trace(open_installation(), specs, asked, model=model, kind=wanted)

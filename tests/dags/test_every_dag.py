@@ -136,16 +136,28 @@ def test_the_stages_are_joined_by_assets(bag: Any) -> None:
     assert {"flights/build", "flights/candidate", "flights/release", "flights/health"} <= made
 
 
-def test_parsing_needs_no_heavy_import() -> None:
+HEAVY = ("pandas", "pyarrow", "sklearn", "mlflow", "great_expectations", "matplotlib", "scipy.stats")
+ROUTES = (
+    "evergreen.web, evergreen.airflow_metrics, include.observability.exposition, include.observability.health_metrics"
+)
+
+
+@pytest.mark.parametrize(
+    ("imported", "heavy"),
+    [
+        pytest.param("ci, training, deployment, monitoring, retraining", (*HEAVY, "numpy", "scipy"), id="Dag files"),
+        pytest.param(ROUTES, HEAVY, id="routes of the api-server, which every platform runs all day"),
+    ],
+)
+def test_what_runs_all_day_makes_no_heavy_import(imported: str, heavy: tuple[str, ...]) -> None:
     import subprocess
     import sys
 
-    heavy = ("pandas", "sklearn", "mlflow", "great_expectations", "matplotlib", "scipy")
     code = (
-        "import sys; sys.path[:0] = [{root!r}, {root!r} + '/plugins', {root!r} + '/dags']\n"
-        "import ci, training, deployment, monitoring, retraining\n"
-        "print([name for name in {heavy!r} if name in sys.modules])"
-    ).format(root=str(PROJECT), heavy=heavy)
+        f"import sys; sys.path[:0] = [{str(PROJECT)!r}, {str(PROJECT)!r} + '/plugins', {str(PROJECT)!r} + '/dags']\n"
+        f"import {imported}\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
 

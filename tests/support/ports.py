@@ -24,15 +24,18 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def free_range() -> str:
-    """50 ports that nothing listens on, as ``EVERGREEN_SERVER_PORTS`` takes them; each process looks elsewhere."""
+def free_range(blocks: int = 1) -> str:
+    """50 ports, or several such blocks, that nothing listens on, as ``EVERGREEN_SERVER_PORTS`` takes them.
+
+    Each process looks elsewhere.
+    """
     for number in range(BLOCKS):
         first = FIRST + (os.getpid() + number) % BLOCKS * BLOCK
         with ExitStack() as stack:
             try:
-                for port in range(first, first + BLOCK):
+                for port in range(first, first + blocks * BLOCK):
                     stack.enter_context(socket.create_server(("127.0.0.1", port)))
             except OSError:
                 continue
-            return f"{first}-{first + BLOCK - 1}"
+            return f"{first}-{first + blocks * BLOCK - 1}"
     raise AssertionError("no free range of ports")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import comb, log
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from include.core.health.chance import WINDOWS_A_YEAR
 from include.core.spec import Degradation, ModelSpec
@@ -24,7 +24,7 @@ def by_point(policy: Degradation, grain: Grain, drop: float, error: float, refer
     k - 1 of n - 1 others are beyond the drop; after an incident, the cooldown's windows can't (a renewal process).
     """
     at, weights = np.polynomial.hermite_e.hermegauss(NODES)
-    beyond = norm.sf((drop - reference_error * at) / error)
+    beyond = ndtr((reference_error * at - drop) / error)
     others = range(policy.breaches - 1, policy.windows)
     n = policy.windows - 1
     confirmed = sum(comb(n, k) * beyond**k * (1 - beyond) ** (n - k) for k in others)

@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from include.core.quality.metrics import Array, Interval, Measure
 
@@ -100,7 +100,7 @@ def wilson(share: float, rows: int, confidence: float, drawn: Bounds, *, indepen
     """
     if drawn[0] is None or drawn[1] is None or not rows:
         return None, None
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(ndtri((1 + confidence) / 2))
     variance = share * (1 - share) / rows
     if not independent and variance > 0:
         rows_worth = min(1.0, variance / max(((drawn[1] - drawn[0]) / 2 / z) ** 2, 1e-300))
@@ -121,11 +121,11 @@ def standard_error(value: float, bounds: Bounds, blocks: int | None, confidence:
     if low is None or high is None or blocks == 1:
         return None
     tail = (1 + confidence) / 2
-    quantile = norm.ppf(tail) if blocks is None else t.ppf(tail, blocks - 1)
+    quantile = ndtri(tail) if blocks is None else stdtrit(blocks - 1, tail)
     return max(value - low, high - value) / float(quantile)
 
 
 @cache
 def _widening(blocks: int, confidence: float) -> float:
     tail = (1 + confidence) / 2
-    return float(np.sqrt(blocks / (blocks - 1)) * t.ppf(tail, blocks - 1) / norm.ppf(tail))
+    return float(np.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, tail) / ndtri(tail))

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from include.core.json_types import Signal
 from include.core.quality.metrics import Array
@@ -101,6 +100,8 @@ def agreement(recorded: Sequence[float], predicted: Sequence[float]) -> Agreemen
     shift = float((own.mean() - theirs.mean()) / theirs.std())
     if not _varies(own):
         return Agreement(0.0, shift, float("inf"))
+    from scipy.stats import rankdata  # 70 MB, for which whoever only shows verdicts has no use
+
     ranks = rankdata(theirs), rankdata(own)
     ratio = float(own.std() / theirs.std())
     return Agreement(float(np.corrcoef(*ranks)[0, 1]), shift, max(ratio, 1 / ratio))
