@@ -55,7 +55,7 @@ def ask_for_release(
     if asked.differs_from(shown):
         _record(installation, spec, version, run, Verdict("fail", CHANGED, {"champion": champion}))
         raise GateError(
-            f"{spec.name} version {version}: {CHANGED}, and this run can't show it anew. "
+            f"{spec.name} version {version}: {CHANGED}, and this run can't show it again. "
             f"Run {spec.name}.deployment with version {version} again."
         )
     return asked

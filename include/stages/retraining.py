@@ -78,7 +78,7 @@ def ask_for_training(
     if asked.differs_from(shown):
         store.record_event(spec.name, IncidentEvent(incident.key, "unanswered", text=CHANGED, run=run))
         raise GateError(
-            f"{spec.name}: {CHANGED}, and this run can't show it anew. To retrain, run {spec.name}.training by hand."
+            f"{spec.name}: {CHANGED}, and this run can't show it again. To retrain, run {spec.name}.training by hand."
         )
     return asked
 

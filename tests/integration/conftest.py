@@ -227,3 +227,19 @@ def standing(shared: ModelSpec) -> Iterator[Any]:
     release = open_installation().store.release(shared.name, "production")
     assert (dict(release.weights), release.rollout) == ({"1": 100}, None)
     assert set(open_installation().engine.servers(shared.name, "production")) == {"1"}
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a server reads of a version that is served as it was fitted."""
+    from tests.integration.model_bundle import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a server reads of a compiled version."""
+    from tests.support.compiled_models import small_classifier
+
+    return small_classifier(tmp_path_factory.mktemp("compiled"))

@@ -260,7 +260,7 @@ def test_threads_of_a_job_sleep_while_they_wait_and_are_no_more_than_its_process
 
 
 def test_a_running_server_learns_which_inputs_are_optional(place: Serving, served: ModelSpec) -> None:
-    """Before clients change what they send; a server that is started anew would refuse requests meanwhile."""
+    """Before clients change what they send; a server that is restarted would refuse requests meanwhile."""
     known = served.model_copy(update={"features": columns_of(served, "distance")})
     process = server_pid(served.name, "1")
     with pytest.raises(GateError, match=r"missing input\(s\): hour"):

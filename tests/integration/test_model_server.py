@@ -18,11 +18,9 @@ from tests.integration.model_bundle import (
     TOKEN,
     Server,
     clients_of,
-    make_bundle,
     start_process,
     start_server,
 )
-from tests.support.compiled_models import small_classifier
 from tests.support.ports import free_port
 from tests.support.small_model import FEATURES, body, request
 from tests.support.waiting import wait_for
@@ -38,16 +36,6 @@ NO_ROUTES = [
     "/v2/models/small/versions/9",
     "//metrics",
 ]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return small_classifier(tmp_path_factory.mktemp("compiled"))
 
 
 @pytest.fixture(scope="module")

@@ -11,21 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.model_bundle import CLIENTS, Server, clients_of, make_bundle, start_server
-from tests.support.compiled_models import small_classifier
+from tests.integration.model_bundle import CLIENTS, Server, clients_of, start_server
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return small_classifier(tmp_path_factory.mktemp("compiled"))
 
 
 KINDS = [("bundle", False), ("compiled", False), ("compiled", True)]

@@ -43,7 +43,7 @@ def read_training_report(file: Path) -> TrainingReport:
 
 
 def _parameters(values: object) -> dict[str, str]:
-    """The estimator's parameters within the limits; TypeError if it is no object."""
+    """The estimator's parameters within the limits; TypeError if it is not an object."""
     if not isinstance(values, dict):
         raise TypeError("parameters is not an object")
     short = {
@@ -55,7 +55,7 @@ def _parameters(values: object) -> dict[str, str]:
 
 
 def _importances(values: object) -> dict[str, float]:
-    """Shares between 0 and 1 by feature; TypeError if it is no object."""
+    """Shares between 0 and 1 by feature; TypeError if it is not an object."""
     if not isinstance(values, dict):
         raise TypeError("importances is not an object")
     shares = {name: share for name, share in values.items() if type(share) in (int, float) and 0 <= share <= 1}

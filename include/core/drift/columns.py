@@ -206,7 +206,7 @@ def _ranges(reference: Distribution, counts: Array) -> Array:
 
 
 def _range_psi(expected: Array, observed: Array, effect: float) -> Array:
-    """PSI of these three; 0 if less than the effect has changed: a single row where none was is no normal score."""
+    """PSI of these three; 0 if less than the effect has changed: a single row where none was must not count."""
     changed = divergence.total_variation(expected, observed) >= max(effect, LEAST_RANGE_EFFECT)
     return np.where(changed, divergence.psi(expected, observed), 0.0)
 

@@ -264,7 +264,7 @@ def _difference(
 
 
 def _aligned(truth: Any, prediction: Any) -> tuple[Array, Array, Array]:
-    """Both as floats, without rows that lack truth, and which rows have it; text that is no number becomes infinity."""
+    """Both as floats, without rows that lack truth, and which rows have it; text becomes infinity."""
     known, predicted = pd.Series(truth).reset_index(drop=True), pd.Series(prediction).reset_index(drop=True)
     has_truth = known.notna()
     known, predicted = known[has_truth], predicted[has_truth]

@@ -212,7 +212,7 @@ def _expected(weight: int, candidate: ServerFigures, champion: ServerFigures) ->
 
 
 def _missed_share(step: _Step, champion: ServerFigures) -> _Finding:
-    """Whether the candidate had less than half of its share of the requests, and that is no chance."""
+    """Whether the candidate had less than half of its share of the requests, beyond chance."""
     reached, expected = step.candidate.requests, _expected(step.weight, step.candidate, champion)
     if reached >= min(expected / 2, expected - SIGMAS * math.sqrt(expected)):
         return _Finding("pass")

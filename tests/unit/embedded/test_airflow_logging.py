@@ -50,19 +50,34 @@ def test_a_running_task_shows_its_file_and_no_server_is_asked(
     assert ("Could not read served logs" in text) is asks
 
 
+def run_as_airflow(home: Path, code: str) -> list[str]:
+    """The lines that the code prints in the environment of the platform's processes."""
+    settings = Settings(home=home)
+    (home / "secrets").mkdir()
+    make_secrets(settings)
+    environment = airflow_environment(settings)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return (done.stdout + done.stderr).splitlines()
+
+
 def test_airflow_reads_logs_with_it(tmp_path: Path) -> None:
     """As the api-server does: the handler comes from Airflow's configuration."""
-    settings = Settings(home=tmp_path)
-    (tmp_path / "secrets").mkdir()
-    make_secrets(settings)
     code = (
         "from airflow.utils.log.log_reader import TaskLogReader; import airflow.logging_config as c; "
         "c.configure_logging(); print(type(TaskLogReader().log_handler).__name__)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=airflow_environment(settings), capture_output=True, text=True, check=False
+    assert "LocalTaskHandler" in run_as_airflow(tmp_path, code)
+
+
+def test_the_scheduler_does_not_repeat_that_an_event_waits_for_a_paused_dag(tmp_path: Path) -> None:
+    code = (
+        "import airflow.settings; airflow.settings.initialize(); from airflow.models.dag import log; "
+        "log.info('Asset-triggered Dags with queued events: %s', {}); log.warning('a Dag has old serialization')"
     )
-    assert done.stdout.splitlines()[-1:] == ["LocalTaskHandler"], done.stderr
+    said = "\n".join(run_as_airflow(tmp_path, code))
+    assert "old serialization" in said
+    assert "queued events" not in said
 
 
 def test_only_the_reader_of_logs_differs_from_airflows_own_logging() -> None:

@@ -84,7 +84,7 @@ def test_a_build_is_complete_and_made_once(model: Any, repository: RealRepositor
     assert (build.folder / "runtime" / "__init__.py").exists()
     site = next((build.folder / "environment").resolve().glob("lib/python*/site-packages"))
     assert (site / "iniconfig").is_dir()
-    assert list(site.glob("iniconfig/__pycache__/*.pyc")), "no bytecode: every start would compile anew"
+    assert list(site.glob("iniconfig/__pycache__/*.pyc")), "no bytecode: every start would compile it again"
     discard_checkout(Settings.from_environment(), "flights", commit)
     again = prepare_build(model, commit)
     assert (again.folder, again.cached, build.cached) == (build.folder, True, False)
