@@ -9,6 +9,7 @@ descriptors that the process may have.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,6 +21,7 @@ MAX_CONNECTIONS = 1024
 MAX_HEADER_BYTES = 64 * 1024
 """A request may have this much that is not its body, and this many bytes for each byte of body in chunks."""
 MAX_CHUNK_OVERHEAD = 16
+_turns = itertools.count()
 
 
 class ServerProtocol(HttpToolsProtocol):
@@ -27,6 +29,8 @@ class ServerProtocol(HttpToolsProtocol):
 
     deadline: asyncio.TimerHandle | None = None
     """When the connection is closed, while it waits for a request."""
+    turn = 0
+    """Its place among all that began to wait; those that did within one millisecond have the same deadline."""
     _received = _body = 0
     """Bytes since the last whole request: all of them, and those of the body."""
 
@@ -36,7 +40,7 @@ class ServerProtocol(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, joined))
         others = [other for other in self.connections if isinstance(other, ServerProtocol) and other.deadline]
         if len(self.connections) > MAX_CONNECTIONS and others:
-            longest = min(others, key=_closing_time)
+            longest = min(others, key=lambda other: other.turn)
             longest.transport.abort()
             self.connections.discard(longest)  # at once, not when its end is reported
         self._watch()
@@ -75,16 +79,12 @@ class ServerProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
             self._stop_watching()
         elif self.deadline is None:
-            self.deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+            self.deadline, self.turn = self.loop.call_later(REQUEST_SECONDS, self.transport.abort), next(_turns)
 
     def _stop_watching(self) -> None:
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None
-
-
-def _closing_time(connection: ServerProtocol) -> float:
-    return connection.deadline.when() if connection.deadline else float("inf")
 
 
 class JoiningTransport:

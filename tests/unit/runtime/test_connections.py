@@ -118,7 +118,7 @@ def test_idle_connections_do_not_keep_others_out() -> None:
         async with asyncio.timeout(30):
             while sum(closed := [reader.at_eof() or bool(reader.exception()) for reader, _ in idle]) < 31:
                 await asyncio.sleep(0.01)
-        assert (closed[:15], sum(closed)) == ([True] * 15, 31), "those that have waited longest, to the millisecond"
+        assert closed == [True] * 31 + [False] * 9, "those that have waited longest"
         for _, other in [*idle, (reader, writer)]:
             other.close()
 
