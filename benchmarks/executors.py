@@ -23,7 +23,6 @@ from typing import Any
 from urllib.parse import quote
 
 import psutil
-import requests
 
 from include.embedded.environment import INSTANCE
 from tests.support.database_servers import missing_servers, postgresql, redis_server
@@ -99,7 +98,6 @@ def _platform(settings: dict[str, str]) -> Iterator[Platform]:
     cells = [Numbered("regression", "plain", "csv", "added", number) for number in range(MODELS)]
     with ExitStack() as stack:
         root = stack.enter_context(short_folder())
-        settings = {"EVERGREEN_DATA_POLL_SECONDS": "30", **settings}  # the default
         platform = stack.enter_context(matrix_platform(root, cells, environments, settings=settings))
         wait_for(lambda: platform.ask("GET", "dags?limit=1")["total_entries"] >= 5 * MODELS, 300, "the Dags")
         for cell in cells:  # without traffic, their canaries would wait
@@ -118,18 +116,9 @@ def _measure(place: Place) -> Iterator[tuple[str, str]]:
         start = time.perf_counter()
         _train(platform, range(MODELS))
         yield f"{MODELS} models' trainings, {slots} at once", f"{time.perf_counter() - start:.0f} s"
-    for number in range(MODELS):
-        _forget_candidates(platform, f"model-{number}")
     settled = time.monotonic() + SETTLE_SECONDS
     wait_for(lambda: time.monotonic() > settled, SETTLE_SECONDS + 10, "the idle platform")
     yield "the idle platform without models", _idle(place)
-
-
-def _forget_candidates(platform: Platform, model: str) -> None:
-    """In each round, Airflow's scheduler evaluates what a paused Dag waits for; an idle platform has none of that."""
-    url = f"{platform.airflow_url}/api/v2/dags/{model}.deployment/assets/queuedEvents"
-    answer = requests.delete(url, headers={"Authorization": f"Bearer {platform.token()}"}, timeout=30)
-    assert answer.ok or answer.status_code == 404, answer.text
 
 
 def _chains(platform: Platform) -> tuple[list[float], list[float]]:
