@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ def test_the_scheduler_itself_writes_the_note_of_a_run_that_it_ends(monitored: M
     with create_session() as session:
         again = session.scalars(newest).one()
         again.state, again.dag_run_note = DagRunState.RUNNING, None
+        again.run_after -= timedelta(seconds=1)  # SQLite's now() counts whole seconds: to it, the run is in the future
     scheduler = SchedulerJobRunner(job=Job())
     with create_session() as session, prohibit_commit(session) as guard:
         runs = list(DagRun.get_running_dag_runs_to_examine(session=session))
