@@ -14,7 +14,8 @@ import sys
 from include.settings import PROJECT
 
 MODULES = (
-    *("parse_time", "coverage", "model_pages", "loop", "serving", "engines", "many_servers", "executors", "drift"),
+    *("parse_time", "coverage", "model_pages", "loop", "serving"),
+    *("engines", "many_servers", "many_models", "executors", "drift"),
 )
 """Each prints its figures as lines of JSON, ``[what, figure]``."""
 

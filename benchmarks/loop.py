@@ -60,7 +60,7 @@ def measured() -> Iterator[tuple[str, str]]:
         report = json.loads((settings.home / "demo" / "report.json").read_text(encoding="utf-8"))
         yield "from the first commit to its model in production", f"{first_release(report):.1f} s"
         yield "from degraded health to the better version in production", f"{health_to_release(report):.1f} s"
-        yield from idle_parts(settings)
+        yield from idle_parts(settings, "one model in production")
         airflow = AirflowClient(f"http://127.0.0.1:{settings.airflow_port}", "admin", settings.secret("admin_password"))
         yield "from pushing a commit to the first task of ci", f"{push_to_ci(settings, airflow):.1f} s"
         by_airflow, plain = training_pairs(settings, airflow)
@@ -133,10 +133,10 @@ def _part(command: str) -> str:
     return next((name for sign, name in PARTS.items() if sign in command), "other")
 
 
-def idle_parts(settings: Settings) -> Iterator[tuple[str, str]]:
-    """What each part takes of memory and of a processor while nothing happens, with one model in production.
+def idle_parts(settings: Settings, models: str) -> Iterator[tuple[str, str]]:
+    """What each part takes of memory and of a processor while nothing happens.
 
-    Without the model's server, whose environment names no installation (:mod:`benchmarks.many_servers` measures these).
+    Without the models' servers, whose environment names no installation (:mod:`benchmarks.many_servers` measures them).
     """
     _pass(SETTLE_SECONDS)
     before = parts(settings)
@@ -147,9 +147,9 @@ def idle_parts(settings: Settings) -> Iterator[tuple[str, str]]:
         for name, part in after.items()
     }
     for name, part in sorted(after.items()):
-        yield f"idle with one model: {name}", f"{part.memory:.0f} MB (PSS), {used[name]:.1f} % of a core"
+        yield f"idle with {models}: {name}", f"{part.memory:.0f} MB (PSS), {used[name]:.1f} % of a core"
     total = sum(part.memory for part in after.values())
-    yield "idle with one model: all parts", f"{total:.0f} MB (PSS), {sum(used.values()):.1f} % of a core"
+    yield f"idle with {models}: all parts", f"{total:.0f} MB (PSS), {sum(used.values()):.1f} % of a core"
 
 
 def _pass(seconds: float) -> None:

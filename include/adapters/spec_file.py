@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ Path_ = tuple[str | int, ...]
 
 
 def load_spec(path: Path) -> ModelSpec:
-    """Parse and validate one model.yaml.
+    """Parse and validate one model.yaml; a text that was valid before is not parsed again.
 
     Raises ModelSpecError with one line per error: ``<folder>/model.yaml:<line>: <field>: … <remedy>.``
     """
@@ -39,15 +40,20 @@ def load_spec(path: Path) -> ModelSpec:
         raise ModelSpecError(f"{shown}: can't be read ({error.strerror}). Check that the file exists.") from error
     except UntrustedFileError as error:
         raise ModelSpecError(f"{shown}: {error}. Write a short file in UTF-8, as in docs/model-yaml.md.") from error
+    return _spec(text, path.parent.name, shown)
+
+
+@lru_cache(maxsize=4096)
+def _spec(text: str, folder: str, shown: str) -> ModelSpec:
     values, lines = _parse(text, shown)
     try:
         spec = ModelSpec.model_validate(values)
     except ValidationError as error:
         raise ModelSpecError("\n".join(_describe(mistake, shown, lines) for mistake in error.errors())) from None
-    if spec.name != path.parent.name:
+    if spec.name != folder:
         line = lines.get(("name",), 1)
         raise ModelSpecError(
-            f"{shown}:{line}: name: '{spec.name}' is not the folder's name '{path.parent.name}'. "
+            f"{shown}:{line}: name: '{spec.name}' is not the folder's name '{folder}'. "
             "Rename one of them; Dags, releases and metrics use this name."
         )
     return spec

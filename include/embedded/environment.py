@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,16 @@ PATIENCE = {
 }
 """With these settings, running tasks survive ten minutes without the api-server, and a killed scheduler; compose.yaml
 has the same."""
+PARSING = {
+    "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
+        [{"name": "dags-folder", "classpath": "evergreen.models_bundle.ModelsBundle", "kwargs": {}}]
+    ),
+    # How often the bundle looks whether a parse is due, and how often Airflow parses a file that nothing asks for.
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+}
+"""Dag files are parsed when what they read has changed (docs/decisions/0047-parse-on-change.md); compose.yaml has the
+same."""
 CELERY = {
     "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": "include.embedded.celery_config.CELERY_CONFIG",
     # A task that can't be sent is sent again in the scheduler's next round, which is held up for so many seconds; for
@@ -128,8 +139,7 @@ def _own(settings: Settings, inherited: dict[str, str]) -> dict[str, str]:
         # each round of an idle scheduler takes some 15 ms of a processor. Default: 1.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
-        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
+        **PARSING,
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
         # The callback of a failed run, which notifies people, counts as parsing; on a busy machine, its first question
         # to Airflow took more than a minute, and the default of 50 s ended it.

@@ -12,7 +12,7 @@ import yaml
 from dotenv import dotenv_values
 
 from include.embedded.compose import COMPOSE_SECRETS, OPTIONS, configure_gateway, write_env
-from include.embedded.environment import CELERY, PATIENCE
+from include.embedded.environment import CELERY, PARSING, PATIENCE
 from include.embedded.workers import QUEUES
 from include.settings import Settings
 from tests.conftest import PROJECT
@@ -116,6 +116,12 @@ def test_tasks_are_as_patient_as_on_one_machine() -> None:
         assert known.items() <= PATIENCE.items()
         expected = set(PATIENCE) if service != "airflow-worker" else {n for n in PATIENCE if "__WORKERS__" in n}
         assert set(known) == expected
+
+
+def test_dag_files_are_parsed_as_on_one_machine() -> None:
+    airflow = ("api-server", "scheduler", "dag-processor", "triggerer", "worker")
+    for settings in (SERVICES[f"airflow-{part}"]["environment"] for part in airflow):
+        assert {name: settings.get(name) for name in PARSING} == PARSING
 
 
 def test_scheduler_and_workers_use_the_broker_as_on_one_machine() -> None:

@@ -1,0 +1,145 @@
+"""The platform with one to a thousand models: ``python -m benchmarks.many_models``, also part of ``make bench``.
+
+Measured are what an idle platform takes, and how fast it notices a commit and a new model. No model has been trained:
+this is about Dags, specifications and watched repositories. A number of models and one of repositories as arguments
+measure only these. Takes about half an hour.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+import requests
+
+from benchmarks.loop import idle_parts
+from tests.support.real_repository import RealRepository
+from tests.support.running_platform import Platform, new_platform, short_folder
+from tests.support.specs import model_yaml
+from tests.support.waiting import wait_for
+
+SIZES = ((1, 1), (10, 1), (100, 5), (100, 100), (1000, 50), (1000, 1000))
+"""Numbers of models and of repositories that they share."""
+STAGES = 5
+SECONDS = 900.0
+"""The longest wait for a platform of a thousand models to be at rest."""
+
+
+def measured(models: int, repositories: int) -> Iterator[tuple[str, str]]:
+    """Name and result of each measurement with so many models in so many repositories."""
+    size = f"{models} model(s) in {repositories} repositories"
+    with _platform(models, repositories) as (platform, repository):
+        yield f"{size}: from the start of the platform until all Dags are there", f"{_all_dags(platform, models):.0f} s"
+        _know_commits(platform, repository, repositories, models)
+        yield from idle_parts(platform.settings, size)
+        for stage in ("ci", "training", "deployment", "monitoring", "retraining"):
+            seconds = platform.ask("GET", f"dags/model-0.{stage}/details")["last_parse_duration"]
+            yield f"{size}: the Dag processor's last parse of {stage}.py", f"{seconds:.1f} s"
+        yield f"{size}: make status", f"{_seconds(lambda: platform.command('status')):.1f} s"
+        yield f"{size}: metrics page", f"{_seconds(lambda: _metrics(platform)):.2f} s"
+        yield f"{size}: from a new model.yaml to its Dags", f"{_new_model(platform, repository):.0f} s"
+        yield f"{size}: from a push to the first task of ci", f"{_push_to_ci(platform, repository):.1f} s"
+
+
+@contextmanager
+def _platform(models: int, repositories: int) -> Iterator[tuple[Platform, RealRepository]]:
+    """A platform that starts, and the repository of model 0 and of each that shares it; none can be reached yet."""
+    with ExitStack() as stack:
+        root = stack.enter_context(short_folder())
+        platform = new_platform(root / "h")
+        platform.env |= {"EVERGREEN_MODELS": str(root / "models")}
+        for number in range(models):
+            _write_spec(platform, number, root / f"r{number % repositories}.git")
+        (root / "git").mkdir()
+        repository = RealRepository(root / "git")
+        stack.callback(platform.down)
+        platform.up()
+        yield platform, repository
+
+
+def _write_spec(platform: Platform, number: int, url: Path) -> None:
+    name = f"model-{number}"
+    text = model_yaml(name=name, repository={"url": str(url)}, monitoring={"schedule": None})
+    path = Path(platform.env["EVERGREEN_MODELS"]) / name / "model.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _all_dags(platform: Platform, models: int) -> float:
+    """Seconds from the start of Airflow, which ``up`` has just reported, until all Dags are listed."""
+    begun = time.perf_counter()
+    wait_for(lambda: _listed(platform) >= STAGES * models, SECONDS, "the Dags")
+    return time.perf_counter() - begun
+
+
+def _listed(platform: Platform, pattern: str = "model-%") -> int:
+    return int(platform.ask("GET", f"dags?limit=1&dag_id_pattern={quote(pattern)}")["total_entries"])
+
+
+def _know_commits(platform: Platform, repository: RealRepository, repositories: int, models: int) -> None:
+    """Let all models see their repository's first commit, without the runs of ci that it would start."""
+    platform.ask("PATCH", "dags?dag_id_pattern=model-%25.ci&limit=1000", json={"is_paused": True})
+    for number in range(repositories):
+        link = platform.settings.home.parent / f"r{number}.git"
+        if number:
+            repository.git("clone", "--quiet", "--bare", str(repository.bare), str(link))
+        else:
+            link.symlink_to(repository.bare)
+    wait_for(lambda: platform.ask("GET", "assets/events?limit=1")["total_entries"] >= models, SECONDS, "the commits")
+    for number in range(models):
+        requests.delete(
+            f"{platform.airflow_url}/api/v2/dags/model-{number}.ci/assets/queuedEvents",
+            headers={"Authorization": f"Bearer {platform.token()}"},
+            timeout=30,
+        ).raise_for_status()
+    platform.ask("PATCH", "dags?dag_id_pattern=model-%25.ci&limit=1000", json={"is_paused": False})
+
+
+def _metrics(platform: Platform) -> None:
+    token = {"Authorization": f"Bearer {platform.settings.secret('prediction_token')}"}
+    requests.get(f"{platform.airflow_url}/evergreen/metrics", headers=token, timeout=60).raise_for_status()
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def _new_model(platform: Platform, repository: RealRepository) -> float:
+    begun = time.perf_counter()
+    number = 10**6
+    _write_spec(platform, number, repository.bare.parent / "none.git")
+    wait_for(lambda: _listed(platform, f"model-{number}.%") == STAGES, SECONDS, "the new model's Dags")
+    return time.perf_counter() - begun
+
+
+def _push_to_ci(platform: Platform, repository: RealRepository) -> float:
+    """Seconds from the end of a push to the start of the first task of the run that it causes."""
+    repository.commit({"README.md": "Measured.\n"})
+    pushed = pd.Timestamp.now(tz="UTC")
+
+    def first_start() -> pd.Timestamp | None:
+        tasks = platform.ask("GET", "dags/model-0.ci/dagRuns/~/taskInstances")["task_instances"]
+        return min((pd.Timestamp(task["start_date"]) for task in tasks if task["start_date"]), default=None)
+
+    started = wait_for(first_start, SECONDS, "the first task of ci")
+    assert started is not None
+    return float((started - pushed).total_seconds())
+
+
+def main(*sizes: str) -> None:
+    """Print each figure as a line of JSON, ``[what, figure]``."""
+    for models, repositories in [tuple(map(int, sizes))] if sizes else SIZES:
+        for row in measured(models, repositories):
+            print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,144 @@
+"""Airflow's real Dag processor parses the Dag files when what they read has changed, and otherwise not."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.adapters.choices_file import write_choices
+from include.adapters.removal import remove
+from include.pages.place import STAGES
+from include.settings import PROJECT
+from tests.support.specs import model_yaml
+from tests.support.waiting import wait_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+BUNDLE = {"name": "dags-folder", "classpath": "evergreen.models_bundle.ModelsBundle", "kwargs": {"pause": 1.0}}
+SETTINGS = {
+    "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([BUNDLE]),
+    "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+    "DAG_PROCESSOR__REFRESH_INTERVAL": "1",
+    "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+    "DAG_PROCESSOR__STALE_DAG_THRESHOLD": "1",
+    "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
+    "SCHEDULER__PARSING_CLEANUP_INTERVAL": "1",
+}
+
+
+@dataclass
+class Processor:
+    """A running Dag processor, with a database, a home and models of its own."""
+
+    folder: Path
+
+    def write(self, name: str, **changes: Any) -> Path:
+        """Write a model.yaml."""
+        path = self.folder / "models" / name / "model.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(model_yaml(name=name, **changes), encoding="utf-8")
+        return path
+
+    def ask(self, question: str, *values: str) -> list[tuple[Any, ...]]:
+        """What Airflow's database says."""
+        with closing(sqlite3.connect(self.folder / "airflow.db", timeout=30, isolation_level=None)) as database:
+            return database.execute(question, values).fetchall()
+
+    def dags(self, name: str) -> set[str]:
+        """The stages of the model that have a Dag now."""
+        rows = self.ask("select dag_id from dag where not is_stale and dag_id like ?", f"{name}.%")
+        return {dag.removeprefix(f"{name}.") for (dag,) in rows}
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processor]:
+    folder = tmp_path_factory.mktemp("processor")
+    made = Processor(folder)
+    made.write("tides")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "EVERGREEN"))}
+    environment = inherited | {
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
+        "EVERGREEN_HOME": str(folder / "home"),
+        "EVERGREEN_MODELS": str(folder / "models"),
+        "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}",
+        **{f"AIRFLOW__{name}": value for name, value in SETTINGS.items()},
+    }
+    airflow = str(Path(sys.executable).with_name("airflow"))
+    subprocess.run([airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [airflow, "dag-processor"], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        wait_for(lambda: made.dags("tides") == set(STAGES), 120, "the first model's Dags", folder / "log")
+        yield made
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_new_model_gets_its_dags_and_a_removed_one_loses_them(processor: Processor) -> None:
+    path = processor.write("fares")
+    wait_for(lambda: processor.dags("fares") == set(STAGES), 60, "the new model's Dags")
+    remove(path.parent)
+    wait_for(lambda: not processor.dags("fares"), 60, "the end of the removed model's Dags")
+    assert processor.dags("tides") == set(STAGES)
+
+
+def test_a_changed_specification_changes_the_dags(processor: Processor) -> None:
+    processor.write("tides", description="How high the water is.")
+    documented = "select 1 from serialized_dag where dag_id = 'tides.ci' and data like ?"
+    wait_for(lambda: processor.ask(documented, "%How high the water is.%"), 60, "the new description")
+
+
+def test_a_new_suggestion_is_in_the_form(processor: Processor) -> None:
+    write_choices(processor.folder / "home" / "choices", "tides", {"builds": ("0123456789ab",)})
+    suggested = "select 1 from serialized_dag where dag_id = 'tides.training' and data like ?"
+    wait_for(lambda: processor.ask(suggested, "%0123456789ab%"), 60, "the suggestion")
+
+
+def test_a_broken_specification_is_reported_and_forgotten_when_it_is_mended(processor: Processor) -> None:
+    path = processor.write("broken")
+    path.write_text(path.read_text(encoding="utf-8").replace("task:", "tusk:"), encoding="utf-8")
+    broken = "select 1 from import_error where stacktrace like '%broken/model.yaml%tusk%'"
+    wait_for(lambda: processor.ask(broken), 60, "the import error")
+    assert processor.dags("tides") == set(STAGES)
+    processor.write("broken")
+    wait_for(lambda: processor.dags("broken") == set(STAGES), 60, "the mended model's Dags")
+    wait_for(lambda: not processor.ask("select 1 from import_error"), 60, "the end of the import error")
+
+
+def test_a_dag_that_airflow_lost_comes_back(processor: Processor) -> None:
+    """As after a parse whose result could not be stored: Airflow then takes the file's Dags for removed."""
+    processor.ask("update dag set is_stale = 1 where dag_id = 'tides.monitoring'")
+    wait_for(lambda: processor.dags("tides") == set(STAGES), 60, "the lost Dag")
+
+
+def test_nothing_is_parsed_while_nothing_changes(processor: Processor) -> None:
+    refreshed, parsed = "select last_refreshed from dag_bundle", "select max(last_parsed_time) from dag"
+    looks: list[Any] = []
+
+    def looked(times: int) -> bool:
+        newest = processor.ask(refreshed)
+        if newest not in looks:
+            looks.append(newest)
+        return len(looks) > times
+
+    wait_for(lambda: looked(4), 60, "four looks, after which what was requested before is done")
+    before = processor.ask(parsed)
+    wait_for(lambda: looked(10), 60, "six more looks")
+    assert processor.ask(parsed) == before
