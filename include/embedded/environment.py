@@ -137,7 +137,7 @@ def _own(settings: Settings, inherited: dict[str, str]) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": settings.airflow_database,
         # A compromise (docs/decisions/0045-idle-platform.md): each wait between tasks has half of it on average, and
         # each round of an idle scheduler takes some 15 ms of a processor. Default: 1.
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         **PARSING,
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",

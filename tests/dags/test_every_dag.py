@@ -146,6 +146,8 @@ ROUTES = (
     ("imported", "heavy"),
     [
         pytest.param("ci, training, deployment, monitoring, retraining", (*HEAVY, "numpy", "scipy"), id="Dag files"),
+        pytest.param("evergreen.models_bundle", (*HEAVY, "numpy", "scipy"), id="the Dag processor's bundle"),
+        pytest.param("include.embedded.watchdog", (*HEAVY, "sqlalchemy", "pydantic"), id="the watchdog's parent"),
         pytest.param(ROUTES, HEAVY, id="routes of the api-server, which every platform runs all day"),
     ],
 )

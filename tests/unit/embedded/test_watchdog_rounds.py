@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from include.embedded import watchdog
-from include.embedded.watchdog import HEARTBEAT, Servers
+from include.embedded import watchdog_rounds
+from include.embedded.watchdog_rounds import HEARTBEAT, Servers
 from include.settings import Settings
 
 COUNT = "import pathlib, sys; file = pathlib.Path(sys.argv[1]); file.open('a').write('x'); sys.exit(int(sys.argv[2]))"
@@ -41,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(watchdog, "time", made)
+    monkeypatch.setattr(watchdog_rounds, "time", made)
     return made
 
 
