@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 from include.adapters.airflow_connections import git_hook
@@ -61,6 +61,26 @@ def repository_url(home: Path, repository: Repository) -> str:
     if "://" in url or _SCP.match(url) or os.path.isabs(url):
         return url
     return str(home / url)
+
+
+def refs_state(url: str, branch: str) -> Hashable | None:
+    """Differs once the branch of a repository in this machine's files has changed; None if it is elsewhere.
+
+    A branch that is a symbolic reference to another one changes unnoticed.
+    """
+    if "://" in url or _SCP.match(url):
+        return None
+    names = (f"refs/heads/{branch}", "packed-refs", "reftable/tables.list")
+    files = [_file_state(folder / name) for folder in (Path(url), Path(url, ".git")) for name in names]
+    return tuple(files) if any(files) else None
+
+
+def _file_state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_ino, state.st_size
 
 
 async def newest_commit(url: str, branch: str, connection: str | None = None) -> str:

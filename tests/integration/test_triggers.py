@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from include.core.errors import BuildError
 from tests.integration.test_ci import home, repository  # noqa: F401
 from tests.support.real_repository import RealRepository
 from tests.support.waiting import wait_for
@@ -100,40 +99,98 @@ def test_the_trigger_remembers_what_it_saw_after_a_restart(repository: RealRepos
     assert asyncio.run(restarted())
 
 
-def test_models_of_one_repository_read_it_once(
-    repository: RealRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each read is a process of Git; twenty models would start four a second."""
+@pytest.fixture
+def reads(repository: RealRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a line for each time that Git was started since then."""
     git, log = shutil.which("git"), tmp_path / "read"
     program = tmp_path / "bin" / "git"
     program.parent.mkdir()
     script = f'#!/bin/sh\necho read >> {shlex.quote(str(log))}\nexec {shlex.quote(str(git))} "$@"\n'
     program.write_text(script, encoding="utf-8")
     program.chmod(0o700)
+    log.touch()
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return log
+
+
+def test_models_of_one_repository_share_one_watch(
+    repository: RealRepository, reads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look may be a process of Git; twenty models would start four a second."""
+    from evergreen.triggers import git_commit
+
     monkeypatch.setenv("EVERGREEN_GIT_POLL_SECONDS", "30")
 
-    async def watch() -> list[str]:
-        from evergreen.triggers.git_commit import GitCommitTrigger
+    def model(name: str, branch: str = "main") -> Any:
+        return git_commit.GitCommitTrigger(name, url="repositories/tiny.git", branch=branch).run()
 
-        watched = [
-            GitCommitTrigger(f"model-{n}", url="repositories/tiny.git", branch=branch)
-            for n, branch in enumerate(["main"] * 20 + ["other"])
-        ]
-        events = [trigger.run() for trigger in watched[:20]]
+    async def watch() -> list[str]:
+        events = [model(f"model-{number}") for number in range(20)]
         first = await asyncio.gather(*(anext(event) for event in events))
-        with pytest.raises(BuildError, match="other"):
-            await watched[20].ask()
-        later = GitCommitTrigger("late", url="repositories/tiny.git", branch="main")
-        cancelled = asyncio.ensure_future(later.ask())
-        await asyncio.sleep(0)
-        cancelled.cancel()
-        return [event.payload["commit"] for event in first] + [await later.ask()]
+        await events[0].aclose()  # the one that began the watch
+        late = model("late")
+        later = await asyncio.wait_for(anext(late), 10)
+        for event in (*events, late):
+            await event.aclose()
+        assert not git_commit._heads._shared, "nobody waits any more, and it is still asked"
+        return [event.payload["commit"] for event in (*first, later)]
 
     head = repository.git("rev-parse", "HEAD")
-    log.unlink(missing_ok=True)
+    before = reads.read_text().count("read")
     assert asyncio.run(watch()) == [head] * 21
-    assert log.read_text().count("read") == 2, "one for each branch"
+    assert reads.read_text().count("read") - before == 1
+
+
+def test_each_model_of_a_repository_sees_each_new_commit(
+    repository: RealRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evergreen.triggers.git_commit import GitCommitTrigger
+
+    async def watch() -> tuple[set[str], set[str], str]:
+        triggers = [GitCommitTrigger(name, url="repositories/tiny.git", branch="main") for name in ("a", "b", "c")]
+        events = [trigger.run() for trigger in triggers]
+        first = {(await asyncio.wait_for(anext(event), 10)).payload["commit"] for event in events}
+        waiting = [asyncio.ensure_future(anext(event)) for event in events]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        pushed = await asyncio.to_thread(repository.commit, {"a.txt": "for all"})
+        second = {(await asyncio.wait_for(one, 30)).payload["commit"] for one in waiting[1:]}
+        return first, second, pushed
+
+    head = repository.git("rev-parse", "HEAD")
+    first, second, pushed = asyncio.run(watch())
+    assert first == {head}
+    assert second == {pushed}
+
+
+def test_a_repository_on_this_machine_is_read_only_when_it_has_changed(
+    repository: RealRepository, reads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evergreen.triggers import git_commit
+
+    def count() -> int:
+        return reads.read_text().count("read")
+
+    async def asked() -> None:
+        trigger = git_commit.GitCommitTrigger("tiny", url="repositories/tiny.git", branch="main")
+        head = await trigger.ask()
+        before = count()
+        assert [await trigger.ask() for _ in range(5)] == [head] * 5
+        assert count() == before
+        pushed = await asyncio.to_thread(repository.commit, {"a.txt": "another"})
+        assert await trigger.ask() == pushed
+        repository.git("pack-refs", "--all", cwd=repository.bare)
+        assert await trigger.ask() == pushed
+        pushed = await asyncio.to_thread(repository.commit, {"a.txt": "after packing"})
+        assert await trigger.ask() == pushed
+        repository.git("push", "--quiet", "--force", str(repository.bare), "HEAD~2:main")
+        assert await trigger.ask() == repository.git("rev-parse", "HEAD~2")
+        before = count()
+        monkeypatch.setattr(git_commit, "UNCHANGED_SECONDS", 0.0)
+        await trigger.ask()
+        assert count() == before + 1, "what the files do not show must be seen sooner or later"
+
+    asyncio.run(asked())
 
 
 def partitions(home: Path, *windows: str) -> Path:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator
-from functools import partial
+import time
+from collections.abc import AsyncIterator, Hashable
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from evergreen.triggers.shared_answers import SharedAnswers
+from evergreen.triggers.shared_watch import SharedWatches
 
 LONGEST_WAIT = 60.0
-_heads: SharedAnswers[str] = SharedAnswers()
+UNCHANGED_SECONDS = 60.0
+"""Git itself is asked at least this often, also if a repository's files have not changed."""
+_heads: SharedWatches[str] = SharedWatches(LONGEST_WAIT)
 
 
 class GitCommitTrigger(BaseEventTrigger):
@@ -21,7 +22,8 @@ class GitCommitTrigger(BaseEventTrigger):
 
     The last seen commit is stored with the watched asset after its event was sent, so events are delivered at least
     once. A repository that can't be reached is logged once, with the remedy, and retried with backoff; the trigger
-    never ends because of it. Models that share a repository and a branch share what is read of it.
+    never ends because of it. Models that share a repository and a branch share one watch. A repository on this machine
+    is read by Git only if its files have changed.
 
     :param model: name of the model. Airflow merges equal triggers into one, which has no state of its own when it
         watches several assets, so models that share a repository need different triggers.
@@ -36,6 +38,7 @@ class GitCommitTrigger(BaseEventTrigger):
         self.url = url
         self.branch = branch
         self.connection = connection
+        self._read: tuple[Hashable, str, float] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class's import path and its arguments, for the triggerer."""
@@ -46,43 +49,40 @@ class GitCommitTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Check every ``git_poll_seconds``, and yield an event for each new commit."""
-        from include.core.errors import EvergreenError
         from include.settings import Settings
 
-        pause = Settings.from_environment().git_poll_seconds
-        wait, last_error = pause, ""
-        seen = await self._last_seen()
-        while True:
-            try:
-                commit = await self.ask()
-            except (EvergreenError, OSError) as error:
-                if str(error) != last_error:
-                    last_error = str(error)
-                    self.log.error("can't read the commits of '%s': %s Retrying later.", self.branch, last_error)
-                wait = min(wait * 2, max(LONGEST_WAIT, pause))
-            else:
-                if last_error:
+        seen, unreachable, number = await self._last_seen(), False, 0
+        question, pause = (self.url, self.branch, self.connection), Settings.from_environment().git_poll_seconds
+        with _heads.joined(question, self.ask, pause) as head:
+            while True:
+                number, commit = await head.newer(number)
+                if isinstance(commit, Exception):
+                    unreachable = True
+                    self.log.error("can't read the commits of '%s': %s Retrying later.", self.branch, commit)
+                    continue
+                if unreachable:
+                    unreachable = False
                     self.log.info("the repository of '%s' can be reached again", self.branch)
-                wait, last_error = pause, ""
                 if commit != seen:
                     yield TriggerEvent({"commit": commit, "branch": self.branch})
                     seen = commit
                     await self._store(commit)
-            await asyncio.sleep(wait * random.uniform(0.9, 1.1))  # so that repositories are not all asked at once
 
     async def ask(self) -> str:
-        """The head commit of the branch: the current one, or of half a period ago if another model asked then."""
-        from include.adapters.git import newest_commit, repository_url
+        """The head commit of the branch."""
+        from include.adapters.git import newest_commit, refs_state, repository_url
         from include.core.spec import Repository
         from include.settings import Settings
 
-        settings = Settings.from_environment()
-        url = repository_url(settings.home, Repository(url=self.url, branch=self.branch))
-        return await _heads.get(
-            (url, self.branch, self.connection),
-            partial(newest_commit, url, self.branch, self.connection),
-            seconds=settings.git_poll_seconds / 2,
-        )
+        url = repository_url(Settings.from_environment().home, Repository(url=self.url, branch=self.branch))
+        now, state = time.monotonic(), await asyncio.to_thread(refs_state, url, self.branch)
+        if self._read and state is not None:
+            before, commit, asked = self._read
+            if state == before and now - asked < UNCHANGED_SECONDS:
+                return commit
+        commit = await newest_commit(url, self.branch, self.connection)
+        self._read = (state, commit, now)
+        return commit
 
     async def _last_seen(self) -> str:
         if self.asset_state_store is None:
