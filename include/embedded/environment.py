@@ -152,7 +152,9 @@ def _own(settings: Settings, inherited: dict[str, str]) -> dict[str, str]:
         "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "include.embedded.airflow_logging.LOGGING_CONFIG",
         # While an event waits for a paused Dag, the scheduler says so in each of its rounds (50 MB a day), and the Dag
         # processor says two things of each Dag that it stores: that would push everything else out of their logs.
-        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow.models.dag=WARNING airflow.serialization.definitions.dag=WARNING",
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": (
+            "airflow.models.dag=WARNING airflow.serialization.definitions.dag=WARNING"
+        ),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(settings.airflow_port),
         "AIRFLOW__API__BASE_URL": airflow,

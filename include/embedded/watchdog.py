@@ -17,7 +17,8 @@ from collections.abc import Sequence
 
 import psutil
 
-SECONDS = 5.0
+NOTICE_SECONDS = 5.0
+"""How soon a process that looks is noticed to be stopped."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,9 +39,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _has_ended(process: psutil.Popen) -> bool:
-    """Wait a round for the process to end."""
+    """Wait some seconds for the process to end."""
     with contextlib.suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
-        process.wait(SECONDS)
+        process.wait(NOTICE_SECONDS)
         return True
     return False
 

@@ -23,13 +23,13 @@ from include.adapters.supervisord import open_supervisor
 from include.core.errors import EvergreenError
 from include.embedded import components, platform, processes, takeover
 from include.embedded.gateway_config import hashed
-from include.embedded.watchdog import SECONDS
 from include.settings import PROJECT, Settings
 from include.stages.installation import open_installation
 from include.stages.upkeep import Upkeep
 
 log = logging.getLogger("watchdog")
 
+SECONDS = 5.0
 CALL_SECONDS = 30.0
 HEARTBEAT = "watchdog"
 """File in the folder ``run`` whose time says when the watchdog last looked."""
