@@ -99,5 +99,5 @@ def build_dag(model: ModelSpec) -> None:
     ci()
 
 
-for spec in models_to_parse("ci"):
+for spec in models_to_parse(__file__):
     build_dag(spec)

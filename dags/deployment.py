@@ -192,5 +192,5 @@ def build_dag(model: ModelSpec) -> None:
     deployment()
 
 
-for spec in models_to_parse("deployment"):
+for spec in models_to_parse(__file__):
     build_dag(spec)

@@ -77,5 +77,5 @@ def build_dag(model: ModelSpec) -> None:
     monitoring()
 
 
-for spec in models_to_parse("monitoring"):
+for spec in models_to_parse(__file__):
     build_dag(spec)

@@ -72,5 +72,5 @@ def build_dag(model: ModelSpec) -> None:
     retraining()
 
 
-for spec in models_to_parse("retraining"):
+for spec in models_to_parse(__file__):
     build_dag(spec)

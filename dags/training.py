@@ -142,5 +142,5 @@ def build_dag(model: ModelSpec) -> None:
     training()
 
 
-for spec in models_to_parse("training"):
+for spec in models_to_parse(__file__):
     build_dag(spec)

@@ -90,6 +90,11 @@ class Settings:
         return self.home / "choices"
 
     @property
+    def dag_files(self) -> Path:
+        """Where Airflow finds the Dag files: links, those of the models in folders of some models each."""
+        return self.home / "dag_files"
+
+    @property
     def targets(self) -> Path:
         """Lists of the model servers as scrape targets for Prometheus."""
         return self.home / "targets"

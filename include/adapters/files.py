@@ -1,8 +1,9 @@
-"""Atomic writing of files."""
+"""Atomic writing of files and links."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -29,3 +30,14 @@ def write_atomically(path: Path, content: bytes, mode: int = PRIVATE) -> None:
 def write_private(path: Path, text: str) -> None:
     """Write a text file atomically, readable only by the owner."""
     write_atomically(path, text.encode())
+
+
+def link_atomically(path: Path, target: Path | str) -> None:
+    """Let a symbolic link, or a new one, point to a target. Missing folders are created, readable only by the owner."""
+    with suppress(OSError):
+        if os.readlink(path) == str(target):
+            return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+    temporary.symlink_to(target)
+    os.replace(temporary, path)

@@ -1,4 +1,5 @@
 """Preloading: tasks are forked from the scheduler or from a Celery worker, so they don't pay for the imports made here.
+Nor do the processes that parse Dag files, which are forked from the Dag processor.
 
 Copied to ``$AIRFLOW_HOME/config`` by ``make up``, and imported by each of Airflow's processes. Imports only: no
 threads, no connections. Tasks keep using the code that was imported here, so restart the platform after a change in
@@ -39,16 +40,15 @@ PRELOADED = (
     "include.pages.window",
     "include.adapters.data.gathering",
 )
-
-
-PRELOADED_PACKAGES = ("evergreen.operators", "evergreen.sensors")
+PARSED = ("evergreen.choices", "evergreen.form_param", "evergreen.model_dags", "evergreen.run_params")
+PACKAGES = ("evergreen.operators", "evergreen.sensors", "evergreen.triggers")
 """All modules of these packages are imported too."""
 
 
-def preload() -> None:
+def preload(modules: tuple[str, ...] = PRELOADED) -> None:
     """Import what tasks use. A module that can't be imported is logged, and the task that needs it reports it."""
-    names = list(PRELOADED)
-    for package in PRELOADED_PACKAGES:
+    names = list(modules)
+    for package in PACKAGES:
         path = importlib.import_module(package).__path__
         names += [f"{package}.{module.name}" for module in pkgutil.iter_modules(path)]
     for name in names:
@@ -62,3 +62,5 @@ def preload() -> None:
 # (celery_config.py).
 if sys.argv[1:2] == ["scheduler"] and "Celery" not in os.environ.get("AIRFLOW__CORE__EXECUTOR", ""):
     preload()
+elif sys.argv[1:2] == ["dag-processor"]:
+    preload(PARSED)

@@ -39,7 +39,9 @@ PARSING = {
     ),
     # How often the bundle looks whether a parse is due, and how often Airflow parses a file that nothing asks for.
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
-    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+    # The bundle requests the same files twice this long after each other, or later.
+    "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
 }
 """Dag files are parsed when what they read has changed (docs/decisions/0047-parse-on-change.md); compose.yaml has the
 same."""

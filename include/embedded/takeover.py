@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 from collections.abc import Iterable
 
 import psutil
 
-from include.adapters.files import write_private
+from include.adapters.files import link_atomically, write_private
 from include.embedded import processes
 from include.embedded.gateway_config import gateway_config, with_model_routes
 from include.settings import Settings
@@ -82,13 +81,7 @@ def link_admin_socket(settings: Settings) -> None:
     """Let the admin socket's name point to the socket of the saved configuration."""
     config = json.loads((settings.run / "caddy.json").read_text(encoding="utf-8"))
     socket = config["admin"]["listen"].removeprefix("unix/").partition("|")[0]
-    link = settings.run / ADMIN_SOCKET
-    if link.is_symlink() and os.readlink(link) == socket:
-        return
-    fresh = link.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(socket)
-    fresh.replace(link)
+    link_atomically(settings.run / ADMIN_SOCKET, socket)
 
 
 def remove_admin_sockets(settings: Settings) -> None:

@@ -20,8 +20,8 @@ from croniter import croniter
 
 from include.core.spec import ModelSpec
 from include.observability.exposition import Exposition
+from include.pages.place import STAGES
 
-STAGES = ("ci", "training", "deployment", "monitoring", "retraining")
 ENDED, OPEN = ("success", "failed"), ("queued", "running")
 TASK_STATES = ("scheduled", "queued", "running", "up_for_retry", "deferred")
 

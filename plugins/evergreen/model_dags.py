@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from airflow.sdk import get_parsing_context
 
@@ -23,6 +24,9 @@ RUN_TIMEOUT = timedelta(hours=6)
 """The longest that a run takes, apart from waiting for people."""
 WAITING_RUNS = 100
 """Active runs of a Dag that asks people: many may wait, and a rollback still starts at once."""
+SHARDS = 16
+"""A thousand models make some 60 in each. Airflow parses, and stores, all Dags of a file if one has changed."""
+ALL_SHARDS = frozenset(f"shard-{number:02d}" for number in range(SHARDS))
 
 
 def spec_files() -> list[Path]:
@@ -30,15 +34,22 @@ def spec_files() -> list[Path]:
     return sorted(Settings.from_environment().models.glob("*/model.yaml"))
 
 
-def models_to_parse(stage: str) -> Iterator[ModelSpec]:
-    """The models whose ``<model>.<stage>`` Dag this parse needs: all, or only the one being run.
+def shard_of(model: str) -> str:
+    """The folder of Dag files that has the model's Dags; it never changes."""
+    return f"shard-{crc32(model.encode()) % SHARDS:02d}"
 
-    An invalid model.yaml is skipped here and reported by ``dags/check_model_specs.py``, so that it affects only its own
-    model's Dags.
+
+def models_to_parse(file: str) -> Iterator[ModelSpec]:
+    """The models whose Dags this parse of a Dag file, ``<stage>.py``, needs: only the one being run, if it is a task's.
+
+    Otherwise those of the file's shard, or all if its folder is none: for example in the project itself. An invalid
+    model.yaml is skipped here and reported by ``dags/check_model_specs.py``, so that it affects only its own model's
+    Dags.
     """
-    wanted = get_parsing_context().dag_id
+    wanted, folder = get_parsing_context().dag_id, Path(file).parent.name
     for path in spec_files():
-        if wanted and wanted != f"{path.parent.name}.{stage}":
+        model = path.parent.name
+        if wanted != f"{model}.{Path(file).stem}" if wanted else folder in ALL_SHARDS and folder != shard_of(model):
             continue
         try:
             yield load_spec(path)

@@ -1,103 +1,161 @@
-"""Airflow's bundle of Dag files, which are parsed again when what they read has changed."""
+"""Airflow's bundle of Dag files, of which those are parsed again that read what has changed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from airflow.configuration import conf
 from airflow.dag_processing.bundles.local import LocalDagBundle
 from airflow.models.dag import DagModel
 from airflow.models.dagbag import DagPriorityParsingRequest
 from airflow.utils.session import create_session
 from sqlalchemy.orm import Session
 
-from evergreen.model_dags import readable_specs
+from evergreen.model_dags import readable_specs, shard_of
+from include.adapters.files import link_atomically
+from include.adapters.removal import remove
 from include.pages.place import STAGES
 from include.settings import Settings
-
-PAUSE = 30.0
-"""Seconds between two requests at least: parsing the Dags of a thousand models takes two processors ten seconds."""
 
 
 @dataclass
 class ParseRequests:
-    """Decides when the Dag files must be parsed again."""
+    """Decides which Dag files must be parsed again."""
 
     asked: float
-    """When that was requested last (monotonic); Airflow parses all files when it starts."""
-    pause: float = PAUSE
-    state: Hashable = None
-    wanted: int = 0
+    """When some were requested last (monotonic); Airflow parses all files when it starts."""
+    pause: float
+    """Seconds between two requests at least."""
+    states: Mapping[str, Hashable] | None = None
+    wanted: dict[str, int] = field(default_factory=dict)
 
-    def due(self, now: float, state: Hashable, complete: bool, parse_seconds: float = 0.0) -> bool:
-        """Whether to request it now.
+    def due(self, now: float, states: Mapping[str, Hashable], incomplete: set[str]) -> set[str]:
+        """The files to request now.
 
-        ``state`` differs when what the files read has changed. Then they are requested twice: Airflow drops a request
-        for a file that is being parsed at this moment, and does not store a Dag again within ``[core]
-        min_serialized_dag_update_interval`` (30 s). ``complete`` says that Airflow has the Dags that it should have;
-        if not, for example since a result could not be stored, they are requested until it has. Files that are
-        requested are parsed before all others, so the next request waits until all have been parsed, which takes
-        ``parse_seconds`` with one process.
+        A file's state differs when what it reads has changed. Then it is requested twice: Airflow drops a request for a
+        file that is being parsed at this moment, and does not store a Dag again within ``[core]
+        min_serialized_dag_update_interval``. Airflow does not have all Dags of an incomplete file, for example since a
+        result could not be stored; that is requested until it has.
         """
-        if self.state is not None and state != self.state:
-            self.wanted = 2
-        self.state = state
-        return (self.wanted > 0 or not complete) and now - self.asked >= max(self.pause, 2 * parse_seconds)
+        before = states if self.states is None else self.states
+        self.wanted |= {file: 2 for file in states if states[file] != before.get(file)}
+        self.states = states
+        if now - self.asked < self.pause:
+            return set()
+        return (self.wanted.keys() | incomplete) & states.keys()
 
-    def done(self, now: float) -> None:
-        """It was requested."""
-        self.asked, self.wanted = now, max(0, self.wanted - 1)
+    def done(self, now: float, files: set[str], parse_seconds: float) -> None:
+        """They were requested; parsing and storing them takes up to ``parse_seconds`` with one process.
+
+        Files that are requested are parsed before all others: the next request waits for them, or the last ones in the
+        queue would never be parsed.
+        """
+        self.asked = now + max(0.0, parse_seconds - self.pause)
+        self.wanted = {file: left for file, times in self.wanted.items() if (left := times - (file in files))}
 
 
 class ModelsBundle(LocalDagBundle):
-    """The folder of Dags. Its files read each ``model.yaml`` and what the trigger forms suggest.
+    """The folder of Dags, by links that let each model belong to one of some folders (:func:`shard_of`).
 
-    Airflow itself notices only that a Dag file has changed, so that it would have to parse all of them all the time.
-    It refreshes bundles every ``[dag_processor] refresh_interval`` seconds, in the Dag processor only. Specifications
-    that have changed are read here, so that the processes that parse, which are forked from this one, know them.
+    Its files read each ``model.yaml`` and what the trigger forms suggest. Airflow itself notices only that a Dag file
+    has changed, and would have to parse, and store, the Dags of all models all the time. It refreshes bundles every
+    ``[dag_processor] refresh_interval`` seconds, in the Dag processor only. Specifications that have changed are read
+    here, so that the processes that parse, which are forked from this one, know them.
     """
 
-    def __init__(self, *, pause: float = PAUSE, **arguments: Any) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._dags, self._path = self._path, Settings.from_environment().dag_files
+        # Airflow does not store a Dag again within this interval: of two requests, at least one is after it.
+        pause = 2 * conf.getfloat("core", "min_serialized_dag_update_interval")
         self._requests = ParseRequests(time.monotonic(), pause)
         self._expected: set[str] = set()
 
+    def initialize(self) -> None:
+        """Make the links that are missing or lead elsewhere."""
+        for link, target in self._links().items():
+            link_atomically(link, target)
+        super().initialize()
+
     def refresh(self) -> None:
-        """Request a parse of all Dag files if one is due."""
-        now, state = time.monotonic(), tuple(_files(Settings.from_environment()))
-        if state != self._requests.state:
+        """Make the links match the models, and request a parse of those files for which one is due."""
+        self.initialize()
+        self._remove_others()
+        now, states = time.monotonic(), self._states()
+        if states != self._requests.states:
             specs, _ = readable_specs()
             self._expected = {f"{spec.name}.{stage}" for spec in specs for stage in STAGES}
         with create_session() as session:
-            live, parse_seconds = self._stored(session)
-            if self._requests.due(now, state, live == self._expected, parse_seconds):
-                self._request(session)
+            live, seconds = self._stored(session)
+            incomplete = {_file_of(dag) for dag in live ^ self._expected}
+            if files := self._requests.due(now, states, incomplete):
+                self._request(session, files)
                 session.commit()
-                self._requests.done(now)
+                self._requests.done(now, files, 2 * sum(seconds.get(file, 0.0) for file in files))
 
-    def _stored(self, session: Session) -> tuple[set[str], float]:
-        """The Dags of models that Airflow has now, and how long it took to parse all files."""
+    def _links(self) -> dict[Path, Path]:
+        """Target by link."""
+        models = Settings.from_environment().models
+        shards = {shard_of(folder.name) for folder in models.iterdir() if folder.is_dir()} if models.is_dir() else ()
+        links = {}
+        for target in self._dags.iterdir():
+            if target.suffix == ".py" and target.stem in STAGES:
+                links.update({self.path / shard / target.name: target for shard in shards})
+            elif target.name != "__pycache__":
+                links[self.path / target.name] = target
+        return links
+
+    def _remove_others(self) -> None:
+        """Remove the links to what there is no more; Airflow then ends their Dags."""
+        links = self._links()
+        for path in {*self.path.glob("*"), *self.path.glob("shard-*/*")} - links.keys():
+            if path.is_symlink() and not path.name.startswith("."):
+                path.unlink(missing_ok=True)
+        for shard in set(self.path.glob("shard-*")) - {link.parent for link in links}:
+            remove(shard)
+
+    def _states(self) -> dict[str, Hashable]:
+        """Of each Dag file: what it reads."""
+        settings = Settings.from_environment()
+        read: defaultdict[str, list[Hashable]] = defaultdict(list)
+        for path, state in _files(settings.models, "*/model.yaml"):
+            read[""].append(state)
+            read[shard_of(path.parent.name)].append(state)
+        for path, state in _files(settings.choices, "*.json"):
+            read[shard_of(path.stem)].append(state)
+        links = [link.relative_to(self.path) for link in self._links() if link.suffix == ".py"]
+        return {str(link): tuple(read[link.parent.name]) for link in links}
+
+    def _stored(self, session: Session) -> tuple[set[str], dict[str, float]]:
+        """The Dags of models that Airflow has now, and how long it took to parse each file."""
         columns = (DagModel.dag_id, DagModel.relative_fileloc, DagModel.last_parse_duration)
         rows = session.execute(sa.select(*columns).where(DagModel.bundle_name == self.name, ~DagModel.is_stale)).all()
-        seconds = {file: duration or 0.0 for _, file, duration in rows}
-        return {dag for dag, _, _ in rows if dag.rpartition(".")[2] in STAGES}, sum(seconds.values())
+        seconds = {file: duration or 0.0 for _, file, duration in rows if file}
+        return {dag for dag, _, _ in rows if dag.rpartition(".")[2] in STAGES}, seconds
 
-    def _request(self, session: Session) -> None:
-        """Do what *Reparse Dag* in Airflow's web UI does, for each file that is not requested yet."""
+    def _request(self, session: Session, files: set[str]) -> None:
+        """Do what *Reparse Dag* in Airflow's web UI does, for each of the files that is not requested yet."""
         request = DagPriorityParsingRequest
-        pending = sa.select(request.relative_fileloc).where(request.bundle_name == self.name)
-        for file in {path.name for path in self.path.glob("*.py")} - set(session.scalars(pending)):
+        pending = session.scalars(sa.select(request.relative_fileloc).where(request.bundle_name == self.name))
+        for file in sorted(files - set(pending)):
             session.add(request(self.name, file))
 
 
-def _files(settings: Settings) -> Iterator[tuple[str, int, int, int]]:
-    """What the Dag files read; an entry differs when its file has changed."""
-    for folder, name in ((settings.models, "*/model.yaml"), (settings.choices, "*.json")):
-        for path in sorted(folder.glob(name)):
-            with suppress(OSError):  # just removed; or a link to nothing, which is reported when it is read
-                state = path.stat()
-                yield str(path), state.st_mtime_ns, state.st_size, state.st_ino
+def _file_of(dag: str) -> str:
+    model, _, stage = dag.rpartition(".")
+    return f"{shard_of(model)}/{stage}.py"
+
+
+def _files(folder: Path, pattern: str) -> Iterator[tuple[Path, Hashable]]:
+    """Files, each with what differs when it has changed."""
+    for path in sorted(folder.glob(pattern)):
+        with suppress(OSError):  # just removed; or a link to nothing, which is reported when it is read
+            state = path.stat()
+            yield path, (str(path), state.st_mtime_ns, state.st_size, state.st_ino)

@@ -70,7 +70,7 @@ def require_token(
 def metrics() -> Response:
     """Health, verdicts, releases and incidents of every model; heartbeats, runs and queues of Airflow; the disk."""
     from evergreen.airflow_metrics import add_airflow
-    from evergreen.model_dags import models_to_parse
+    from evergreen.model_dags import readable_specs
     from include.adapters.removal import disk_used
     from include.observability.exposition import CONTENT_TYPE, Exposition
     from include.observability.health_metrics import add_disk, add_model
@@ -78,7 +78,7 @@ def metrics() -> Response:
     from include.stages.retraining import decide
 
     page, installation = Exposition(), open_installation()
-    specs = list(models_to_parse("monitoring"))
+    specs, _ = readable_specs()
     for spec in specs:
         add_model(page, spec, installation.store, decide(installation, spec))
     add_airflow(page, specs)

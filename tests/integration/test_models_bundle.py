@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-BUNDLE = {"name": "dags-folder", "classpath": "evergreen.models_bundle.ModelsBundle", "kwargs": {"pause": 1.0}}
+BUNDLE = {"name": "dags-folder", "classpath": "evergreen.models_bundle.ModelsBundle", "kwargs": {}}
 SETTINGS = {
     "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([BUNDLE]),
     "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
@@ -65,10 +66,11 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processor]:
     folder = tmp_path_factory.mktemp("processor")
     made = Processor(folder)
     made.write("tides")
+    shutil.copytree(PROJECT / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "EVERGREEN"))}
     environment = inherited | {
         "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
@@ -103,6 +105,34 @@ def test_a_changed_specification_changes_the_dags(processor: Processor) -> None:
     processor.write("tides", description="How high the water is.")
     documented = "select 1 from serialized_dag where dag_id = 'tides.ci' and data like ?"
     wait_for(lambda: processor.ask(documented, "%How high the water is.%"), 60, "the new description")
+
+
+def test_a_change_leaves_the_dags_of_other_models_alone(processor: Processor) -> None:
+    """Of a thousand models: one change costs parsing and storing the Dags of some thirty."""
+    processor.write("wind")  # another shard than that of tides
+    wait_for(lambda: processor.dags("wind") == set(STAGES), 60, "the new model's Dags")
+    parsed = "select max(last_parsed_time) from dag where dag_id like ?"
+    wind, tides = processor.ask(parsed, "wind.%"), processor.ask(parsed, "tides.%")
+    processor.write("wind", description="How strong it blows.")
+    wait_for(lambda: processor.ask(parsed, "wind.%") > wind, 60, "the change")
+    assert processor.ask(parsed, "tides.%") == tides
+    remove(processor.folder / "models" / "wind")
+    wait_for(lambda: not processor.dags("wind"), 60, "the end of the Dags of its shard's only model")
+
+
+def test_dag_files_of_the_users_own(processor: Processor) -> None:
+    """Beside ours, and in a folder; with a module that they import."""
+    text = "from airflow.sdk import DAG\nfrom ours.helper import NAME\nwith DAG(NAME + __name__[-3:]):\n    pass\n"
+    ours = processor.folder / "dags" / "ours"
+    ours.mkdir()
+    (ours / "helper.py").write_text("NAME = 'own_'\n", encoding="utf-8")
+    (ours / "two.py").write_text(text, encoding="utf-8")
+    (ours.parent / "one.py").write_text(text, encoding="utf-8")
+    own = "select dag_id from dag where not is_stale and dag_id like 'own_%' order by dag_id"
+    wait_for(lambda: processor.ask(own) == [("own_one",), ("own_two",)], 60, "their Dags")
+    (ours.parent / "one.py").unlink()
+    remove(ours)
+    wait_for(lambda: not processor.ask(own), 60, "their end")
 
 
 def test_a_new_suggestion_is_in_the_form(processor: Processor) -> None:

@@ -16,9 +16,17 @@ def test_everything_named_can_be_imported(caplog: pytest.LogCaptureFixture) -> N
     assert set(PRELOADED) <= set(sys.modules)
 
 
-def test_other_processes_than_the_scheduler_import_nothing() -> None:
+@pytest.mark.parametrize(
+    ("component", "imported"),
+    [
+        pytest.param("triggerer", set(), id="nothing"),
+        pytest.param("dag-processor", {"evergreen.operators.run_check"}, id="what Dag files import"),
+    ],
+)
+def test_other_processes_than_the_scheduler_import_nothing_heavy(component: str, imported: set[str]) -> None:
     path = str(PROJECT / "include" / "embedded" / "airflow_local_settings.py")
-    setting = f"import runpy, sys; sys.argv = ['airflow', 'triggerer']; runpy.run_path({path!r})"
-    check = f"{setting}; print('pandas' in sys.modules)"
+    setting = f"import runpy, sys; sys.argv = ['airflow', {component!r}]; runpy.run_path({path!r})"
+    names = ("pandas", "mlflow", "sklearn", "evergreen.operators.run_check")
+    check = f"{setting}; print('imported', *[name for name in {names!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert set(done.stdout.strip().splitlines()[-1].split()) == {"imported"} | imported

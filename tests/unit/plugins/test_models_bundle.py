@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.models_bundle import PAUSE, ParseRequests
+from evergreen.model_dags import ALL_SHARDS, models_to_parse, shard_of
+from evergreen.models_bundle import ModelsBundle, ParseRequests
+from include.pages.place import STAGES
+from include.settings import PROJECT
+from tests.support.specs import model_yaml
 
 LOOK = 10.0
 """Seconds between two looks, as the Dag processor refreshes its bundle."""
+PAUSE = 30.0
 
 
 def requests(states: list[int], complete: list[bool] | None = None, parse_seconds: float = 0.0) -> list[int]:
     """The looks, of one each ten seconds, after which the files are requested."""
-    decides, made = ParseRequests(asked=0.0), []
+    decides, made = ParseRequests(0.0, PAUSE), []
     for number, state in enumerate(states):
-        if decides.due(number * LOOK, state, complete[number] if complete else True, parse_seconds):
-            decides.done(number * LOOK)
+        incomplete = {"a"} if complete and not complete[number] else set()
+        if files := decides.due(number * LOOK, {"a": state}, incomplete):
+            decides.done(number * LOOK, files, parse_seconds)
             made.append(number)
     return made
 
@@ -42,12 +51,22 @@ def test_changes_all_the_time_are_requested_once_a_pause() -> None:
 
 def test_a_request_waits_until_the_one_before_is_done() -> None:
     """Files that are requested go first: the last ones in the queue would never be parsed."""
-    assert requests(list(range(20)), parse_seconds=30.0) == [6, 12, 18]
-    assert requests([7] * 20, [False] * 20, parse_seconds=30.0) == [6, 12, 18]
+    assert requests(list(range(20)), parse_seconds=60.0) == [3, 9, 15]
+    assert requests([7] * 20, [False] * 20, parse_seconds=60.0) == [3, 9, 15]
 
 
 def test_missing_dags_are_requested_until_they_are_there() -> None:
     assert requests([7] * 20, [True] * 5 + [False] * 10 + [True] * 5) == [5, 8, 11, 14]
+
+
+def test_only_files_whose_models_changed_are_requested() -> None:
+    decides = ParseRequests(0.0, PAUSE)
+    assert decides.due(0.0, {"a": 1, "b": 1}, set()) == set()
+    assert decides.due(30.0, {"a": 1, "b": 2}, set()) == {"b"}
+    decides.done(30.0, {"b"}, 1.0)
+    assert decides.due(60.0, {"a": 2, "b": 2}, {"c"}) == {"a", "b"}
+    decides.done(60.0, {"a", "b"}, 1.0)
+    assert decides.due(90.0, {"a": 2, "b": 2}, set()) == {"a"}
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=60))
@@ -59,3 +78,65 @@ def test_no_change_is_forgotten_and_none_is_asked_for_too_often(looks: list[tupl
     changes = [number for number in range(1, len(states)) if states[number] != states[number - 1]]
     for change in changes:
         assert sum(request >= change for request in made) >= 2
+
+
+def test_each_model_belongs_to_one_shard_of_the_dag_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {f"model-{number}" for number in range(100)}
+    for name in names:
+        path = tmp_path / name / "model.yaml"
+        path.parent.mkdir()
+        path.write_text(model_yaml(name=name), encoding="utf-8")
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path))
+    shards = {shard: [spec.name for spec in models_to_parse(f"/x/{shard}/ci.py")] for shard in ALL_SHARDS}
+    assert sorted(name for names in shards.values() for name in names) == sorted(names)
+    assert max(map(len, shards.values())) < 12
+    assert {spec.name for spec in models_to_parse(str(PROJECT / "dags" / "ci.py"))} == names
+
+
+def test_a_task_finds_its_dag_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tides" / "model.yaml"
+    path.parent.mkdir()
+    path.write_text(model_yaml(name="tides"), encoding="utf-8")
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path))
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "tides.ci")
+    for shard in ALL_SHARDS:
+        assert [spec.name for spec in models_to_parse(f"/x/{shard}/ci.py")] == ["tides"]
+        assert [spec.name for spec in models_to_parse(f"/x/{shard}/training.py")] == []
+
+
+def test_a_model_keeps_its_shard() -> None:
+    """Else all Dags would move to other files with a new version, in which Airflow parses each file at its own time."""
+    assert [shard_of(name) for name in ("flights", "tides", "wind")] == ["shard-10", "shard-03", "shard-14"]
+
+
+def test_any_process_finds_the_dag_files_and_links_that_lead_elsewhere_are_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may be on another machine than the Dag processor, and a project may have been moved."""
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
+    dags = tmp_path / "project" / "dags"
+    shutil.copytree(PROJECT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+    (dags / "ours").mkdir()
+    for name in ("tides", "rides", "wind"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+    (tmp_path / "models" / "README.md").touch()
+    bundle = ModelsBundle(name="dags-folder", path=str(dags))
+    bundle.initialize()
+    stories = {f"{shard}/{stage}.py" for shard in ("shard-03", "shard-14") for stage in STAGES}
+    links = {str(path.relative_to(bundle.path)): path for path in bundle.path.rglob("*") if path.is_symlink()}
+    assert set(links) == stories | {"check_model_specs.py", "housekeeping.py", "ours"}
+    assert all(path.resolve() == dags / path.name for path in links.values())
+    moved = dags.parent.rename(tmp_path / "moved") / "dags"
+    ModelsBundle(name="dags-folder", path=str(moved)).initialize()
+    assert all(path.resolve() == moved / path.name for path in links.values())
+
+
+def test_without_models_there_are_only_the_dags_of_the_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path / "none"))
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    bundle = ModelsBundle(name="dags-folder", path=str(PROJECT / "dags"))
+    bundle.initialize()
+    assert {path.name for path in bundle.path.iterdir()} == {"check_model_specs.py", "housekeeping.py"}
