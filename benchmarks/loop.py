@@ -114,7 +114,7 @@ class Part:
     memory: float = 0.0
     """Proportional set size, MB."""
     seconds: float = 0.0
-    """Processor time since they were started."""
+    """Processor time since they were started, also of processes that they started and that have ended."""
 
 
 def parts(settings: Settings) -> dict[str, Part]:
@@ -125,7 +125,7 @@ def parts(settings: Settings) -> dict[str, Part]:
             if process.environ().get(INSTANCE) == str(settings.home):
                 part = found.setdefault(_part(" ".join(process.cmdline())), Part())
                 part.memory += process.memory_full_info().pss / 1e6
-                part.seconds += sum(process.cpu_times()[:2])
+                part.seconds += sum(process.cpu_times()[:4])
     return found
 
 

@@ -33,11 +33,11 @@ def write_private(path: Path, text: str) -> None:
 
 
 def link_atomically(path: Path, target: Path | str) -> None:
-    """Let a symbolic link, or a new one, point to a target. Missing folders are created, readable only by the owner."""
+    """Let a symbolic link, or a new one, point to a target. Missing folders are created."""
     with suppress(OSError):
         if os.readlink(path) == str(target):
             return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     temporary.symlink_to(target)
     os.replace(temporary, path)
