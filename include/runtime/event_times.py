@@ -25,6 +25,12 @@ class EventTimes:
     def read(self, texts: Collection[str]) -> dict[str, str]:
         """Text → the timestamp in one form (ISO 8601); UTC unless it has an offset. Raises EventTimeError."""
         now, ahead = datetime.now(UTC).replace(tzinfo=None), timedelta(days=self.days_ahead)
+        try:  # all at once, as long as none has an offset or is wrong
+            times = [*map(datetime.fromisoformat, texts)]
+            if min(times).year >= self.from_year and max(times) - now <= ahead:
+                return dict(zip(texts, map(datetime.isoformat, times), strict=True))
+        except (ValueError, TypeError):
+            pass
         return {text: self._read(text, now, ahead) for text in texts}
 
     def _read(self, text: str, now: datetime, ahead: timedelta) -> str:

@@ -13,7 +13,7 @@ from .categories import label, truth
 from .config import Feature
 from .jobs import ModelError
 
-Columns = Mapping[str, Sequence[Any]] | Mapping[str, np.ndarray] | pd.DataFrame
+Columns = Mapping[str, Sequence[Any] | np.ndarray] | pd.DataFrame
 """Column name → its values; all columns have the same length."""
 
 

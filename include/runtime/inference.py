@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from .binary_tensors import BinaryDataError, BinaryTensors
 from .categories import label, truth
 from .config import Model
 from .event_times import EventTimeError, EventTimes
+from .predictions import Columns
 
 TEXT, NUMBERS, BOOLEANS = (
     {"BYTES"},
@@ -55,6 +56,24 @@ class Inference:
     """Optional features that the request does not have; all their values are missing."""
     converted: tuple[str, ...] = ()
     """Optional features that were sent as another type."""
+    numbers: dict[str, np.ndarray] = field(default_factory=dict)
+    """Numeric features that were already read as float64, with NaN for missing values."""
+    missing: dict[str, int] = field(default_factory=dict)
+    """How many values each feature lacks; nothing for features that lack none."""
+
+    @property
+    def columns(self) -> Columns:
+        """The features for a model to predict."""
+        return {**self.features, **self.numbers}
+
+
+@dataclass(frozen=True)
+class Column:
+    """The valid values of an input."""
+
+    values: list[Any]
+    numbers: np.ndarray | None = None
+    missing: int = 0
 
 
 def parse(
@@ -83,23 +102,27 @@ def parse(
     if any(changes):
         changes = _require_optional(changes, set(optional()) - set(special), types)
     absent, ignored, retyped = changes
-    values: dict[str, list[Any]] = {}
+    read: dict[str, Column] = {}
     for name, entry in columns.items():
         if name in types and name in retyped:
-            values[name] = _converted(entry, types[name])
+            read[name] = _converted(entry, types[name])
         elif name not in ignored:
-            values[name] = _column(entry, {**special, **types}[name], name in special)
+            read[name] = _column(entry, {**special, **types}[name], name in special)
+    values = {name: column.values for name, column in read.items()}
     rows = _rows(values, max_rows)
     sent = values.get(model["event_time"])
+    features = {name: read[name] if name in read else Column([None] * rows, missing=rows) for name in types}
     return Inference(
         request_id=_identity(content, request_id),
         rows=rows,
-        features={name: values[name] if name in values else [None] * rows for name in types},
+        features={name: column.values for name, column in features.items()},
         keys=values.get(model["key"]),
         event_times=None if sent is None else _times(model["event_time"], sent, times),
         ignored=ignored,
         absent=absent,
         converted=retyped,
+        numbers={name: column.numbers for name, column in features.items() if column.numbers is not None},
+        missing={name: column.missing for name, column in features.items() if column.missing},
     )
 
 
@@ -165,16 +188,18 @@ def _rows(values: Mapping[str, Collection[Any]], max_rows: int) -> int:
     return rows
 
 
-def _converted(entry: Mapping[str, object], kind: str) -> list[Any]:
+def _converted(entry: Mapping[str, object], kind: str) -> Column:
     """An optional input's values, sent as another type than the model's."""
     sent = "category" if entry["datatype"] in TEXT else "boolean" if entry["datatype"] in BOOLEANS else "number"
-    name, data = entry["name"], _column(entry, sent, False)
+    name, column = entry["name"], _column(entry, sent, False)
     try:
         if kind == "category":
-            return [None if value is None else label(value) for value in data]
+            labels = [None if value is None else label(value) for value in column.values]
+            return Column(labels, missing=column.missing)
         if kind == "boolean":
-            return [None if value is None else bool(truth(label(value))) for value in data]
-        numbers = [None if value in (None, "") else float(value) for value in data]
+            truths = [None if value is None else bool(truth(label(value))) for value in column.values]
+            return Column(truths, missing=column.missing)
+        numbers = [None if value in (None, "") else float(value) for value in column.values]
     except ValueError as error:
         raise BadRequestError(f"input '{name}' is {entry['datatype']}; the model takes {kind}: {error}") from None
     return _column({**entry, "datatype": "FP64", "data": numbers}, kind, False)
@@ -226,7 +251,7 @@ def _identity(content: Mapping[str, object], generated: str) -> str:
     return request_id
 
 
-def _column(entry: Mapping[str, object], kind: str, special: bool) -> list[Any]:
+def _column(entry: Mapping[str, object], kind: str, special: bool) -> Column:
     name, datatype, data, shape = entry["name"], entry.get("datatype"), entry.get("data"), entry.get("shape")
     if not isinstance(datatype, str) or datatype not in ACCEPTED[kind]:
         raise BadRequestError(
@@ -238,39 +263,47 @@ def _column(entry: Mapping[str, object], kind: str, special: bool) -> list[Any]:
         raise BadRequestError(f"input '{name}' has shape {shape}; expected [n] or [n, 1]")
     if shape[0] != len(data):
         raise BadRequestError(f"input '{name}' has shape {shape} but {len(data)} values")
-    if len(data) >= SHORT and _is_plain(data, datatype, kind, special):
-        return data
+    column = _plain_column(data, datatype, kind, special) if len(data) >= SHORT else None
+    if column is not None:
+        return column
     for position, value in enumerate(data):
         problem = _problem(value, datatype, kind)
         if problem is None and special and (value is None or value == ""):
             problem = "is missing"
         if problem:
             raise BadRequestError(f"input '{name}', row {position}: {problem}")
-    return data
+    return Column(data, missing=data.count(None))
 
 
-def _is_plain(data: list[Any], datatype: str, kind: str, special: bool) -> bool:
-    """Whether a long column certainly has no problem: its types and values are checked all at once."""
+def _plain_column(data: list[Any], datatype: str, kind: str, special: bool) -> Column | None:
+    """A long column that certainly has no problem: its types and values are checked all at once; else None."""
     types = set(map(type, data))
-    if special and (type(None) in types or "" in data):
-        return False
+    missing = data.count(None) if type(None) in types else 0
+    if special and (missing or "" in data):
+        return None
     types.discard(type(None))
-    if datatype in TEXT:
-        return types <= {str}
-    if datatype in BOOLEANS:
-        return types <= {bool}
+    if datatype in TEXT or datatype in BOOLEANS:
+        return Column(data, missing=missing) if types <= {str if datatype in TEXT else bool} else None
     if not types <= {int, float}:
-        return False
+        return None
     try:
-        values = np.array(data, dtype=float)
+        numbers = np.array(data, dtype=float)
     except OverflowError:
-        return False
-    values = values[~np.isnan(values)]
+        return None
     integers = kind == "integer" or datatype.startswith(("INT", "UINT"))
+    if not _all_valid(numbers[~np.isnan(numbers)] if missing else numbers, integers, kind == "boolean"):
+        return None
+    return Column(data, None if kind == "boolean" else numbers, missing)
+
+
+def _all_valid(values: np.ndarray, integers: bool, booleans: bool) -> bool:
     return bool(
-        (np.abs(values) <= LARGEST).all()
-        and not (integers and (values != np.floor(values)).any())
-        and not (kind == "boolean" and ((values != 0) & (values != 1)).any())
+        not values.size
+        or (
+            -LARGEST <= values.min() <= values.max() <= LARGEST
+            and not (integers and (values != np.floor(values)).any())
+            and not (booleans and ((values != 0) & (values != 1)).any())
+        )
     )
 
 
@@ -292,9 +325,10 @@ def _problem(value: Any, datatype: str, kind: str) -> str | None:
     return None
 
 
-def _times(name: str, texts: list[Any], accepted: EventTimes) -> list[str]:
+def _times(name: str, values: list[Any], accepted: EventTimes) -> list[str]:
+    texts = [*map(str, values)]
     try:
-        read = accepted.read(dict.fromkeys(map(str, texts)))
+        read = accepted.read(dict.fromkeys(texts))
     except EventTimeError as error:
         raise BadRequestError(f"input '{name}': {error}") from None
-    return [read[str(text)] for text in texts]
+    return [*map(read.__getitem__, texts)]

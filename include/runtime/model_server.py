@@ -61,14 +61,14 @@ class ModelServer:
         except BadRequestError as error:
             return 400, {"error": str(error)}
         try:
-            predicted = require_finite(self.predictor.predict(request.features)).tolist()
+            predicted = require_finite(self.predictor.predict(request.columns)).tolist()
         except (Exception, SystemExit) as error:  # whatever the model's code raises, the server keeps running
             return 500, {"error": f"the model could not predict: {error}"}
         try:
             self._log(request, own_id, predicted)
         except OSError as error:
             return not_logged(error)
-        self.metrics.observe(request.features, predicted)
+        self.metrics.observe(request.missing, predicted)
         optional = {"ignored": request.ignored, "absent": request.absent, "converted": request.converted}
         self.metrics.count_optional(optional)
         return 200, {
@@ -99,7 +99,7 @@ class ModelServer:
         }
         if request.ignored:
             entry["ignored"] = list(request.ignored)
-        self.log.append(entry)
+        self.log.append(entry, sum(request.missing.values()))
 
     def metadata(self) -> dict[str, Any]:
         """The model's inputs and outputs, in the protocol's format."""

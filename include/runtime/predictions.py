@@ -9,7 +9,7 @@ import numpy as np
 
 from .jobs import ModelError
 
-Columns = Mapping[str, Sequence[Any]] | Mapping[str, np.ndarray]
+Columns = Mapping[str, Sequence[Any] | np.ndarray]
 """Feature → its values; None (and NaN in numbers) means missing."""
 
 

@@ -85,9 +85,8 @@ class ServerMetrics:
             self._codes[str(code)] += 1
             self._seconds.add(seconds)
 
-    def observe(self, features: Mapping[str, Sequence[Any]], predictions: Sequence[float]) -> None:
-        """Record the missing values and the predictions of an answered request."""
-        missing = {name: count for name, values in features.items() if (count := values.count(None))}
+    def observe(self, missing: Mapping[str, int], predictions: Sequence[float]) -> None:
+        """Record how many values each feature lacks, and the predictions, of an answered request."""
         with self._lock:
             self._rows += len(predictions)
             self._missing.update(missing)

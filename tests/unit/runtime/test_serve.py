@@ -99,7 +99,7 @@ def test_a_prediction_that_is_none_is_neither_given_nor_logged(
 def test_a_prediction_that_could_not_be_logged_is_not_given_and_not_counted(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: Any) -> None:
+    def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(server.log, "append", full)
