@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -11,18 +14,27 @@ class Exposition:
     """Gauges that are created when they are first set; unknown values are omitted, never zero."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._gauges: dict[str, Gauge] = {}
+        self._texts: dict[str, str] = {}
+        self._values: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
 
     def set(self, name: str, text: str, value: float | None, **labels: str) -> None:
         """Set ``evergreen_<name>`` with these labels; a value of None is omitted."""
         if value is None:
             return
-        if name not in self._gauges:
-            self._gauges[name] = Gauge(f"evergreen_{name}", text, list(labels), registry=self._registry)
-        gauge = self._gauges[name]
-        (gauge.labels(**labels) if labels else gauge).set(value)
+        self._texts.setdefault(name, text)
+        self._values.setdefault(name, {})[tuple(labels.items())] = value
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges as prometheus-client wants them; its own would take three times as long."""
+        for name, values in self._values.items():
+            names = [label for label, _ in next(iter(values))]
+            family = GaugeMetricFamily(f"evergreen_{name}", self._texts[name], labels=names)
+            for labels, value in values.items():
+                family.add_metric([text for _, text in labels], value)
+            yield family
 
     def page(self) -> bytes:
         """All metrics as text."""
-        return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,7 +37,7 @@ def spec_files() -> list[Path]:
 
 def shard_of(model: str) -> str:
     """The folder of Dag files that has the model's Dags; it never changes."""
-    return f"shard-{crc32(model.encode()) % SHARDS:02d}"
+    return f"shard-{crc32(os.fsencode(model)) % SHARDS:02d}"
 
 
 def models_to_parse(file: str) -> Iterator[ModelSpec]:

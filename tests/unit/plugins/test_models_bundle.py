@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -121,9 +122,11 @@ def test_any_process_finds_the_dag_files_and_links_that_lead_elsewhere_are_mende
     for name in ("tides", "rides", "wind"):
         (tmp_path / "models" / name).mkdir(parents=True)
     (tmp_path / "models" / "README.md").touch()
+    (tmp_path / "models" / os.fsdecode(b"no text \xff")).mkdir()
     bundle = ModelsBundle(name="dags-folder", path=str(dags))
     bundle.initialize()
-    stories = {f"{shard}/{stage}.py" for shard in ("shard-03", "shard-14") for stage in STAGES}
+    odd = shard_of(os.fsdecode(b"no text \xff"))
+    stories = {f"{shard}/{stage}.py" for shard in ("shard-03", "shard-14", odd) for stage in STAGES}
     links = {str(path.relative_to(bundle.path)): path for path in bundle.path.rglob("*") if path.is_symlink()}
     assert set(links) == stories | {"check_model_specs.py", "housekeeping.py", "ours"}
     assert all(path.resolve() == dags / path.name for path in links.values())
