@@ -24,6 +24,9 @@ from include.adapters.removal import remove
 from include.pages.place import STAGES
 from include.settings import Settings
 
+SUGGESTING = ("training", "deployment", "monitoring")
+"""The stages whose trigger forms suggest values (:mod:`evergreen.choices`), which change with every run."""
+
 
 @dataclass
 class ParseRequests:
@@ -124,14 +127,18 @@ class ModelsBundle(LocalDagBundle):
     def _states(self) -> dict[str, Hashable]:
         """Of each Dag file: what it reads."""
         settings = Settings.from_environment()
-        read: defaultdict[str, list[Hashable]] = defaultdict(list)
+        specs: defaultdict[str, list[Hashable]] = defaultdict(list)
+        choices: defaultdict[str, list[Hashable]] = defaultdict(list)
         for path, state in _files(settings.models, "*/model.yaml"):
-            read[""].append(state)
-            read[shard_of(path.parent.name)].append(state)
+            specs[""].append(state)
+            specs[shard_of(path.parent.name)].append(state)
         for path, state in _files(settings.choices, "*.json"):
-            read[shard_of(path.stem)].append(state)
-        links = [link.relative_to(self.path) for link in self._links() if link.suffix == ".py"]
-        return {str(link): tuple(read[link.parent.name]) for link in links}
+            choices[shard_of(path.stem)].append(state)
+        states: dict[str, Hashable] = {}
+        for link in (link.relative_to(self.path) for link in self._links() if link.suffix == ".py"):
+            suggested = choices[link.parent.name] if link.stem in SUGGESTING else ()
+            states[str(link)] = (*specs[link.parent.name], *suggested)
+        return states
 
     def _stored(self, session: Session) -> tuple[set[str], dict[str, float]]:
         """The Dags of models that Airflow has now, and how long it took to parse each file."""

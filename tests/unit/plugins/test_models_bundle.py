@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.model_dags import ALL_SHARDS, models_to_parse, shard_of
-from evergreen.models_bundle import ModelsBundle, ParseRequests
+from evergreen.models_bundle import SUGGESTING, ModelsBundle, ParseRequests
 from include.pages.place import STAGES
 from include.settings import PROJECT
 from tests.support.specs import model_yaml
@@ -143,3 +143,9 @@ def test_without_models_there_are_only_the_dags_of_the_platform(
     bundle = ModelsBundle(name="dags-folder", path=str(PROJECT / "dags"))
     bundle.initialize()
     assert {path.name for path in bundle.path.iterdir()} == {"check_model_specs.py", "housekeeping.py"}
+
+
+def test_the_stages_whose_forms_suggest_values_are_known() -> None:
+    """Others are not parsed again when what is suggested has changed."""
+    stories = {stage: (PROJECT / "dags" / f"{stage}.py").read_text(encoding="utf-8") for stage in STAGES}
+    assert {stage for stage, story in stories.items() if "evergreen.choices" in story} == set(SUGGESTING)
