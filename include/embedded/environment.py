@@ -41,7 +41,7 @@ PARSING = {
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
     # The bundle requests the same files twice this long after each other, or later.
-    "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
+    "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "10",
 }
 """Dag files are parsed when what they read has changed (docs/decisions/0047-parse-on-change.md); compose.yaml has the
 same."""

@@ -25,9 +25,9 @@ RUN_TIMEOUT = timedelta(hours=6)
 """The longest that a run takes, apart from waiting for people."""
 WAITING_RUNS = 100
 """Active runs of a Dag that asks people: many may wait, and a rollback still starts at once."""
-SHARDS = 16
-"""A thousand models make some 60 in each. Airflow parses, and stores, all Dags of a file if one has changed."""
-ALL_SHARDS = frozenset(f"shard-{number:02d}" for number in range(SHARDS))
+SHARD, SHARD_MODELS = "shard-", 64
+"""Folders of Dag files have this before their number. Airflow parses, and stores, all Dags of a file if one has
+changed; but each file costs a process of its own. So a folder has up to some 64 models."""
 
 
 def spec_files() -> list[Path]:
@@ -35,9 +35,13 @@ def spec_files() -> list[Path]:
     return sorted(Settings.from_environment().models.glob("*/model.yaml"))
 
 
-def shard_of(model: str) -> str:
-    """The folder of Dag files that has the model's Dags; it never changes."""
-    return f"shard-{crc32(os.fsencode(model)) % SHARDS:02d}"
+def shard_of(model: str, models: int) -> str:
+    """The folder of Dag files that has the model's Dags, if there are so many models.
+
+    The number of folders is a power of two, so that a model rarely moves.
+    """
+    shards = 1 << ((models - 1) // SHARD_MODELS).bit_length() if models else 1
+    return f"{SHARD}{crc32(os.fsencode(model)) % shards:02d}"
 
 
 def models_to_parse(file: str) -> Iterator[ModelSpec]:
@@ -48,9 +52,12 @@ def models_to_parse(file: str) -> Iterator[ModelSpec]:
     Dags.
     """
     wanted, folder = get_parsing_context().dag_id, Path(file).parent.name
-    for path in spec_files():
+    paths = spec_files()
+    for path in paths:
         model = path.parent.name
-        if wanted != f"{model}.{Path(file).stem}" if wanted else folder in ALL_SHARDS and folder != shard_of(model):
+        if wanted and wanted != f"{model}.{Path(file).stem}":
+            continue
+        if not wanted and folder.startswith(SHARD) and folder != shard_of(model, len(paths)):
             continue
         try:
             yield load_spec(path)

@@ -18,9 +18,8 @@ from airflow.models.dagbag import DagPriorityParsingRequest
 from airflow.utils.session import create_session
 from sqlalchemy.orm import Session
 
-from evergreen.model_dags import readable_specs, shard_of
+from evergreen.model_dags import SHARD, readable_specs, shard_of, spec_files
 from include.adapters.files import link_atomically
-from include.adapters.removal import remove
 from include.pages.place import STAGES
 from include.settings import Settings
 
@@ -97,16 +96,17 @@ class ModelsBundle(LocalDagBundle):
             self._expected = {f"{spec.name}.{stage}" for spec in specs for stage in STAGES}
         with create_session() as session:
             live, seconds = self._stored(session)
-            incomplete = {_file_of(dag) for dag in live ^ self._expected}
+            incomplete = {_file_of(dag, len(spec_files())) for dag in live ^ self._expected}
             if files := self._requests.due(now, states, incomplete):
                 self._request(session, files)
                 session.commit()
                 self._requests.done(now, files, 2 * sum(seconds.get(file, 0.0) for file in files))
 
     def _links(self) -> dict[Path, Path]:
-        """Target by link."""
-        models = Settings.from_environment().models
-        shards = {shard_of(folder.name) for folder in models.iterdir() if folder.is_dir()} if models.is_dir() else ()
+        """Target by link. A shard that exists is kept, without models too: Airflow may still know Dags as in it."""
+        models = spec_files()
+        shards = {shard_of(path.parent.name, len(models)) for path in models}
+        shards |= {path.name for path in self.path.glob(f"{SHARD}*")}
         links = {}
         for target in self._dags.iterdir():
             if target.suffix == ".py" and target.stem in STAGES:
@@ -117,23 +117,21 @@ class ModelsBundle(LocalDagBundle):
 
     def _remove_others(self) -> None:
         """Remove the links to what there is no more; Airflow then ends their Dags."""
-        links = self._links()
-        for path in {*self.path.glob("*"), *self.path.glob("shard-*/*")} - links.keys():
+        for path in {*self.path.glob("*"), *self.path.glob(f"{SHARD}*/*")} - self._links().keys():
             if path.is_symlink() and not path.name.startswith("."):
                 path.unlink(missing_ok=True)
-        for shard in set(self.path.glob("shard-*")) - {link.parent for link in links}:
-            remove(shard)
 
     def _states(self) -> dict[str, Hashable]:
         """Of each Dag file: what it reads."""
         settings = Settings.from_environment()
         specs: defaultdict[str, list[Hashable]] = defaultdict(list)
         choices: defaultdict[str, list[Hashable]] = defaultdict(list)
+        models = len(spec_files())
         for path, state in _files(settings.models, "*/model.yaml"):
             specs[""].append(state)
-            specs[shard_of(path.parent.name)].append(state)
+            specs[shard_of(path.parent.name, models)].append(state)
         for path, state in _files(settings.choices, "*.json"):
-            choices[shard_of(path.stem)].append(state)
+            choices[shard_of(path.stem, models)].append(state)
         states: dict[str, Hashable] = {}
         for link in (link.relative_to(self.path) for link in self._links() if link.suffix == ".py"):
             suggested = choices[link.parent.name] if link.stem in SUGGESTING else ()
@@ -155,9 +153,9 @@ class ModelsBundle(LocalDagBundle):
             session.add(request(self.name, file))
 
 
-def _file_of(dag: str) -> str:
+def _file_of(dag: str, models: int) -> str:
     model, _, stage = dag.rpartition(".")
-    return f"{shard_of(model)}/{stage}.py"
+    return f"{shard_of(model, models)}/{stage}.py"
 
 
 def _files(folder: Path, pattern: str) -> Iterator[tuple[Path, Hashable]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from evergreen.model_dags import SHARD_MODELS, shard_of
 from include.adapters.choices_file import write_choices
 from include.adapters.removal import remove
 from include.pages.place import STAGES
@@ -35,6 +36,7 @@ SETTINGS = {
     "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
     "SCHEDULER__PARSING_CLEANUP_INTERVAL": "1",
 }
+PARSED = "select max(last_parsed_time) from dag"
 
 
 @dataclass
@@ -59,6 +61,20 @@ class Processor:
         """The stages of the model that have a Dag now."""
         rows = self.ask("select dag_id from dag where not is_stale and dag_id like ?", f"{name}.%")
         return {dag.removeprefix(f"{name}.") for (dag,) in rows}
+
+    def rests(self) -> bool:
+        """Whether nothing has been parsed since four looks of the bundle."""
+        looks: list[Any] = []
+        before = self.ask(PARSED)
+
+        def looked() -> bool:
+            newest = self.ask("select last_refreshed from dag_bundle")
+            if newest not in looks:
+                looks.append(newest)
+            return len(looks) > 5
+
+        wait_for(looked, 60, "looks of the bundle")
+        return self.ask(PARSED) == before
 
 
 @pytest.fixture(scope="module")
@@ -107,17 +123,31 @@ def test_a_changed_specification_changes_the_dags(processor: Processor) -> None:
     wait_for(lambda: processor.ask(documented, "%How high the water is.%"), 60, "the new description")
 
 
-def test_a_change_leaves_the_dags_of_other_models_alone(processor: Processor) -> None:
-    """Of a thousand models: one change costs parsing and storing the Dags of some thirty."""
-    processor.write("wind")  # another shard than that of tides
-    wait_for(lambda: processor.dags("wind") == set(STAGES), 60, "the new model's Dags")
-    parsed = "select max(last_parsed_time) from dag where dag_id like ?"
-    wind, tides = processor.ask(parsed, "wind.%"), processor.ask(parsed, "tides.%")
-    processor.write("wind", description="How strong it blows.")
-    wait_for(lambda: processor.ask(parsed, "wind.%") > wind, 60, "the change")
-    assert processor.ask(parsed, "tides.%") == tides
-    remove(processor.folder / "models" / "wind")
-    wait_for(lambda: not processor.dags("wind"), 60, "the end of the Dags of its shard's only model")
+def test_many_models_are_in_several_files_and_a_change_costs_one_of_them(processor: Processor) -> None:
+    """As few models become many, half of them move to other files, and no Dag is lost; later they move back."""
+    names = {"tides", *(f"many-{number}" for number in range(SHARD_MODELS))}
+    for name in names - {"tides"}:
+        processor.write(name)
+    place = "select distinct relative_fileloc from dag where not is_stale and dag_id like ?"
+
+    def in_place(name: str) -> bool:
+        files = {(f"{shard_of(name, len(names))}/{stage}.py",) for stage in STAGES}
+        return set(processor.ask(place, f"{name}.%")) == files
+
+    wait_for(lambda: all(map(in_place, names)), 120, "all models' Dags in their files")
+    other = next(name for name in names if shard_of(name, len(names)) != shard_of("tides", len(names)))
+    parsed = "select min(last_parsed_time) from dag where dag_id like ?"
+    wait_for(processor.rests, 60, "the end of requests")
+    before = processor.ask(parsed, f"{other}.%"), processor.ask(parsed, "tides.%")
+    processor.write(other, description="Another one.")
+    wait_for(lambda: processor.ask(parsed, f"{other}.%") > before[0], 60, "the change")
+    assert processor.ask(parsed, "tides.%") == before[1]
+    for name in names - {"tides"}:
+        remove(processor.folder / "models" / name)
+    wait_for(lambda: not any(processor.dags(name) for name in names - {"tides"}), 120, "the end of their Dags")
+    wait_for(lambda: processor.dags("tides") == set(STAGES), 60, "the Dags of the model that is left")
+    wait_for(lambda: len(processor.ask(place, "tides.%")) == len(STAGES), 60, "them in the files of before")
+    assert {file.partition("/")[0] for (file,) in processor.ask(place, "tides.%")} == {"shard-00"}
 
 
 def test_dag_files_of_the_users_own(processor: Processor) -> None:
@@ -159,16 +189,5 @@ def test_a_dag_that_airflow_lost_comes_back(processor: Processor) -> None:
 
 
 def test_nothing_is_parsed_while_nothing_changes(processor: Processor) -> None:
-    refreshed, parsed = "select last_refreshed from dag_bundle", "select max(last_parsed_time) from dag"
-    looks: list[Any] = []
-
-    def looked(times: int) -> bool:
-        newest = processor.ask(refreshed)
-        if newest not in looks:
-            looks.append(newest)
-        return len(looks) > times
-
-    wait_for(lambda: looked(4), 60, "four looks, after which what was requested before is done")
-    before = processor.ask(parsed)
-    wait_for(lambda: looked(10), 60, "six more looks")
-    assert processor.ask(parsed) == before
+    wait_for(processor.rests, 60, "the end of requests")
+    assert processor.rests()

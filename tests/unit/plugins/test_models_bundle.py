@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.model_dags import ALL_SHARDS, models_to_parse, shard_of
+from evergreen.model_dags import models_to_parse, shard_of
 from evergreen.models_bundle import SUGGESTING, ModelsBundle, ParseRequests
 from include.pages.place import STAGES
 from include.settings import PROJECT
@@ -81,33 +81,43 @@ def test_no_change_is_forgotten_and_none_is_asked_for_too_often(looks: list[tupl
         assert sum(request >= change for request in made) >= 2
 
 
-def test_each_model_belongs_to_one_shard_of_the_dag_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {f"model-{number}" for number in range(100)}
+@pytest.mark.parametrize(("models", "shards"), [(0, 1), (1, 1), (64, 1), (65, 2), (128, 2), (129, 4), (1000, 16)])
+def test_a_thousand_models_are_in_sixteen_folders_and_few_in_one(models: int, shards: int) -> None:
+    assert len({shard_of(f"model-{number}", models) for number in range(1000)}) == shards
+
+
+@pytest.mark.parametrize("models", [10, 100])
+def test_each_model_belongs_to_one_shard_of_the_dag_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: int
+) -> None:
+    names = {f"model-{number}" for number in range(models)}
     for name in names:
         path = tmp_path / name / "model.yaml"
         path.parent.mkdir()
         path.write_text(model_yaml(name=name), encoding="utf-8")
     monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path))
-    shards = {shard: [spec.name for spec in models_to_parse(f"/x/{shard}/ci.py")] for shard in ALL_SHARDS}
-    assert sorted(name for names in shards.values() for name in names) == sorted(names)
-    assert max(map(len, shards.values())) < 12
+    shards = [[spec.name for spec in models_to_parse(f"/x/shard-{shard:02d}/ci.py")] for shard in range(4)]
+    assert sorted(name for names in shards for name in names) == sorted(names)
+    assert [bool(shard) for shard in shards] == [True, models > 64, False, False]
     assert {spec.name for spec in models_to_parse(str(PROJECT / "dags" / "ci.py"))} == names
 
 
 def test_a_task_finds_its_dag_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in one from which the model has moved, since there are more models now."""
     path = tmp_path / "tides" / "model.yaml"
     path.parent.mkdir()
     path.write_text(model_yaml(name="tides"), encoding="utf-8")
     monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path))
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "tides.ci")
-    for shard in ALL_SHARDS:
-        assert [spec.name for spec in models_to_parse(f"/x/{shard}/ci.py")] == ["tides"]
-        assert [spec.name for spec in models_to_parse(f"/x/{shard}/training.py")] == []
+    for shard in range(4):
+        assert [spec.name for spec in models_to_parse(f"/x/shard-{shard:02d}/ci.py")] == ["tides"]
+        assert [spec.name for spec in models_to_parse(f"/x/shard-{shard:02d}/training.py")] == []
 
 
 def test_a_model_keeps_its_shard() -> None:
     """Else all Dags would move to other files with a new version, in which Airflow parses each file at its own time."""
-    assert [shard_of(name) for name in ("flights", "tides", "wind")] == ["shard-10", "shard-03", "shard-14"]
+    assert [shard_of(name, 1000) for name in ("flights", "tides", "wind")] == ["shard-10", "shard-03", "shard-14"]
+    assert [shard_of(name, 500) for name in ("flights", "tides", "wind")] == ["shard-02", "shard-03", "shard-06"]
 
 
 def test_any_process_finds_the_dag_files_and_links_that_lead_elsewhere_are_mended(
@@ -119,14 +129,12 @@ def test_any_process_finds_the_dag_files_and_links_that_lead_elsewhere_are_mende
     dags = tmp_path / "project" / "dags"
     shutil.copytree(PROJECT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
     (dags / "ours").mkdir()
-    for name in ("tides", "rides", "wind"):
+    for name in ("tides", "rides", os.fsdecode(b"no text \xff"), *map(str, range(70))):
         (tmp_path / "models" / name).mkdir(parents=True)
-    (tmp_path / "models" / "README.md").touch()
-    (tmp_path / "models" / os.fsdecode(b"no text \xff")).mkdir()
+        (tmp_path / "models" / name / "model.yaml").touch()
     bundle = ModelsBundle(name="dags-folder", path=str(dags))
     bundle.initialize()
-    odd = shard_of(os.fsdecode(b"no text \xff"))
-    stories = {f"{shard}/{stage}.py" for shard in ("shard-03", "shard-14", odd) for stage in STAGES}
+    stories = {f"{shard}/{stage}.py" for shard in ("shard-00", "shard-01") for stage in STAGES}
     links = {str(path.relative_to(bundle.path)): path for path in bundle.path.rglob("*") if path.is_symlink()}
     assert set(links) == stories | {"check_model_specs.py", "housekeeping.py", "ours"}
     assert all(path.resolve() == dags / path.name for path in links.values())
