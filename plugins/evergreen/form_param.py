@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,12 @@ class FormParam(Param):
 
     # Airflow serializes parameters only if their class has this very name.
     __module__ = Param.__module__
+
+    def __deepcopy__(self, memo: dict[int, Any] | None) -> FormParam:
+        """A copy with the same schema: each task of a Dag gets a copy of each field, and nothing changes a schema."""
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self), value=deepcopy(self.value, memo))
+        return copied
 
     def resolve(self, value: Any = NOTSET, suppress_exception: bool = False) -> Any:
         """The value, or the default; raises ParamValidationError if that is invalid."""

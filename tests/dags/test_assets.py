@@ -11,7 +11,7 @@ import yaml
 from airflow.dag_processing.collection import AssetModelOperation
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import Asset
-from airflow.serialization.encoders import encode_trigger
+from airflow.serialization.encoders import encode_asset_like, encode_trigger
 from airflow.serialization.serialized_objects import LazyDeserializedDAG
 from airflow.triggers.base import BaseEventTrigger
 
@@ -95,3 +95,14 @@ def test_no_two_models_share_a_trigger(bag: DagBag) -> None:
     """A trigger of two assets has no state of its own: it would end with its first look."""
     watched = {(asset.name, trigger) for asset in declared(bag) for trigger in watchers(asset).values()}
     assert len(watched) == len({trigger for _, trigger in watched}) == len(ON_NEW_DATA) + sum(ON_NEW_DATA.values())
+
+
+def test_every_asset_is_stored_as_airflows_own(bag: DagBag) -> None:
+    for asset in declared(bag):
+        plain = Asset(name=asset.name, uri=asset.uri, group=asset.group, extra=asset.extra, watchers=asset.watchers)
+        assert encode_asset_like(asset) == encode_asset_like(plain), asset.name
+        assert asset == plain, asset.name
+
+
+def test_equal_assets_are_one_in_a_set(bag: DagBag) -> None:
+    assert len({asset.name for asset in declared(bag)}) == len(set(declared(bag)))

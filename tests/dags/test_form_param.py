@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -60,3 +61,21 @@ def test_a_field_without_default_needs_a_value() -> None:
     with pytest.raises(ParamValidationError, match="no default"):
         field.resolve()
     assert field.resolve("a") == "a"
+
+
+@pytest.mark.parametrize(("default", "schema"), FIELDS)
+def test_a_tasks_copy_is_stored_as_the_dags_field(default: Any, schema: dict[str, Any]) -> None:
+    field = ParamsDict({"x": FormParam(default, **schema)})
+    assert DagSerialization._serialize_params_dict(deepcopy(field)) == DagSerialization._serialize_params_dict(field)
+
+
+def test_what_a_task_does_to_its_copy_leaves_the_field_alone() -> None:
+    field = FormParam({"a": [1]}, type="object")
+    copied = deepcopy(field)
+    copied.value["a"].append(2)
+    copied.source = "task"
+    assert (field.value, field.source) == ({"a": [1]}, None)
+    copied.resolve({"b": 3})
+    assert field.resolve() == {"a": [1]}
+    with pytest.raises(ParamValidationError):
+        copied.resolve(4)
