@@ -96,7 +96,8 @@ class ModelsBundle(LocalDagBundle):
             self._expected = {f"{spec.name}.{stage}" for spec in specs for stage in STAGES}
         with create_session() as session:
             live, seconds = self._stored(session)
-            incomplete = {_file_of(dag, len(spec_files())) for dag in live ^ self._expected}
+            models = len(spec_files())
+            incomplete = {_file_of(dag, models) for dag in live ^ self._expected}
             if files := self._requests.due(now, states, incomplete):
                 self._request(session, files)
                 session.commit()

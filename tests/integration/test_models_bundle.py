@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from evergreen.model_dags import SHARD_MODELS, shard_of
+from evergreen.models_bundle import ModelsBundle
 from include.adapters.choices_file import write_choices
 from include.adapters.removal import remove
 from include.pages.place import STAGES
@@ -191,3 +192,31 @@ def test_a_dag_that_airflow_lost_comes_back(processor: Processor) -> None:
 def test_nothing_is_parsed_while_nothing_changes(processor: Processor) -> None:
     wait_for(processor.rests, 60, "the end of requests")
     assert processor.rests()
+
+
+def test_a_look_reads_the_list_of_models_as_often_with_many_as_with_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the time of a look would grow with the square of their number: to minutes, for a thousand."""
+    from airflow.utils.db import initdb
+
+    initdb()
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path / "models"))
+    glob, patterns = Path.glob, list[str]()
+
+    def counted(folder: Path, pattern: str) -> Iterator[Path]:
+        patterns.append(pattern)
+        return glob(folder, pattern)
+
+    monkeypatch.setattr(Path, "glob", counted)
+    bundle, looks = ModelsBundle(name="dags-folder", path=str(PROJECT / "dags")), []
+    for models in (1, 2, SHARD_MODELS):
+        for number in range(models):
+            path = tmp_path / "models" / f"model-{number}" / "model.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(model_yaml(name=path.parent.name), encoding="utf-8")
+        patterns.clear()
+        bundle.refresh()
+        looks.append(sorted(patterns))
+    assert looks[0] == looks[1] == looks[2]
