@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TypeVar
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from include.adapters.store_incidents import EVENT
 from include.adapters.store_tables import (
     builds,
+    health,
     incident_events,
     incidents,
     release_history,
@@ -71,6 +73,16 @@ class StoreLists(ABC):
                 else:
                     found.setdefault(name, []).append(summary)
         return found
+
+    def marks(self) -> dict[str, tuple[float, ...]]:
+        """Model → what differs once its releases, windows or incidents have changed; none of them is read."""
+        found: defaultdict[str, list[float]] = defaultdict(list)
+        for number, table in enumerate((release_history, health, incidents)):
+            counted = sa.select(table.c.model, sa.func.count(), sa.func.sum(table.c.recorded)).group_by(table.c.model)
+            with self.engine.connect() as connection:
+                for model, count, recorded in connection.execute(counted):
+                    found[model] += number, count, recorded
+        return {model: tuple(mark) for model, mark in found.items()}
 
     def production_releases(self) -> dict[str, RecordedRelease]:
         """Model → its release in production."""

@@ -38,6 +38,7 @@ health = sa.Table(
     sa.Column("window", sa.String(16), primary_key=True),
     sa.Column("recorded", sa.Float, nullable=False),
     sa.Column("health", sa.JSON, nullable=False),
+    sa.Index("evergreen_health_recorded", "model", "recorded"),
 )
 incidents = sa.Table(
     "evergreen_incidents",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -38,3 +38,13 @@ class Exposition:
         registry = CollectorRegistry()
         registry.register(self)
         return generate_latest(registry)
+
+
+def merged(pages: Iterable[bytes]) -> bytes:
+    """One page of several, with all samples of a metric together, as the format wants them."""
+    samples: dict[bytes, list[bytes]] = {}
+    for page in pages:
+        for block in (b"\n" + page).split(b"\n# HELP ")[1:]:
+            text, kind, values = block.split(b"\n", 2)
+            samples.setdefault(b"# HELP %b\n%b\n" % (text, kind), []).append(values.rstrip(b"\n") + b"\n")
+    return b"".join(head + b"".join(values) for head, values in samples.items())

@@ -30,8 +30,7 @@ def add_airflow(page: Exposition, specs: Sequence[ModelSpec]) -> None:
     """Add Airflow's metrics to the page, only for Dags of these models."""
     dags = {f"{spec.name}.{stage}": {"model": spec.name, "stage": stage} for spec in specs for stage in STAGES}
     _add_heartbeats(page)
-    for spec in specs:
-        _add_period(page, spec)
+    _add_periods(page, specs)
     with create_session() as session:
         _add_successes(page, session, dags)
         _add_newest(page, session, dags)
@@ -48,15 +47,21 @@ def _add_heartbeats(page: Exposition) -> None:
             page.set("airflow_heartbeat_timestamp_seconds", text, time, component=component)
 
 
-def _add_period(page: Exposition, spec: ModelSpec) -> None:
+def _add_periods(page: Exposition, specs: Sequence[ModelSpec]) -> None:
     """Add the time between two scheduled runs of monitoring; nothing if it has no schedule."""
-    if spec.monitoring.schedule is None or not croniter.is_valid(spec.monitoring.schedule):
-        return
-    times = croniter(spec.monitoring.schedule, datetime.now(UTC))
-    first, second = times.get_next(datetime), times.get_next(datetime)
+    periods = {schedule: _period(schedule) for schedule in {spec.monitoring.schedule for spec in specs}}
     text = "Time between two scheduled runs."
-    labels = {"model": spec.name, "stage": "monitoring"}
-    page.set("dag_period_seconds", text, (second - first).total_seconds(), **labels)
+    for spec in specs:
+        labels = {"model": spec.name, "stage": "monitoring"}
+        page.set("dag_period_seconds", text, periods[spec.monitoring.schedule], **labels)
+
+
+def _period(schedule: str | None) -> float | None:
+    if schedule is None or not croniter.is_valid(schedule):
+        return None
+    times = croniter(schedule, datetime.now(UTC))
+    first, second = times.get_next(datetime), times.get_next(datetime)
+    return float((second - first).total_seconds())
 
 
 def _add_successes(page: Exposition, session: Any, dags: dict[str, dict[str, str]]) -> None:

@@ -89,14 +89,14 @@ class ModelsBundle(LocalDagBundle):
     def refresh(self) -> None:
         """Make the links match the models, and request a parse of those files for which one is due."""
         self.initialize()
-        self._remove_others()
-        now, states = time.monotonic(), self._states()
+        links, models = self._links(), len(spec_files())
+        self._remove_others(links)
+        now, states = time.monotonic(), self._states(links, models)
         if states != self._requests.states:
             specs, _ = readable_specs()
             self._expected = {f"{spec.name}.{stage}" for spec in specs for stage in STAGES}
         with create_session() as session:
             live, seconds = self._stored(session)
-            models = len(spec_files())
             incomplete = {_file_of(dag, models) for dag in live ^ self._expected}
             if files := self._requests.due(now, states, incomplete):
                 self._request(session, files)
@@ -116,25 +116,24 @@ class ModelsBundle(LocalDagBundle):
                 links[self.path / target.name] = target
         return links
 
-    def _remove_others(self) -> None:
+    def _remove_others(self, links: Mapping[Path, Path]) -> None:
         """Remove the links to what there is no more; Airflow then ends their Dags."""
-        for path in {*self.path.glob("*"), *self.path.glob(f"{SHARD}*/*")} - self._links().keys():
+        for path in {*self.path.glob("*"), *self.path.glob(f"{SHARD}*/*")} - links.keys():
             if path.is_symlink() and not path.name.startswith("."):
                 path.unlink(missing_ok=True)
 
-    def _states(self) -> dict[str, Hashable]:
+    def _states(self, links: Mapping[Path, Path], models: int) -> dict[str, Hashable]:
         """Of each Dag file: what it reads."""
         settings = Settings.from_environment()
         specs: defaultdict[str, list[Hashable]] = defaultdict(list)
         choices: defaultdict[str, list[Hashable]] = defaultdict(list)
-        models = len(spec_files())
         for path, state in _files(settings.models, "*/model.yaml"):
             specs[""].append(state)
             specs[shard_of(path.parent.name, models)].append(state)
         for path, state in _files(settings.choices, "*.json"):
             choices[shard_of(path.stem, models)].append(state)
         states: dict[str, Hashable] = {}
-        for link in (link.relative_to(self.path) for link in self._links() if link.suffix == ".py"):
+        for link in (link.relative_to(self.path) for link in links if link.suffix == ".py"):
             suggested = choices[link.parent.name] if link.stem in SUGGESTING else ()
             states[str(link)] = (*specs[link.parent.name], *suggested)
         return states

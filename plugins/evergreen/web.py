@@ -71,19 +71,17 @@ def metrics() -> Response:
     """Health, verdicts, releases and incidents of every model; heartbeats, runs and queues of Airflow; the disk."""
     from evergreen.airflow_metrics import add_airflow
     from evergreen.model_dags import readable_specs
+    from evergreen.model_metrics import model_pages
     from include.adapters.removal import disk_used
-    from include.observability.exposition import CONTENT_TYPE, Exposition
-    from include.observability.health_metrics import add_disk, add_model
+    from include.observability.exposition import CONTENT_TYPE, Exposition, merged
+    from include.observability.health_metrics import add_disk
     from include.stages.installation import open_installation
-    from include.stages.retraining import decide
 
     page, installation = Exposition(), open_installation()
     specs, _ = readable_specs()
-    for spec in specs:
-        add_model(page, spec, installation.store, decide(installation, spec))
     add_airflow(page, specs)
     add_disk(page, disk_used(installation.settings.home))
-    return Response(page.page(), media_type=CONTENT_TYPE)
+    return Response(merged([*model_pages(installation, specs), page.page()]), media_type=CONTENT_TYPE)
 
 
 @app.get("/runbooks/{name}", dependencies=[Depends(get_user)])

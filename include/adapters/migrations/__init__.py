@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from include.core.errors import PlatformError
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The revision that this release of Evergreen needs."""
 VERSION_TABLE = "evergreen_schema"
 _one_at_a_time = threading.Lock()

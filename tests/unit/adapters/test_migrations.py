@@ -73,7 +73,7 @@ def test_tables_of_a_newer_release_are_left_alone(old: str) -> None:
     store = Store(old)
     with store.engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(PlatformError, match=r"needs schema 0004.*9999.*newer release"):
+    with pytest.raises(PlatformError, match=r"needs schema 0005.*9999.*newer release"):
         Store(old).builds("late")
 
 
