@@ -45,7 +45,8 @@ def measured(models: int, repositories: int) -> Iterator[tuple[str, str]]:
             f"{seconds:.1f} s, {longest:.1f} s",
         )
         yield f"{size}: make status", f"{_seconds(lambda: platform.command('status')):.1f} s"
-        yield f"{size}: metrics page", f"{_seconds(lambda: _metrics(platform)):.2f} s"
+        first, again = (_seconds(lambda: _metrics(platform)) for _ in range(2))
+        yield f"{size}: metrics page, the first time and again", f"{first:.2f} s, {again:.2f} s"
         seconds, used = _new_model(platform, repository)
         yield f"{size}: from a new model.yaml to its Dags; of a processor", f"{seconds:.0f} s; {used:.1f} s"
         yield f"{size}: from a push to the first task of ci", f"{_push_to_ci(platform, repository):.1f} s"
@@ -91,6 +92,7 @@ def _know_commits(platform: Platform, repository: RealRepository, repositories: 
 
     Airflow queues no event for a Dag that is paused.
     """
+    wait_for(lambda: _watchers(platform) == models, SECONDS, "the watchers")
     platform.ask("PATCH", "dags?dag_id_pattern=model-%25.ci&limit=1000", json={"is_paused": True})
     for number in range(repositories):
         link = platform.settings.home.parent / f"r{number}.git"
@@ -100,6 +102,13 @@ def _know_commits(platform: Platform, repository: RealRepository, repositories: 
             link.symlink_to(repository.bare)
     wait_for(lambda: platform.ask("GET", "assets/events?limit=1")["total_entries"] >= models, SECONDS, "the commits")
     platform.ask("PATCH", "dags?dag_id_pattern=model-%25.ci&limit=1000", json={"is_paused": False})
+
+
+def _watchers(platform: Platform) -> int:
+    """How many commits are watched; Airflow stores this some time after a Dag, and not of one that is paused."""
+    question = "select count(*) from asset_watcher where name like 'model-%_git'"
+    with closing(sqlite3.connect(platform.settings.home / "airflow" / "airflow.db", timeout=60)) as database:
+        return int(database.execute(question).fetchone()[0])
 
 
 def _parses(platform: Platform) -> tuple[int, float, float]:

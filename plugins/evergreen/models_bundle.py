@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from airflow.configuration import conf
 from airflow.dag_processing.bundles.local import LocalDagBundle
+from airflow.models.asset import AssetModel
 from airflow.models.dag import DagModel
 from airflow.models.dagbag import DagPriorityParsingRequest
 from airflow.utils.session import create_session
@@ -79,6 +80,7 @@ class ModelsBundle(LocalDagBundle):
         pause = 2 * conf.getfloat("core", "min_serialized_dag_update_interval")
         self._requests = ParseRequests(time.monotonic(), pause)
         self._expected: set[str] = set()
+        self._watched: dict[str, str] = {}
 
     def initialize(self) -> None:
         """Make the links that are missing or lead elsewhere."""
@@ -95,9 +97,13 @@ class ModelsBundle(LocalDagBundle):
         if states != self._requests.states:
             specs, _ = readable_specs()
             self._expected = {f"{spec.name}.{stage}" for spec in specs for stage in STAGES}
+            self._watched = {f"{spec.name}.ci": f"{spec.name}/commit" for spec in specs}
+            self._watched |= {
+                f"{spec.name}.training": f"{spec.name}/data" for spec in specs if spec.training.on_new_data
+            }
         with create_session() as session:
             live, seconds = self._stored(session)
-            incomplete = {_file_of(dag, models) for dag in live ^ self._expected}
+            incomplete = {_file_of(dag, models) for dag in live ^ self._expected | self._unwatched(session)}
             if files := self._requests.due(now, states, incomplete):
                 self._request(session, files)
                 session.commit()
@@ -144,6 +150,18 @@ class ModelsBundle(LocalDagBundle):
         rows = session.execute(sa.select(*columns).where(DagModel.bundle_name == self.name, ~DagModel.is_stale)).all()
         seconds = {file: duration or 0.0 for _, file, duration in rows if file}
         return {dag for dag, _, _ in rows if dag.rpartition(".")[2] in STAGES}, seconds
+
+    def _unwatched(self, session: Session) -> set[str]:
+        """The Dags that wait for an asset which nothing watches.
+
+        If a file is parsed while a Dag is paused, Airflow ends its watchers, and starts them again with the first parse
+        after the Dag was resumed.
+        """
+        active = sa.select(DagModel.dag_id).where(
+            DagModel.bundle_name == self.name, ~DagModel.is_stale, ~DagModel.is_paused
+        )
+        watched = set(session.scalars(sa.select(AssetModel.name).join(AssetModel.watchers)))
+        return {dag for dag in session.scalars(active) if self._watched.get(dag, "") not in {"", *watched}}
 
     def _request(self, session: Session, files: set[str]) -> None:
         """Do what *Reparse Dag* in Airflow's web UI does, for each of the files that is not requested yet."""

@@ -124,6 +124,23 @@ def test_a_changed_specification_changes_the_dags(processor: Processor) -> None:
     wait_for(lambda: processor.ask(documented, "%How high the water is.%"), 60, "the new description")
 
 
+def test_a_dag_that_is_resumed_is_watched_again_at_once(processor: Processor) -> None:
+    """Airflow ends the watchers of a paused Dag with the next parse, and starts them again with one after that."""
+    processor.write("wind", training={"on_new_data": True})
+    watchers = "select w.name from asset_watcher w join asset a on a.id = w.asset_id where a.name like 'wind/%'"
+    both = {("wind_git",), ("wind_data",)}
+    wait_for(lambda: set(processor.ask(watchers)) == both, 60, "the new model's watchers")
+    processor.ask("update dag set is_paused = 1 where dag_id like 'wind.%'")
+    processor.write("wind", training={"on_new_data": True}, description="How strong the wind is.")
+    wait_for(lambda: not processor.ask(watchers), 60, "their end")
+    wait_for(processor.rests, 60, "the end of requests")
+    processor.ask("update dag set is_paused = 0 where dag_id like 'wind.%'")
+    wait_for(lambda: set(processor.ask(watchers)) == both, 60, "the watchers of the resumed Dags")
+    wait_for(processor.rests, 60, "the end of requests")
+    remove(processor.folder / "models" / "wind")
+    wait_for(lambda: not processor.dags("wind"), 60, "the end of the removed model's Dags")
+
+
 def test_many_models_are_in_several_files_and_a_change_costs_one_of_them(processor: Processor) -> None:
     """As few models become many, half of them move to other files, and no Dag is lost; later they move back."""
     names = {"tides", *(f"many-{number}" for number in range(SHARD_MODELS))}
