@@ -21,7 +21,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 
 def estimator(C=1.0):
-    return on_features(LogisticRegression(C=C))
+    return on_features(LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10))
 
 
 def regressor():
