@@ -20,6 +20,7 @@ import pandas as pd
 import requests
 
 from benchmarks.loop import idle_parts, parts
+from include.adapters.supervisord import open_supervisor
 from tests.support.real_repository import RealRepository
 from tests.support.running_platform import Platform, new_platform, short_folder
 from tests.support.specs import model_yaml
@@ -88,27 +89,32 @@ def _listed(platform: Platform, pattern: str = "model-%") -> int:
 
 
 def _know_commits(platform: Platform, repository: RealRepository, repositories: int, models: int) -> None:
-    """Let all models see their repository's first commit, without the runs of ci that it would start.
-
-    Airflow queues no event for a Dag that is paused.
-    """
-    wait_for(lambda: _watchers(platform) == models, SECONDS, "the watchers")
-    platform.ask("PATCH", "dags?dag_id_pattern=model-%25.ci&limit=1000", json={"is_paused": True})
+    """Let all models watch a repository whose only commit they have seen: or each would run ci."""
+    watchers = "select count(*) from asset_watcher where name like 'model-%_git'"
+    wait_for(lambda: _airflow(platform, watchers) == [models], SECONDS, "the watchers")
+    supervisor = open_supervisor(platform.settings.run)
+    supervisor.stopProcess("triggerer")
     for number in range(repositories):
         link = platform.settings.home.parent / f"r{number}.git"
         if number:
             repository.git("clone", "--quiet", "--bare", str(repository.bare), str(link))
         else:
             link.symlink_to(repository.bare)
-    wait_for(lambda: platform.ask("GET", "assets/events?limit=1")["total_entries"] >= models, SECONDS, "the commits")
-    platform.ask("PATCH", "dags?dag_id_pattern=model-%25.ci&limit=1000", json={"is_paused": False})
+    commit, headers = repository.git("rev-parse", "HEAD"), {"Authorization": f"Bearer {platform.token()}"}
+    for asset in _airflow(platform, "select id from asset where name like 'model-%/commit'"):
+        url = f"{platform.airflow_url}/api/v2/assets/{asset}/state-store/commit"
+        requests.put(url, headers=headers, json={"value": commit}, timeout=60).raise_for_status()
+    triggerer = "select max(id) from job where job_type = 'TriggererJob'"
+    (before,) = _airflow(platform, triggerer)
+    supervisor.startProcess("triggerer")
+    watching = f"select count(*) from trigger where triggerer_id = ({triggerer} and id > {before})"
+    wait_for(lambda: _airflow(platform, watching) == [models], SECONDS, "the triggers")
 
 
-def _watchers(platform: Platform) -> int:
-    """How many commits are watched; Airflow stores this some time after a Dag, and not of one that is paused."""
-    question = "select count(*) from asset_watcher where name like 'model-%_git'"
+def _airflow(platform: Platform, question: str) -> list[int]:
+    """The numbers in the only column of the answer of Airflow's database."""
     with closing(sqlite3.connect(platform.settings.home / "airflow" / "airflow.db", timeout=60)) as database:
-        return int(database.execute(question).fetchone()[0])
+        return [number for (number,) in database.execute(question)]
 
 
 def _parses(platform: Platform) -> tuple[int, float, float]:

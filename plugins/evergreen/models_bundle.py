@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +14,18 @@ from typing import Any
 import sqlalchemy as sa
 from airflow.configuration import conf
 from airflow.dag_processing.bundles.local import LocalDagBundle
-from airflow.models.asset import AssetModel
 from airflow.models.dag import DagModel
 from airflow.models.dagbag import DagPriorityParsingRequest
 from airflow.utils.session import create_session
 from sqlalchemy.orm import Session
 
+from evergreen.missed_runs import DroppedEvents, allow_runs
 from evergreen.model_dags import SHARD, readable_specs, shard_of, spec_files
 from include.adapters.files import link_atomically
 from include.pages.place import STAGES
 from include.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SUGGESTING = ("training", "deployment", "monitoring")
 """The stages whose trigger forms suggest values (:mod:`evergreen.choices`), which change with every run."""
@@ -70,7 +73,8 @@ class ModelsBundle(LocalDagBundle):
     Its files read each ``model.yaml`` and what the trigger forms suggest. Airflow itself notices only that a Dag file
     has changed, and would have to parse, and store, the Dags of all models all the time. It refreshes bundles every
     ``[dag_processor] refresh_interval`` seconds, in the Dag processor only. Specifications that have changed are read
-    here, so that the processes that parse, which are forked from this one, know them.
+    here, so that the processes that parse, which are forked from this one, know them. A parse also ends the watchers
+    of Dags that were paused, and starts those of Dags that were resumed.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -80,7 +84,7 @@ class ModelsBundle(LocalDagBundle):
         pause = 2 * conf.getfloat("core", "min_serialized_dag_update_interval")
         self._requests = ParseRequests(time.monotonic(), pause)
         self._expected: set[str] = set()
-        self._watched: dict[str, str] = {}
+        self._dropped = DroppedEvents()
 
     def initialize(self) -> None:
         """Make the links that are missing or lead elsewhere."""
@@ -89,25 +93,27 @@ class ModelsBundle(LocalDagBundle):
         super().initialize()
 
     def refresh(self) -> None:
-        """Make the links match the models, and request a parse of those files for which one is due."""
+        """Make the links match the models, request parses that are due, and let runs start that Airflow has missed."""
         self.initialize()
         links, models = self._links(), len(spec_files())
         self._remove_others(links)
-        now, states = time.monotonic(), self._states(links, models)
-        if states != self._requests.states:
-            specs, _ = readable_specs()
-            self._expected = {f"{spec.name}.{stage}" for spec in specs for stage in STAGES}
-            self._watched = {f"{spec.name}.ci": f"{spec.name}/commit" for spec in specs}
-            self._watched |= {
-                f"{spec.name}.training": f"{spec.name}/data" for spec in specs if spec.training.on_new_data
-            }
         with create_session() as session:
-            live, seconds = self._stored(session)
-            incomplete = {_file_of(dag, models) for dag in live ^ self._expected | self._unwatched(session)}
+            stored = self._stored(session)
+            now, states = time.monotonic(), self._states(links, models, {dag.dag_id for dag in stored if dag.is_paused})
+            if states != self._requests.states:
+                specs, _ = readable_specs()
+                self._expected = {f"{spec.name}.{stage}" for spec in specs for stage in STAGES}
+            live = {dag.dag_id for dag in stored if _stage_of(dag.dag_id) in STAGES}
+            incomplete = {_file_of(dag, models) for dag in live ^ self._expected}
             if files := self._requests.due(now, states, incomplete):
                 self._request(session, files)
-                session.commit()
+                seconds = {dag.relative_fileloc: dag.last_parse_duration or 0.0 for dag in stored}
                 self._requests.done(now, files, 2 * sum(seconds.get(file, 0.0) for file in files))
+        with create_session() as session:
+            if late := self._dropped.queue(session, self.name):
+                log.info("queued for asset events that Airflow dropped: %s", ", ".join(sorted(late)))
+            if held := allow_runs(session, self.name):
+                log.info("may start runs again: %s", ", ".join(sorted(held)))
 
     def _links(self) -> dict[Path, Path]:
         """Target by link. A shard that exists is kept, without models too: Airflow may still know Dags as in it."""
@@ -128,8 +134,8 @@ class ModelsBundle(LocalDagBundle):
             if path.is_symlink() and not path.name.startswith("."):
                 path.unlink(missing_ok=True)
 
-    def _states(self, links: Mapping[Path, Path], models: int) -> dict[str, Hashable]:
-        """Of each Dag file: what it reads."""
+    def _states(self, links: Mapping[Path, Path], models: int, paused: set[str]) -> dict[str, Hashable]:
+        """Of each Dag file: what it reads, and which of its Dags are paused."""
         settings = Settings.from_environment()
         specs: defaultdict[str, list[Hashable]] = defaultdict(list)
         choices: defaultdict[str, list[Hashable]] = defaultdict(list)
@@ -138,30 +144,19 @@ class ModelsBundle(LocalDagBundle):
             specs[shard_of(path.parent.name, models)].append(state)
         for path, state in _files(settings.choices, "*.json"):
             choices[shard_of(path.stem, models)].append(state)
+        resting: defaultdict[str, list[Hashable]] = defaultdict(list)
+        for dag in sorted(paused):
+            resting[_file_of(dag, models)].append(dag)
         states: dict[str, Hashable] = {}
         for link in (link.relative_to(self.path) for link in links if link.suffix == ".py"):
             suggested = choices[link.parent.name] if link.stem in SUGGESTING else ()
-            states[str(link)] = (*specs[link.parent.name], *suggested)
+            states[str(link)] = (*specs[link.parent.name], *suggested, *resting[str(link)])
         return states
 
-    def _stored(self, session: Session) -> tuple[set[str], dict[str, float]]:
-        """The Dags of models that Airflow has now, and how long it took to parse each file."""
-        columns = (DagModel.dag_id, DagModel.relative_fileloc, DagModel.last_parse_duration)
-        rows = session.execute(sa.select(*columns).where(DagModel.bundle_name == self.name, ~DagModel.is_stale)).all()
-        seconds = {file: duration or 0.0 for _, file, duration in rows if file}
-        return {dag for dag, _, _ in rows if dag.rpartition(".")[2] in STAGES}, seconds
-
-    def _unwatched(self, session: Session) -> set[str]:
-        """The Dags that wait for an asset which nothing watches.
-
-        If a file is parsed while a Dag is paused, Airflow ends its watchers, and starts them again with the first parse
-        after the Dag was resumed.
-        """
-        active = sa.select(DagModel.dag_id).where(
-            DagModel.bundle_name == self.name, ~DagModel.is_stale, ~DagModel.is_paused
-        )
-        watched = set(session.scalars(sa.select(AssetModel.name).join(AssetModel.watchers)))
-        return {dag for dag in session.scalars(active) if self._watched.get(dag, "") not in {"", *watched}}
+    def _stored(self, session: Session) -> Sequence[Any]:
+        """Each Dag that Airflow has now: its name, its file, how long that took to parse, whether it is paused."""
+        columns = (DagModel.dag_id, DagModel.relative_fileloc, DagModel.last_parse_duration, DagModel.is_paused)
+        return session.execute(sa.select(*columns).where(DagModel.bundle_name == self.name, ~DagModel.is_stale)).all()
 
     def _request(self, session: Session, files: set[str]) -> None:
         """Do what *Reparse Dag* in Airflow's web UI does, for each of the files that is not requested yet."""
@@ -172,8 +167,11 @@ class ModelsBundle(LocalDagBundle):
 
 
 def _file_of(dag: str, models: int) -> str:
-    model, _, stage = dag.rpartition(".")
-    return f"{shard_of(model, models)}/{stage}.py"
+    return f"{shard_of(dag.rpartition('.')[0], models)}/{_stage_of(dag)}.py"
+
+
+def _stage_of(dag: str) -> str:
+    return dag.rpartition(".")[2]
 
 
 def _files(folder: Path, pattern: str) -> Iterator[tuple[Path, Hashable]]:

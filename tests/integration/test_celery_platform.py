@@ -19,6 +19,7 @@ from tests.chaos.runner import play
 from tests.chaos.worker_faults import SHORT_WORKER_FAULTS
 from tests.support.database_servers import PASSWORD, QUOTED
 from tests.support.running_platform import short_folder
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.needs("database_servers")]
 
@@ -65,3 +66,19 @@ def test_a_training_waits_in_its_own_queue(place: Place) -> None:
     queues = {task["task_id"]: task["queue"] for task in place.platform.ask("GET", path)["task_instances"]}
     assert {task for task, queue in queues.items() if queue == "training"} == {"train_candidate"}
     assert set(queues.values()) == {"default", "training"}
+
+
+def test_an_event_that_came_while_a_dag_was_paused_starts_a_run_when_it_is_resumed(place: Place) -> None:
+    """The question for such events, which tests of the shared platform ask SQLite, in PostgreSQL."""
+    name, ask = MODELS[0].name, place.platform.ask
+    dag = f"{name}.retraining"
+
+    def runs() -> int:
+        return int(ask("GET", f"dags/{dag}/dagRuns?run_type=asset_triggered&limit=1")["total_entries"])
+
+    (asset,) = ask("GET", f"assets?uri_pattern=evergreen://{name}/health")["assets"]
+    ask("PATCH", f"dags/{dag}", json={"is_paused": True})
+    before = runs()
+    ask("POST", "assets/events", json={"asset_id": asset["id"], "extra": {}})
+    ask("PATCH", f"dags/{dag}", json={"is_paused": False})
+    wait_for(lambda: runs() == before + 1, 60, f"the run of {dag}")

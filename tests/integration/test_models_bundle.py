@@ -124,15 +124,16 @@ def test_a_changed_specification_changes_the_dags(processor: Processor) -> None:
     wait_for(lambda: processor.ask(documented, "%How high the water is.%"), 60, "the new description")
 
 
-def test_a_dag_that_is_resumed_is_watched_again_at_once(processor: Processor) -> None:
-    """Airflow ends the watchers of a paused Dag with the next parse, and starts them again with one after that."""
+def test_nothing_is_watched_for_a_paused_dag_until_it_is_resumed(processor: Processor) -> None:
+    """Airflow ends the watchers of a paused Dag, and starts those of one that was resumed, with its next parse."""
     processor.write("wind", training={"on_new_data": True})
     watchers = "select w.name from asset_watcher w join asset a on a.id = w.asset_id where a.name like 'wind/%'"
     both = {("wind_git",), ("wind_data",)}
     wait_for(lambda: set(processor.ask(watchers)) == both, 60, "the new model's watchers")
-    processor.ask("update dag set is_paused = 1 where dag_id like 'wind.%'")
-    processor.write("wind", training={"on_new_data": True}, description="How strong the wind is.")
-    wait_for(lambda: not processor.ask(watchers), 60, "their end")
+    processor.ask("update dag set is_paused = 1 where dag_id = 'wind.ci'")
+    wait_for(lambda: processor.ask(watchers) == [("wind_data",)], 60, "the end of the paused Dag's watcher")
+    processor.ask("update dag set is_paused = 1 where dag_id = 'wind.training'")
+    wait_for(lambda: not processor.ask(watchers), 60, "the end of the other one's")
     wait_for(processor.rests, 60, "the end of requests")
     processor.ask("update dag set is_paused = 0 where dag_id like 'wind.%'")
     wait_for(lambda: set(processor.ask(watchers)) == both, 60, "the watchers of the resumed Dags")

@@ -12,23 +12,17 @@ import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import pandas as pd
 import psutil
 import pytest
 import requests
 
 from include.adapters.engines.process.confinement import isolation
-from include.adapters.store import Store
-from include.core.build import Build
 from include.embedded.__main__ import CONFINEMENT
 from include.embedded.environment import INSTANCE
 from include.embedded.processes import alive
-from tests.integration.conftest import ON_NEW_DATA
 from tests.support.running_platform import Platform, new_platform, short_folder
 from tests.support.waiting import wait_for
 
@@ -109,47 +103,6 @@ def test_runs_that_are_triggered_at_once_are_all_there_soon(platform: Platform) 
     known = {run["dag_run_id"] for run in platform.ask("GET", "dags/flights.retraining/dagRuns")["dag_runs"]}
     assert known >= set(runs)
     assert len(set(runs)) == 8
-
-
-def land(platform: Platform, name: str, window: str) -> None:
-    """Put a partition of a model that trains on new data into the lake."""
-    path = platform.lake / name / f"{window}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    numbers = range(100)
-    at = [pd.Timestamp(f"{window}-05") + pd.Timedelta(hours=number) for number in numbers]
-    frame = pd.DataFrame({"id": [str(number) for number in numbers], "at": at, "x": numbers, "y": numbers})
-    frame.to_parquet(path, index=False)
-
-
-def test_a_partition_that_arrives_starts_the_training_of_its_own_model(platform: Platform) -> None:
-    def first_look(name: str) -> object:
-        found = platform.ask("GET", f"assets?uri_pattern=evergreen://{name}/data")["assets"]
-        return found and platform.ask("GET", f"assets/{found[0]['id']}/state-store")["asset_state_store"]
-
-    def succeeded(path: str) -> bool:
-        return bool(platform.ask("GET", path)["state"] == "success")
-
-    def trainings(name: str) -> list[dict[str, Any]]:
-        return list(platform.ask("GET", f"dags/{name}.training/dagRuns")["dag_runs"])
-
-    for name in ON_NEW_DATA:
-        wait_for(partial(first_look, name), 120, f"the first look at the data of {name}")
-    windows = dict(zip(ON_NEW_DATA, ("2013-05", "2013-06"), strict=True))
-    store = Store(f"sqlite:///{platform.settings.home / 'evergreen.db'}")
-    for name, window in windows.items():
-        store.record_build(Build(name, "build", "commit", "environment", "passed"))
-        assert trainings(name) == []
-        land(platform, name, window)
-    for name, window in windows.items():
-        (run,) = wait_for(partial(trainings, name), 60, f"the training of {name}")
-        assert run["run_type"] == "asset_triggered"
-        run_id = quote(run["dag_run_id"], safe="")
-        path = f"dags/{name}.training/dagRuns/{run_id}"
-        snapshot = f"{path}/taskInstances/take_snapshot"
-        wait_for(partial(succeeded, snapshot), 60, "its snapshot")
-        # Airflow 3.3.2 answers with 500 before the run has started.
-        (event,) = platform.ask("GET", f"{path}/upstreamAssetEvents")["asset_events"]
-        assert event["extra"]["payload"] == {"window": window}
 
 
 def test_a_long_write_of_one_part_is_waited_for(platform: Platform) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 ON_THE_ENGINE = {"docker", "docker_images", "image_registry", "compose"}
 """Modules ``tests/integration/test_<name>.py`` that share the machine's Docker Engine: one test at a time."""
-ON_THE_PLATFORM = ["platform", "observability", "trigger_forms", "notifications", "approvals"]
+ON_THE_PLATFORM = ["platform", "missed_runs", "observability", "trigger_forms", "notifications", "approvals"]
 """Modules that share the running platform, in this order: the first one wants it as it was started."""
 ON_ONE_INSTALLATION = {"compiling", "server_files", "trace"}
 """Modules that share an installation with the engine ``process``, and leave it as it was."""

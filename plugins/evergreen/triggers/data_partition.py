@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from evergreen.triggers.stored_later import stored_later
+
 LONGEST_WAIT = 300.0
 
 
@@ -16,10 +18,10 @@ class DataPartitionTrigger(BaseEventTrigger):
 
     A partition counts as new once two consecutive checks find it unchanged, so that a partition that is still being
     written is not reported. Partitions that exist at the very first check are considered known. Known windows are
-    stored with the watched asset after their event was sent: events are delivered at least once, also for partitions
-    that arrived while the triggerer was down. A lake that can't be listed is logged once and retried with backoff.
-    A query's result has a partition for each window that has ended and has rows; windows older than the newest known
-    one are not looked for.
+    stored with the watched asset some time after their event was sent (:mod:`evergreen.triggers.stored_later`): events
+    are delivered at least once, also for partitions that arrived while the triggerer was down. A lake that can't be
+    listed is logged once and retried with backoff. A query's result has a partition for each window that has ended and
+    has rows; windows older than the newest known one are not looked for.
 
     :param model: name of the model.
     """
@@ -44,26 +46,27 @@ class DataPartitionTrigger(BaseEventTrigger):
         wait, last_error = pause, ""
         known = await self._known()
         previous: dict[str, str] = {}
-        while True:
-            try:
-                windows = await asyncio.to_thread(self.look, known)
-            except (EvergreenError, OSError) as error:
-                if str(error) != last_error:
-                    last_error = str(error)
-                    self.log.error("%s: can't list training data: %s Retrying later.", self.model, last_error)
-                wait = min(wait * 2, max(LONGEST_WAIT, pause))
-            else:
-                wait, last_error = pause, ""
-                if known is None:
-                    known = set(windows)
-                    await self._store(known)
-                for window, state in windows.items():
-                    if window not in known and previous.get(window) == state:
-                        yield TriggerEvent({"window": window})
-                        known.add(window)
+        with stored_later(self._store) as store_later:
+            while True:
+                try:
+                    windows = await asyncio.to_thread(self.look, known)
+                except (EvergreenError, OSError) as error:
+                    if str(error) != last_error:
+                        last_error = str(error)
+                        self.log.error("%s: can't list training data: %s Retrying later.", self.model, last_error)
+                    wait = min(wait * 2, max(LONGEST_WAIT, pause))
+                else:
+                    wait, last_error = pause, ""
+                    if known is None:
+                        known = set(windows)
                         await self._store(known)
-                previous = windows
-            await asyncio.sleep(wait)
+                    for window, state in windows.items():
+                        if window not in known and previous.get(window) == state:
+                            yield TriggerEvent({"window": window})
+                            known.add(window)
+                            store_later(known)
+                    previous = windows
+                await asyncio.sleep(wait)
 
     def look(self, known: set[str] | None = None) -> dict[str, str]:
         """The windows that have data now, oldest first, each with a text that changes when its data does.

@@ -10,6 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from evergreen.triggers.shared_watch import SharedWatches
+from evergreen.triggers.stored_later import stored_later
 
 LONGEST_WAIT = 60.0
 UNCHANGED_SECONDS = 60.0
@@ -20,10 +21,10 @@ _heads: SharedWatches[str] = SharedWatches(LONGEST_WAIT)
 class GitCommitTrigger(BaseEventTrigger):
     """Sends an event ``{"commit", "branch"}`` for each new head of the branch, starting with the current one.
 
-    The last seen commit is stored with the watched asset after its event was sent, so events are delivered at least
-    once. A repository that can't be reached is logged once, with the remedy, and retried with backoff; the trigger
-    never ends because of it. Models that share a repository and a branch share one watch. A repository on this machine
-    is read by Git only if its files have changed.
+    The last seen commit is stored with the watched asset some time after its event was sent
+    (:mod:`evergreen.triggers.stored_later`), so events are delivered at least once. A repository that can't be reached
+    is logged once, with the remedy, and retried with backoff; the trigger never ends because of it. Models that share a
+    repository and a branch share one watch. A repository on this machine is read by Git only if its files have changed.
 
     :param model: name of the model. Airflow merges equal triggers into one, which has no state of its own when it
         watches several assets, so models that share a repository need different triggers.
@@ -53,7 +54,7 @@ class GitCommitTrigger(BaseEventTrigger):
 
         seen, unreachable, number = await self._last_seen(), False, 0
         question, pause = (self.url, self.branch, self.connection), Settings.from_environment().git_poll_seconds
-        with _heads.joined(question, self.ask, pause) as head:
+        with _heads.joined(question, self.ask, pause) as head, stored_later(self._store) as store_later:
             while True:
                 number, commit = await head.newer(number)
                 if isinstance(commit, Exception):
@@ -66,7 +67,7 @@ class GitCommitTrigger(BaseEventTrigger):
                 if commit != seen:
                     yield TriggerEvent({"commit": commit, "branch": self.branch})
                     seen = commit
-                    await self._store(commit)
+                    store_later(commit)
 
     async def ask(self) -> str:
         """The head commit of the branch."""

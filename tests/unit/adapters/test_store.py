@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,25 @@ def test_measuring_a_window_again_replaces_its_health_and_nan_becomes_null(store
     store.record_health("m", health_row("2013-05", 0.7))
     store.record_health("m", health_row("2013-04", float("nan")))
     assert [row.quality["roc_auc"].value for row in store.health("m")] == [None, 0.7]
+
+
+def test_the_mark_of_a_model_differs_after_each_change_and_is_not_touched_by_another_model(store: Any) -> None:
+    first = Release("m", "production", 1, {"1": 100}, champion="1")
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: store.swap_release(Release("m", "production"), first),
+        lambda: store.swap_release(first, first.promote("2", "better")),
+        lambda: store.record_health("m", health_row("2013-04", 0.7)),
+        lambda: store.record_health("m", health_row("2013-05", 0.7)),
+        lambda: store.record_health("m", health_row("2013-05", 0.6)),
+        lambda: store.record_incident("m", Incident("m-2013-05", "2013-05", Verdict("hold", "too few"))),
+    )
+    marks = [store.marks().get("m")]
+    for change in changes:
+        change()
+        store.record_health("other", health_row("2013-05", 0.5))
+        marks.append(store.marks()["m"])
+        assert store.marks()["m"] == marks[-1], "it differs without a change"
+    assert len(set(marks)) == len(changes) + 1
 
 
 def test_health_is_read_in_parts_from_the_newest_window_on(store: Any) -> None:
