@@ -12,9 +12,10 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
+from xmlrpc.client import Fault
 
 import pandas as pd
 import requests
@@ -92,23 +93,24 @@ def _know_commits(platform: Platform, repository: RealRepository, repositories: 
     """Let all models watch a repository whose only commit they have seen: or each would run ci."""
     watchers = "select count(*) from asset_watcher where name like 'model-%_git'"
     wait_for(lambda: _airflow(platform, watchers) == [models], SECONDS, "the watchers")
-    supervisor = open_supervisor(platform.settings.run)
-    supervisor.stopProcess("triggerer")
-    for number in range(repositories):
-        link = platform.settings.home.parent / f"r{number}.git"
-        if number:
-            repository.git("clone", "--quiet", "--bare", str(repository.bare), str(link))
-        else:
-            link.symlink_to(repository.bare)
     commit, headers = repository.git("rev-parse", "HEAD"), {"Authorization": f"Bearer {platform.token()}"}
     for asset in _airflow(platform, "select id from asset where name like 'model-%/commit'"):
         url = f"{platform.airflow_url}/api/v2/assets/{asset}/state-store/commit"
         requests.put(url, headers=headers, json={"value": commit}, timeout=60).raise_for_status()
     triggerer = "select max(id) from job where job_type = 'TriggererJob'"
     (before,) = _airflow(platform, triggerer)
-    supervisor.startProcess("triggerer")
+    supervisor = open_supervisor(platform.settings.run)
+    supervisor.stopProcess("triggerer")
+    with suppress(Fault):  # the watchdog was faster
+        supervisor.startProcess("triggerer")
     watching = f"select count(*) from trigger where triggerer_id = ({triggerer} and id > {before})"
     wait_for(lambda: _airflow(platform, watching) == [models], SECONDS, "the triggers")
+    for number in range(repositories):
+        link = platform.settings.home.parent / f"r{number}.git"
+        if number:
+            repository.git("clone", "--quiet", "--bare", str(repository.bare), str(link))
+        else:
+            link.symlink_to(repository.bare)
 
 
 def _airflow(platform: Platform, question: str) -> list[int]:
