@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -15,6 +15,8 @@ from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunType
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+
+RECENT = timedelta(hours=1)
 
 
 @dataclass
@@ -29,6 +31,9 @@ class DroppedEvents:
 
     handled: dict[str, datetime] = field(default_factory=dict)
     """Dag → the time of the newest such run that was ever seen: a run that a person removes does not start again."""
+    recent: datetime | None = field(default_factory=lambda: datetime.now(UTC) - RECENT)
+    """Only of events since then, the first look takes those of Dags that are not paused for dropped: of older ones, the
+    runs may have been removed."""
 
     def queue(self, session: Session, bundle: str) -> set[str]:
         """Queue each Dag of the bundle that is not paused for the newest event of every asset of its schedule.
@@ -50,10 +55,13 @@ class DroppedEvents:
         for dag, time in session.execute(newest_run):
             self.handled[dag] = max(time, self.handled.get(dag, time))
         for asset, dag, time, queued in events:
+            if self.recent:
+                self.handled[dag] = max(self.recent, self.handled.get(dag, self.recent))
             known = queued or self.handled.get(dag)
             if known is None or known < time:
                 _queue(session, asset, dag, time)
                 late.add(dag)
+        self.recent = None
         return late
 
 
