@@ -8,7 +8,7 @@ import asyncio
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,56 +97,6 @@ def test_the_trigger_remembers_what_it_saw_after_a_restart(repository: RealRepos
         return not seen
 
     assert asyncio.run(restarted())
-
-
-def test_a_commit_is_sent_again_if_the_trigger_ended_before_airflow_surely_had_it(
-    repository: RealRepository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Airflow discards the event of a trigger that it is about to end, and loses it with a triggerer that is killed."""
-    from evergreen.triggers import stored_later
-
-    async def first(state: Any, ended: Callable[[], object]) -> str:
-        trigger = commit_trigger([])
-        trigger.asset_state_store = state
-        events = trigger.run()
-        event = await asyncio.wait_for(anext(events), 30)
-        waiting = asyncio.ensure_future(anext(events))
-        await asyncio.to_thread(wait_for, ended, 30, "the end")
-        waiting.cancel()
-        return str(event.payload["commit"])
-
-    async def ended_twice() -> None:
-        state: Any = KeptState()
-        assert [await first(state, lambda: True) for _ in range(2)] == [head] * 2
-        assert not state.values
-        monkeypatch.setattr(stored_later, "SECONDS", 0.1)
-        await first(state, lambda: state.values)
-        assert state.values == {"commit": head}
-
-    head = repository.git("rev-parse", "HEAD")
-    asyncio.run(ended_twice())
-
-
-def test_what_could_not_be_stored_is_stored_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As while the api-server restarts; of values that wait, only the last counts."""
-    from evergreen.triggers import stored_later
-
-    monkeypatch.setattr(stored_later, "SECONDS", 0.05)
-    tries: list[str] = []
-
-    async def store(value: str) -> None:
-        tries.append(value)
-        if len(tries) < 3:
-            raise ConnectionError("the api-server is away")
-
-    async def stored() -> None:
-        with stored_later.stored_later(store) as store_later:
-            store_later("first")
-            store_later("last")
-            await asyncio.to_thread(wait_for, lambda: len(tries) == 3, 30, "the third try")
-
-    asyncio.run(stored())
-    assert tries == ["last"] * 3
 
 
 @pytest.fixture
@@ -309,35 +259,6 @@ def test_partitions_that_came_while_nothing_was_watching_are_seen(home: Path, la
         return str((await asyncio.wait_for(anext(trigger.run()), 10)).payload["window"])
 
     assert asyncio.run(watch()) == "2013-02"
-
-
-def test_partitions_are_sent_again_if_the_trigger_ended_before_airflow_surely_had_them(
-    home: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from evergreen.triggers import stored_later
-    from evergreen.triggers.data_partition import DataPartitionTrigger
-
-    async def windows(state: Any, ended: Callable[[], object]) -> list[str]:
-        trigger = DataPartitionTrigger(model="tiny")
-        trigger.asset_state_store = state
-        events = trigger.run()
-        seen = [(await asyncio.wait_for(anext(events), 10)).payload["window"] for _ in range(2)]
-        waiting = asyncio.ensure_future(anext(events))
-        await asyncio.to_thread(wait_for, ended, 30, "the end")
-        waiting.cancel()
-        return seen
-
-    async def ended_twice() -> None:
-        state: Any = KeptState()
-        await state.aset("windows", ["2013-01"])
-        partitions(home, "2013-01", "2013-02", "2013-03")
-        assert [await windows(state, lambda: True) for _ in range(2)] == [["2013-02", "2013-03"]] * 2
-        assert state.values == {"windows": ["2013-01"]}
-        monkeypatch.setattr(stored_later, "SECONDS", 0.1)
-        await windows(state, lambda: len(state.values["windows"]) > 1)
-        assert state.values == {"windows": ["2013-01", "2013-02", "2013-03"]}
-
-    asyncio.run(ended_twice())
 
 
 def test_a_partition_is_announced_once_it_is_written(home: Path, lake: Path) -> None:
