@@ -112,10 +112,19 @@ def test_an_event_that_comes_while_a_dag_is_paused_starts_one_run_when_it_is_res
     before = events_of(watched, dag)
     watched.ask("PATCH", f"dags/{dag}", json={"is_paused": True})
     sent = [send(watched, f"{name}/health"), send(watched, f"{name}/health")]
-    assert watched.ask("GET", f"dags/{dag}/assets/queuedEvents")["total_entries"] == 0, "Airflow itself drops none"
+    assert watched.ask("GET", f"dags/{dag}/assets/queuedEvents")["total_entries"] == 0, (
+        "Airflow dropped none: this test shows nothing"
+    )
     watched.ask("PATCH", f"dags/{dag}", json={"is_paused": False})
     wait_for(lambda: len(events_of(watched, dag)) > len(before), 60, "a run for what came meanwhile")
     assert events_of(watched, dag) == [*before, *sent]
+
+
+def active_run(platform: Platform, dag: str) -> str:
+    """The path of a run of a model's retraining that waits until somebody ends it."""
+    path = f"dags/{dag}/dagRuns/{quote(platform.trigger(dag, {'wait': True}), safe='')}"
+    wait_for(lambda: platform.ask("GET", path)["state"] == "running", 60, "the run that waits")
+    return path
 
 
 @pytest.mark.parametrize("name", ON_NEW_DATA)
@@ -123,9 +132,7 @@ def test_of_events_that_come_during_a_run_the_last_is_not_lost(watched: Platform
     """Airflow keeps the first one's time for the next run, which then has no later one."""
     dag = f"{name}.retraining"
     before = events_of(watched, dag)
-    run = watched.trigger(dag, {"wait": True})
-    path = f"dags/{dag}/dagRuns/{quote(run, safe='')}"
-    wait_for(lambda: watched.ask("GET", path)["state"] == "running", 60, "the run that waits")
+    path = active_run(watched, dag)
     sent = [send(watched, f"{name}/health") for _ in range(3)]
     watched.ask("PATCH", path, json={"state": "success"})
     wait_for(lambda: events_of(watched, dag) == [*before, *sent], 60, "runs for all three events")
@@ -136,9 +143,7 @@ def test_a_run_that_a_person_ends_does_not_hold_up_the_next_one(watched: Platfor
     """Airflow has noted, with a parse while the run was active, that the Dag may start no other."""
     dag = f"{name}.retraining"
     before = events_of(watched, dag)
-    run = watched.trigger(dag, {"wait": True})
-    path = f"dags/{dag}/dagRuns/{quote(run, safe='')}"
-    wait_for(lambda: watched.ask("GET", path)["state"] == "running", 60, "the run that waits")
+    path = active_run(watched, dag)
     described = watched.ask("GET", f"dags/{dag}")
     parse(watched, described["file_token"])
     wait_for(lambda: parsed(watched, dag) > described["last_parsed_time"], 60, "the parse")
